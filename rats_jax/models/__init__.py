@@ -1,0 +1,27 @@
+"""Backbones and the DINO head: pure mathematics on arrays.
+
+Shape letters, used in names and docstrings everywhere in this package:
+
+    B  images (or crops)      L  patches, L = h * w     h, w  patch grid
+    D  width                  H  heads                  d  head width, D = H * d
+    n  registers per head     N  registers, N = n * H   T  tokens of any kind
+    M  MLP hidden width       K  prototypes             V  crops of one image
+
+Parameters of the blocks are stacked: every array under `blocks` has a leading depth axis.
+"""
+
+from rats_jax.models.dino_head import DINOHead
+from rats_jax.models.features import Features
+from rats_jax.models.perceiver import Perceiver
+from rats_jax.models.rats import RATS
+from rats_jax.models.vit import ViT
+
+#: Width, depth and heads of the usual sizes (Ti, S, B, L of DeiT and ViT).
+SIZES = {
+    "Ti": {"width": 192, "depth": 12, "heads": 3},
+    "S": {"width": 384, "depth": 12, "heads": 6},
+    "B": {"width": 768, "depth": 12, "heads": 12},
+    "L": {"width": 1024, "depth": 24, "heads": 16},
+}
+
+__all__ = ["SIZES", "RATS", "DINOHead", "Features", "Perceiver", "ViT"]

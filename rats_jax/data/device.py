@@ -1,0 +1,105 @@
+"""Host batches onto the devices, ahead of the step that needs them."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+import jax
+import numpy as np
+
+IMAGES = ("global", "local")
+
+
+class HostBatches(Protocol):
+    """An iterator of numpy dicts with a `close()`, such as `pipeline.BatchStream`."""
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]: ...
+
+    def __next__(self) -> dict[str, np.ndarray]: ...
+
+    def close(self) -> None: ...
+
+
+def device_batches(
+    stream: HostBatches, sharding: jax.sharding.Sharding, *, depth: int = 2
+) -> "DeviceBatches":
+    """Moves batches to the devices on a background thread, at most `depth` ahead of the consumer.
+
+    Args:
+      stream: this process's share of every global batch; closed together with the result.
+      sharding: of the global arrays, by their leading (image) axis.
+      depth: batches waiting on the devices.
+    """
+    return DeviceBatches(stream, sharding, depth)
+
+
+class DeviceBatches(Iterator):
+    """Yields (images, host): global uint8 arrays {"global": [B, 2, S, S, 3], "local":
+    [B, V, s, s, 3]} on the devices, and the batch's other fields as numpy, this process's share.
+
+    An exception of the stream reappears in the consumer, with its type, in its turn.
+    """
+
+    def __init__(self, stream: HostBatches, sharding: jax.sharding.Sharding, depth: int):
+        self._stream = stream
+        self._sharding = sharding
+        self._ready = queue.Queue(maxsize=depth)
+        self._closed = threading.Event()
+        self._error: BaseException | None = None
+        self._seconds_waited = 0.0
+        self._thread = threading.Thread(target=self._fill, name="device-batches", daemon=True)
+        self._thread.start()
+
+    def __next__(self) -> tuple[dict[str, jax.Array], dict[str, np.ndarray]]:
+        if self._closed.is_set():
+            raise ValueError("these batches are closed")
+        if self._error is not None:
+            raise self._error
+        start = time.perf_counter()
+        batch = self._ready.get()
+        self._seconds_waited += time.perf_counter() - start
+        if isinstance(batch, BaseException):
+            self._error = batch
+            raise batch
+        return batch
+
+    def take_seconds_waited(self) -> float:
+        """Seconds that the consumer spent waiting for input since the last call."""
+        seconds, self._seconds_waited = self._seconds_waited, 0.0
+        return seconds
+
+    def close(self) -> None:
+        """Ends the thread, then the stream. Batches still waiting are dropped."""
+        self._closed.set()
+        self._thread.join()
+        self._stream.close()
+
+    def __enter__(self) -> "DeviceBatches":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def _fill(self) -> None:
+        try:
+            for batch in self._stream:
+                images = {
+                    name: jax.make_array_from_process_local_data(self._sharding, batch.pop(name))
+                    for name in IMAGES
+                }
+                if not self._put((images, batch)):
+                    return
+            self._put(StopIteration())
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, item) -> bool:
+        while not self._closed.is_set():
+            try:
+                self._ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                pass
+        return False

@@ -1,0 +1,271 @@
+"""DINO's photometric augmentation, on the device: uint8 crops in, normalised float32 out.
+
+The operations are those of torchvision on Pillow images, down to the rounding to whole levels,
+because the official recipe ran on these. They work on planes: float32 [..., 3, h, w] holding
+whole numbers 0 to 255, channel before space, so that no accelerator pads a minor axis of 3. A
+parameter has the leading shape `...`: one number per crop.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import permutations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+BRIGHTNESS, CONTRAST, SATURATION = 0, 1, 2
+_ORDERS = np.array(list(permutations((BRIGHTNESS, CONTRAST, SATURATION))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photometrics:
+    """Strengths and probabilities; the pairs are for global crop 1 and global crop 2.
+
+    brightness, contrast, saturation: factors are uniform in [1 - x, 1 + x].
+    hue: shift in turns, uniform in [-x, x].
+    blur_sigma: range of the Gaussian's standard deviation, in pixels.
+    """
+
+    jitter: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.2
+    hue: float = 0.1
+    grayscale: float = 0.2
+    blur_global: tuple[float, float] = (1.0, 0.1)
+    blur_local: float = 0.5
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    solarize_global: tuple[float, float] = (0.0, 0.2)
+    solarize_local: float = 0.0
+
+
+DINO_V1 = Photometrics()  # official `main_dino.py`, class DataAugmentationDINO
+
+
+def photometrics(
+    key: jax.Array, batch: dict[str, jax.Array], *, settings: Photometrics = DINO_V1
+) -> dict[str, jax.Array]:
+    """Colour jitter, grayscale, blur, solarisation and ImageNet normalisation of a batch of crops.
+
+    Random numbers depend on `key`, the position of the image in the batch and the crop alone: not
+    on the batch size, nor, under jax's partitionable threefry (its default), on the sharding.
+
+    Args:
+      key: of this step.
+      batch: {"global": uint8 [B, 2, S, S, 3], "local": uint8 [B, V, s, s, 3]}, V may be 0.
+
+    Returns:
+      The same names and shapes, float32.
+    """
+    key_global, key_local = jax.random.split(key)
+    count = batch["local"].shape[1]
+    blur_local = (settings.blur_local,) * count
+    solarize_local = (settings.solarize_local,) * count
+    return {
+        "global": _augment(
+            key_global, batch["global"], settings.blur_global, settings.solarize_global, settings
+        ),
+        "local": _augment(key_local, batch["local"], blur_local, solarize_local, settings),
+    }
+
+
+def _augment(key, crops, blur, solarize_, settings: Photometrics) -> jax.Array:
+    if crops.shape[1] == 0:
+        return crops.astype(jnp.float32)
+    draw = draw_parameters(key, crops.shape[:2], blur=blur, solarize=solarize_, settings=settings)
+    x = jnp.moveaxis(crops, -1, -3).astype(jnp.float32)
+    x = _where(draw["jitter"], color_jitter(x, draw), x)
+    x = _where(draw["grayscale"], jnp.broadcast_to(grayscale(x), x.shape), x)
+    x = _where(draw["blur"], gaussian_blur(x, draw["sigma"], max_sigma=settings.blur_sigma[1]), x)
+    if any(solarize_):
+        x = _where(draw["solarize"], solarize(x), x)
+    return normalize(jnp.moveaxis(x, -3, -1))
+
+
+def draw_parameters(
+    key: jax.Array,
+    shape: tuple[int, int],
+    *,
+    blur: tuple[float, ...],
+    solarize: tuple[float, ...],
+    settings: Photometrics = DINO_V1,
+) -> dict[str, jax.Array]:
+    """Random parameters of `shape` = [B, V] crops; `blur`, `solarize`: probability by crop.
+
+    Returns:
+      jitter, grayscale, blur, solarize: bool, whether to apply;
+      factors: float32 [B, V, 3], of brightness, contrast and saturation;
+      order: int32 [B, V, 3], the order of these three;
+      hue_turn: int32, 0 to 3, how many of the three come before the hue shift. Together with
+        `order` it makes all 24 orders of the four operations equally likely;
+      hue: float32, in turns;
+      sigma: float32, in pixels.
+    """
+    u = jax.random.uniform(key, (*shape, 11))
+    strength = jnp.array([settings.brightness, settings.contrast, settings.saturation])
+    low = jnp.maximum(1 - strength, 0)
+    sigma_low, sigma_high = settings.blur_sigma
+    return {
+        "jitter": u[..., 0] < settings.jitter,
+        "grayscale": u[..., 1] < settings.grayscale,
+        "blur": u[..., 2] < jnp.array(blur),
+        "solarize": u[..., 3] < jnp.array(solarize),
+        "factors": low + (1 + strength - low) * u[..., 4:7],
+        "order": jnp.asarray(_ORDERS)[(u[..., 7] * len(_ORDERS)).astype(jnp.int32)],
+        "hue_turn": (u[..., 8] * 4).astype(jnp.int32),
+        "hue": settings.hue * (2 * u[..., 9] - 1),
+        "sigma": sigma_low + (sigma_high - sigma_low) * u[..., 10],
+    }
+
+
+def color_jitter(image: jax.Array, draw: dict[str, jax.Array]) -> jax.Array:
+    """Brightness, contrast, saturation and hue in the order drawn.
+
+    Every crop has its own order, so every operation must be computed wherever it may stand. The
+    three blends share one formula and are cheap; the hue shift is dear. So the blends are placed
+    three times before and three times after one hue shift, and those out of turn do nothing.
+    """
+    for position in range(6):
+        if position == 3:
+            image = adjust_hue(image, draw["hue"])
+        operation = draw["order"][..., position % 3]
+        factor = jnp.take_along_axis(draw["factors"], operation[..., None], -1)[..., 0]
+        in_turn = (draw["hue_turn"] > position % 3) == (position < 3)
+        image = _blend(_anchor(image, operation), image, jnp.where(in_turn, factor, 1.0))
+    return image
+
+
+def adjust_brightness(image: jax.Array, factor: jax.Array) -> jax.Array:
+    """Pillow's ImageEnhance.Brightness."""
+    return _blend(0.0, image, factor)
+
+
+def adjust_contrast(image: jax.Array, factor: jax.Array) -> jax.Array:
+    """Pillow's ImageEnhance.Contrast: away from the mean of the grayscale image, rounded."""
+    return _blend(_mean_level(grayscale(image)), image, factor)
+
+
+def adjust_saturation(image: jax.Array, factor: jax.Array) -> jax.Array:
+    """Pillow's ImageEnhance.Color: away from the grayscale image."""
+    return _blend(grayscale(image), image, factor)
+
+
+def _anchor(image: jax.Array, operation: jax.Array) -> jax.Array:
+    """What the operation blends with: black, the mean level, or the grayscale image."""
+    gray = grayscale(image)
+    flat = jnp.where(_per_crop(operation == CONTRAST), _mean_level(gray), 0.0)
+    return jnp.where(_per_crop(operation == SATURATION), gray, flat)
+
+
+def _mean_level(gray: jax.Array) -> jax.Array:
+    return jnp.floor(gray.mean((-2, -1), keepdims=True) + 0.5)
+
+
+def _blend(anchor: jax.Array | float, image: jax.Array, factor: jax.Array) -> jax.Array:
+    """Pillow's Image.blend: truncates to whole levels. A factor of 1 changes nothing."""
+    return jnp.floor(jnp.clip(anchor + _per_crop(factor) * (image - anchor), 0, 255))
+
+
+def grayscale(image: jax.Array) -> jax.Array:
+    """Pillow's convert("L"), [..., 1, h, w]: fixed point, exact in float32 (below 2^24)."""
+    red, green, blue = _planes(image)
+    return jnp.floor((19595 * red + 38470 * green + 7471 * blue + 32768) / 65536)
+
+
+def adjust_hue(image: jax.Array, turns: jax.Array) -> jax.Array:
+    """torchvision's adjust_hue on a Pillow image: hue and saturation in whole 1/255ths.
+
+    Pillow divides in another order, so at the border between two of its 256 hues the neighbour may
+    come out.
+    """
+    red, green, blue = _planes(image)
+    value = jnp.maximum(jnp.maximum(red, green), blue)
+    chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
+    sixths = jnp.where(
+        red == value,
+        green - blue,
+        jnp.where(green == value, blue - red + 2 * chroma, red - green + 4 * chroma),
+    ) / jnp.maximum(chroma, 1)
+    saturation = jnp.floor(255 * chroma / jnp.maximum(value, 1)) / 255
+    hue = jnp.floor(42.5 * jnp.where(sixths < 0, sixths + 6, sixths))
+    hue = hue + _per_crop(jnp.trunc(turns * 255))  # wraps at 256, as the uint8 does
+    hue = jnp.where(hue < 0, hue + 256, jnp.where(hue > 255, hue - 256, hue)) * (6 / 255)
+
+    def channel(offset: int) -> jax.Array:
+        turned = hue + offset
+        turned = jnp.where(turned >= 6, turned - 6, turned)
+        depth = jnp.clip(jnp.minimum(turned, 4 - turned), 0, 1)
+        return jnp.floor(value * (1 - saturation * depth) + 0.5)
+
+    return jnp.concatenate([channel(5), channel(3), channel(1)], axis=-3)
+
+
+def gaussian_blur(image: jax.Array, sigma: jax.Array, *, max_sigma: float) -> jax.Array:
+    """Pillow's ImageFilter.GaussianBlur(sigma), which is three box blurs in a row.
+
+    Here the three are one kernel, and rounding happens once, not after each of six passes: levels
+    differ by at most 2 from Pillow's; within the kernel's reach of the border, where Pillow
+    repeats the edge of each intermediate image and this the edge of the original, by more.
+    """
+    kernel = blur_kernel(sigma, max_sigma=max_sigma)
+    reach = kernel.shape[-1] - 1
+    for axis in (-2, -1):
+        size = image.shape[axis]
+        pad = [(0, 0)] * image.ndim
+        pad[axis] = (reach, reach)
+        padded = jnp.pad(image, pad, mode="edge")
+
+        def shifted(by: int, padded=padded, axis=axis, size=size) -> jax.Array:
+            start = reach + by
+            return jax.lax.slice_in_dim(padded, start, start + size, axis=padded.ndim + axis)
+
+        image = _per_crop(kernel[..., 0]) * image
+        for i in range(1, reach + 1):
+            image = image + _per_crop(kernel[..., i]) * (shifted(-i) + shifted(i))
+    return jnp.floor(image + 0.5)
+
+
+def blur_kernel(sigma: jax.Array, *, max_sigma: float) -> jax.Array:
+    """The right half of Pillow's kernel, float32 [..., reach + 1], from the centre outwards.
+
+    A box of fractional radius (Gwosdek et al. 2011, extended box filter), three times convolved
+    with itself.
+    """
+    variance = sigma**2 / 3
+    whole = jnp.floor((jnp.sqrt(12 * variance + 1) - 1) / 2)
+    part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance)
+    radius = whole + part / (6 * (variance - (whole + 1) ** 2))
+
+    box_reach = math.floor((math.sqrt(4 * max_sigma**2 + 1) - 1) / 2) + 1
+    distance = jnp.abs(jnp.arange(-box_reach, box_reach + 1))
+    box = jnp.clip(radius[..., None] + 1 - distance, 0, 1) / (2 * radius[..., None] + 1)
+    convolve = jnp.vectorize(jnp.convolve, signature="(m),(n)->(k)")
+    return convolve(convolve(box, box), box)[..., 3 * box_reach :]
+
+
+def solarize(image: jax.Array) -> jax.Array:
+    """Pillow's ImageOps.solarize at 128: inverts the brighter half of the range."""
+    return jnp.where(image < 128, image, 255 - image)
+
+
+def normalize(image: jax.Array) -> jax.Array:
+    """[..., 3] from 0..255 to ImageNet's zero mean and unit deviation."""
+    mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
+    scale, shift = 1 / (255 * std), mean / std
+    return image * scale.astype(np.float32) - shift.astype(np.float32)
+
+
+def _planes(image: jax.Array) -> list[jax.Array]:
+    return jnp.split(image, 3, axis=-3)
+
+
+def _per_crop(parameter: jax.Array) -> jax.Array:
+    return jnp.asarray(parameter)[..., None, None, None]
+
+
+def _where(apply: jax.Array, then: jax.Array, otherwise: jax.Array) -> jax.Array:
+    return jnp.where(_per_crop(apply), then, otherwise)

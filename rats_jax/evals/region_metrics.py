@@ -1,0 +1,142 @@
+"""How well a region map agrees with ground-truth parts: M2O, O2O and the adjusted Rand index.
+
+All three follow from one table of pixel counts, truth regions x predicted regions. Background is
+a region like any other, unless its id is the void id.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from rats_jax.errors import UserError
+
+_DENSE_CELLS = 1 << 20  # above this many cells, sorting the ids beats a table over their range
+
+
+class RegionScores(NamedTuple):
+    """Fractions, 1 is perfect: M2O and O2O in 0..1, ARI in -0.5..1 with chance at 0."""
+
+    m2o: float
+    o2o: float
+    ari: float
+
+
+class MeanScores(NamedTuple):
+    """Means over images, with the ends of their 95 % bootstrap intervals."""
+
+    mean: RegionScores
+    low: RegionScores
+    high: RegionScores
+    images: int  # those that had a labelled pixel
+
+
+def score(prediction: np.ndarray, truth: np.ndarray, *, void: int | None = None) -> RegionScores:
+    """Scores one image.
+
+    - M2O (the paper's primary metric): every predicted region joins the truth region it overlaps
+      most (ties: the lowest id); the mean over truth regions of the IoU of each with the union
+      of its predictions, 0 if it has none.
+    - O2O: regions paired one to one for the largest sum of IoU (Hungarian); that sum divided by
+      the number of truth regions.
+    - ARI: the full adjusted Rand index (Hubert and Arabie 1985), as scikit-learn computes it: from
+      exact integers, and 1 where prediction and truth are the same partition, even a trivial one.
+
+    With a single truth region M2O is thus 1, O2O the IoU of the largest predicted region, and ARI
+    1 if the prediction has a single region too, else 0.
+
+    Args:
+      prediction, truth: integer maps of one shape; any ids.
+      void: truth id of pixels that count nowhere, dropped first.
+
+    Returns:
+      The scores in float64; all NaN if no pixel is left, which `mean_scores` leaves out.
+    """
+    if prediction.shape != truth.shape:
+        raise ValueError(f"prediction is {prediction.shape}, truth is {truth.shape}")
+    counts = overlaps(prediction, truth, void=void)
+    if counts.size == 0:
+        return RegionScores(np.nan, np.nan, np.nan)
+    return RegionScores(_many_to_one(counts), _one_to_one(counts), _adjusted_rand(counts))
+
+
+def overlaps(prediction: np.ndarray, truth: np.ndarray, *, void: int | None = None) -> np.ndarray:
+    """Pixels in common, int64 [truth regions, predicted regions], each in ascending order of id.
+
+    Only regions with a pixel outside void have a row or column.
+    """
+    prediction, truth = (np.asarray(ids).ravel() for ids in (prediction, truth))
+    if void is not None:
+        valid = truth != void
+        prediction, truth = prediction[valid], truth[valid]
+    if truth.size == 0:
+        return np.zeros((0, 0), np.int64)
+    rows, height = _positions(truth)
+    columns, width = _positions(prediction)
+    if height * width > _DENSE_CELLS:
+        rows, columns = (np.unique(ids, return_inverse=True)[1] for ids in (rows, columns))
+        height, width = rows.max() + 1, columns.max() + 1
+    table = np.bincount(rows * width + columns, minlength=height * width).reshape(height, width)
+    return table[np.ix_(table.any(1), table.any(0))]
+
+
+def mean_scores(
+    scores: Sequence[RegionScores], *, seed: int = 0, resamples: int = 1000
+) -> MeanScores:
+    """Mean over images, with the 95 % percentile bootstrap interval from resampling images.
+
+    Raises:
+      UserError: if no image had a labelled pixel.
+    """
+    values = np.asarray(scores, np.float64).reshape(-1, len(RegionScores._fields))
+    values = values[~np.isnan(values).any(1)]
+    count = len(values)
+    if count == 0:
+        raise UserError("no image has a labelled pixel to score; check the masks and the void id")
+    # a resample is how often each image is drawn: one product then gives its three sums
+    rng, odds = np.random.default_rng(seed), np.full(count, 1 / count)
+    means = [rng.multinomial(count, odds) @ values / count for _ in range(resamples)]
+    low, high = np.percentile(means, (2.5, 97.5), axis=0)
+    mean, low, high = (RegionScores(*map(float, row)) for row in (values.mean(0), low, high))
+    return MeanScores(mean, low, high, count)
+
+
+def pairwise_iou(counts: np.ndarray) -> np.ndarray:
+    """IoU of each truth region with each predicted one, float64, from `overlaps`."""
+    return counts / (counts.sum(1, keepdims=True) + counts.sum(0) - counts)
+
+
+def _positions(ids: np.ndarray) -> tuple[np.ndarray, int]:
+    """Ids counted from their smallest, and their range (python int: panoptic ids are large)."""
+    low, high = int(ids.min()), int(ids.max())
+    return ids.astype(np.int64) - low, high - low + 1
+
+
+def _many_to_one(counts: np.ndarray) -> float:
+    owner = counts.argmax(0)  # argmax takes the first, that is the lowest id
+    joined = owner == np.arange(len(counts))[:, None]
+    shared = (counts * joined).sum(1)
+    union = counts.sum(1) + (counts.sum(0) * joined).sum(1) - shared
+    return float((shared / union).mean())
+
+
+def _one_to_one(counts: np.ndarray) -> float:
+    iou = pairwise_iou(counts)
+    return float(iou[linear_sum_assignment(iou, maximize=True)].sum() / len(counts))
+
+
+def _adjusted_rand(counts: np.ndarray) -> float:
+    # Ordered pairs of pixels. Python integers: the products reach 1e21 at 512 x 512, where float64
+    # would cancel.
+    pixels = int(counts.sum())
+    same_both = int((counts**2).sum())
+    same_truth, same_prediction = (int((counts.sum(axis) ** 2).sum()) for axis in (1, 0))
+    split = same_truth - same_both  # together in truth, apart in prediction
+    merged = same_prediction - same_both
+    if split == merged == 0:
+        return 1.0
+    agree = same_both - pixels
+    apart = pixels**2 - same_both - split - merged
+    numerator = 2 * (agree * apart - split * merged)
+    return numerator / ((agree + split) * (split + apart) + (agree + merged) * (merged + apart))

@@ -1,0 +1,201 @@
+"""Pre-norm transformer blocks, and the scan over a stack of them."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rats_jax.models.attention import Affine, Attention
+from rats_jax.models.register_attention import RegisterAttention
+
+#: What the backward pass may keep of a block's forward pass; the rest is computed again.
+REMAT = {
+    "none": None,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+def layer_norm(width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """eps 1e-6; statistics in float32 whatever the compute dtype, in the two-pass form."""
+    return nnx.LayerNorm(width, epsilon=1e-6, use_fast_variance=False, dtype=dtype, rngs=rngs)
+
+
+class MLP(nnx.Module):
+    """Linear, exact GELU, linear: [..., D] -> [..., D]."""
+
+    def __init__(self, *, width: int, hidden: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.dtype = dtype
+        self.fc1 = Affine((width, hidden), (hidden,), rngs=rngs)
+        self.fc2 = Affine((hidden, width), (width,), rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel, bias = self.fc1.cast(self.dtype)
+        x = jax.nn.gelu(x @ kernel + bias, approximate=False)
+        kernel, bias = self.fc2.cast(self.dtype)
+        return x @ kernel + bias
+
+
+class Block(nnx.Module):
+    """ViT block: X += Attn(LN X), X += MLP(LN X). With a context, attention is to the context,
+    which goes through the same LN."""
+
+    def __init__(self, *, width: int, heads: int, mlp_ratio: int, dtype, rngs: nnx.Rngs):
+        self.norm1 = layer_norm(width, dtype=dtype, rngs=rngs)
+        self.attn = Attention(width=width, heads=heads, dtype=dtype, rngs=rngs)
+        self.norm2 = layer_norm(width, dtype=dtype, rngs=rngs)
+        self.mlp = MLP(width=width, hidden=mlp_ratio * width, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self, x: jax.Array, keep: jax.Array | None = None, context: jax.Array | None = None
+    ) -> jax.Array:
+        """[B, T, D] -> [B, T, D]; `keep` [2, B] as drawn by `draw_drop_path`."""
+        x += dropped(self.attn.attend(self.norm1(x), self._norm(context)), keep, 0)
+        return x + dropped(self.mlp(self.norm2(x)), keep, 1)
+
+    def attention(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
+        """Attention probabilities of this block, float32 [B, H, T, S]."""
+        return self.attn.weights(self.norm1(x), self._norm(context))
+
+    def _norm(self, context: jax.Array | None) -> jax.Array | None:
+        return None if context is None else self.norm1(context)
+
+
+class RegisterBlock(nnx.Module):
+    """RATS block on (registers [B, H, n, D], patches [B, L, D]).
+
+    parallel: "none"; or the fine-tuning form (Eq. 8), which adds self-attention among the patches:
+        X + RegisterAttn(LN X) + MHSA(LN X), with the block's own projections ("shared") or a second
+        set ("separate", under `patch_attn`).
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        heads: int,
+        mlp_ratio: int,
+        communicate: str,
+        sharing: str,
+        parallel: str,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        if parallel not in ("none", "shared", "separate"):
+            raise ValueError(f'parallel is "none", "shared" or "separate", not {parallel!r}')
+        self.parallel = parallel
+        self.norm1 = layer_norm(width, dtype=dtype, rngs=rngs)
+        self.attn = RegisterAttention(
+            width=width,
+            heads=heads,
+            communicate=communicate,
+            sharing=sharing,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        if parallel == "separate":
+            self.patch_attn = Attention(width=width, heads=heads, dtype=dtype, rngs=rngs)
+        self.norm2 = layer_norm(width, dtype=dtype, rngs=rngs)
+        self.mlp = MLP(width=width, hidden=mlp_ratio * width, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self, tokens: tuple[jax.Array, jax.Array], keep: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        registers, patches = tokens
+        normed = self.norm1(patches)
+        to_registers, to_patches, _ = self.attn(self.norm1(registers), normed)
+        if self.parallel == "shared":
+            to_patches += self.attn.attend(normed)
+        elif self.parallel == "separate":
+            to_patches += self.patch_attn.attend(normed)
+        registers += dropped(to_registers, keep, 0)
+        patches += dropped(to_patches, keep, 0)
+        return (
+            registers + dropped(self.mlp(self.norm2(registers)), keep, 1),
+            patches + dropped(self.mlp(self.norm2(patches)), keep, 1),
+        )
+
+    def attention(self, tokens: tuple[jax.Array, jax.Array]) -> jax.Array:
+        """Compress attention of this block, float32 [B, H, n, L]."""
+        registers, patches = tokens
+        return self.attn(self.norm1(registers), self.norm1(patches))[2]
+
+
+def draw_drop_path(key: jax.Array | None, *, rate: float, depth: int, batch: int):
+    """What each residual is multiplied by: float32 [depth, 2, B], 0 or 1 / (1 - rate of the layer).
+
+    The rate rises linearly from 0 in the first layer; one draw per image, apart for attention and
+    MLP (timm's DropPath). None, for no drop path, when there is no key or the rate is 0.
+    """
+    if key is None or rate == 0:
+        return None
+    kept = 1 - jnp.linspace(0, rate, depth)[:, None, None]
+    return jax.random.bernoulli(key, kept, (depth, 2, batch)) / kept
+
+
+def dropped(residual: jax.Array, keep: jax.Array | None, branch: int) -> jax.Array:
+    """The residual [B, ...] after drop path; branch 0 is attention, 1 the MLP."""
+    if keep is None:
+        return residual
+    keep = keep[branch].astype(residual.dtype)
+    return residual * keep.reshape(-1, *[1] * (residual.ndim - 1))
+
+
+def stack(make: Callable[[nnx.Rngs], nnx.Module], *, depth: int, rngs: nnx.Rngs) -> nnx.Module:
+    """`depth` modules made by `make`, as one whose parameters have a leading depth axis."""
+    vmapped = nnx.vmap(make, transform_metadata={nnx.PARTITION_NAME: None})
+    return vmapped(rngs.split(depth))
+
+
+def layer(blocks: nnx.Module, index: int) -> nnx.Module:
+    """One block of a stack."""
+    graphdef, params = nnx.split(blocks)
+    return nnx.merge(graphdef, jax.tree.map(lambda x: x[index], params))
+
+
+def run_blocks(
+    blocks: nnx.Module,
+    tokens,
+    *,
+    layers: range,
+    keep: jax.Array | None = None,
+    remat: str = "none",
+    unroll: int = 1,
+    attention_of: Sequence[int] = (),
+):
+    """Apply some `layers` of a stack to a pytree of tokens; returns tokens, {layer: attention}.
+
+    keep: [depth, 2, B] of the whole stack. remat: a name in `REMAT`. unroll: blocks in one
+    iteration of the compiled loop. With `attention_of` the stack is unrolled in Python: for
+    looking, not for training.
+    """
+    if attention_of:
+        attention = {}
+        for i in layers:
+            block = layer(blocks, i)
+            if i in attention_of:
+                attention[i] = block.attention(tokens)
+            tokens = block(tokens, None if keep is None else keep[i])
+        return tokens, attention
+
+    graphdef, params = nnx.split(blocks)
+    params, keep = jax.tree.map(lambda x: x[layers.start : layers.stop], (params, keep))
+
+    def body(tokens, layer):
+        params, keep = layer
+        return nnx.merge(graphdef, params)(tokens, keep), None
+
+    if remat != "none":
+        # prevent_cse guards against what a scan rules out already, and would cost.
+        body = jax.checkpoint(body, policy=REMAT[remat], prevent_cse=False)
+    tokens, _ = jax.lax.scan(body, tokens, (params, keep), unroll=unroll)
+    return tokens, {}
+
+
+def watched(attention_of: Sequence[int], depth: int) -> set[int]:
+    """Layer numbers, negative ones counted from the end, as a set; an unknown layer is an error."""
+    unknown = [i for i in attention_of if not -depth <= i < depth]
+    if unknown:
+        raise ValueError(f"no layer {unknown[0]} in a model of {depth} layers")
+    return {i % depth for i in attention_of}

@@ -1,0 +1,74 @@
+"""The DINO projection head (official `DINOHead`): MLP, L2 norm, weight-normalised prototypes."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rats_jax.models.attention import Affine
+
+
+class Prototypes(nnx.Module):
+    """Cosine with each prototype, times its gain: torch's weight_norm(Linear(bias=False)).
+
+    `direction` [bottleneck, K] starts U(+-1 / sqrt(bottleneck)); `gain` [K] starts at 1 and is a
+    parameter only when it is trained.
+    """
+
+    def __init__(self, *, bottleneck: int, prototypes: int, train_gain: bool, dtype, rngs):
+        bound = bottleneck**-0.5
+        self.dtype = dtype
+        self.direction = nnx.Param(
+            jax.random.uniform(rngs.params(), (bottleneck, prototypes), minval=-bound, maxval=bound)
+        )
+        self.gain = nnx.Param(jnp.ones(prototypes)) if train_gain else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., bottleneck] -> logits [..., K], float32."""
+        direction = self.direction[...]
+        scale = jax.lax.rsqrt(jnp.sum(direction**2, axis=0))
+        if self.gain is not None:
+            scale *= self.gain[...]
+        kernel = (direction * scale).astype(self.dtype)
+        return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
+
+
+class DINOHead(nnx.Module):
+    """D - hidden - hidden - bottleneck with GELU, L2 norm, then K prototypes.
+
+    norm_last_layer: keep the gains of the prototypes at 1 (official default).
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        hidden: int = 2048,
+        bottleneck: int = 256,
+        prototypes: int = 65_536,
+        norm_last_layer: bool = True,
+        dtype: jnp.dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.dtype = dtype
+        self.fc1 = Affine((width, hidden), (hidden,), rngs=rngs)
+        self.fc2 = Affine((hidden, hidden), (hidden,), rngs=rngs)
+        self.fc3 = Affine((hidden, bottleneck), (bottleneck,), rngs=rngs)
+        self.last_layer = Prototypes(
+            bottleneck=bottleneck,
+            prototypes=prototypes,
+            train_gain=not norm_last_layer,
+            dtype=dtype,
+            rngs=rngs,
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Global vectors [..., D] -> logits over prototypes [..., K], float32."""
+        x = x.astype(self.dtype)
+        for i, affine in enumerate((self.fc1, self.fc2, self.fc3)):
+            kernel, bias = affine.cast(self.dtype)
+            x = x @ kernel + bias
+            x = jax.nn.gelu(x, approximate=False) if i < 2 else x
+        # F.normalize: x / max(|x|, 1e-12), here safe to differentiate at 0 as well.
+        x = x.astype(jnp.float32)
+        x *= jax.lax.rsqrt(jnp.maximum(jnp.sum(x**2, axis=-1, keepdims=True), 1e-24))
+        return self.last_layer(x.astype(self.dtype))

@@ -1,0 +1,99 @@
+"""The Perceiver-IO style ablation of the paper's Table 3."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rats_jax.models.attention import init
+from rats_jax.models.block import Block, draw_drop_path, layer, layer_norm, run_blocks, stack
+from rats_jax.models.features import Features
+from rats_jax.models.patch_embed import PatchEmbed, square_grid
+from rats_jax.models.positions import interpolate_positions
+
+
+class Perceiver(nnx.Module):
+    """Latents read the patches once, talk for depth - 2 layers, and output queries read them once.
+
+    The queries, after the final norm, are what registers are in RATS. Patches meet no layer: those
+    returned are the embedded patches after the same norm (the paper does not say).
+    Arguments as in RATS.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+        latents: int = 80,
+        queries: int = 96,
+        mlp_ratio: int = 4,
+        patch: int = 16,
+        image_size: int = 224,
+        drop_path: float = 0.0,
+        position_offset: float = 0.1,
+        remat: str = "none",
+        unroll: int = 1,
+        dtype: jnp.dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        if depth < 3:
+            raise ValueError(f"a Perceiver has at least 3 layers, not {depth}")
+        self.depth, self.drop_path = depth, drop_path
+        self.position_offset, self.remat, self.unroll = position_offset, remat, unroll
+        self.dtype = dtype
+        self.native = square_grid(image_size, patch)
+        self.patch_embed = PatchEmbed(width=width, patch=patch, dtype=dtype, rngs=rngs)
+        positions = self.native[0] * self.native[1]
+        self.pos_embed = nnx.Param(init(rngs.params(), (positions, width)))
+        self.latents = nnx.Param(init(rngs.params(), (latents, width)))
+        self.queries = nnx.Param(init(rngs.params(), (queries, width)))
+        self.blocks = stack(
+            lambda rngs: Block(
+                width=width, heads=heads, mlp_ratio=mlp_ratio, dtype=dtype, rngs=rngs
+            ),
+            depth=depth,
+            rngs=rngs,
+        )
+        self.norm = layer_norm(width, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        images: jax.Array,
+        *,
+        key: jax.Array | None = None,
+        attention_of: Sequence[int] = (),
+    ) -> Features:
+        """As RATS; only layer 0 attends to patches, and only its attention can be returned."""
+        if set(attention_of) - {0}:
+            raise ValueError("only layer 0 of a Perceiver attends to the patches")
+        batch = images.shape[0]
+        positions = interpolate_positions(
+            self.pos_embed[...],
+            native=self.native,
+            grid=self.patch_embed.grid(images),
+            offset=self.position_offset,
+        )
+        patches = self.patch_embed(images) + positions.astype(self.dtype)
+        latents, queries = (
+            jnp.broadcast_to(x[...].astype(self.dtype), (batch, *x.shape))
+            for x in (self.latents, self.queries)
+        )
+        keep = draw_drop_path(key, rate=self.drop_path, depth=self.depth, batch=batch)
+        keep_in, keep_out = (None, None) if keep is None else (keep[0], keep[-1])
+
+        read_in, read_out = layer(self.blocks, 0), layer(self.blocks, self.depth - 1)
+        attention = {0: read_in.attention(latents, patches)} if attention_of else {}
+        latents = read_in(latents, keep_in, patches)
+        latents, _ = run_blocks(
+            self.blocks,
+            latents,
+            layers=range(1, self.depth - 1),
+            keep=keep,
+            remat=self.remat,
+            unroll=self.unroll,
+        )
+        registers = self.norm(read_out(queries, keep_out, latents))
+        return Features(registers, self.norm(patches), registers.mean(1), attention)

@@ -1,0 +1,51 @@
+"""Interpolation of learned position embeddings, equal to PyTorch's bicubic.
+
+`jax.image.resize("cubic")` uses another kernel (A = -0.5) and antialiases; PyTorch, and so every
+DINO checkpoint, uses A = -0.75, half-pixel centres, replicated borders and no antialiasing.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+A = -0.75
+
+
+def bicubic_matrix(source: int, target: int, *, step: float | None = None) -> np.ndarray:
+    """Matrix [target, source], float32, that resamples `source` points to `target` points.
+
+    `step` is the distance between samples in units of source points; by default source / target.
+    Equal to `torch.nn.functional.interpolate(mode="bicubic", align_corners=False)` along one axis.
+    """
+    step = source / target if step is None else step
+    centres = (np.arange(target) + 0.5) * step - 0.5
+    first = np.floor(centres).astype(int)
+    matrix = np.zeros((target, source))
+    for tap in range(-1, 3):
+        distance = np.abs(centres - (first + tap))
+        near = ((A + 2) * distance - (A + 3)) * distance**2 + 1
+        far = A * (((distance - 5) * distance + 8) * distance - 4)
+        weight = np.where(distance <= 1, near, far)
+        np.add.at(matrix, (np.arange(target), np.clip(first + tap, 0, source - 1)), weight)
+    return matrix.astype(np.float32)
+
+
+def interpolate_positions(
+    positions: jax.Array, *, native: tuple[int, int], grid: tuple[int, int], offset: float
+) -> jax.Array:
+    """Position embeddings [L, D] of the `native` (h, w) grid, resampled to another `grid`.
+
+    offset: the official DINO code adds 0.1 to the target size before it computes the scale
+        (vision_transformer.py, `interpolate_pos_encoding`), and so samples 14 positions for 6
+        patches with step 14 / 6.1. 0.1 equals it; 0 is the plain resize of timm and others.
+    """
+    if grid == native:
+        return positions
+    rows, columns = (
+        bicubic_matrix(source, target, step=source / (target + offset))
+        for source, target in zip(native, grid, strict=True)
+    )
+    table = positions.reshape(*native, -1)
+    # Highest precision: on a TPU or GPU the default would round the embeddings to bf16 or tf32.
+    table = jnp.einsum("ih,jw,hwD->ijD", rows, columns, table, precision="highest")
+    return table.reshape(grid[0] * grid[1], -1)

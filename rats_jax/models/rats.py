@@ -1,0 +1,110 @@
+"""RATS, the Register Attention Transformer (arXiv 2606.14701, section 3)."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rats_jax.models.attention import init
+from rats_jax.models.block import (
+    RegisterBlock,
+    draw_drop_path,
+    layer_norm,
+    run_blocks,
+    stack,
+    watched,
+)
+from rats_jax.models.features import Features
+from rats_jax.models.patch_embed import PatchEmbed, square_grid
+from rats_jax.models.positions import interpolate_positions
+
+
+class RATS(nnx.Module):
+    """A ViT whose self-attention is the register bottleneck, without [CLS].
+
+    width, depth, heads, mlp_ratio, patch: as in a ViT. image_size: pixels of the square image whose
+    grid the position embeddings are learned on; any multiple of the patch can be fed.
+    registers_per_head: n; N = n * heads registers in all.
+    communicate, sharing, parallel: see RegisterAttention and RegisterBlock.
+    drop_path: rate of the last layer. position_offset: see `interpolate_positions`.
+    remat, unroll: see `run_blocks`. dtype: of the computation; parameters are float32.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+        registers_per_head: int = 16,
+        mlp_ratio: int = 4,
+        patch: int = 16,
+        image_size: int = 224,
+        communicate: str = "parameter_free",
+        sharing: str = "partitioned",
+        parallel: str = "none",
+        drop_path: float = 0.0,
+        position_offset: float = 0.1,
+        remat: str = "none",
+        unroll: int = 1,
+        dtype: jnp.dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.depth, self.heads, self.drop_path = depth, heads, drop_path
+        self.position_offset, self.remat, self.unroll = position_offset, remat, unroll
+        self.dtype = dtype
+        self.native = square_grid(image_size, patch)
+        self.patch_embed = PatchEmbed(width=width, patch=patch, dtype=dtype, rngs=rngs)
+        positions = self.native[0] * self.native[1]
+        self.pos_embed = nnx.Param(init(rngs.params(), (positions, width)))
+        self.registers = nnx.Param(init(rngs.params(), (heads, registers_per_head, width)))
+        self.blocks = stack(
+            lambda rngs: RegisterBlock(
+                width=width,
+                heads=heads,
+                mlp_ratio=mlp_ratio,
+                communicate=communicate,
+                sharing=sharing,
+                parallel=parallel,
+                dtype=dtype,
+                rngs=rngs,
+            ),
+            depth=depth,
+            rngs=rngs,
+        )
+        self.norm = layer_norm(width, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        images: jax.Array,
+        *,
+        key: jax.Array | None = None,
+        attention_of: Sequence[int] = (),
+    ) -> Features:
+        """Normalised images [B, height, width, 3], any float dtype, sides multiples of the patch.
+
+        key: draws the drop path; without it there is none. attention_of: layers whose compress
+        attention to return.
+        """
+        batch = images.shape[0]
+        positions = interpolate_positions(
+            self.pos_embed[...],
+            native=self.native,
+            grid=self.patch_embed.grid(images),
+            offset=self.position_offset,
+        )
+        patches = self.patch_embed(images) + positions.astype(self.dtype)
+        registers = self.registers[...].astype(self.dtype)
+        registers = jnp.broadcast_to(registers, (batch, *registers.shape))
+        (registers, patches), attention = run_blocks(
+            self.blocks,
+            (registers, patches),
+            layers=range(self.depth),
+            keep=draw_drop_path(key, rate=self.drop_path, depth=self.depth, batch=batch),
+            remat=self.remat,
+            unroll=self.unroll,
+            attention_of=watched(attention_of, self.depth),
+        )
+        registers = self.norm(registers).reshape(batch, -1, registers.shape[-1])
+        return Features(registers, self.norm(patches), registers.mean(1), attention)

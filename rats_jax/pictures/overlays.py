@@ -1,0 +1,221 @@
+"""Pictures of region maps: one overlay, and sheets that set methods side by side.
+
+Images are uint8 [h, w, 3] RGB; label maps are integer [h, w]; colours are uint8 RGB triples.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy.optimize import linear_sum_assignment
+
+from rats_jax.evals.region_metrics import overlaps, pairwise_iou
+
+# Okabe and Ito's seven, then 41 more, each the sRGB colour farthest in CIELAB from those before it,
+# the least over normal, protanopic and deuteranopic sight (Machado et al. 2009) being what counts.
+PALETTE = np.array(
+    [
+        list(bytes.fromhex(colour))
+        for colour in """
+        E69F00 56B4E9 009E73 F0E442 0072B2 D55E00 CC79A7 0000FF 6969FF 4B3C0F E1F0C3 00FFFF
+        A5FF87 780069 E10F4B 6900A5 E1965A 7896FF 781E3C E1A5A5 D200B4 785A78 1E1ED2 2DE187
+        3CC3D2 874B00 4B693C F0C35A A5E1D2 5A1E87 4B4B87 F05A78 C30FF0 5A961E 1E5AD2 A52D2D
+        A569D2 96005A 00D21E A5695A 965A96 A5D2FF 9600FF FF4B3C FFE1A5 C39669 A587C3 3C2DC3
+        """.split()
+    ],
+    np.uint8,
+)
+# What no truth region claims: the same hues in the same order, half way to grey.
+MUTED = (PALETTE // 2 + 72).astype(np.uint8)
+
+Colours = Mapping[int, np.ndarray]
+_GAP = 8  # pixels between cells
+_INK, _PAPER = (20, 20, 20), (255, 255, 255)
+
+
+def label_colours(labels: np.ndarray, palette: np.ndarray = PALETTE) -> dict[int, np.ndarray]:
+    """A colour for each id in a label map: `palette[id]` where that is free, else the next free.
+
+    So a part keeps its colour from picture to picture, and two parts of one picture share one only
+    when they outnumber the palette.
+    """
+    colours, taken = {}, set()
+    for label in map(int, np.unique(labels)):
+        slot = label % len(palette)
+        if len(taken) < len(palette):
+            while slot in taken:
+                slot = (slot + 1) % len(palette)
+        taken.add(slot)
+        colours[label] = palette[slot]
+    return colours
+
+
+def matched_colours(
+    prediction: np.ndarray, truth: np.ndarray, *, void: int | None = None
+) -> dict[int, np.ndarray]:
+    """Colours that let the eye compare a prediction with the truth coloured by `label_colours`.
+
+    Predicted and truth regions are paired one to one for the largest sum of IoU (Hungarian, void
+    pixels left out), as for O2O. A paired region takes its partner's colour; all others take muted
+    ones. So bright agreement is a part found, and muted areas are over-segmentation.
+    """
+    colours = label_colours(prediction, MUTED)
+    partners = label_colours(truth)
+    valid = np.ones(truth.shape, bool) if void is None else truth != void
+    iou = pairwise_iou(overlaps(prediction, truth, void=void))
+    truth_ids, predicted_ids = np.unique(truth[valid]), np.unique(prediction[valid])
+    for row, column in zip(*linear_sum_assignment(iou, maximize=True), strict=True):
+        if iou[row, column] > 0:
+            colours[int(predicted_ids[column])] = partners[int(truth_ids[row])]
+    return colours
+
+
+def paint(
+    labels: np.ndarray,
+    image: np.ndarray,
+    *,
+    alpha: float = 0.6,
+    colours: Colours | None = None,
+    void: int | None = None,
+) -> np.ndarray:
+    """The image in grey, its regions tinted, with a white line one pixel thin between them.
+
+    Grey, because a tint over colour would show a mixture that no other picture shares.
+
+    Args:
+      labels: integer [h, w].
+      image: uint8 [h, w, 3].
+      alpha: weight of the tint, 0 (grey image with lines) to 1 (flat colours).
+      colours: colour of each id; `label_colours(labels)` if None.
+      void: id left untinted and dimmed.
+
+    Returns:
+      uint8 [h, w, 3].
+    """
+    if image.dtype != np.uint8 or image.shape != (*labels.shape, 3):
+        raise ValueError(
+            f"image is {image.dtype} {image.shape}; labels {labels.shape} need uint8 of that size"
+        )
+    colours = label_colours(labels) if colours is None else colours
+    ids, positions = np.unique(labels, return_inverse=True)
+    tint = np.array([colours[int(label)] for label in ids], np.float32)[positions]
+    grey = image.mean(-1, keepdims=True)
+    picture = (1 - alpha) * grey + alpha * tint.reshape(image.shape)
+    if void is not None:
+        picture = np.where((labels == void)[..., None], 0.5 * grey, picture)
+    picture[_boundaries(labels)] = 255
+    return np.round(picture).astype(np.uint8)
+
+
+def part_sheet(
+    images: Sequence[np.ndarray],
+    columns: Mapping[str, Sequence[np.ndarray]],
+    *,
+    truth: str | None = None,
+    void: int | None = None,
+    alpha: float = 0.6,
+    side: int = 224,
+) -> Image.Image:
+    """A titled grid of pictures: each row an image, then its overlay from each column.
+
+    Images shorter than `side` are enlarged by the least whole factor that reaches it, before
+    painting, so that pixels stay square and boundaries thin. Save it with `save_png`.
+
+    Args:
+      images: one uint8 [h, w, 3] a row; sizes may differ.
+      columns: title to label maps, each of its row's size; drawn in the mapping's order.
+      truth: title of the column that is ground truth. The others then take colours by
+        `matched_colours`; without it every map is coloured on its own.
+      void: id in the truth column left untinted and dimmed.
+      alpha: weight of the tints.
+      side: pixels that the longer side of each picture shall reach.
+    """
+    if not images:
+        raise ValueError("a sheet needs at least one image")
+    for title, maps in columns.items():
+        if len(maps) != len(images):
+            raise ValueError(f"column {title!r} has {len(maps)} label maps for {len(images)} images")
+    if truth is not None and truth not in columns:
+        raise ValueError(f"truth column {truth!r} is not among {list(columns)}")
+    rows = []
+    for index, image in enumerate(images):
+        factor = max(1, -(-side // max(image.shape[:2])))
+        image = _enlarge(image, factor)
+        cells = [image]
+        for title, maps in columns.items():
+            labels = maps[index]
+            if truth is None or title == truth:
+                colours = label_colours(labels)
+            else:
+                colours = matched_colours(labels, columns[truth][index], void=void)
+            ignored = void if title == truth else None
+            labels = _enlarge(labels, factor)
+            cells.append(paint(labels, image, alpha=alpha, colours=colours, void=ignored))
+        rows.append(cells)
+    return _compose(rows, ["image", *columns])
+
+
+def save_png(picture: Image.Image | np.ndarray, path: str | Path) -> Path:
+    """Writes a sheet, or a uint8 [h, w, 3] array, as PNG; makes the folder; returns the path."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    picture.save(path, format="PNG")
+    return path
+
+
+def _enlarge(array: np.ndarray, factor: int) -> np.ndarray:
+    return array.repeat(factor, 0).repeat(factor, 1)
+
+
+def _boundaries(labels: np.ndarray) -> np.ndarray:
+    """Bool [h, w]: pixels whose right or lower neighbour belongs to another region."""
+    edge = np.zeros(labels.shape, bool)
+    edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    edge[:-1] |= labels[:-1] != labels[1:]
+    return edge
+
+
+def _compose(rows: list[list[np.ndarray]], titles: list[str]) -> Image.Image:
+    """Sets cells [row][column] on paper, each row and column as wide as its largest cell."""
+    heights = [row[0].shape[0] for row in rows]
+    width = max(row[0].shape[1] for row in rows)
+    font = ImageFont.load_default(size=max(12, min(32, width // 12)))
+    titles = [_wrap(title, font, width) for title in titles]
+    paper = Image.new("RGB", (1, 1))
+    boxes = [ImageDraw.Draw(paper).multiline_textbbox((0, 0), t, font=font) for t in titles]
+    top = 2 * _GAP + int(max(box[3] for box in boxes))
+    sheet = Image.new(
+        "RGB",
+        (_GAP + len(titles) * (width + _GAP), top + sum(heights) + _GAP * len(heights)),
+        _PAPER,
+    )
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(titles):
+        left = _GAP + column * (width + _GAP)
+        centre = (left + width / 2, top - _GAP)
+        draw.multiline_text(centre, title, fill=_INK, font=font, anchor="md", align="center")
+        down = top
+        for row, height in zip(rows, heights, strict=True):
+            cell = row[column]
+            sheet.paste(Image.fromarray(cell), (left + (width - cell.shape[1]) // 2, down))
+            down += height + _GAP
+    return sheet
+
+
+def _wrap(title: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """Breaks a title into lines no wider than the column, inside a word only if it must."""
+    lines = [""]
+    for word in title.split():
+        line = f"{lines[-1]} {word}".strip()
+        if font.getlength(line) <= width:
+            lines[-1] = line
+            continue
+        lines.append("")
+        for letter in word:
+            if font.getlength(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    return "\n".join(filter(None, lines))
