@@ -1,0 +1,74 @@
+"""AdamW with the semantics of the official DINO training loop.
+
+Clipping is by tensor (`clip_gradients`), decay spares biases and LayerNorm (`get_params_groups`),
+and while the last layer is frozen it has no gradient at all (`cancel_gradients_last_layer`): no
+decay, no moments, and its Adam count starts when it thaws.
+
+Parameters are the tree {"backbone": ..., "head": {..., "last_layer": ...}}; arrays under `blocks`
+are stacks of one tensor a layer.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax import tree_utils
+
+ADAM = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
+
+
+def init_optimizer(params: dict) -> dict:
+    """Moments, float32, in two Adam states: one for the last layer, one for all the rest."""
+    rest, last_layer = split_last_layer(params)
+    return {"rest": ADAM.init(rest), "last_layer": ADAM.init(last_layer)}
+
+
+def update_parameters(
+    params: dict,
+    gradients: dict,
+    state: dict,
+    *,
+    clip: float,
+    learning_rate: jax.Array,
+    weight_decay: jax.Array,
+    last_layer_frozen: jax.Array,
+) -> tuple[dict, dict]:
+    """One step; returns new parameters and state. clip: largest norm of a tensor; 0 for none."""
+    if clip:
+        gradients = clip_by_tensor(gradients, clip)
+    rest, last_layer = split_last_layer(gradients)
+    rest, rest_state = ADAM.update(rest, state["rest"])
+    last_layer, last_state = ADAM.update(last_layer, state["last_layer"])
+    last_state = tree_utils.tree_where(last_layer_frozen, state["last_layer"], last_state)
+    directions = {**rest, "head": {**rest["head"], "last_layer": last_layer}}
+
+    def step(path, param, direction):
+        names = [key.key for key in path]
+        moved = param - learning_rate * (direction + weight_decay * decays(names) * param)
+        return jnp.where(last_layer_frozen, param, moved) if "last_layer" in names else moved
+
+    params = jax.tree_util.tree_map_with_path(step, params, directions)
+    return params, {"rest": rest_state, "last_layer": last_state}
+
+
+def decays(names: list[str]) -> bool:
+    """Whether weight decay applies to the parameter at this path: not to biases and LayerNorm."""
+    return names[-1] not in ("bias", "scale")
+
+
+def clip_by_tensor(gradients: dict, clip: float) -> dict:
+    """Scale each tensor whose norm is over `clip` down to it; each layer of a stack by itself."""
+
+    def clipped(path, gradient):
+        stacked = "blocks" in [key.key for key in path]
+        axes = tuple(range(1 if stacked else 0, gradient.ndim))
+        norm = jnp.sqrt(jnp.sum(gradient**2, axis=axes, keepdims=True))
+        return gradient * jnp.minimum(1, clip / (norm + 1e-6))
+
+    return jax.tree_util.tree_map_with_path(clipped, gradients)
+
+
+def split_last_layer(params: dict) -> tuple[dict, dict]:
+    """(everything but the last layer, the last layer)."""
+    head = dict(params["head"])
+    last_layer = head.pop("last_layer")
+    return {**params, "head": head}, last_layer
