@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 from rats_jax.errors import UserError
 
-_DENSE_CELLS = 1 << 20  # above this many cells, sorting the ids beats a table over their range
+_DENSE_RANGE = 1024  # ids that span more (panoptic ones reach 2^24) are sorted first
 
 
 class RegionScores(NamedTuple):
@@ -74,9 +74,6 @@ def overlaps(prediction: np.ndarray, truth: np.ndarray, *, void: int | None = No
         return np.zeros((0, 0), np.int64)
     rows, height = _positions(truth)
     columns, width = _positions(prediction)
-    if height * width > _DENSE_CELLS:
-        rows, columns = (np.unique(ids, return_inverse=True)[1] for ids in (rows, columns))
-        height, width = rows.max() + 1, columns.max() + 1
     table = np.bincount(rows * width + columns, minlength=height * width).reshape(height, width)
     return table[np.ix_(table.any(1), table.any(0))]
 
@@ -108,9 +105,12 @@ def pairwise_iou(counts: np.ndarray) -> np.ndarray:
 
 
 def _positions(ids: np.ndarray) -> tuple[np.ndarray, int]:
-    """Ids counted from their smallest, and their range (python int: panoptic ids are large)."""
-    low, high = int(ids.min()), int(ids.max())
-    return ids.astype(np.int64) - low, high - low + 1
+    """Each id's place in a range, int64, that keeps their order and may have gaps; its length."""
+    low, high = int(ids.min()), int(ids.max())  # python's, as small types would overflow
+    if high - low < _DENSE_RANGE:
+        return ids.astype(np.int64) - low, high - low + 1
+    values, places = np.unique(ids, return_inverse=True)
+    return places, len(values)
 
 
 def _many_to_one(counts: np.ndarray) -> float:

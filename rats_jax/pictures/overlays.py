@@ -26,8 +26,8 @@ PALETTE = np.array(
     ],
     np.uint8,
 )
-# What no truth region claims: the same hues in the same order, half way to grey.
-MUTED = (PALETTE // 2 + 72).astype(np.uint8)
+# What no truth region claims: the same hues in the same order, two thirds of the way to grey.
+MUTED = (PALETTE // 3 + 96).astype(np.uint8)
 
 Colours = Mapping[int, np.ndarray]
 _GAP = 8  # pixels between cells
@@ -135,7 +135,9 @@ def part_sheet(
         raise ValueError("a sheet needs at least one image")
     for title, maps in columns.items():
         if len(maps) != len(images):
-            raise ValueError(f"column {title!r} has {len(maps)} label maps for {len(images)} images")
+            raise ValueError(
+                f"column {title!r} has {len(maps)} label maps for {len(images)} images"
+            )
     if truth is not None and truth not in columns:
         raise ValueError(f"truth column {truth!r} is not among {list(columns)}")
     rows = []
