@@ -117,9 +117,17 @@ def decode(image: bytes | np.ndarray) -> np.ndarray:
         return image
     try:
         with Image.open(io.BytesIO(image)) as opened:
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(opened)))
+            opened.load()
+            return np.asarray(_to_rgb(_upright(opened)))
     except Exception as error:  # Pillow's decoders raise nearly every type on damaged data
         raise UnreadableImage(f"{type(error).__name__}: {error}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF, of many kinds; the pixels are whole
+        return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

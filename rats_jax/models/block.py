@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rats_jax.models.attention import Affine, Attention
+from rats_jax.models.gelu import gelu
 from rats_jax.models.register_attention import RegisterAttention
 
 #: What the backward pass may keep of a block's forward pass; the rest is computed again.
@@ -32,7 +33,7 @@ class MLP(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel, bias = self.fc1.cast(self.dtype)
-        x = jax.nn.gelu(x @ kernel + bias, approximate=False)
+        x = gelu(x @ kernel + bias)
         kernel, bias = self.fc2.cast(self.dtype)
         return x @ kernel + bias
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rats_jax.models.attention import Affine
+from rats_jax.models.gelu import gelu
 
 
 class Prototypes(nnx.Module):
@@ -67,7 +68,7 @@ class DINOHead(nnx.Module):
         for i, affine in enumerate((self.fc1, self.fc2, self.fc3)):
             kernel, bias = affine.cast(self.dtype)
             x = x @ kernel + bias
-            x = jax.nn.gelu(x, approximate=False) if i < 2 else x
+            x = gelu(x) if i < 2 else x
         # F.normalize: x / max(|x|, 1e-12), here safe to differentiate at 0 as well.
         x = x.astype(jnp.float32)
         x *= jax.lax.rsqrt(jnp.maximum(jnp.sum(x**2, axis=-1, keepdims=True), 1e-24))

@@ -126,7 +126,7 @@ class RATS(Encoder):
 
 
 class ViT(Encoder):
-    """[CLS], patches and R plain registers (Darcet et al. 2023), which play no further part at the end."""
+    """[CLS], patches and R plain registers (Darcet et al. 2023). The global vector is [CLS]."""
 
     def __init__(
         self,

@@ -1,0 +1,70 @@
+"""From a config to the parts of a run."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from rats_jax.config import schedules
+from rats_jax.data.crops import MultiCrop
+from rats_jax.data.procedural_parts import ProceduralParts
+from rats_jax.data.sources import ImageFolder, Source
+from rats_jax.dino.network import Network, make_network
+from rats_jax.dino.step import DINO
+from rats_jax.errors import UserError
+from rats_jax.models import RATS, DINOHead, Perceiver, ViT
+
+#: The fields of config.model that each architecture takes beside the common ones.
+ARCHITECTURES = {
+    "rats": (RATS, ("registers_per_head", "communicate", "sharing", "parallel")),
+    "vit": (ViT, ("plain_registers",)),
+    "perceiver": (Perceiver, ("latents", "queries")),
+}
+COMMON = ("width", "depth", "heads", "patch", "mlp_ratio")
+COMMON += ("drop_path", "position_offset", "remat", "unroll")
+
+
+def make_source(config: ConfigDict) -> Source:
+    """The training images."""
+    data = config.data
+    if data.source == "procedural_parts":
+        return ProceduralParts(size=data.size, length=data.length, seed=data.seed)
+    source = ImageFolder(data.path)
+    if data.length and len(source) != data.length:
+        raise UserError(
+            f"config.data.path {data.path} holds {len(source)} images, not {data.length}; "
+            "complete it, or train on what is there with --config.data.length=0"
+        )
+    return source
+
+
+def make_crops(config: ConfigDict) -> MultiCrop:
+    """The geometric part of the augmentation."""
+    return MultiCrop(**config.crops)
+
+
+def make_model(config: ConfigDict) -> tuple[Network, Callable[[jax.Array], dict]]:
+    """Backbone and head, and the function that makes their parameters from a key."""
+    dtype = jnp.dtype(config.compute_dtype)
+    model, own_fields = ARCHITECTURES[config.model.architecture]
+    options = {name: config.model[name] for name in COMMON + own_fields}
+    return make_network(
+        lambda rngs: model(**options, image_size=config.crops.global_size, dtype=dtype, rngs=rngs),
+        lambda rngs: DINOHead(width=config.model.width, **config.head, dtype=dtype, rngs=rngs),
+        heads=config.model.heads,
+        loss_scope=config.dino.loss_scope,
+    )
+
+
+def make_dino(config: ConfigDict, *, images: int) -> DINO:
+    """The method, for a data set of so many images."""
+    network, init_network = make_model(config)
+    return DINO(
+        network=network,
+        init_network=init_network,
+        schedules=schedules(config, images=images),
+        clip=config.optimizer.clip,
+        student_temperature=config.dino.student_temperature,
+        center_momentum=config.dino.center_momentum,
+    )

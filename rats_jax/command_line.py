@@ -1,0 +1,52 @@
+"""What the entry points share: configs from the command line, and mistakes told in one line."""
+
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+
+from rats_jax.errors import UserError
+
+FAILED = 2  # exit status of a user's mistake
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses absl flags and runs `main`; a mistake ends it with one line and exit status 2."""
+
+    def guarded(_):
+        try:
+            main()
+        except UserError as error:
+            fail(str(error))
+
+    logging.set_verbosity(logging.WARNING)
+    app.run(guarded, flags_parser=_parse)
+
+
+def fail(message: str) -> None:
+    """Exits with one line on standard error."""
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.exit(FAILED)
+
+
+def say(message: str) -> None:
+    """A line of a command's report, at once also where output is a pipe."""
+    print(message, flush=True)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    # ml_collections looks fields up while absl parses, and lets its own errors out.
+    try:
+        left = flags.FLAGS(argv)
+    except (flags.Error, KeyError, AttributeError, TypeError, ValueError, OSError) as error:
+        fail(_one_line(error))
+    if len(left) > 1:
+        fail(f"unexpected argument {left[1]!r}; options are written --name=value")
+    return left
+
+
+def _one_line(error: Exception) -> str:
+    """The useful line of an error message, without the quotes that KeyError puts around it."""
+    text = str(error.args[0] if error.args else error)
+    lines = [line.strip().strip("'\"").replace("\\'", "'") for line in text.splitlines()]
+    return "; ".join(line for line in lines if line)

@@ -1,0 +1,203 @@
+"""The fields of a run, their defaults, and what is derived from them.
+
+A config file in `configs/` starts from `default_config()` and changes what makes its recipe. The
+defaults are DINO v1's; fields that no recipe shares have none of their own and stand at zero.
+"""
+
+from ml_collections import ConfigDict
+
+from rats_jax.dino.schedules import Schedules
+from rats_jax.errors import UserError
+
+
+def default_config() -> ConfigDict:
+    """Every field there is. The tree is locked: a name that is not here is an error."""
+    config = ConfigDict()
+    config.seed = 0
+    #: "bfloat16" or "float32": of activations and matrix products. State is float32 always.
+    config.compute_dtype = "bfloat16"
+
+    config.model = ConfigDict()
+    config.model.architecture = "rats"  # "rats", "vit" or "perceiver"
+    config.model.width = 384
+    config.model.depth = 12
+    config.model.heads = 6
+    config.model.patch = 16
+    config.model.mlp_ratio = 4
+    config.model.drop_path = 0.0
+    config.model.position_offset = 0.1  # the official +0.1 of interpolation; 0.0 for a plain one
+    config.model.registers_per_head = 16  # rats
+    config.model.communicate = "parameter_free"  # rats: or "learned"
+    config.model.sharing = "partitioned"  # rats: or "shared"
+    config.model.parallel = "none"  # rats: or "shared", "separate" (Eq. 8)
+    config.model.plain_registers = 0  # vit
+    config.model.latents = 80  # perceiver
+    config.model.queries = 96  # perceiver
+    config.model.remat = "none"  # what the backward pass computes again: or "dots", "full"
+    config.model.unroll = 1  # blocks in one iteration of the compiled loop
+
+    config.head = ConfigDict()
+    config.head.hidden = 2048
+    config.head.bottleneck = 256
+    config.head.prototypes = 65_536
+    config.head.norm_last_layer = True
+
+    config.crops = ConfigDict()
+    config.crops.global_size = 224
+    config.crops.global_scale = (0.25, 1.0)
+    config.crops.local_size = 96
+    config.crops.local_scale = (0.05, 0.25)
+    config.crops.local_crops = 10
+
+    config.dino = ConfigDict()
+    config.dino.loss_scope = "all"  # or "head": one loss per head (rats, Table 6)
+    config.dino.student_temperature = 0.1
+    config.dino.teacher_temperature_start = 0.04
+    config.dino.teacher_temperature = 0.07
+    config.dino.teacher_temperature_warmup_epochs = 30
+    config.dino.center_momentum = 0.9
+    config.dino.teacher_momentum = 0.996  # to 1, on a cosine
+    config.dino.freeze_last_layer_epochs = 1.0
+
+    config.optimizer = ConfigDict()
+    config.optimizer.batch_size = 1024  # global
+    config.optimizer.epochs = 100.0
+    config.optimizer.warmup_epochs = 10.0
+    config.optimizer.learning_rate = 5e-4  # times batch_size / 256
+    config.optimizer.end_learning_rate = 1e-5  # not scaled
+    config.optimizer.weight_decay = 0.04
+    config.optimizer.end_weight_decay = 0.4
+    config.optimizer.clip = 0.0  # largest gradient norm of one tensor; 0 for no clipping
+
+    config.data = ConfigDict()
+    config.data.source = "image_folder"  # or "procedural_parts"
+    config.data.path = ""  # image_folder
+    #: procedural_parts: how many pictures. image_folder: how many there must be; 0 for any number.
+    config.data.length = 0
+    config.data.size = 128  # procedural_parts: pixels
+    config.data.seed = 0  # procedural_parts: which world
+    config.data.workers = 0  # processes that cut crops; 0 for threads of this one
+    config.data.threads = 4  # in each of them
+
+    config.run = ConfigDict()
+    #: Stop after this many steps, on the schedules of the whole run; 0 for the whole run.
+    config.run.stop_after = 0
+    config.run.log_every = 50
+    config.run.checkpoint_every = 1000
+    config.run.keep_checkpoints = 2
+    return config.lock()
+
+
+def validate(config: ConfigDict) -> None:
+    """Raises UserError on the first field that cannot be what was meant."""
+    model, crops, optimizer = config.model, config.crops, config.optimizer
+    _one_of(config, "compute_dtype", ("bfloat16", "float32"))
+    _one_of(config, "model.architecture", ("rats", "vit", "perceiver"))
+    _one_of(config, "model.communicate", ("parameter_free", "learned"))
+    _one_of(config, "model.sharing", ("partitioned", "shared"))
+    _one_of(config, "model.parallel", ("none", "shared", "separate"))
+    _one_of(config, "model.remat", ("none", "dots", "full"))
+    _one_of(config, "dino.loss_scope", ("all", "head"))
+    _one_of(config, "data.source", ("image_folder", "procedural_parts"))
+    for name in POSITIVE:
+        _check(_get(config, name) > 0, f"config.{name} is {_get(config, name)}: it must be over 0")
+    for name in NOT_NEGATIVE:
+        _check(_get(config, name) >= 0, f"config.{name} is {_get(config, name)}: 0 is the least")
+
+    _check(
+        model.width % model.heads == 0,
+        f"config.model.width {model.width} is not divisible by config.model.heads {model.heads}",
+    )
+    for name in ("global_size", "local_size"):
+        _check(
+            crops[name] % model.patch == 0,
+            f"config.crops.{name} {crops[name]} is not a multiple of config.model.patch "
+            f"{model.patch}; the nearest is {max(round(crops[name] / model.patch), 1) * model.patch}",
+        )
+    for name in ("global_scale", "local_scale"):
+        low, high = crops[name]
+        _check(
+            0 < low <= high <= 1,
+            f"config.crops.{name} is ({low}, {high}): shares of the image's area, low first",
+        )
+    _check(
+        config.dino.loss_scope == "all" or model.architecture == "rats",
+        "config.dino.loss_scope=head needs registers owned by heads: "
+        "set config.model.architecture=rats or config.dino.loss_scope=all",
+    )
+    _check(
+        model.architecture != "perceiver" or model.depth >= 3,
+        f"config.model.depth {model.depth}: a perceiver has at least 3 layers",
+    )
+    _check(0 <= model.drop_path < 1, f"config.model.drop_path {model.drop_path} is not in [0, 1)")
+    _check(
+        optimizer.warmup_epochs < optimizer.epochs,
+        f"config.optimizer.warmup_epochs {optimizer.warmup_epochs} is not below "
+        f"config.optimizer.epochs {optimizer.epochs}; shorten the one or lengthen the other",
+    )
+    if config.data.source == "image_folder":
+        _check(config.data.path, "config.data.path is empty: give the folder of images to train on")
+    else:
+        _check(config.data.length > 0, "config.data.length is 0: say how many pictures to draw")
+
+
+POSITIVE = (
+    *("model.width", "model.depth", "model.heads", "model.patch", "model.mlp_ratio"),
+    *("model.registers_per_head", "model.latents", "model.queries", "model.unroll"),
+    *("head.hidden", "head.bottleneck", "head.prototypes"),
+    *("crops.global_size", "crops.local_size"),
+    *("dino.student_temperature", "dino.teacher_temperature", "dino.teacher_temperature_start"),
+    *("optimizer.batch_size", "optimizer.epochs", "optimizer.learning_rate"),
+    *("data.size", "data.threads"),
+    *("run.log_every", "run.checkpoint_every", "run.keep_checkpoints"),
+)
+NOT_NEGATIVE = (
+    *("seed", "model.plain_registers", "crops.local_crops", "optimizer.warmup_epochs"),
+    *("optimizer.weight_decay", "optimizer.end_weight_decay", "optimizer.clip"),
+    *("optimizer.end_learning_rate", "dino.freeze_last_layer_epochs"),
+    *("dino.teacher_temperature_warmup_epochs", "data.length", "data.workers", "data.seed"),
+    "run.stop_after",
+)
+
+
+def schedules(config: ConfigDict, *, images: int) -> Schedules:
+    """The recipe's schedules in steps, for a data set of `images`; an epoch drops the last, partial
+    batch, as the official loader does."""
+    optimizer, dino = config.optimizer, config.dino
+    steps_per_epoch = images // optimizer.batch_size
+    _check(
+        steps_per_epoch > 0,
+        f"config.optimizer.batch_size {optimizer.batch_size} is larger than the data set "
+        f"({images} images); make the batch smaller",
+    )
+    return Schedules(
+        steps=round(optimizer.epochs * steps_per_epoch),
+        steps_per_epoch=steps_per_epoch,
+        peak_learning_rate=optimizer.learning_rate * optimizer.batch_size / 256,
+        end_learning_rate=optimizer.end_learning_rate,
+        warmup_steps=round(optimizer.warmup_epochs * steps_per_epoch),
+        weight_decay_start=optimizer.weight_decay,
+        weight_decay_end=optimizer.end_weight_decay,
+        momentum_start=dino.teacher_momentum,
+        momentum_end=1.0,
+        temperature_start=dino.teacher_temperature_start,
+        temperature_end=dino.teacher_temperature,
+        temperature_warmup_epochs=dino.teacher_temperature_warmup_epochs,
+        freeze_last_layer_steps=round(dino.freeze_last_layer_epochs * steps_per_epoch),
+    )
+
+
+def _get(config: ConfigDict, name: str):
+    for part in name.split("."):
+        config = config[part]
+    return config
+
+
+def _one_of(config: ConfigDict, name: str, choices: tuple[str, ...]) -> None:
+    value = _get(config, name)
+    _check(value in choices, f"config.{name} is {value!r}: choose one of {', '.join(choices)}")
+
+
+def _check(condition: object, message: str) -> None:
+    if not condition:
+        raise UserError(message)

@@ -1,0 +1,132 @@
+"""What a run tells while it goes on: TensorBoard events, a JSONL beside them, and lines to read."""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import jax
+import numpy as np
+from clu import parameter_overview
+
+from rats_jax.command_line import say
+from rats_jax.runs.tensorboard import SummaryWriter, metric_writers
+
+#: Metrics that are a function of the step: reported as they are, where others are averaged.
+SCHEDULED = ("learning_rate", "weight_decay", "teacher_momentum", "teacher_temperature")
+
+
+class JsonlWriter(metric_writers.MetricWriter):
+    """One JSON object a line: step, time (ISO 8601) and the scalars. Other kinds are not kept."""
+
+    def __init__(self, path: Path):
+        self._file = path.open("a")
+
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        # A value that is not finite is not JSON: null.
+        values = {k: v if math.isfinite(v) else None for k, v in scalars.items()}
+        self._file.write(json.dumps({"step": step, "time": now, **values}) + "\n")
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _ignore(self, *_, **__) -> None:
+        pass
+
+    write_summaries = write_images = write_videos = write_audios = _ignore
+    write_texts = write_histograms = write_hparams = _ignore
+
+
+def open_writer(workdir: Path) -> metric_writers.MetricWriter:
+    """Writes to `workdir`/tensorboard and `workdir`/metrics.jsonl, in this process's thread."""
+    return metric_writers.MultiWriter(
+        [SummaryWriter(str(workdir / "tensorboard")), JsonlWriter(workdir / "metrics.jsonl")]
+    )
+
+
+class Progress:
+    """Gathers the steps between two reports.
+
+    Metrics stay on the device until the report; `add` waits for the step before the last, so that
+    the host runs one step ahead and no more.
+    """
+
+    def __init__(self, *, batch_size: int, steps: int, steps_per_epoch: int):
+        self._batch_size, self._steps, self._steps_per_epoch = batch_size, steps, steps_per_epoch
+        self._metrics: list[dict] = []
+        self._start: float | None = None
+        self._timed = 0
+
+    def add(self, metrics: dict) -> None:
+        """The metrics of one more step, perhaps not yet computed."""
+        if self._metrics:
+            jax.block_until_ready(self._metrics[-1])
+        self._metrics.append(metrics)
+        if self._start is None:  # the first step compiles: the clock starts after it
+            jax.block_until_ready(metrics)
+            self._start = time.perf_counter()
+        else:
+            self._timed += 1
+
+    def report(self, step: int, *, seconds_waited: float) -> dict[str, float]:
+        """Scalars of the interval that ends with `step` steps taken; starts the next interval."""
+        metrics = jax.device_get(self._metrics)
+        scalars = {
+            name: float(metrics[-1][name])
+            if name in SCHEDULED
+            else float(np.mean([m[name] for m in metrics], dtype=np.float64))
+            for name in metrics[0]
+        }
+        now = time.perf_counter()
+        seconds = now - self._start
+        scalars["epoch"] = step / self._steps_per_epoch
+        if self._timed:
+            scalars["images_per_second"] = self._timed * self._batch_size / seconds
+            scalars["input_wait"] = min(seconds_waited / seconds, 1.0)
+            scalars["seconds_left"] = seconds / self._timed * (self._steps - step)
+        self._metrics, self._start, self._timed = [], now, 0
+        return scalars
+
+    def line(self, step: int, scalars: dict[str, float]) -> str:
+        """The interval as a line to read."""
+        parts = [
+            f"step {step}/{self._steps}",
+            f"epoch {scalars['epoch']:.2f}",
+            f"loss {scalars['loss']:.4f}",
+            f"teacher entropy {scalars['teacher_entropy']:.3f}",
+            f"KL {scalars['kl']:.4f}",
+            f"center {scalars['center_norm']:.2f}",
+            f"lr {scalars['learning_rate']:.2e}",
+        ]
+        if "images_per_second" in scalars:
+            parts += [
+                f"{scalars['images_per_second']:.1f} images/s",
+                f"input wait {scalars['input_wait']:.0%}",
+                f"left {duration(scalars['seconds_left'])}",
+            ]
+        return "  ".join(parts)
+
+
+def say_parameters(student: dict) -> None:
+    """Counts of what is trained."""
+    counts = {name: parameter_overview.count_parameters(tree) for name, tree in student.items()}
+    say("parameters: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 45 s, 12 min 30 s, 3 h 20 min, 5 d 4 h."""
+    seconds = round(seconds)
+    for unit, name, lesser, lesser_name in (
+        (86_400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if seconds >= unit:
+            return f"{seconds // unit} {name} {seconds % unit // lesser} {lesser_name}"
+    return f"{seconds} s"

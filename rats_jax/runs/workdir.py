@@ -1,0 +1,86 @@
+"""The directory of a run, and what makes two starts the same run.
+
+    config.json       every field, as last started
+    checkpoints/      orbax, one directory a step
+    metrics.jsonl     one line a report
+    tensorboard/      the same as events
+    unreadable.txt    images that could not be read, if any
+"""
+
+import json
+import os
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from rats_jax.command_line import say
+from rats_jax.errors import UserError
+
+#: Fields that fix the shape of the state: a checkpoint made with others cannot be restored.
+SHAPES = ("model", "head", "crops.global_size", "dino.loss_scope")
+#: Of these, what changes no shape.
+FREE = ("model.drop_path", "model.position_offset", "model.remat", "model.unroll")
+
+
+def open_workdir(path: str, config: ConfigDict) -> Path:
+    """Creates the directory or takes up the run in it, and writes config.json.
+
+    Raises UserError when it cannot be written to or holds a run of another model. Other fields that
+    differ are named, and the new ones hold from here on.
+    """
+    if not path:
+        raise UserError("no --workdir: name the directory that this run is kept in")
+    workdir = Path(path).expanduser()
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if not os.access(workdir, os.W_OK | os.X_OK):
+            raise PermissionError(13, "no permission to write")
+        file = workdir / "config.json"
+        if file.exists():
+            _compare(_flat(json.loads(file.read_text())), _flat(json.loads(_json(config))), workdir)
+        new = file.with_suffix(".new")
+        new.write_text(_json(config))
+        new.replace(file)
+    except OSError as error:
+        raise UserError(
+            f"--workdir {path} cannot be used ({error.strerror or error}); choose a directory "
+            "that you may write to"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file} is damaged ({error}); restore it or choose another --workdir") from None
+    return workdir
+
+
+def load_config(workdir: Path) -> ConfigDict:
+    """The config of the run in a directory."""
+    try:
+        return ConfigDict(json.loads((workdir / "config.json").read_text()))
+    except FileNotFoundError:
+        raise UserError(f"{workdir} holds no config.json: it is not the workdir of a run") from None
+
+
+def _json(config: ConfigDict) -> str:
+    return json.dumps(config.to_dict(), indent=2) + "\n"
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+    fields = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            fields |= _flat(value, f"{prefix}{name}.")
+        else:
+            fields[prefix + name] = value
+    return fields
+
+
+def _compare(old: dict, new: dict, workdir: Path) -> None:
+    changed = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
+    for name in changed:
+        shapes = any(name == s or name.startswith(s + ".") for s in SHAPES)
+        if shapes and name not in FREE:
+            raise UserError(
+                f"--workdir {workdir} holds a run of another model: config.{name} is "
+                f"{old.get(name)} there and {new.get(name)} here; choose another --workdir"
+            )
+    for name in changed:
+        say(f"config.{name} was {old.get(name)}, goes on as {new.get(name)}")

@@ -1,0 +1,131 @@
+"""Crop boxes against torchvision's published sampling; pixels against Pillow."""
+
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from rats_jax.data.crops import MultiCrop, random_box
+
+CROPS = MultiCrop(
+    global_size=20, local_size=12, local_crops=3, global_scale=(0.25, 1), local_scale=(0.05, 0.25)
+)
+
+
+class ScriptedRandom:
+    """Plays a list of uniform numbers in [0, 1) as either generator's calls."""
+
+    def __init__(self, seed):
+        self.numbers = np.random.default_rng(seed).random(64).tolist()
+
+    def unit(self):
+        return self.numbers.pop(0)
+
+    def uniform(self, low, high):
+        return low + (high - low) * self.unit()
+
+    def integers(self, stop):
+        return int(self.unit() * stop)
+
+
+def torchvision_box(width, height, scale, random):
+    """RandomResizedCrop.get_params as documented, with (i, j, h, w) turned into a box."""
+    ratio = (3.0 / 4.0, 4.0 / 3.0)
+    area = height * width
+    log_ratio = [math.log(r) for r in ratio]
+    for _ in range(10):
+        target_area = area * random.uniform(scale[0], scale[1])
+        aspect_ratio = math.exp(random.uniform(log_ratio[0], log_ratio[1]))
+        w = round(math.sqrt(target_area * aspect_ratio))
+        h = round(math.sqrt(target_area / aspect_ratio))
+        if 0 < w <= width and 0 < h <= height:
+            i = random.integers(height - h + 1)
+            j = random.integers(width - w + 1)
+            return j, i, j + w, i + h
+    in_ratio = float(width) / float(height)
+    if in_ratio < min(ratio):
+        w = width
+        h = round(w / min(ratio))
+    elif in_ratio > max(ratio):
+        h = height
+        w = round(h * max(ratio))
+    else:
+        w = width
+        h = height
+    i = (height - h) // 2
+    j = (width - w) // 2
+    return j, i, j + w, i + h
+
+
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (64, 64), (900, 30), (20, 700), (1, 1)])
+@pytest.mark.parametrize("scale", [(0.25, 1.0), (0.05, 0.25), (1.0, 1.0)])
+def test_boxes_are_torchvisions_given_the_same_random_numbers(size, scale):
+    for seed in range(200):
+        ours = random_box(size, ScriptedRandom(seed), scale=scale)
+        assert ours == torchvision_box(*size, scale, ScriptedRandom(seed))
+
+
+def test_boxes_follow_torchvisions_distribution():
+    size, scale, count = (120, 80), (0.05, 1.0), 4000
+    rng = np.random.default_rng(0)
+    ours = np.array([random_box(size, rng, scale=scale) for _ in range(count)])
+    rng = np.random.default_rng(1)
+    theirs = np.array([torchvision_box(*size, scale, rng) for _ in range(count)])
+    assert ours.min() >= 0 and (ours[:, 2:] <= size).all()
+    for a, b in zip(ours.T, theirs.T, strict=True):
+        assert stats.ks_2samp(a, b).pvalue > 1e-3
+
+
+def test_without_a_fitting_box_the_largest_central_one_is_taken():
+    rng = np.random.default_rng(0)
+    assert random_box((900, 30), rng, scale=(0.9, 1.0)) == (430, 0, 470, 30)
+    assert random_box((30, 900), rng, scale=(0.9, 1.0)) == (0, 430, 30, 470)
+    assert random_box((1, 1), rng, scale=(0.05, 0.25)) == (0, 0, 1, 1)
+
+
+def test_crops_are_pillows_crop_then_bicubic_resize():
+    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    out = CROPS(image, np.random.default_rng(7))
+    assert out["global"].shape == (2, 20, 20, 3) and out["global"].dtype == np.uint8
+    assert out["local"].shape == (3, 12, 12, 3) and out["local"].dtype == np.uint8
+    rng = np.random.default_rng(7)
+    for crops, size, scale in (
+        (out["global"], 20, CROPS.global_scale),
+        (out["local"], 12, CROPS.local_scale),
+    ):
+        for crop in crops:
+            box = random_box((90, 70), rng, scale=scale)
+            expected = Image.fromarray(image).crop(box).resize((size, size), Image.BICUBIC)
+            if rng.random() < 0.5:
+                expected = expected.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            assert np.array_equal(crop, np.asarray(expected))
+
+
+def test_half_of_the_crops_are_flipped():
+    ramp = np.repeat(np.arange(60, dtype=np.uint8)[None, :, None], 60, axis=0).repeat(3, axis=2)
+    rng = np.random.default_rng(0)
+    flipped = 0
+    for _ in range(200):
+        out = CROPS(ramp, rng)
+        for crop in (*out["global"], *out["local"]):
+            flipped += int(crop[0, 0, 0] > crop[0, -1, 0])
+    assert abs(flipped / 1000 - 0.5) < 4.5 * math.sqrt(0.25 / 1000)
+
+
+def test_there_may_be_no_local_crops():
+    crops = MultiCrop(
+        global_size=8, local_size=4, local_crops=0, global_scale=(0.5, 1), local_scale=(0.05, 0.25)
+    )
+    image = np.zeros((9, 9, 3), np.uint8)
+    assert crops(image, np.random.default_rng(0))["local"].shape == (0, 4, 4, 3)
+
+
+@pytest.mark.parametrize(
+    "field, value", [("global_scale", (0.5, 0.2)), ("local_scale", (0, 1)), ("local_crops", -1)]
+)
+def test_impossible_settings_are_refused(field, value):
+    settings = {name: getattr(CROPS, name) for name in CROPS.__dataclass_fields__}
+    with pytest.raises(ValueError):
+        MultiCrop(**{**settings, field: value})

@@ -1,0 +1,236 @@
+"""Batches are a function of (seed, step, global batch) and of nothing else."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rats_jax.data import pipeline
+from rats_jax.data.crops import MultiCrop
+from rats_jax.data.pipeline import open_batches
+from rats_jax.data.sources import ImageFolder
+from rats_jax.errors import UserError
+
+CROPS = MultiCrop(
+    global_size=16, local_size=8, local_crops=3, global_scale=(0.25, 1), local_scale=(0.05, 0.25)
+)
+COUNT = 23
+
+
+class Numbered:
+    """Image i is filled with i, so that crops tell where they come from."""
+
+    def __init__(self, count: int = COUNT, broken: tuple[int, ...] = ()):
+        self.count = count
+        self.broken = broken
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        if index in self.broken:
+            return b"damaged", 0
+        image = np.full((24, 30, 3), index, np.uint8)
+        image[..., 1] = np.arange(30)  # tells boxes apart
+        return image, 0
+
+
+def batches(count: int, source=None, **options) -> list[dict[str, np.ndarray]]:
+    options = {"seed": 3, "batch_size": 8, "start_step": 0, "workers": 0, "threads": 2} | options
+    with open_batches(source or Numbered(), crops=CROPS, **options) as stream:
+        return [next(stream) for _ in range(count)]
+
+
+def assert_same(ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return batches(8)
+
+
+def test_batches_have_the_documented_fields(reference):
+    for batch in reference:
+        assert {name: (value.shape, value.dtype.name) for name, value in batch.items()} == {
+            "global": ((8, 2, 16, 16, 3), "uint8"),
+            "local": ((8, 3, 8, 8, 3), "uint8"),
+            "index": ((8,), "int64"),
+            "unreadable": ((8,), "int64"),
+        }
+        assert (batch["global"][..., 0] == batch["index"][:, None, None, None]).all()
+        assert (batch["local"][..., 0] == batch["index"][:, None, None, None]).all()
+        assert (batch["unreadable"] == -1).all()
+
+
+def test_every_epoch_is_another_permutation_with_other_crops(reference):
+    drawn = np.concatenate([batch["index"] for batch in reference])
+    epochs = drawn[:COUNT], drawn[COUNT : 2 * COUNT]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(COUNT))
+    assert list(epochs[0]) != list(epochs[1]) != list(range(COUNT))
+    crops = np.concatenate([batch["global"] for batch in reference])
+    first, second = (crops[list(drawn).index(5, start)] for start in (0, COUNT))
+    assert not np.array_equal(first, second)
+
+
+def test_the_seed_decides_order_and_crops(reference):
+    assert_same(batches(2), reference[:2])
+    other = batches(2, seed=4)
+    assert not np.array_equal(other[0]["index"], reference[0]["index"])
+
+
+@pytest.mark.parametrize("step", [1, 5])
+def test_a_restart_continues_where_the_step_says(reference, step):
+    assert_same(batches(3, start_step=step), reference[step : step + 3])
+
+
+def test_a_start_far_ahead_is_immediate():
+    assert batches(1, start_step=1_000_000_000)[0]["index"].shape == (8,)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_share_out_the_same_global_batches(reference, processes):
+    shares = [
+        batches(3, start_step=1, process_index=p, process_count=processes) for p in range(processes)
+    ]
+    joined = [
+        {name: np.concatenate([share[step][name] for share in shares]) for name in reference[0]}
+        for step in range(3)
+    ]
+    assert_same(joined, reference[1:4])
+
+
+def test_chunks_leave_no_trace(reference, monkeypatch):
+    monkeypatch.setattr(pipeline, "CHUNK", 2)
+    assert_same(batches(3), reference[:3])
+    assert_same(
+        batches(2, process_index=1, process_count=2, start_step=1),
+        [{name: value[4:] for name, value in batch.items()} for batch in reference[1:3]],
+    )
+
+
+def test_threads_leave_no_trace(reference):
+    assert_same(batches(3, threads=1), reference[:3])
+    assert_same(batches(3, threads=5), reference[:3])
+
+
+def test_worker_processes_leave_no_trace(reference, monkeypatch):
+    monkeypatch.setattr(pipeline, "CHUNK", 4)
+    assert_same(batches(3, workers=2, threads=1, start_step=2), reference[2:5])
+
+
+def test_an_unreadable_image_is_replaced_by_the_next_and_reported():
+    broken = (4, 5, COUNT - 1)
+    replacement = {4: 6, 5: 6, COUNT - 1: 0}
+    whole = batches(6)
+    holed = batches(6, Numbered(broken=broken))
+    reported = Counter()
+    for a, b in zip(whole, holed, strict=True):
+        for drawn, used, missing in zip(a["index"], b["index"], b["unreadable"], strict=True):
+            assert used == replacement.get(drawn, drawn)
+            assert missing == (drawn if drawn in broken else -1)
+            reported[missing] += 1
+        assert (b["global"][..., 0] == b["index"][:, None, None, None]).all()
+    assert set(broken) < set(reported)
+
+
+def test_a_data_set_that_cannot_be_read_at_all_is_a_users_mistake(tmp_path):
+    for i in range(5):
+        (tmp_path / f"{i}.jpg").write_bytes(b"\xff\xd8 truncated")
+    with pytest.raises(UserError, match=r"5 images in a row cannot be read: \d.jpg .*; check"):
+        batches(1, ImageFolder(tmp_path))
+
+
+def test_the_mistake_is_reported_from_workers_too(tmp_path):
+    (tmp_path / "0.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match=r"1 images in a row cannot be read: 0\.jpg"):
+        batches(1, ImageFolder(tmp_path), workers=1, threads=1)
+
+
+def test_files_are_decoded(tmp_path):
+    for i in range(3):
+        out = io.BytesIO()
+        Image.new("RGB", (20, 20), (40 * i, 0, 0)).save(out, "PNG")
+        (tmp_path / f"{i}.png").write_bytes(out.getvalue())
+    for batch in batches(2, ImageFolder(tmp_path)):
+        assert (batch["global"][..., 0] == 40 * batch["index"][:, None, None, None]).all()
+
+
+def test_a_batch_larger_than_the_data_set_is_fine():
+    batch = batches(1, Numbered(3), batch_size=10)[0]
+    assert Counter(batch["index"][:9]) == {0: 3, 1: 3, 2: 3}
+
+
+def test_an_uneven_share_is_a_users_mistake():
+    with pytest.raises(UserError, match="8 does not divide by 3 processes; choose"):
+        batches(1, process_count=3)
+
+
+def test_too_little_shared_memory_is_a_users_mistake(tmp_path):
+    with pytest.raises(UserError, match="shm-size"):
+        pipeline._check_shared_memory(1 << 60, str(tmp_path))
+
+
+def test_close_ends_the_threads():
+    before = set(threading.enumerate())
+    batches(2, threads=3)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
+STREAM = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from test_pipeline import CROPS, Numbered
+from rats_jax.data.pipeline import open_batches
+if __name__ == "__main__":
+    stream = open_batches(
+        Numbered(), crops=CROPS, seed=0, batch_size=8, start_step=0, workers=1, threads=1
+    )
+    next(stream)
+    import multiprocessing
+    print(multiprocessing.active_children()[0].pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[-1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
+def test_workers_outlive_signals_to_the_group_but_not_their_parent(tmp_path):
+    (tmp_path / "stream.py").write_text(STREAM)
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "stream.py", Path(__file__).parent],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    worker = int(parent.stdout.readline())
+    for sent in (signal.SIGINT, signal.SIGTERM):
+        os.kill(worker, sent)
+    time.sleep(0.5)
+    assert running(worker)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 60
+    while running(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not running(worker)
