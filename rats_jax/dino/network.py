@@ -40,10 +40,10 @@ class Network:
 
         Images come before crops in every array, so that a mesh that splits them moves nothing.
         """
-        keys = [None] * len(crops) if key is None else jax.random.split(key, len(crops))
+        groups = [images for images in crops.values() if images.shape[1]]
+        keys = [None] * len(groups) if key is None else jax.random.split(key, len(groups))
         vectors = [
-            self._vectors(params, images, key)
-            for images, key in zip(crops.values(), keys, strict=True)
+            self._vectors(params, images, key) for images, key in zip(groups, keys, strict=True)
         ]
         head = nnx.merge(self.head, params["head"])
         return head(jnp.concatenate(vectors, axis=1))

@@ -11,7 +11,6 @@ are stacks of one tensor a layer.
 import jax
 import jax.numpy as jnp
 import optax
-from optax import tree_utils
 
 ADAM = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
 
@@ -38,7 +37,7 @@ def update_parameters(
     rest, last_layer = split_last_layer(gradients)
     rest, rest_state = ADAM.update(rest, state["rest"])
     last_layer, last_state = ADAM.update(last_layer, state["last_layer"])
-    last_state = tree_utils.tree_where(last_layer_frozen, state["last_layer"], last_state)
+    last_state = optax.tree.where(last_layer_frozen, state["last_layer"], last_state)
     directions = {**rest, "head": {**rest["head"], "last_layer": last_layer}}
 
     def step(path, param, direction):

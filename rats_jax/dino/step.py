@@ -87,7 +87,7 @@ class DINO:
         metrics = {
             **loss._asdict(),
             "center_norm": jnp.linalg.norm(center),
-            "gradient_norm": optax.global_norm(gradients),
+            "gradient_norm": optax.tree.norm(gradients),
             "learning_rate": learning_rate,
             "weight_decay": weight_decay,
             "teacher_momentum": 1 - rate,
