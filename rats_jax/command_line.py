@@ -1,9 +1,11 @@
 """What the entry points share: configs from the command line, and mistakes told in one line."""
 
+import signal
 import sys
 from collections.abc import Callable
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict
 
 from rats_jax.errors import UserError
 
@@ -18,9 +20,24 @@ def run(main: Callable[[], None]) -> None:
             main()
         except UserError as error:
             fail(str(error))
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+            sys.exit(128 + signal.SIGINT)
 
     logging.set_verbosity(logging.WARNING)
     app.run(guarded, flags_parser=_parse)
+
+
+def read_config(flag: flags.FlagHolder) -> ConfigDict:
+    """The config of a `DEFINE_config_file` flag."""
+    config = flag.value
+    if config is None:
+        raise UserError("no --config: name a recipe, such as --config=configs/image_folder.py")
+    try:
+        config.get("seed")  # a file that failed to load says so only now
+    except OSError as error:
+        raise UserError(_one_line(error)) from None
+    return config
 
 
 def fail(message: str) -> None:

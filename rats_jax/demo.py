@@ -36,7 +36,7 @@ def main() -> None:
 
     started = time.perf_counter()
     workdir = Path(WORKDIR.value).expanduser()
-    config = CONFIG.value
+    config = command_line.read_config(CONFIG)
     say("== RATS")
     rats = restore(train(config, str(workdir / "rats")))
     say("== ViT of the same size, for the same steps")

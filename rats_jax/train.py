@@ -4,18 +4,15 @@ from absl import flags
 from ml_collections import config_flags
 
 from rats_jax import command_line
-from rats_jax.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a file in configs/.")
 WORKDIR = flags.DEFINE_string("workdir", "", "Where the run is kept; a run found there goes on.")
 
 
 def main() -> None:
-    if CONFIG.value is None:
-        raise UserError("no --config: name a recipe, such as --config=configs/image_folder.py")
     from rats_jax.runs.loop import train  # after the flags: JAX takes seconds to import
 
-    train(CONFIG.value, WORKDIR.value)
+    train(command_line.read_config(CONFIG), WORKDIR.value)
 
 
 if __name__ == "__main__":

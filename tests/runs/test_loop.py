@@ -1,0 +1,118 @@
+"""Whole runs: what they leave behind, that they repeat to the bit, and that they go on."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rats_jax.errors import UserError
+from rats_jax.runs.loop import train
+from rats_jax.runs.restore import restore
+from tests.runs.tiny import tiny_config
+
+#: Wall-clock measurements: the only metrics that two equal runs may differ in.
+TIMES = {"time", "images_per_second", "input_wait", "seconds_left"}
+
+
+def metrics(workdir: Path) -> list[dict]:
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory) -> Path:
+    return train(tiny_config(), str(tmp_path_factory.mktemp("whole")))
+
+
+def test_a_run_leaves_metrics_events_checkpoint_and_config(whole_run):
+    rows = metrics(whole_run)
+    assert [row["step"] for row in rows] == list(range(1, 41))
+    expected = {"loss", "teacher_entropy", "kl", "center_norm", "learning_rate", "epoch"}
+    assert expected <= set(rows[0])
+    assert all(np.isfinite(row["loss"]) for row in rows)
+    raw = json.loads((whole_run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert raw["images_per_second"] > 0 and 0 <= raw["input_wait"] <= 1
+    assert list((whole_run / "tensorboard").glob("events.*"))[0].stat().st_size > 1000
+    assert [p.name for p in (whole_run / "checkpoints").iterdir()] == ["40"]
+    assert json.loads((whole_run / "config.json").read_text())["model"]["width"] == 24
+
+
+def test_the_same_seed_gives_the_same_losses_to_the_last_bit(whole_run, tmp_path):
+    again = train(tiny_config(run__stop_after=10), str(tmp_path / "again"))
+    assert metrics(again) == metrics(whole_run)[:10]
+
+
+def test_another_seed_gives_other_losses(whole_run, tmp_path):
+    config = tiny_config(run__stop_after=2)
+    config.seed = 1
+    other = train(config, str(tmp_path / "other"))
+    assert metrics(other)[0]["loss"] != metrics(whole_run)[0]["loss"]
+
+
+def test_stopped_at_20_of_40_and_started_again_is_the_uninterrupted_run(whole_run, tmp_path):
+    workdir = tmp_path / "resumed"
+    train(tiny_config(run__stop_after=20), str(workdir))
+    assert len(metrics(workdir)) == 20
+    train(tiny_config(), str(workdir))
+    assert metrics(workdir) == metrics(whole_run)
+    whole, resumed = (restore(w, weights="student") for w in (whole_run, workdir))
+    assert whole.step == resumed.step == 40
+    _equal_trees(whole.params, resumed.params)
+
+
+def _equal_trees(a, b):
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for name in a:
+            _equal_trees(a[name], b[name])
+    else:
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_finished_run_started_again_has_nothing_to_do(whole_run, capsys):
+    before = (whole_run / "metrics.jsonl").read_bytes()
+    train(tiny_config(), str(whole_run))
+    assert "nothing to do" in capsys.readouterr().out
+    assert (whole_run / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_workdir_of_another_model_is_refused_and_left_as_it_is(whole_run, tmp_path):
+    workdir = tmp_path / "copy"
+    shutil.copytree(whole_run, workdir)
+    before = (workdir / "config.json").read_bytes()
+    with pytest.raises(UserError, match=r"config\.model\.width is 24 there and 48 here"):
+        train(tiny_config(model__width=48), str(workdir))
+    assert (workdir / "config.json").read_bytes() == before
+
+
+def test_fields_that_change_no_shape_may_change_and_are_named(whole_run, tmp_path, capsys):
+    workdir = tmp_path / "copy"
+    shutil.copytree(whole_run, workdir)
+    train(tiny_config(model__drop_path=0.2), str(workdir))
+    assert "config.model.drop_path was 0.1, goes on as 0.2" in capsys.readouterr().out
+
+
+def test_unreadable_images_are_replaced_counted_and_listed(tmp_path, capsys):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(15):
+        noise = rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{i:02}.jpg")
+    (folder / "07.jpg").write_bytes(b"not a picture")
+    (folder / "bad.png").write_bytes(b"")
+    config = tiny_config(data__source="image_folder", data__path=str(folder), data__length=0)
+    config.optimizer.epochs = 4.0
+    workdir = train(config, str(tmp_path / "run"))
+    assert metrics(workdir)[-1]["unreadable_images"] == 2
+    assert sorted((workdir / "unreadable.txt").read_text().split()) == ["07.jpg", "bad.png"]
+    assert "cannot read 07.jpg" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    config = tiny_config(optimizer__learning_rate=1e30, optimizer__warmup_epochs=0.0)
+    with pytest.raises(UserError, match="loss is not finite"):
+        train(config, str(tmp_path / "run"))

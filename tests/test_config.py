@@ -1,0 +1,175 @@
+"""Configs: the recipes as written, and mistakes named with their remedy."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rats_jax.assemble import make_dino, make_source
+from rats_jax.config import default_config, schedules, validate
+from rats_jax.errors import UserError
+from rats_jax.parallel.mesh import data_mesh
+from rats_jax.runs.workdir import open_workdir
+from tests.runs.tiny import tiny_config
+
+ROOT = Path(__file__).parents[1]
+IMAGENET = 1_281_167
+
+
+def load(name: str):
+    namespace = {}
+    exec((ROOT / "configs" / f"{name}.py").read_text(), namespace)
+    return namespace["get_config"]()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
+def test_every_recipe_is_valid_and_can_be_assembled(path):
+    config = load(path.stem)
+    if config.data.source == "image_folder":
+        config.data.path = "somewhere"
+    validate(config)
+    make_dino(config, images=config.data.length or 10_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "peak", "warmup", "frozen"),
+    [("rats_b16_in1k", 3e-3, 12_510, 3753), ("rats_s16_in1k", 1.5e-3, 16_680, 1668)],
+)
+def test_the_papers_recipes_are_500_400_steps(name, peak, warmup, frozen):
+    s = schedules(load(name), images=IMAGENET)
+    assert s.steps == 500_400
+    assert s.peak_learning_rate == pytest.approx(peak)
+    assert (s.warmup_steps, s.freeze_last_layer_steps) == (warmup, frozen)
+
+
+@pytest.mark.parametrize("size", ["b", "s"])
+def test_the_vit_baseline_differs_from_rats_in_the_model_alone(size):
+    rats, vit = (load(f"{name}_{size}16_in1k").to_dict() for name in ("rats", "dino_vit"))
+    assert vit["model"].pop("architecture") == "vit"
+    assert rats["model"].pop("architecture") == "rats"
+    assert rats == vit
+
+
+MISTAKES = [
+    ({"model__width": 25}, r"config\.model\.width 25 is not divisible by config\.model\.heads 3"),
+    ({"crops__global_size": 30}, r"global_size 30 is not a multiple .* nearest is 32"),
+    ({"crops__local_size": 4}, r"local_size 4 is not a multiple"),
+    ({"crops__local_scale": (0.3, 0.1)}, "shares of the image"),
+    ({"model__architecture": "cnn"}, "choose one of rats, vit, perceiver"),
+    ({"model__remat": "some"}, "choose one of none, dots, full"),
+    ({"model__heads": 0}, r"config\.model\.heads is 0: it must be over 0"),
+    ({"model__architecture": "vit", "dino__loss_scope": "head"}, "needs registers"),
+    ({"model__architecture": "perceiver"}, "at least 3 layers"),
+    ({"model__drop_path": 1.0}, "drop_path"),
+    ({"optimizer__warmup_epochs": 9.0}, "shorten the one or lengthen the other"),
+    ({"data__source": "image_folder"}, r"config\.data\.path is empty"),
+    ({"data__length": 0}, "say how many"),
+    ({"run__log_every": 0}, "log_every"),
+    ({"optimizer__clip": -1.0}, "clip"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), MISTAKES, ids=[str(m[0]) for m in MISTAKES])
+def test_a_mistake_in_a_field_is_named(fields, message):
+    with pytest.raises(UserError, match=message):
+        validate(tiny_config(**fields))
+
+
+def test_a_batch_larger_than_the_data_set_is_refused():
+    with pytest.raises(UserError, match=r"batch_size 8 is larger than the data set \(7 images\)"):
+        schedules(tiny_config(), images=7)
+
+
+def test_a_batch_that_does_not_divide_by_the_devices_is_refused():
+    with pytest.raises(UserError, match="6 does not divide by the 4 devices; .* is 8"):
+        data_mesh(batch_size=6)
+
+
+def test_a_data_set_of_another_length_than_the_recipes_is_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    config = load("rats_b16_in1k")
+    config.data.path = str(tmp_path)
+    with pytest.raises(UserError, match="holds 1 images, not 1281167"):
+        make_source(config)
+
+
+def test_a_workdir_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="choose a directory that you may write to"):
+        open_workdir(str(tmp_path / "file" / "run"), tiny_config())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_workdir_without_permission_to_write_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="choose a directory that you may write to"):
+        open_workdir(str(tmp_path / "run"), tiny_config())
+
+
+def test_a_damaged_config_json_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        open_workdir(str(tmp_path), tiny_config())
+
+
+def test_config_json_is_the_config(tmp_path):
+    config = default_config()
+    open_workdir(str(tmp_path / "run"), config)
+    kept = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert kept["crops"]["local_scale"] == [0.05, 0.25]
+    assert kept["head"]["prototypes"] == 65_536
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "rats_jax.train", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.modl.width=3"], 'Did you mean "model" instead of "modl"'),
+        (["--config.model.wdth=3"], 'Did you mean "width" instead of "wdth"'),
+        (["--config.model.width=wide"], "--config.model.width=wide"),
+        (["--config.data.source=image_folder", "--config.data.path=nowhere"], "nowhere"),
+        (["stray"], "unexpected argument 'stray'"),
+        (["--workdri=x"], "workdri"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line_and_exit_code_2(arguments, message, tmp_path):
+    done = command("--config=configs/demo.py", f"--workdir={tmp_path}/run", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [([], "no --config"), (["--config=nowhere.py"], "nowhere.py")],
+)
+def test_a_missing_config_is_one_line(arguments, message):
+    done = command("--workdir=unused", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_package_needs_no_optional_library():
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'tensorflow', 'transformers', 'libtpu', 'sklearn'):\n"
+        "    sys.modules[name] = None  # importing it now fails\n"
+        "import rats_jax, rats_jax.runs.loop, rats_jax.runs.restore, rats_jax.evals.parts\n"
+        "import rats_jax.train, rats_jax.pictures.overlays\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
