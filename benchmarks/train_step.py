@@ -95,18 +95,20 @@ def main() -> None:
         "step_flops": flops,
     }
     for worker in workers:
-        seconds = statistics.median(turns[worker.side])
+        spent = {n: [turn[n] for turn in turns[worker.side]] for n in ("seconds", "cpu_seconds")}
+        seconds = statistics.median(spent["seconds"])
         results[worker.side] = {
             "images_per_second": batch / seconds,
             "utilisation": flops / seconds / ceiling,
-            "seconds": turns[worker.side],
+            **spent,
             "compile_seconds": worker.about["compile_seconds"],
             **worker.ask(memory=True),
         }
         worker.close()
     if len(workers) == 2:
-        pairs = zip(turns["torch"], turns["rats_jax"], strict=True)
-        results["speedup"] = [theirs / ours for theirs, ours in pairs]
+        for ratio, spent in (("speedup", "seconds"), ("cpu_speedup", "cpu_seconds")):
+            pairs = zip(results["torch"][spent], results["rats_jax"][spent], strict=True)
+            results[ratio] = [theirs / ours for theirs, ours in pairs]
     report(results)
     if JSON.value:
         Path(JSON.value).write_text(json.dumps(results, indent=1) + "\n")
@@ -132,8 +134,8 @@ def why_no_port(config: ConfigDict, platform: str) -> str:
     return ""
 
 
-def take_turns(workers: list[Worker], size: int) -> tuple[dict[str, list[float]], float]:
-    """Seconds a step of every turn, and the fastest matrix products seen on either side, FLOP/s."""
+def take_turns(workers: list[Worker], size: int) -> tuple[dict[str, list[dict]], float]:
+    """Answers to every turn, and the fastest matrix products seen on either side, FLOP/s."""
     steps = {}
     for worker in workers:  # the first steps are slower: not counted
         seconds = worker.ask(steps=1)["seconds"]
@@ -143,17 +145,17 @@ def take_turns(workers: list[Worker], size: int) -> tuple[dict[str, list[float]]
         for worker in workers:
             ceilings.append(worker.ask(ceiling=size)["flops"])
             answer = worker.ask(steps=steps[worker.side])
-            turns[worker.side].append(answer["seconds"])
+            turns[worker.side].append(answer)
             say(
-                f"turn {turn + 1}/{REPEATS.value}: {worker.side:8} {answer['seconds']:.4g} s a step,"
-                f" loss {answer['loss']:.3f}"
+                f"turn {turn + 1}: {worker.side:8} {answer['seconds']:.4g} s a step, "
+                f"{answer['cpu_seconds']:.4g} s of CPU, loss {answer['loss']:.3f}"
             )
     return turns, max(ceilings)
 
 
 def report(results: dict) -> None:
     say(
-        f"\n{results['step_flops'] / 1e9:,.0f} GFLOP a step in the minimal form (backbone); "
+        f"\n{results['step_flops'] / 1e9:,.4g} GFLOP a step in the minimal form (backbone); "
         f"matrix products reach {results['ceiling_flops'] / 1e12:.3g} TFLOP/s"
     )
     say("side      images/s  s/step  MFU   peak memory  compile")
@@ -170,12 +172,12 @@ def report(results: dict) -> None:
     say("Peak memory is the device's, or on a CPU the process's. Compile of torch: its first step.")
     if results["rats_jax"]["compiled"]:
         say(f"The compiled step plans for {results['rats_jax']['compiled'] / 2**30:.2f} GiB.")
-    if "speedup" in results:
-        ratios = results["speedup"]
-        say(
-            f"rats_jax / torch, images/s: {statistics.median(ratios):.3f} "
-            f"({min(ratios):.3f} to {max(ratios):.3f} over {len(ratios)} pairs of turns)"
-        )
+    for name, per in (("speedup", "second"), ("cpu_speedup", "second of CPU time")):
+        if ratios := results.get(name):
+            say(
+                f"rats_jax / torch, images a {per}: {statistics.median(ratios):.3f} "
+                f"({min(ratios):.3f} to {max(ratios):.3f} over {len(ratios)} pairs of turns)"
+            )
 
 
 if __name__ == "__main__":

@@ -163,10 +163,13 @@ def main() -> None:
     side = {"rats_jax": JaxSide, "torch": TorchSide}[sys.argv[1]](**json.loads(input()))
     print(json.dumps(side.describe()), file=answers)
     for line in sys.stdin:
-        order, start = json.loads(line), time.perf_counter()
+        order = json.loads(line)
         if "steps" in order:
+            start = np.array([time.perf_counter(), time.process_time()])
             loss = side.run(order["steps"])
-            answer = {"seconds": (time.perf_counter() - start) / order["steps"], "loss": loss}
+            spent = np.array([time.perf_counter(), time.process_time()]) - start
+            seconds, cpu_seconds = (spent / order["steps"]).tolist()
+            answer = {"seconds": seconds, "cpu_seconds": cpu_seconds, "loss": loss}
         elif "ceiling" in order:
             side.products(order["ceiling"])  # the first may compile
             start = time.perf_counter()

@@ -4,8 +4,11 @@ A config file in `configs/` starts from `default_config()` and changes what make
 defaults are DINO v1's; fields that no recipe shares have none of their own and stand at zero.
 """
 
+import dataclasses
+
 from ml_collections import ConfigDict
 
+from rats_jax.dino.augment import DINO_V1
 from rats_jax.dino.schedules import Schedules
 from rats_jax.errors import UserError
 
@@ -48,6 +51,9 @@ def default_config() -> ConfigDict:
     config.crops.local_size = 96
     config.crops.local_scale = (0.05, 0.25)
     config.crops.local_crops = 10
+
+    # Strengths and probabilities of the photometric augmentation: DINO v1's, see dino/augment.py.
+    config.photometrics = ConfigDict(dataclasses.asdict(DINO_V1))
 
     config.dino = ConfigDict()
     config.dino.loss_scope = "all"  # or "head": one loss per head (rats, Table 6)
@@ -120,6 +126,9 @@ def validate(config: ConfigDict) -> None:
             0 < low <= high <= 1,
             f"config.crops.{name} is ({low}, {high}): shares of the image's area, low first",
         )
+    for name in ("jitter", "grayscale", "blur_local", "solarize_local"):
+        value = config.photometrics[name]
+        _check(0 <= value <= 1, f"config.photometrics.{name} is {value}: a probability is meant")
     _check(
         config.dino.loss_scope == "all" or model.architecture == "rats",
         "config.dino.loss_scope=head needs registers owned by heads: "

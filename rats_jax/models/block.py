@@ -18,9 +18,17 @@ REMAT = {
 }
 
 
-def layer_norm(width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
+class LayerNorm(nnx.LayerNorm):
+    """Keeps its input alone for the backward pass, not the float32 arrays on the way."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        # prevent_cse guards against what a scan rules out already, and would cost.
+        return jax.checkpoint(super().__call__, prevent_cse=False)(x)
+
+
+def layer_norm(width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> LayerNorm:
     """eps 1e-6; statistics in float32 whatever the compute dtype, in the two-pass form."""
-    return nnx.LayerNorm(width, epsilon=1e-6, use_fast_variance=False, dtype=dtype, rngs=rngs)
+    return LayerNorm(width, epsilon=1e-6, use_fast_variance=False, dtype=dtype, rngs=rngs)
 
 
 class MLP(nnx.Module):

@@ -12,7 +12,7 @@ from rats_jax.config import validate
 from rats_jax.data.device import device_batches
 from rats_jax.data.pipeline import open_batches
 from rats_jax.data.sources import Source
-from rats_jax.dino.augment import photometrics
+from rats_jax.dino.augment import Photometrics, photometrics
 from rats_jax.dino.step import DINO, step_key
 from rats_jax.errors import UserError
 from rats_jax.parallel.mesh import batch_sharding, data_mesh, replicated
@@ -64,19 +64,20 @@ def _start(dino: DINO, seed: int, mesh, checkpoints: Checkpoints) -> tuple[dict,
     return checkpoints.restore(step, like), step
 
 
-def make_train_step(dino: DINO, mesh: jax.sharding.Mesh):
+def make_train_step(dino: DINO, settings: Photometrics, mesh: jax.sharding.Mesh):
     """(state, uint8 crops) -> (state, metrics), jitted; the state is donated."""
 
     @partial(jax.jit, donate_argnums=0, out_shardings=replicated(mesh))
     def train_step(state: dict, crops: dict[str, jax.Array]) -> tuple[dict, dict]:
-        return dino.step(state, photometrics(step_key(state, "photometrics"), crops))
+        key = step_key(state, "photometrics")
+        return dino.step(state, photometrics(key, crops, settings=settings))
 
     return train_step
 
 
 def _run(config, dino: DINO, source: Source, mesh, state, start, last, checkpoints, folder):
     optimizer, run = config.optimizer, config.run
-    train_step = make_train_step(dino, mesh)
+    train_step = make_train_step(dino, Photometrics(**config.photometrics), mesh)
     stream = open_batches(
         source,
         crops=make_crops(config),
