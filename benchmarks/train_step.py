@@ -144,6 +144,7 @@ def take_turns(workers: list[Worker], size: int) -> tuple[dict[str, list[dict]],
     for turn in range(REPEATS.value):
         for worker in workers:
             ceilings.append(worker.ask(ceiling=size)["flops"])
+            worker.ask(steps=1)  # not counted: it wakes what the other's turn put to sleep
             answer = worker.ask(steps=steps[worker.side])
             turns[worker.side].append(answer)
             say(
