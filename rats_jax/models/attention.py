@@ -45,8 +45,8 @@ class Attention(nnx.Module):
     def project(self, tokens: jax.Array, first: int = 0, last: int = 3) -> list[jax.Array]:
         """[B, T, D] -> query, key, value (those in first:last), each [B, T, H, d]."""
         kernel, bias = self.qkv.cast(self.dtype)
-        qkv = jnp.einsum("BTD,DcHd->cBTHd", tokens, kernel[:, first:last])
-        return [x + b for x, b in zip(qkv, bias[first:last], strict=True)]
+        qkv = jnp.einsum("BTD,DcHd->BTcHd", tokens, kernel[:, first:last]) + bias[first:last]
+        return [qkv[:, :, i] for i in range(last - first)]
 
     def merge(self, x_BTHd: jax.Array) -> jax.Array:
         """[B, T, H, d] -> [B, T, D] through the output projection."""

@@ -1,10 +1,10 @@
 """The directory of a run, and what makes two starts the same run.
 
-    config.json       every field, as last started
-    checkpoints/      orbax, one directory a step
-    metrics.jsonl     one line a report
-    tensorboard/      the same as events
-    unreadable.txt    images that could not be read, if any
+config.json       every field, as last started
+checkpoints/      orbax, one directory a step
+metrics.jsonl     one line a report
+tensorboard/      the same as events
+unreadable.txt    images that could not be read, if any
 """
 
 import json
@@ -47,7 +47,9 @@ def open_workdir(path: str, config: ConfigDict) -> Path:
             "that you may write to"
         ) from error
     except json.JSONDecodeError as error:
-        raise UserError(f"{file} is damaged ({error}); restore it or choose another --workdir") from None
+        raise UserError(
+            f"{file} is damaged ({error}); restore it or choose another --workdir"
+        ) from None
     return workdir
 
 

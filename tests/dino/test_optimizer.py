@@ -18,7 +18,9 @@ from rats_jax.models import RATS, DINOHead, ViT
 
 @pytest.fixture(scope="module")
 def params() -> dict:
-    backbone = RATS(width=12, depth=3, heads=3, registers_per_head=2, image_size=32, rngs=nnx.Rngs(0))
+    backbone = RATS(
+        width=12, depth=3, heads=3, registers_per_head=2, image_size=32, rngs=nnx.Rngs(0)
+    )
     head = DINOHead(
         width=12, hidden=8, bottleneck=4, prototypes=16, norm_last_layer=False, rngs=nnx.Rngs(1)
     )
@@ -73,9 +75,13 @@ def test_decay_spares_biases_and_layer_norm_alone(params):
 
 def test_the_class_token_of_a_vit_decays():
     tree = nnx.to_pure_dict(
-        nnx.state(ViT(width=12, depth=1, heads=3, plain_registers=2, image_size=16, rngs=nnx.Rngs(0)))
+        nnx.state(
+            ViT(width=12, depth=1, heads=3, plain_registers=2, image_size=16, rngs=nnx.Rngs(0))
+        )
     )
-    assert all(decays([name]) for name in ("cls_token", "pos_embed", "registers") if tree[name] is not None)
+    assert all(
+        decays([name]) for name in ("cls_token", "pos_embed", "registers") if tree[name] is not None
+    )
 
 
 def test_a_frozen_last_layer_has_no_step_no_decay_and_no_moments(params):
@@ -101,4 +107,6 @@ def test_without_clipping_gradients_pass_as_they_are(params):
     state = init_optimizer(params)
     _, first = update(params, like(params, 1.0), state)
     _, second = update(params, like(params, 3.0), first)
-    np.testing.assert_allclose(second["rest"].mu["backbone"]["registers"], 0.9 * 0.1 + 0.3, rtol=1e-5)
+    np.testing.assert_allclose(
+        second["rest"].mu["backbone"]["registers"], 0.9 * 0.1 + 0.3, rtol=1e-5
+    )

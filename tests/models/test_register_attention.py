@@ -79,9 +79,7 @@ def test_bf16_features_stay_near_float32_ones():
 
 @pytest.mark.parametrize("shape", [(2, 40, 32, 3), (2, 32, 40, 3), (2, 32, 32, 1)])
 def test_a_size_that_is_no_multiple_of_the_patch_is_refused(shape):
-    model = nnx.eval_shape(
-        lambda: RATS(width=D, depth=1, heads=H, image_size=32, rngs=nnx.Rngs(0))
-    )
+    model = nnx.eval_shape(lambda: RATS(width=D, depth=1, heads=H, image_size=32, rngs=nnx.Rngs(0)))
     with pytest.raises(ValueError, match="multiples of the patch"):
         run(model, jnp.zeros(shape))
 

@@ -76,7 +76,9 @@ def test_training_flops_of_rats_b_are_those_of_the_recipe():
 def test_xla_counts_the_unrolled_model_as_the_hand_does(architecture, model, options):
     """RATS-B at 224 px and its like: within 1 %, the rest being norms, softmax and activations."""
     size = SIZES["B"]
-    module = nnx.eval_shape(lambda: model(**size, unroll=size["depth"], **options, rngs=nnx.Rngs(0)))
+    module = nnx.eval_shape(
+        lambda: model(**size, unroll=size["depth"], **options, rngs=nnx.Rngs(0))
+    )
     graph, state = nnx.split(module)
     images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
     lowered = jax.jit(lambda state, x: nnx.merge(graph, state)(x)[:3]).lower(state, images)
