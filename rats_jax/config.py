@@ -115,10 +115,11 @@ def validate(config: ConfigDict) -> None:
         f"config.model.width {model.width} is not divisible by config.model.heads {model.heads}",
     )
     for name in ("global_size", "local_size"):
+        nearest = max(round(crops[name] / model.patch), 1) * model.patch
         _check(
-            crops[name] % model.patch == 0,
+            crops[name] == nearest,
             f"config.crops.{name} {crops[name]} is not a multiple of config.model.patch "
-            f"{model.patch}; the nearest is {max(round(crops[name] / model.patch), 1) * model.patch}",
+            f"{model.patch}; the nearest is {nearest}",
         )
     for name in ("global_scale", "local_scale"):
         low, high = crops[name]
