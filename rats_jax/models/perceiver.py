@@ -9,8 +9,7 @@ from flax import nnx
 from rats_jax.models.attention import init
 from rats_jax.models.block import Block, draw_drop_path, layer, layer_norm, run_blocks, stack
 from rats_jax.models.features import Features
-from rats_jax.models.patch_embed import PatchEmbed, square_grid
-from rats_jax.models.positions import interpolate_positions
+from rats_jax.models.patch_embed import PatchEmbed
 
 
 class Perceiver(nnx.Module):
@@ -42,12 +41,16 @@ class Perceiver(nnx.Module):
         if depth < 3:
             raise ValueError(f"a Perceiver has at least 3 layers, not {depth}")
         self.depth, self.drop_path = depth, drop_path
-        self.position_offset, self.remat, self.unroll = position_offset, remat, unroll
-        self.dtype = dtype
-        self.native = square_grid(image_size, patch)
-        self.patch_embed = PatchEmbed(width=width, patch=patch, dtype=dtype, rngs=rngs)
-        positions = self.native[0] * self.native[1]
-        self.pos_embed = nnx.Param(init(rngs.params(), (positions, width)))
+        self.remat, self.unroll, self.dtype = remat, unroll, dtype
+        self.patch_embed = PatchEmbed(
+            width=width,
+            patch=patch,
+            image_size=image_size,
+            offset=position_offset,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.pos_embed = nnx.Param(init(rngs.params(), (self.patch_embed.positions, width)))
         self.latents = nnx.Param(init(rngs.params(), (latents, width)))
         self.queries = nnx.Param(init(rngs.params(), (queries, width)))
         self.blocks = stack(
@@ -70,13 +73,7 @@ class Perceiver(nnx.Module):
         if set(attention_of) - {0}:
             raise ValueError("only layer 0 of a Perceiver attends to the patches")
         batch = images.shape[0]
-        positions = interpolate_positions(
-            self.pos_embed[...],
-            native=self.native,
-            grid=self.patch_embed.grid(images),
-            offset=self.position_offset,
-        )
-        patches = self.patch_embed(images) + positions.astype(self.dtype)
+        patches = self.patch_embed(images, self.pos_embed[...])
         latents, queries = (
             jnp.broadcast_to(x[...].astype(self.dtype), (batch, *x.shape))
             for x in (self.latents, self.queries)

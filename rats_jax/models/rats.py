@@ -16,8 +16,7 @@ from rats_jax.models.block import (
     watched,
 )
 from rats_jax.models.features import Features
-from rats_jax.models.patch_embed import PatchEmbed, square_grid
-from rats_jax.models.positions import interpolate_positions
+from rats_jax.models.patch_embed import PatchEmbed
 
 
 class RATS(nnx.Module):
@@ -52,12 +51,16 @@ class RATS(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.depth, self.heads, self.drop_path = depth, heads, drop_path
-        self.position_offset, self.remat, self.unroll = position_offset, remat, unroll
-        self.dtype = dtype
-        self.native = square_grid(image_size, patch)
-        self.patch_embed = PatchEmbed(width=width, patch=patch, dtype=dtype, rngs=rngs)
-        positions = self.native[0] * self.native[1]
-        self.pos_embed = nnx.Param(init(rngs.params(), (positions, width)))
+        self.remat, self.unroll, self.dtype = remat, unroll, dtype
+        self.patch_embed = PatchEmbed(
+            width=width,
+            patch=patch,
+            image_size=image_size,
+            offset=position_offset,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.pos_embed = nnx.Param(init(rngs.params(), (self.patch_embed.positions, width)))
         self.registers = nnx.Param(init(rngs.params(), (heads, registers_per_head, width)))
         self.blocks = stack(
             lambda rngs: RegisterBlock(
@@ -88,13 +91,7 @@ class RATS(nnx.Module):
         attention to return.
         """
         batch = images.shape[0]
-        positions = interpolate_positions(
-            self.pos_embed[...],
-            native=self.native,
-            grid=self.patch_embed.grid(images),
-            offset=self.position_offset,
-        )
-        patches = self.patch_embed(images) + positions.astype(self.dtype)
+        patches = self.patch_embed(images, self.pos_embed[...])
         registers = self.registers[...].astype(self.dtype)
         registers = jnp.broadcast_to(registers, (batch, *registers.shape))
         (registers, patches), attention = run_blocks(

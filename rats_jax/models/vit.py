@@ -9,8 +9,7 @@ from flax import nnx
 from rats_jax.models.attention import init
 from rats_jax.models.block import Block, draw_drop_path, layer_norm, run_blocks, stack, watched
 from rats_jax.models.features import Features
-from rats_jax.models.patch_embed import PatchEmbed, square_grid
-from rats_jax.models.positions import interpolate_positions
+from rats_jax.models.patch_embed import PatchEmbed
 
 
 class ViT(nnx.Module):
@@ -38,12 +37,17 @@ class ViT(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.depth, self.plain_registers, self.drop_path = depth, plain_registers, drop_path
-        self.position_offset, self.remat, self.unroll = position_offset, remat, unroll
-        self.dtype = dtype
-        self.native = square_grid(image_size, patch)
-        self.patch_embed = PatchEmbed(width=width, patch=patch, dtype=dtype, rngs=rngs)
+        self.remat, self.unroll, self.dtype = remat, unroll, dtype
+        self.patch_embed = PatchEmbed(
+            width=width,
+            patch=patch,
+            image_size=image_size,
+            offset=position_offset,
+            dtype=dtype,
+            rngs=rngs,
+        )
         # [CLS] has a position too, in the same tensor: clipping by tensor depends on it.
-        positions = 1 + self.native[0] * self.native[1]
+        positions = 1 + self.patch_embed.positions
         self.pos_embed = nnx.Param(init(rngs.params(), (positions, width)))
         self.cls_token = nnx.Param(init(rngs.params(), (width,)))
         if plain_registers:
@@ -68,13 +72,7 @@ class ViT(nnx.Module):
         a part of a softmax over all tokens."""
         batch = images.shape[0]
         cls_position, positions = jnp.split(self.pos_embed[...], [1])
-        positions = interpolate_positions(
-            positions,
-            native=self.native,
-            grid=self.patch_embed.grid(images),
-            offset=self.position_offset,
-        )
-        patches = self.patch_embed(images) + positions.astype(self.dtype)
+        patches = self.patch_embed(images, positions)
         last_patch = 1 + patches.shape[1]
 
         tokens = [self._repeat(self.cls_token[...] + cls_position, batch), patches]
