@@ -1,3 +1,4 @@
+# make install   the virtual environment of training, .venv
 # make demo      train a small RATS on drawings on this CPU, score it, draw its parts
 # make test      the tests (under 20 minutes on 2 cores); make test-all adds the slow ones
 # make lint      style
@@ -12,7 +13,9 @@ BIN := $(VENV)/bin
 TESTS := .venv-test
 PYTEST := JAX_PLATFORMS=cpu $(TESTS)/bin/python -m pytest -n 2
 
-.PHONY: demo test test-all lint clean
+.PHONY: install demo test test-all lint clean
+
+install: $(BIN)/ready
 
 demo: $(BIN)/ready
 	$(BIN)/python -m rats_jax.demo --workdir=$(WORKDIR)

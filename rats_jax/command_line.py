@@ -21,7 +21,10 @@ def run(main: Callable[[], None]) -> None:
         except UserError as error:
             fail(str(error))
         except KeyboardInterrupt:
-            print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+            print(
+                "interrupted; the same command goes on from the last checkpoint, if there is one",
+                file=sys.stderr,
+            )
             sys.exit(128 + signal.SIGINT)
 
     logging.set_verbosity(logging.WARNING)
@@ -63,7 +66,10 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _one_line(error: Exception) -> str:
-    """The useful line of an error message, without the quotes that KeyError puts around it."""
+    """An error's message as one line. ml_collections wraps one error's repr in another: the quotes
+    and escapes of that are taken off."""
     text = str(error.args[0] if error.args else error)
-    lines = [line.strip().strip("'\"").replace("\\'", "'") for line in text.splitlines()]
-    return "; ".join(line for line in lines if line)
+    text = text.replace("\\n", "\n").replace("\\'", "'")
+    if text[:1] in ("'", '"') and text[:1] == text[-1:]:
+        text = text[1:-1]
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())

@@ -121,15 +121,20 @@ def validate(config: ConfigDict) -> None:
             f"config.crops.{name} {crops[name]} is not a multiple of config.model.patch "
             f"{model.patch}; the nearest is {nearest}",
         )
-    for name in ("global_scale", "local_scale"):
-        low, high = crops[name]
+    for name in ("crops.global_scale", "crops.local_scale"):
+        low, high = _pair(config, name)
         _check(
             0 < low <= high <= 1,
-            f"config.crops.{name} is ({low}, {high}): shares of the image's area, low first",
+            f"config.{name} is ({low}, {high}): shares of the image's area, low first",
         )
-    for name in ("jitter", "grayscale", "blur_local", "solarize_local"):
-        value = config.photometrics[name]
-        _check(0 <= value <= 1, f"config.photometrics.{name} is {value}: a probability is meant")
+    low, high = _pair(config, "photometrics.blur_sigma")
+    _check(0 <= low <= high, f"config.photometrics.blur_sigma is ({low}, {high}): low comes first")
+    for name in ("photometrics.blur_global", "photometrics.solarize_global"):
+        for value in _pair(config, name):
+            _check(0 <= value <= 1, f"config.{name} holds {value}: probabilities are meant")
+    for name in SHARES:
+        value = _get(config, name)
+        _check(0 <= value <= 1, f"config.{name} is {value}: choose a number from 0 to 1")
     _check(
         config.dino.loss_scope == "all" or model.architecture == "rats",
         "config.dino.loss_scope=head needs registers owned by heads: "
@@ -149,6 +154,12 @@ def validate(config: ConfigDict) -> None:
         _check(config.data.path, "config.data.path is empty: give the folder of images to train on")
     else:
         _check(config.data.length > 0, "config.data.length is 0: say how many pictures to draw")
+        _check(
+            8 <= config.data.size <= 2048,
+            f"config.data.size is {config.data.size}: pictures are drawn at 8 to 2048 pixels",
+        )
+    _check(config.seed < 2**32, f"config.seed is {config.seed}: choose one below {2**32}")
+    _check(config.data.seed < 2**63, f"config.data.seed is {config.data.seed}: too large")
 
 
 POSITIVE = (
@@ -166,13 +177,19 @@ NOT_NEGATIVE = (
     *("optimizer.weight_decay", "optimizer.end_weight_decay", "optimizer.clip"),
     *("optimizer.end_learning_rate", "dino.freeze_last_layer_epochs"),
     *("dino.teacher_temperature_warmup_epochs", "data.length", "data.workers", "data.seed"),
+    *("photometrics.brightness", "photometrics.contrast", "photometrics.saturation"),
     "run.stop_after",
+)
+SHARES = (
+    *("photometrics.jitter", "photometrics.grayscale", "photometrics.blur_local"),
+    *("photometrics.solarize_local", "photometrics.hue"),
+    *("dino.teacher_momentum", "dino.center_momentum"),
 )
 
 
 def schedules(config: ConfigDict, *, images: int) -> Schedules:
-    """The recipe's schedules in steps, for a data set of `images`; an epoch drops the last, partial
-    batch, as the official loader does."""
+    """The recipe's schedules in steps, for a data set of `images`. An epoch counts whole batches, as
+    in the official code; the order of images runs on through it, so none is left out."""
     optimizer, dino = config.optimizer, config.dino
     steps_per_epoch = images // optimizer.batch_size
     _check(
@@ -180,8 +197,10 @@ def schedules(config: ConfigDict, *, images: int) -> Schedules:
         f"config.optimizer.batch_size {optimizer.batch_size} is larger than the data set "
         f"({images} images); make the batch smaller",
     )
+    steps = round(optimizer.epochs * steps_per_epoch)
+    _check(steps > 0, f"config.optimizer.epochs {optimizer.epochs} is less than a step; raise it")
     return Schedules(
-        steps=round(optimizer.epochs * steps_per_epoch),
+        steps=steps,
         steps_per_epoch=steps_per_epoch,
         peak_learning_rate=optimizer.learning_rate * optimizer.batch_size / 256,
         end_learning_rate=optimizer.end_learning_rate,
@@ -201,6 +220,15 @@ def _get(config: ConfigDict, name: str):
     for part in name.split("."):
         config = config[part]
     return config
+
+
+def _pair(config: ConfigDict, name: str) -> tuple[float, float]:
+    value = _get(config, name)
+    _check(
+        len(value) == 2 and all(isinstance(x, int | float) for x in value),
+        f"config.{name} is {tuple(value)}: two numbers are meant, such as (0.1, 0.5)",
+    )
+    return value
 
 
 def _one_of(config: ConfigDict, name: str, choices: tuple[str, ...]) -> None:

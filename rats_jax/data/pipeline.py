@@ -148,7 +148,7 @@ def _first_readable(source: Source, drawn: int) -> tuple[int, np.ndarray]:
     )
     raise UserError(
         f"{len(failures)} images in a row cannot be read: {named}; "
-        "check that data.path is still mounted and that its files are whole"
+        "check that config.data.path is still mounted and that its files are whole"
     )
 
 
@@ -177,7 +177,7 @@ class _ShareOfProcess(grain.MapDataset):
 
 def _init_worker(worker: int, worker_count: int) -> None:
     # Ctrl-C and a scheduler's SIGTERM reach the whole process group: the parent decides when
-    # workers end, and still needs batches while it saves its last checkpoint.
+    # workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()

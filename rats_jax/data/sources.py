@@ -53,14 +53,16 @@ class ImageFolder:
         self.root = Path(path)
         if not self.root.exists():
             raise UserError(
-                f"data.path {path} does not exist; give a folder that holds JPEG, PNG or WebP files"
+                f"config.data.path {path} does not exist; give a folder that holds JPEG, PNG or WebP files"
             )
         if not self.root.is_dir():
-            raise UserError(f"data.path {path} is not a folder; give the folder that holds it")
+            raise UserError(
+                f"config.data.path {path} is not a folder; give the folder that holds it"
+            )
         self.files = sorted(_image_files(self.root))
         if not self.files:
             raise UserError(
-                f"data.path {path} holds no image; expected files that end in "
+                f"config.data.path {path} holds no image; expected files that end in "
                 f"{', '.join(EXTENSIONS)} (in any case), in the folder or below it"
             )
         self.classes = sorted({_top_folder(name) for name in self.files})
@@ -81,7 +83,7 @@ def _top_folder(name: str) -> str:
 def _image_files(root: Path):
     def refuse(error: OSError):
         raise UserError(
-            f"cannot list {error.filename}: {error.strerror}; make data.path {root} readable"
+            f"cannot list {error.filename}: {error.strerror}; make config.data.path {root} readable"
         ) from error
 
     visited = set()  # a link to a parent folder would otherwise be walked in circles

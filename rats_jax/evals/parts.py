@@ -39,7 +39,8 @@ def region_maps(
     """
     maps = {}
     attention = next(iter(features.attention.values()), None)
-    if features.registers.shape[1] >= k:
+    of_heads = attention is not None and attention.shape[-2] == 1 + features.registers.shape[1]
+    if features.registers.shape[1] >= k and not of_heads:
         maps["registers"] = register_regions(
             registers=features.registers,
             patches=features.patches,
@@ -48,7 +49,7 @@ def region_maps(
             sigma=sigma,
             size=size,
         )
-    elif attention is not None and attention.shape[1] == k:
+    if of_heads and attention.shape[1] == k:
         maps["[CLS] attention"] = attention_regions(
             attention=attention[:, :, 0], grid=grid, sigma=sigma, size=size
         )

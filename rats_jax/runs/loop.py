@@ -1,5 +1,6 @@
 """The training loop."""
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -104,14 +105,17 @@ def _run(config, dino: DINO, source: Source, mesh, state, start, last, checkpoin
                 unreadable.add(host["unreadable"])
                 state, metrics = train_step(state, crops)
                 progress.add(metrics)
+                if step == start + 1:
+                    batches.take_seconds_waited()  # the first batch and compiling are not counted
                 if step % run.log_every == 0 or step == last:
                     scalars = progress.report(step, seconds_waited=batches.take_seconds_waited())
                     scalars["unreadable_images"] = unreadable.count
                     writer.write_scalars(step, scalars)
                     writer.flush()
                     say(progress.line(step, scalars))
-                    _check_finite(step, scalars, checkpoints)
+                    _check_finite(step, scalars["loss"], checkpoints)
                 if step % run.checkpoint_every == 0 or step == last:
+                    _check_finite(step, float(metrics["gradient_norm"]), checkpoints)
                     checkpoints.save(step, state)
     finally:
         writer.close()
@@ -119,8 +123,9 @@ def _run(config, dino: DINO, source: Source, mesh, state, start, last, checkpoin
         say(f"{unreadable.count} images could not be read: see {unreadable.file}")
 
 
-def _check_finite(step: int, scalars: dict[str, float], checkpoints: Checkpoints) -> None:
-    if not abs(scalars["loss"]) < float("inf"):
+def _check_finite(step: int, value: float, checkpoints: Checkpoints) -> None:
+    """Before a report, the loss; before a checkpoint, the gradient: none is kept that has NaN."""
+    if not math.isfinite(value):
         raise UserError(
             f"the loss is not finite at step {step}; the last checkpoint is at step "
             f"{checkpoints.latest()}: lower config.optimizer.learning_rate or set "

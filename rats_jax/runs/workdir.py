@@ -18,6 +18,8 @@ from rats_jax.errors import UserError
 
 #: Fields that fix the shape of the state: a checkpoint made with others cannot be restored.
 SHAPES = ("model", "head", "crops.global_size", "dino.loss_scope")
+#: Half of it is in the checkpoint: another one would be taken up by the data alone.
+FIXED = (*SHAPES, "seed")
 #: Of these, what changes no shape.
 FREE = ("model.drop_path", "model.position_offset", "model.remat", "model.unroll")
 
@@ -78,10 +80,10 @@ def _flat(tree: dict, prefix: str = "") -> dict:
 def _compare(old: dict, new: dict, workdir: Path) -> None:
     changed = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
     for name in changed:
-        shapes = any(name == s or name.startswith(s + ".") for s in SHAPES)
-        if shapes and name not in FREE:
+        fixed = any(name == s or name.startswith(s + ".") for s in FIXED)
+        if fixed and name not in FREE:
             raise UserError(
-                f"--workdir {workdir} holds a run of another model: config.{name} is "
+                f"--workdir {workdir} holds another run: config.{name} is "
                 f"{old.get(name)} there and {new.get(name)} here; choose another --workdir"
             )
     for name in changed:
