@@ -188,8 +188,8 @@ SHARES = (
 
 
 def schedules(config: ConfigDict, *, images: int) -> Schedules:
-    """The recipe's schedules in steps, for a data set of `images`. An epoch counts whole batches, as
-    in the official code; the order of images runs on through it, so none is left out."""
+    """The recipe's schedules in steps, for a data set of `images`. An epoch is its whole batches,
+    as in the official code; the order of images runs on through it, so none is left out."""
     optimizer, dino = config.optimizer, config.dino
     steps_per_epoch = images // optimizer.batch_size
     _check(

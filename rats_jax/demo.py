@@ -104,7 +104,9 @@ def main() -> None:
         for name, labels in maps[config.model.heads].items()
         if "k-means" not in name
     }
-    picture = save_png(part_sheet(images[shown], columns, truth="truth"), workdir / "parts.png")
+    picture = save_png(
+        part_sheet(list(images[shown]), columns, truth="truth"), workdir / "parts.png"
+    )
     say(f"pictures in {picture}, scores in {workdir / 'results.json'}")
     say(f"{(time.perf_counter() - started) / 60:.1f} minutes in all")
 

@@ -53,7 +53,8 @@ class ImageFolder:
         self.root = Path(path)
         if not self.root.exists():
             raise UserError(
-                f"config.data.path {path} does not exist; give a folder that holds JPEG, PNG or WebP files"
+                f"config.data.path {path} does not exist; give a folder that holds JPEG, PNG or "
+                "WebP files"
             )
         if not self.root.is_dir():
             raise UserError(

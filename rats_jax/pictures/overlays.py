@@ -131,7 +131,7 @@ def part_sheet(
       alpha: weight of the tints.
       side: pixels that the longer side of each picture shall reach.
     """
-    if not images:
+    if len(images) == 0:
         raise ValueError("a sheet needs at least one image")
     for title, maps in columns.items():
         if len(maps) != len(images):
