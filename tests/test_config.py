@@ -123,6 +123,14 @@ def test_a_workdir_without_permission_to_write_is_refused(tmp_path):
         open_workdir(str(tmp_path / "run"), tiny_config())
 
 
+def test_another_seed_on_the_same_workdir_is_refused(tmp_path):
+    config = tiny_config()
+    open_workdir(str(tmp_path), config)
+    config.seed = 1
+    with pytest.raises(UserError, match=r"holds another run: config\.seed is 0 there and 1 here"):
+        open_workdir(str(tmp_path), config)
+
+
 def test_a_damaged_config_json_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):

@@ -18,7 +18,7 @@ from rats_jax.errors import UserError
 
 #: Fields that fix the shape of the state: a checkpoint made with others cannot be restored.
 SHAPES = ("model", "head", "crops.global_size", "dino.loss_scope")
-#: Half of it is in the checkpoint: another one would be taken up by the data alone.
+#: The checkpoint holds the key made of the seed: another seed would reach the data alone.
 FIXED = (*SHAPES, "seed")
 #: Of these, what changes no shape.
 FREE = ("model.drop_path", "model.position_offset", "model.remat", "model.unroll")

@@ -79,9 +79,8 @@ def test_the_class_token_of_a_vit_decays():
             ViT(width=12, depth=1, heads=3, plain_registers=2, image_size=16, rngs=nnx.Rngs(0))
         )
     )
-    assert all(
-        decays([name]) for name in ("cls_token", "pos_embed", "registers") if tree[name] is not None
-    )
+    tokens = {"cls_token", "pos_embed", "registers"}
+    assert tokens <= set(tree) and all(decays([name]) for name in tokens)
 
 
 def test_a_frozen_last_layer_has_no_step_no_decay_and_no_moments(params):
