@@ -1,0 +1,170 @@
+"""Our own ArrayRecord shards: encoded images with label and name, read by index.
+
+A folder of shards holds `train-00000-of-00140.array_record`, ... and `manifest.json`, which
+`python -m rats_jax.prepare` writes last: where it lies, the shards are whole.
+
+    {"format": 1, "images": int, "classes": [str],
+     "shards": [{"file": str, "images": int, "bytes": int, "sha256": str}],
+     "unreadable": [{"name": str, "reason": str}], ...}
+
+A record is a line of JSON, `{"name": str, "label": int}`, and the image file as it was.
+"""
+
+import itertools
+import json
+import os
+from bisect import bisect_right
+from collections.abc import Sequence
+from pathlib import Path
+
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from rats_jax.errors import UserError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+def pack(name: str, label: int, image: bytes) -> bytes:
+    """The record of an image."""
+    return json.dumps({"name": name, "label": label}).encode() + b"\n" + image
+
+
+def unpack(record: bytes) -> tuple[str, int, bytes]:
+    """Name, label and image of a record; ValueError if it is none."""
+    header, newline, image = record.partition(b"\n")
+    try:
+        fields = json.loads(header)
+        return fields["name"], int(fields["label"]), image
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"no record of rats_jax: {header[:40]!r}...") from error
+
+
+def open_writer(path: str | os.PathLike) -> ArrayRecordWriter:
+    """A writer of one shard: `write(record)`, and `close()`, which raises if the disk is full."""
+    # Groups of one record: a random read would decode the whole group. Images are compressed.
+    return ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
+
+
+class Records:
+    """The images of a folder of shards, in the order of the manifest.
+
+    A shard is opened when it is first read from, once in a process.
+
+    Attributes:
+      root: the folder.
+      files: names of the images, each read from its record when asked for.
+      classes: names of the labels.
+
+    Raises:
+      UserError: the folder or its manifest is missing or of another format; a shard is missing
+        or has another size than the manifest says.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.root = Path(path)
+        manifest = _read_manifest(self.root)
+        try:
+            self.classes = manifest["classes"]
+            shards = [
+                (shard["file"], shard["images"], shard["bytes"])
+                for shard in manifest["shards"]
+                if shard["images"]
+            ]
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.root / MANIFEST} lacks {error}; write it anew with "
+                "python -m rats_jax.prepare"
+            ) from error
+        if not shards:
+            raise UserError(f"config.data.path {path} holds no image; prepare another folder")
+        self._shards = [file for file, _, _ in shards]
+        self._ends = list(itertools.accumulate(images for _, images, _ in shards))
+        for file, _, size in shards:
+            _check_shard(self.root / file, size)
+        # With the range in its name a shard is not opened to count it.
+        self._records = ArrayRecordDataSource(
+            [f"{self.root / file}[0:{images}]" for file, images, _ in shards]
+        )
+
+    @property
+    def files(self) -> Sequence[str]:
+        return _Names(self)  # not kept: in a cycle, the open shards would wait for the collector
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int, /) -> tuple[bytes, int]:
+        _, label, image = self.read(index)
+        return image, label
+
+    def read(self, index: int) -> tuple[str, int, bytes]:
+        """Name, label and image; OSError if the record is damaged."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        try:
+            return unpack(self._records[index])
+        except (ValueError, IndexError, RuntimeError) as error:  # what array_record raises
+            raise OSError(f"{self.place(index)}: {error}") from error
+
+    def place(self, index: int) -> str:
+        """Shard and position in it, in words."""
+        shard = bisect_right(self._ends, index)
+        first = self._ends[shard - 1] if shard else 0
+        return f"record {index - first} of {self._shards[shard]}"
+
+
+class _Names(Sequence):
+    def __init__(self, records: Records):
+        self._records = records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> str:
+        try:
+            return self._records.read(index)[0]
+        except OSError:  # names are wanted above all for what cannot be read
+            return self._records.place(index)
+
+
+def _read_manifest(root: Path) -> dict:
+    if not root.is_dir():
+        raise UserError(
+            f"config.data.path {root} is not a folder; give the folder of shards that "
+            "python -m rats_jax.prepare wrote"
+        )
+    try:
+        manifest = json.loads((root / MANIFEST).read_bytes())
+    except FileNotFoundError as error:
+        inner = sorted(found.parent.name for found in root.glob(f"*/{MANIFEST}"))
+        remedy = (
+            f"give one of its folders {', '.join(inner)}"
+            if inner
+            else "give a folder of shards; if it is one, python -m rats_jax.prepare did not "
+            "finish: run it again"
+        )
+        raise UserError(f"config.data.path {root} has no {MANIFEST}; {remedy}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{root / MANIFEST} cannot be read ({error}); write it anew with "
+            "python -m rats_jax.prepare"
+        ) from error
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != FORMAT:
+        raise UserError(
+            f"{root / MANIFEST} is of format {found}, not {FORMAT}; read it with the version of "
+            "rats_jax that wrote it, or run python -m rats_jax.prepare again"
+        )
+    return manifest
+
+
+def _check_shard(path: Path, size: int) -> None:
+    remedy = "copy it again, or run python -m rats_jax.prepare again, which makes it anew"
+    try:
+        found = path.stat().st_size
+    except OSError as error:
+        raise UserError(f"shard {path} cannot be read ({error.strerror}); {remedy}") from error
+    if found != size:
+        raise UserError(f"shard {path} has {found} bytes, not {size}; {remedy}")

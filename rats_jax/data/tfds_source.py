@@ -1,0 +1,154 @@
+"""Images of a TensorFlow Datasets data set in ArrayRecord files, read without TensorFlow."""
+
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rats_jax.errors import UserError
+
+PIXELS = (np.uint8, np.uint16)  # TFDS keeps float pixels as bytes of a PNG
+
+
+class TFDS:
+    """One split of a data set that TFDS has prepared as ArrayRecord: `image`, encoded, and `label`.
+
+    Other features are not read. Where there is no `label`, or one that is not a whole number, it
+    is 0. Files are opened when they are first read from, once in a process.
+
+    Args:
+      name: data set, with config and version where there are several: `imagenet2012:5.1.0`.
+      split: as TFDS writes it: `train`, `train[:90%]`, `train+validation`.
+      data_dir: where TFDS keeps data sets, a folder for each.
+
+    Attributes:
+      files: the feature `file_name` of each image, read when asked for; None if there is none.
+      classes: names of the labels; empty if the data set has none.
+
+    Raises:
+      UserError: no such data set or split, files missing or of another format, no encoded images,
+        or TFDS not installed.
+    """
+
+    def __init__(self, name: str, split: str, data_dir: str | os.PathLike):
+        try:
+            import tensorflow_datasets as tfds
+
+            builder = _find(name, os.fspath(data_dir))
+            self._records = _open(builder, split)
+        except ImportError as error:
+            missing = f" {error.name}" if error.name else ""
+            raise UserError(
+                f"config.data.source=tfds cannot be read ({error}); "
+                f"pip install tensorflow_datasets{missing}"
+            ) from error
+        info = builder.info
+        features = info.features if isinstance(info.features, tfds.features.FeaturesDict) else {}
+        image, label, file_name = map(dict(features).get, ("image", "label", "file_name"))
+        if not isinstance(image, tfds.features.Image) or image.np_dtype not in PIXELS:
+            raise UserError(
+                f"{info.full_name} has no feature `image` of uint8 or uint16, but "
+                f"{', '.join(features) or info.features}; choose another data set"
+            )
+        self._name = info.full_name
+        self._labelled = (
+            label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
+        )
+        self._named = isinstance(file_name, tfds.features.Text)
+        self.classes = label.names if isinstance(label, tfds.features.ClassLabel) else []
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int, /) -> tuple[bytes, int]:
+        return self.read(index)[1:]
+
+    @property
+    def files(self) -> Sequence[str] | None:
+        return _Names(self) if self._named else None
+
+    def read(self, index: int) -> tuple[str, bytes, int]:
+        """File name ("" if there is none), image and label; OSError if the record is damaged."""
+        from google.protobuf.message import DecodeError
+        from tensorflow_datasets.proto import tf_example_pb2
+
+        if not 0 <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        try:
+            features = tf_example_pb2.Example.FromString(self._records[index]).features.feature
+            return (
+                os.fsdecode(features["file_name"].bytes_list.value[0]) if self._named else "",
+                features["image"].bytes_list.value[0],
+                features["label"].int64_list.value[0] if self._labelled else 0,
+            )
+        except (DecodeError, RuntimeError, ValueError, IndexError) as error:
+            raise OSError(f"image {index} of {self._name}: {error}") from error
+
+
+class _Names(Sequence):
+    def __init__(self, source: TFDS):
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> str:
+        try:
+            return self._source.read(index)[0]
+        except OSError:  # names are wanted above all for what cannot be read
+            return f"image {index}"
+
+
+def _find(name: str, data_dir: str):
+    """The data set as its files describe it: the code that made it, which needs TensorFlow, is
+    not loaded."""
+    from tensorflow_datasets.core.read_only_builder import builder_from_files
+    from tensorflow_datasets.core.registered import DatasetNotFoundError
+
+    try:
+        return builder_from_files(name, data_dir=data_dir)
+    except DatasetNotFoundError as error:
+        patterns = ("*/*/dataset_info.json", "*/*/*/dataset_info.json")
+        found = itertools.chain.from_iterable(Path(data_dir).glob(p) for p in patterns)
+        there = sorted(path.parent.relative_to(data_dir).as_posix() for path in found)
+        raise UserError(
+            f"config.data.path {data_dir} holds no data set {name}, but "
+            f"{', '.join(there) or 'none at all'}; give the data_dir of TFDS and name:version"
+        ) from error
+    except ValueError as error:  # no name, or files of a time before features.json
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"data set {name} cannot be read ({reason}); give name:version, such as "
+            "imagenet2012:5.1.0"
+        ) from error
+
+
+def _open(builder, split: str) -> Sequence[bytes]:
+    """The records of a split, as they are."""
+    import tensorflow_datasets as tfds
+
+    folder, formats = builder.data_dir, {f.value for f in builder.info.available_file_formats()}
+    if "array_record" not in formats:
+        raise UserError(
+            f"{folder} is in {', '.join(sorted(formats)) or 'no known'} format, which has no fast "
+            f"access by index; convert it with: tfds convert_format --dataset_version_dir={folder} "
+            "--out_file_format=array_record"
+        )
+    try:
+        records = builder.as_data_source(
+            split,
+            deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
+            file_format="array_record",
+        )
+    except ValueError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"config.data.split {split!r} of {builder.info.full_name} cannot be read ({reason}); "
+            f"it has {', '.join(builder.info.splits)}"
+        ) from error
+    for path in builder.info.splits[split].filepaths:
+        if not os.path.exists(path):
+            raise UserError(f"{path} is missing; complete {folder}")
+    return records
