@@ -62,6 +62,7 @@ def get_config():
     config.data.source = "procedural_parts"
     config.data.length = 4000
     config.data.size = 80
+    config.data.cropping = "exact"  # pictures as small as these leave nothing to save
     config.data.threads = 2
 
     config.run.log_every = 25

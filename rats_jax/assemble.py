@@ -6,10 +6,14 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from rats_jax.config import schedules
+from rats_jax.config import schedules, validate_source
 from rats_jax.data.crops import MultiCrop
 from rats_jax.data.procedural_parts import ProceduralParts
+from rats_jax.data.records import Records
+from rats_jax.data.samples import Canvases, ExactCrops, FastCrops, Samples
 from rats_jax.data.sources import ImageFolder, Source
+from rats_jax.data.tars import Tars
+from rats_jax.data.tfds_source import TFDS
 from rats_jax.dino.network import Network, make_network
 from rats_jax.dino.step import DINO
 from rats_jax.errors import UserError
@@ -27,10 +31,16 @@ COMMON += ("drop_path", "position_offset", "remat", "unroll")
 
 def make_source(config: ConfigDict) -> Source:
     """The training images."""
+    validate_source(config)
     data = config.data
     if data.source == "procedural_parts":
         return ProceduralParts(size=data.size, length=data.length, seed=data.seed)
-    source = ImageFolder(data.path)
+    source = {
+        "image_folder": lambda: ImageFolder(data.path),
+        "records": lambda: Records(data.path),
+        "tar": lambda: Tars(data.path),
+        "tfds": lambda: TFDS(data.name, data.split, data.path),
+    }[data.source]()
     if data.length and len(source) != data.length:
         raise UserError(
             f"config.data.path {data.path} holds {len(source)} images, not {data.length}; "
@@ -39,9 +49,12 @@ def make_source(config: ConfigDict) -> Source:
     return source
 
 
-def make_crops(config: ConfigDict) -> MultiCrop:
-    """The geometric part of the augmentation."""
-    return MultiCrop(**config.crops)
+def make_samples(config: ConfigDict) -> Samples:
+    """What the host makes of an image."""
+    crops = MultiCrop(**config.crops)
+    if config.data.cropping == "canvas":
+        return Canvases(crops, size=config.data.canvas)
+    return {"fast": FastCrops, "exact": ExactCrops}[config.data.cropping](crops)
 
 
 def make_model(config: ConfigDict) -> tuple[Network, Callable[[jax.Array], dict]]:

@@ -76,14 +76,21 @@ def default_config() -> ConfigDict:
     config.optimizer.clip = 0.0  # largest gradient norm of one tensor; 0 for no clipping
 
     config.data = ConfigDict()
-    config.data.source = "image_folder"  # or "procedural_parts"
-    config.data.path = ""  # image_folder
-    #: procedural_parts: how many pictures. image_folder: how many there must be; 0 for any number.
+    config.data.source = "image_folder"  # or "records", "tar", "tfds", "procedural_parts"
+    config.data.path = ""  # what holds the images; of tfds its data_dir
+    config.data.name = ""  # tfds: such as "imagenet2012:5.1.0"
+    config.data.split = "train"  # tfds
+    #: procedural_parts: how many pictures. Others: how many images there must be; 0 for any number.
     config.data.length = 0
     config.data.size = 128  # procedural_parts: pixels
     config.data.seed = 0  # procedural_parts: which world
-    config.data.workers = 0  # processes that cut crops; 0 for threads of this one
+    #: "fast"; or "exact", by Pillow alone; or "canvas", by the device. See data/samples.py.
+    config.data.cropping = "fast"
+    config.data.canvas = 512  # canvas: its side in pixels; a larger image is shrunk to fit
+    config.data.workers = 0  # processes that prepare samples; 0 for threads of this one
     config.data.threads = 4  # in each of them
+    #: The run stops when more than this share of the images seen (1,000 at least) is unreadable.
+    config.data.max_unreadable = 0.01
 
     config.run = ConfigDict()
     #: Stop after this many steps, on the schedules of the whole run; 0 for the whole run.
@@ -104,7 +111,7 @@ def validate(config: ConfigDict) -> None:
     _one_of(config, "model.parallel", ("none", "shared", "separate"))
     _one_of(config, "model.remat", ("none", "dots", "full"))
     _one_of(config, "dino.loss_scope", ("all", "head"))
-    _one_of(config, "data.source", ("image_folder", "procedural_parts"))
+    _one_of(config, "data.cropping", ("fast", "exact", "canvas"))
     for name in POSITIVE:
         _check(_get(config, name) > 0, f"config.{name} is {_get(config, name)}: it must be over 0")
     for name in NOT_NEGATIVE:
@@ -150,18 +157,35 @@ def validate(config: ConfigDict) -> None:
         f"config.optimizer.warmup_epochs {optimizer.warmup_epochs} is not below "
         f"config.optimizer.epochs {optimizer.epochs}; shorten the one or lengthen the other",
     )
-    if config.data.source == "image_folder":
-        _check(config.data.path, "config.data.path is empty: give the folder of images to train on")
-    else:
-        _check(config.data.length > 0, "config.data.length is 0: say how many pictures to draw")
-        _check(
-            8 <= config.data.size <= 2048,
-            f"config.data.size is {config.data.size}: pictures are drawn at 8 to 2048 pixels",
-        )
     _check(config.seed < 2**32, f"config.seed is {config.seed}: choose one below {2**32}")
-    _check(config.data.seed < 2**63, f"config.data.seed is {config.data.seed}: too large")
 
 
+def validate_source(config: ConfigDict) -> None:
+    """As `validate`, of the fields that say which images to train on."""
+    data = config.data
+    _one_of(config, "data.source", tuple(HOLDERS) + ("procedural_parts",))
+    if data.source in HOLDERS:
+        _check(data.path, f"config.data.path is empty: give {HOLDERS[data.source]}")
+        _check(
+            data.name or data.source != "tfds",
+            "config.data.name is empty: say which data set, such as imagenet2012:5.1.0",
+        )
+    else:
+        _check(data.length > 0, "config.data.length is 0: say how many pictures to draw")
+        _check(
+            8 <= data.size <= 2048,
+            f"config.data.size is {data.size}: pictures are drawn at 8 to 2048 pixels",
+        )
+    _check(data.seed < 2**63, f"config.data.seed is {data.seed}: too large")
+
+
+#: The sources that read `config.data.path`, and what it must be.
+HOLDERS = {
+    "image_folder": "the folder of images to train on",
+    "records": "a folder that `python -m rats_jax.prepare` has made",
+    "tar": "a tar file, a folder of them, or a pattern such as data-{000..146}.tar",
+    "tfds": "the data_dir of tensorflow-datasets, which holds the prepared data set",
+}
 POSITIVE = (
     *("model.width", "model.depth", "model.heads", "model.patch", "model.mlp_ratio"),
     *("model.registers_per_head", "model.latents", "model.queries", "model.unroll"),
@@ -169,7 +193,7 @@ POSITIVE = (
     *("crops.global_size", "crops.local_size"),
     *("dino.student_temperature", "dino.teacher_temperature", "dino.teacher_temperature_start"),
     *("optimizer.batch_size", "optimizer.epochs", "optimizer.learning_rate"),
-    *("data.size", "data.threads"),
+    *("data.size", "data.threads", "data.canvas"),
     *("run.log_every", "run.checkpoint_every", "run.keep_checkpoints"),
 )
 NOT_NEGATIVE = (
@@ -182,7 +206,7 @@ NOT_NEGATIVE = (
 )
 SHARES = (
     *("photometrics.jitter", "photometrics.grayscale", "photometrics.blur_local"),
-    *("photometrics.solarize_local", "photometrics.hue"),
+    *("photometrics.solarize_local", "photometrics.hue", "data.max_unreadable"),
     *("dino.teacher_momentum", "dino.center_momentum"),
 )
 

@@ -66,6 +66,11 @@ MISTAKES = [
     ({"model__drop_path": 1.0}, "drop_path"),
     ({"optimizer__warmup_epochs": 9.0}, "shorten the one or lengthen the other"),
     ({"data__source": "image_folder"}, r"config\.data\.path is empty"),
+    ({"data__source": "records"}, "folder that `python -m rats_jax.prepare` has made"),
+    ({"data__source": "tfds", "data__path": "somewhere"}, "config.data.name is empty"),
+    ({"data__source": "http"}, "choose one of image_folder, records, tar, tfds, procedural_parts"),
+    ({"data__cropping": "best"}, "choose one of fast, exact, canvas"),
+    ({"data__max_unreadable": 1.5}, "from 0 to 1"),
     ({"data__length": 0}, "say how many"),
     ({"data__size": 4}, "8 to 2048 pixels"),
     ({"crops__global_scale": (0.5,)}, "two numbers are meant"),
@@ -82,8 +87,10 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("fields", "message"), MISTAKES, ids=[str(m[0]) for m in MISTAKES])
 def test_a_mistake_in_a_field_is_named(fields, message):
+    config = tiny_config(**fields)
     with pytest.raises(UserError, match=message):
-        validate(tiny_config(**fields))
+        validate(config)
+        make_source(config)
 
 
 def test_a_batch_larger_than_the_data_set_is_refused():

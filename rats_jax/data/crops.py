@@ -1,12 +1,12 @@
-"""DINO's multi-crop on the host: the geometric half of the augmentation, uint8 in and out."""
+"""DINO's multi-crop: which boxes of an image are cut out, and which crops are mirrored."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 RATIO = (3 / 4, 4 / 3)  # width / height
+LOG_RATIO = math.log(RATIO[0]), math.log(RATIO[1])
 GLOBAL_CROPS = 2
 
 
@@ -15,8 +15,8 @@ class MultiCrop:
     """Two global and `local_crops` local random resized crops of one image, each flipped at p .5.
 
     Official recipe: `main_dino.py`, class DataAugmentationDINO; the crop is torchvision's
-    RandomResizedCrop with bicubic, antialiased resampling (Pillow: crop first, then resize, so
-    nothing outside the box is seen). Colour work is done later, on the device.
+    RandomResizedCrop with bicubic, antialiased resampling. `samples.py` cuts them out; colour work
+    is done later, on the device.
 
     Attributes:
       global_size, local_size: side of the square crops, in pixels.
@@ -37,25 +37,18 @@ class MultiCrop:
             if not 0 < low <= high <= 1:
                 raise ValueError(f"a crop's scale must satisfy 0 < low <= high <= 1: {self}")
 
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Crops of `image`, uint8 [h, w, 3].
+    @property
+    def views(self) -> int:
+        """Crops of one image: the global ones, then the local ones."""
+        return GLOBAL_CROPS + self.local_crops
 
-        Returns:
-          {"global": uint8 [2, S, S, 3], "local": uint8 [V, s, s, 3]}
-        """
-        whole = Image.fromarray(image)
-
-        def crops(count: int, size: int, scale: tuple[float, float]) -> np.ndarray:
-            out = np.empty((count, size, size, 3), np.uint8)
-            for crop in out:
-                resized = _crop_and_resize(whole, random_box(whole.size, rng, scale=scale), size)
-                crop[:] = resized[:, ::-1] if rng.random() < 0.5 else resized
-            return out
-
-        return {
-            "global": crops(GLOBAL_CROPS, self.global_size, self.global_scale),
-            "local": crops(self.local_crops, self.local_size, self.local_scale),
-        }
+    def draw(
+        self, size: tuple[int, int], rng: np.random.Generator
+    ) -> list[tuple[tuple[int, int, int, int], bool]]:
+        """Of an image of `size` (width, height), each view's box (left, top, right, bottom) in
+        pixels and whether it is flipped from left to right; the global crops first."""
+        scales = [self.global_scale] * GLOBAL_CROPS + [self.local_scale] * self.local_crops
+        return [(random_box(size, rng, scale=scale), rng.random() < 0.5) for scale in scales]
 
 
 def random_box(
@@ -69,8 +62,8 @@ def random_box(
     """
     width, height = size
     for _ in range(10):
-        area = width * height * rng.uniform(*scale)
-        ratio = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        area = width * height * _uniform(rng, *scale)
+        ratio = math.exp(_uniform(rng, *LOG_RATIO))
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
             top = int(rng.integers(height - h + 1))
@@ -85,5 +78,5 @@ def random_box(
     return left, top, left + w, top + h
 
 
-def _crop_and_resize(image: Image.Image, box: tuple[int, int, int, int], size: int) -> np.ndarray:
-    return np.asarray(image.crop(box).resize((size, size), Image.Resampling.BICUBIC))
+def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return low + (high - low) * rng.random()  # `rng.uniform`, without its checks

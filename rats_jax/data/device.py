@@ -9,15 +9,16 @@ from typing import Protocol
 import jax
 import numpy as np
 
-IMAGES = ("global", "local")
+HOST_FIELDS = ("index", "unreadable")
 
 
 class HostBatches(Protocol):
-    """An iterator of numpy dicts with a `close()`, such as `pipeline.BatchStream`."""
+    """An iterator of dicts with a `close()`, such as `pipeline.BatchStream`. Its arrays need not
+    outlive the next call."""
 
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]: ...
+    def __iter__(self) -> Iterator[dict]: ...
 
-    def __next__(self) -> dict[str, np.ndarray]: ...
+    def __next__(self) -> dict: ...
 
     def close(self) -> None: ...
 
@@ -36,8 +37,8 @@ def device_batches(
 
 
 class DeviceBatches(Iterator):
-    """Yields (images, host): global uint8 arrays {"global": [B, 2, S, S, 3], "local":
-    [B, V, s, s, 3]} on the devices, and the batch's other fields as numpy, this process's share.
+    """Yields (samples, host): the fields of `pipeline.BatchStream` as global arrays [B, ...] on the
+    devices, but "index" and "unreadable" as they are, this process's share.
 
     An exception of the stream reappears in the consumer, with its type, in its turn.
     """
@@ -45,6 +46,7 @@ class DeviceBatches(Iterator):
     def __init__(self, stream: HostBatches, sharding: jax.sharding.Sharding, depth: int):
         self._stream = stream
         self._sharding = sharding
+        self._on_cpu = next(iter(sharding.device_set)).platform == "cpu"
         self._ready = queue.Queue(maxsize=depth)
         self._closed = threading.Event()
         self._error: BaseException | None = None
@@ -52,7 +54,7 @@ class DeviceBatches(Iterator):
         self._thread = threading.Thread(target=self._fill, name="device-batches", daemon=True)
         self._thread.start()
 
-    def __next__(self) -> tuple[dict[str, jax.Array], dict[str, np.ndarray]]:
+    def __next__(self) -> tuple[dict[str, jax.Array], dict]:
         if self._closed.is_set():
             raise ValueError("these batches are closed")
         if self._error is not None:
@@ -85,15 +87,19 @@ class DeviceBatches(Iterator):
     def _fill(self) -> None:
         try:
             for batch in self._stream:
-                images = {
-                    name: jax.make_array_from_process_local_data(self._sharding, batch.pop(name))
-                    for name in IMAGES
-                }
-                if not self._put((images, batch)):
+                host = {name: batch.pop(name) for name in HOST_FIELDS}
+                samples = {name: self._global_array(local) for name, local in batch.items()}
+                jax.block_until_ready(samples)  # the next call may overwrite the host's arrays
+                if not self._put((samples, host)):
                     return
             self._put(StopIteration())
         except BaseException as error:
             self._put(error)
+
+    def _global_array(self, local: np.ndarray) -> jax.Array:
+        if self._on_cpu:  # there the array may be the host's memory itself
+            local = local.copy()
+        return jax.make_array_from_process_local_data(self._sharding, local)
 
     def _put(self, item) -> bool:
         while not self._closed.is_set():

@@ -7,9 +7,10 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from rats_jax.assemble import make_crops, make_dino, make_source
+from rats_jax.assemble import make_dino, make_samples, make_source
 from rats_jax.command_line import say
 from rats_jax.config import validate
+from rats_jax.data.canvas import crop_canvases
 from rats_jax.data.device import device_batches
 from rats_jax.data.pipeline import open_batches
 from rats_jax.data.sources import Source
@@ -19,16 +20,23 @@ from rats_jax.errors import UserError
 from rats_jax.parallel.mesh import batch_sharding, data_mesh, replicated
 from rats_jax.runs.checkpoint import Checkpoints
 from rats_jax.runs.reporting import Progress, open_writer, say_parameters
+from rats_jax.runs.unreadable import Unreadable
 from rats_jax.runs.workdir import open_workdir
 
 
-def train(config: ConfigDict, workdir: str) -> Path:
+def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> Path:
     """Trains until the recipe's end, or `config.run.stop_after`, from the newest checkpoint on.
+
+    Args:
+      config: a recipe, see `rats_jax.config`.
+      workdir: where the run is kept.
+      source: the images; by default those that `config.data` names.
 
     Returns the workdir. Raises UserError for a config, data set or workdir that cannot be used.
     """
     validate(config)
-    source = make_source(config)
+    if source is None:
+        source = make_source(config)
     dino = make_dino(config, images=len(source))
     mesh = data_mesh(batch_size=config.optimizer.batch_size)
     folder = open_workdir(workdir, config)
@@ -65,11 +73,14 @@ def _start(dino: DINO, seed: int, mesh, checkpoints: Checkpoints) -> tuple[dict,
     return checkpoints.restore(step, like), step
 
 
-def make_train_step(dino: DINO, settings: Photometrics, mesh: jax.sharding.Mesh):
-    """(state, uint8 crops) -> (state, metrics), jitted; the state is donated."""
+def make_train_step(dino: DINO, config: ConfigDict, mesh: jax.sharding.Mesh):
+    """(state, uint8 samples) -> (state, metrics), jitted; the state is donated."""
+    settings = Photometrics(**config.photometrics)
+    sizes = {name: config.crops[name] for name in ("global_size", "local_size")}
 
     @partial(jax.jit, donate_argnums=0, out_shardings=replicated(mesh))
-    def train_step(state: dict, crops: dict[str, jax.Array]) -> tuple[dict, dict]:
+    def train_step(state: dict, samples: dict[str, jax.Array]) -> tuple[dict, dict]:
+        crops = crop_canvases(samples, **sizes) if "canvas" in samples else samples
         key = step_key(state, "photometrics")
         return dino.step(state, photometrics(key, crops, settings=settings))
 
@@ -77,33 +88,38 @@ def make_train_step(dino: DINO, settings: Photometrics, mesh: jax.sharding.Mesh)
 
 
 def _run(config, dino: DINO, source: Source, mesh, state, start, last, checkpoints, folder):
-    optimizer, run = config.optimizer, config.run
-    train_step = make_train_step(dino, Photometrics(**config.photometrics), mesh)
+    batch_size, data, run = config.optimizer.batch_size, config.data, config.run
+    train_step = make_train_step(dino, config, mesh)
     stream = open_batches(
         source,
-        crops=make_crops(config),
+        samples=make_samples(config),
         seed=config.seed,
-        batch_size=optimizer.batch_size,
+        batch_size=batch_size,
         start_step=start,
-        workers=config.data.workers,
-        threads=config.data.threads,
+        workers=data.workers,
+        threads=data.threads,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+    say(
+        f"input: {data.cropping}, "
+        + (f"{data.workers} processes of {data.threads}" if data.workers else f"{data.threads}")
+        + f" threads, {stream.bytes / 2**20:,.1f} MB of batches in host memory"
+    )
     progress = Progress(
-        batch_size=optimizer.batch_size,
+        batch_size=batch_size,
         steps=last,
         steps_per_epoch=dino.schedules.steps_per_epoch,
     )
-    unreadable = Unreadable(source, folder / "unreadable.txt")
+    unreadable = Unreadable(source, folder, max_share=data.max_unreadable)
     writer = open_writer(folder)
     try:
         with device_batches(stream, batch_sharding(mesh)) as batches:
             say("compiling the training step")
             for step in range(start + 1, last + 1):
-                crops, host = next(batches)
-                unreadable.add(host["unreadable"])
-                state, metrics = train_step(state, crops)
+                samples, host = next(batches)
+                unreadable.add(host["unreadable"], seen=step * batch_size // jax.process_count())
+                state, metrics = train_step(state, samples)
                 progress.add(metrics)
                 if step == start + 1:
                     batches.take_seconds_waited()  # the first batch and compiling are not counted
@@ -131,25 +147,3 @@ def _check_finite(step: int, value: float, checkpoints: Checkpoints) -> None:
             f"{checkpoints.latest()}: lower config.optimizer.learning_rate or set "
             "config.optimizer.clip, and start again in another --workdir"
         )
-
-
-class Unreadable:
-    """Counts the images that could not be read, and lists their names once each in a file."""
-
-    def __init__(self, source: Source, file: Path):
-        self.file = file
-        self._names = getattr(source, "files", None)
-        self._known = set(file.read_text().splitlines()) if file.exists() else set()
-
-    @property
-    def count(self) -> int:
-        return len(self._known)
-
-    def add(self, indices) -> None:
-        """Indices of the images drawn but not read; below 0 for those that were."""
-        names = {self._names[i] if self._names else str(i) for i in indices if i >= 0}
-        for name in sorted(names - self._known):
-            say(f"cannot read {name}: the next image takes its place")
-            with self.file.open("a") as file:
-                file.write(name + "\n")
-        self._known |= names

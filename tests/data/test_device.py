@@ -37,7 +37,7 @@ class Stream:
             "global": np.full((4, 2, 6, 6, 3), i, np.uint8),
             "local": np.full((4, 3, 4, 4, 3), i, np.uint8),
             "index": np.arange(4) + i,
-            "unreadable": np.full(4, -1),
+            "unreadable": {},
         }
 
     def close(self):
@@ -65,6 +65,22 @@ def test_batches_arrive_in_order_on_the_device_with_their_host_fields():
             assert (np.asarray(images["global"]) == i).all()
             assert (np.asarray(images["local"]) == i).all()
             assert host["index"].tolist() == [i, i + 1, i + 2, i + 3]
+
+
+def test_what_the_host_overwrites_stays_as_it_was_on_the_device():
+    class Reusing(Stream):
+        buffer = np.zeros((4, 64, 64, 3), np.uint8)
+
+        def __next__(self):
+            batch = super().__next__()
+            self.buffer[:] = batch["index"][0]
+            return {"canvas": self.buffer, "index": batch["index"], "unreadable": {}}
+
+    with device_batches(Reusing(), sharding(), depth=3) as batches:
+        for i in range(6):
+            samples, _ = next(batches)
+            time.sleep(0.02)
+            assert (np.asarray(samples["canvas"]) == i).all()
 
 
 def test_the_thread_runs_ahead_by_the_depth_and_no_further():

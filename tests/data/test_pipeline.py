@@ -1,6 +1,7 @@
 """Batches are a function of (seed, step, global batch) and of nothing else."""
 
 import io
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,24 +15,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rats_jax.data import pipeline
+from rats_jax.data import filling, pipeline
 from rats_jax.data.crops import MultiCrop
 from rats_jax.data.pipeline import open_batches
+from rats_jax.data.samples import Canvases, ExactCrops, FastCrops
 from rats_jax.data.sources import ImageFolder
 from rats_jax.errors import UserError
 
 CROPS = MultiCrop(
     global_size=16, local_size=8, local_crops=3, global_scale=(0.25, 1), local_scale=(0.05, 0.25)
 )
+SAMPLES = ExactCrops(CROPS)
 COUNT = 23
 
 
 class Numbered:
     """Image i is filled with i, so that crops tell where they come from."""
 
-    def __init__(self, count: int = COUNT, broken: tuple[int, ...] = ()):
+    def __init__(self, count: int = COUNT, broken: tuple[int, ...] = (), failing: int = -1):
         self.count = count
         self.broken = broken
+        self.failing = failing
 
     def __len__(self):
         return self.count
@@ -39,6 +43,8 @@ class Numbered:
     def __getitem__(self, index):
         if index in self.broken:
             return b"damaged", 0
+        if index == self.failing:
+            raise KeyError("a fault of the source")
         image = np.full((24, 30, 3), index, np.uint8)
         image[..., 1] = np.arange(30)  # tells boxes apart
         return image, 0
@@ -46,15 +52,31 @@ class Numbered:
 
 def batches(count: int, source=None, **options) -> list[dict[str, np.ndarray]]:
     options = {"seed": 3, "batch_size": 8, "start_step": 0, "workers": 0, "threads": 2} | options
-    with open_batches(source or Numbered(), crops=CROPS, **options) as stream:
-        return [next(stream) for _ in range(count)]
+    options = {"samples": SAMPLES} | options
+    with open_batches(source or Numbered(), **options) as stream:
+        # Copies: the buffers are used again.
+        return [
+            {name: x.copy() if name != "unreadable" else x for name, x in next(stream).items()}
+            for _ in range(count)
+        ]
 
 
 def assert_same(ours, theirs):
     for a, b in zip(ours, theirs, strict=True):
         assert a.keys() == b.keys()
-        for name in a:
+        assert a["unreadable"] == b["unreadable"]
+        for name in a.keys() - {"unreadable"}:
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def joined(shares: list[dict]) -> dict:
+    """The global batch of the processes' shares."""
+    whole = {
+        name: np.concatenate([share[name] for share in shares])
+        for name in shares[0].keys() - {"unreadable"}
+    }
+    whole["unreadable"] = {k: v for share in shares for k, v in share["unreadable"].items()}
+    return whole
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +86,15 @@ def reference():
 
 def test_batches_have_the_documented_fields(reference):
     for batch in reference:
+        assert batch.pop("unreadable") == {}
         assert {name: (value.shape, value.dtype.name) for name, value in batch.items()} == {
             "global": ((8, 2, 16, 16, 3), "uint8"),
             "local": ((8, 3, 8, 8, 3), "uint8"),
             "index": ((8,), "int64"),
-            "unreadable": ((8,), "int64"),
         }
+        batch["unreadable"] = {}
         assert (batch["global"][..., 0] == batch["index"][:, None, None, None]).all()
         assert (batch["local"][..., 0] == batch["index"][:, None, None, None]).all()
-        assert (batch["unreadable"] == -1).all()
 
 
 def test_every_epoch_is_another_permutation_with_other_crops(reference):
@@ -105,30 +127,50 @@ def test_processes_share_out_the_same_global_batches(reference, processes):
     shares = [
         batches(3, start_step=1, process_index=p, process_count=processes) for p in range(processes)
     ]
-    joined = [
-        {name: np.concatenate([share[step][name] for share in shares]) for name in reference[0]}
-        for step in range(3)
-    ]
-    assert_same(joined, reference[1:4])
+    assert_same([joined(list(step)) for step in zip(*shares, strict=True)], reference[1:4])
 
 
-def test_chunks_leave_no_trace(reference, monkeypatch):
-    monkeypatch.setattr(pipeline, "CHUNK", 2)
-    assert_same(batches(3), reference[:3])
-    assert_same(
-        batches(2, process_index=1, process_count=2, start_step=1),
-        [{name: value[4:] for name, value in batch.items()} for batch in reference[1:3]],
-    )
+@pytest.mark.parametrize("threads", [1, 5])
+def test_threads_leave_no_trace(reference, threads):
+    assert_same(batches(3, threads=threads), reference[:3])
 
 
-def test_threads_leave_no_trace(reference):
+@pytest.mark.parametrize("workers", [1, 3])
+def test_worker_processes_leave_no_trace(reference, workers):
+    assert_same(batches(3, workers=workers, threads=1, start_step=2), reference[2:5])
+
+
+def test_workers_of_several_processes_leave_no_trace(reference):
+    options = {"workers": 2, "threads": 2, "start_step": 4, "process_count": 2}
+    shares = [batches(2, process_index=p, **options) for p in range(2)]
+    assert_same([joined(list(step)) for step in zip(*shares, strict=True)], reference[4:6])
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 8])
+def test_the_size_of_tasks_leaves_no_trace(reference, monkeypatch, chunk):
+    monkeypatch.setattr(pipeline, "CHUNK", chunk)
     assert_same(batches(3, threads=1), reference[:3])
-    assert_same(batches(3, threads=5), reference[:3])
 
 
-def test_worker_processes_leave_no_trace(reference, monkeypatch):
-    monkeypatch.setattr(pipeline, "CHUNK", 4)
-    assert_same(batches(3, workers=2, threads=1, start_step=2), reference[2:5])
+@pytest.mark.parametrize("way", [FastCrops(CROPS), Canvases(CROPS, size=32)])
+def test_the_other_ways_keep_the_order_too(reference, way):
+    ours = batches(4, samples=way)
+    assert [list(b["index"]) for b in ours] == [list(b["index"]) for b in reference[:4]]
+    shares = [
+        batches(2, samples=way, workers=1, start_step=2, process_index=p, process_count=2)
+        for p in range(2)
+    ]
+    assert_same([joined(list(step)) for step in zip(*shares, strict=True)], ours[2:])
+
+
+def test_a_batch_holds_until_the_next_is_asked_for(reference):
+    with open_batches(
+        Numbered(), samples=SAMPLES, seed=3, batch_size=8, start_step=0, workers=0, threads=3
+    ) as stream:
+        for expected in reference:
+            batch = next(stream)
+            time.sleep(0.05)  # time enough for the threads to write where they should not
+            assert_same([batch], [expected])
 
 
 def test_an_unreadable_image_is_replaced_by_the_next_and_reported():
@@ -136,14 +178,15 @@ def test_an_unreadable_image_is_replaced_by_the_next_and_reported():
     replacement = {4: 6, 5: 6, COUNT - 1: 0}
     whole = batches(6)
     holed = batches(6, Numbered(broken=broken))
-    reported = Counter()
+    reported = {}
     for a, b in zip(whole, holed, strict=True):
-        for drawn, used, missing in zip(a["index"], b["index"], b["unreadable"], strict=True):
-            assert used == replacement.get(drawn, drawn)
-            assert missing == (drawn if drawn in broken else -1)
-            reported[missing] += 1
+        assert [replacement.get(i, i) for i in a["index"]] == list(b["index"])
+        tried = {i for i in a["index"] if i in broken} | ({5} if 4 in a["index"] else set())
+        assert b["unreadable"].keys() == tried
         assert (b["global"][..., 0] == b["index"][:, None, None, None]).all()
-    assert set(broken) < set(reported)
+        reported |= b["unreadable"]
+    assert reported == dict.fromkeys(broken, "not an image, or of a kind that Pillow does not know")
+    assert_same(batches(6, Numbered(broken=broken), workers=1), holed)
 
 
 def test_a_data_set_that_cannot_be_read_at_all_is_a_users_mistake(tmp_path):
@@ -180,7 +223,61 @@ def test_an_uneven_share_is_a_users_mistake():
 
 def test_too_little_shared_memory_is_a_users_mistake(tmp_path):
     with pytest.raises(UserError, match="shm-size"):
-        pipeline._check_shared_memory(1 << 60, str(tmp_path))
+        filling._check_shared_memory(1 << 60, str(tmp_path))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_fault_of_the_source_appears_with_its_traceback_in_its_batch(reference, workers):
+    failing = reference[2]["index"][3]
+    with open_batches(
+        Numbered(failing=failing),
+        samples=SAMPLES,
+        seed=3,
+        batch_size=8,
+        start_step=0,
+        workers=workers,
+        threads=1,
+    ) as stream:
+        for expected in reference[:2]:
+            assert_same([next(stream)], [expected])
+        with pytest.raises((KeyError, RuntimeError), match="a fault of the source") as error:
+            next(stream)
+    assert workers == 0 or "__getitem__" in str(error.value)
+
+
+def test_a_dead_worker_is_noticed_and_named():
+    before = set(multiprocessing.active_children())
+    with open_batches(
+        Numbered(), samples=SAMPLES, seed=3, batch_size=8, start_step=0, workers=2, threads=1
+    ) as stream:
+        next(stream)
+        workers = set(multiprocessing.active_children()) - before
+        assert len(workers) == 2
+        victim = workers.pop()
+        os.kill(victim.pid, signal.SIGKILL)
+        with pytest.raises(
+            UserError, match=f"process {victim.pid}.* SIGKILL, as the kernel .*out: lower"
+        ):
+            for _ in range(20):
+                next(stream)
+    assert not set(multiprocessing.active_children()) - before
+
+
+def test_a_worker_that_cannot_start_is_noticed():
+    with (
+        pytest.raises(UserError, match="ended with status 1; its own message stands above"),
+        open_batches(
+            Unloadable(), samples=SAMPLES, seed=3, batch_size=8, start_step=0, workers=1, threads=1
+        ) as stream,
+    ):
+        next(stream)
+
+
+class Unloadable(Numbered):
+    """A source that another process cannot take up."""
+
+    def __setstate__(self, state):
+        raise ValueError("not here")
 
 
 def test_close_ends_the_threads():
@@ -194,11 +291,11 @@ def test_close_ends_the_threads():
 STREAM = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from test_pipeline import CROPS, Numbered
+from test_pipeline import SAMPLES, Numbered
 from rats_jax.data.pipeline import open_batches
 if __name__ == "__main__":
     stream = open_batches(
-        Numbered(), crops=CROPS, seed=0, batch_size=8, start_step=0, workers=1, threads=1
+        Numbered(), samples=SAMPLES, seed=0, batch_size=8, start_step=0, workers=1, threads=1
     )
     next(stream)
     import multiprocessing

@@ -95,8 +95,7 @@ def test_fields_that_change_no_shape_may_change_and_are_named(whole_run, tmp_pat
     assert "config.model.drop_path was 0.1, goes on as 0.2" in capsys.readouterr().out
 
 
-def test_unreadable_images_are_replaced_counted_and_listed(tmp_path, capsys):
-    folder = tmp_path / "images"
+def folder_with_two_bad_files(folder: Path) -> Path:
     folder.mkdir()
     rng = np.random.default_rng(0)
     for i in range(15):
@@ -104,12 +103,56 @@ def test_unreadable_images_are_replaced_counted_and_listed(tmp_path, capsys):
         Image.fromarray(noise).save(folder / f"{i:02}.jpg")
     (folder / "07.jpg").write_bytes(b"not a picture")
     (folder / "bad.png").write_bytes(b"")
+    return folder
+
+
+def test_unreadable_images_are_replaced_counted_and_listed(tmp_path, capsys):
+    folder = folder_with_two_bad_files(tmp_path / "images")
     config = tiny_config(data__source="image_folder", data__path=str(folder), data__length=0)
+    config.data.max_unreadable = 0.2
     config.optimizer.epochs = 4.0
     workdir = train(config, str(tmp_path / "run"))
     assert metrics(workdir)[-1]["unreadable_images"] == 2
-    assert sorted((workdir / "unreadable.txt").read_text().split()) == ["07.jpg", "bad.png"]
-    assert "cannot read 07.jpg" in capsys.readouterr().out
+    listed = dict(
+        line.split("\t") for line in (workdir / "unreadable.txt").read_text().splitlines()
+    )
+    reason = "not an image, or of a kind that Pillow does not know"
+    assert listed == {"07.jpg": reason, "bad.png": reason}
+    assert f"cannot read 07.jpg ({reason})" in capsys.readouterr().out
+
+
+def test_more_unreadable_images_than_allowed_stop_the_run(tmp_path):
+    folder = folder_with_two_bad_files(tmp_path / "images")
+    config = tiny_config(data__source="image_folder", data__path=str(folder), data__length=0)
+    config.data.max_unreadable = 0.1  # of 16
+    config.optimizer.epochs = 4.0
+    with pytest.raises(UserError, match=r"2 of 16 images cannot be read, more than .*=0\.1 allows"):
+        train(config, str(tmp_path / "run"))
+    assert len((tmp_path / "run" / "unreadable.txt").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("cropping", ["canvas", "exact"])
+def test_every_way_of_cropping_trains_and_much_alike(whole_run, tmp_path, cropping):
+    config = tiny_config(run__stop_after=2, data__cropping=cropping, data__canvas=16)
+    other = train(config, str(tmp_path / "run"))
+    # Two steps, of which the first has no learning rate: what follows amplifies any difference.
+    losses, expected = ([row["loss"] for row in metrics(w)[:2]] for w in (other, whole_run))
+    np.testing.assert_allclose(losses, expected, rtol=2e-3)
+
+
+class Shades:
+    """A source of one's own."""
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        return np.full((20, 24, 3), 6 * index, np.uint8), 0
+
+
+def test_a_source_of_ones_own_needs_no_config_of_the_data(tmp_path):
+    config = tiny_config(data__source="image_folder", run__stop_after=2)
+    assert len(metrics(train(config, str(tmp_path / "run"), source=Shades()))) == 2
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):

@@ -1,0 +1,128 @@
+"""What a worker does: images of the source into their places in a batch.
+
+This module and what it imports is all that a worker process loads: keep grain and JAX out.
+"""
+
+import math
+import multiprocessing
+import os
+import shutil
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rats_jax.data.decode import UnreadableImage
+from rats_jax.data.samples import Fields, Samples
+from rats_jax.data.sources import Source
+from rats_jax.errors import UserError
+
+TRIES = 100  # consecutive unreadable images before the data set is declared broken
+
+
+class Drawn(NamedTuple):
+    """A position of the order: the source index, and the state of its random generator."""
+
+    index: int
+    philox: np.ndarray  # uint64 [6]: key and counter
+
+
+class Buffers:
+    """A ring of batches, each a dict of arrays [share, ...].
+
+    Attributes:
+      count, share: how many batches, of how many samples.
+      bytes: of all of them.
+    """
+
+    def __init__(self, count: int, share: int, fields: Fields, *, shared: bool):
+        self.count, self.share, self._fields = count, share, fields
+        each = share * sum(math.prod(s) * np.dtype(dtype).itemsize for s, dtype in fields.values())
+        self.bytes = count * each
+        if shared:
+            _check_shared_memory(self.bytes)
+            context = multiprocessing.get_context("spawn")
+            self._memory = [context.RawArray("B", each) for _ in range(count)]
+        else:
+            self._memory = [np.empty(each, np.uint8) for _ in range(count)]
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        arrays, start = {}, 0
+        for name, (shape, dtype) in self._fields.items():
+            shape = (self.share, *shape)
+            arrays[name] = np.ndarray(shape, dtype, self._memory[i], start)
+            start += arrays[name].nbytes
+        return arrays
+
+
+class Task(NamedTuple):
+    buffer: int
+    row: int  # of the first sample in the batch
+    drawn: Sequence[Drawn]
+
+
+class Filled(NamedTuple):
+    indices: list[int]  # of the images used, one a sample
+    unreadable: dict[int, str]
+
+
+class Fill:
+    """The work of a lane: reads, decodes and crops some samples of a batch into its buffer."""
+
+    def __init__(self, source: Source, samples: Samples, buffers: Buffers):
+        self._source, self._samples, self._buffers = source, samples, buffers
+
+    def __call__(self, task: Task) -> Filled:
+        arrays = self._buffers[task.buffer]
+        rng = np.random.Generator(np.random.Philox(0))
+        filled = Filled([], {})
+        for row, drawn in enumerate(task.drawn, start=task.row):
+            out = {name: array[row] for name, array in arrays.items()}
+            rng.bit_generator.state = _philox_state(drawn.philox)
+            filled.indices.append(self._first_readable(drawn.index, rng, out, filled.unreadable))
+        return filled
+
+    def _first_readable(self, drawn: int, rng, out, unreadable: dict[int, str]) -> int:
+        """Writes the image at `drawn`, or the next one that can be read; returns its index."""
+        source, failures = self._source, []
+        for offset in range(min(TRIES, len(source))):
+            index = (drawn + offset) % len(source)
+            try:
+                self._samples.write(source[index][0], rng, out)
+                return index
+            except (OSError, UnreadableImage) as error:
+                unreadable[index] = str(error)
+                failures.append(index)
+        named = "; ".join(
+            f"{name_of(source, index)} ({unreadable[index]})" for index in failures[:3]
+        )
+        raise UserError(
+            f"{len(failures)} images in a row cannot be read: {named}; "
+            "check that config.data.path is still mounted and that its files are whole"
+        )
+
+
+def name_of(source: Source, index: int) -> str:
+    """What a message calls an image: its file, if the source has names."""
+    files = getattr(source, "files", None)
+    return files[index] if files is not None else f"image {index}"
+
+
+def _philox_state(words: np.ndarray) -> dict:
+    return {
+        "bit_generator": "Philox",
+        "state": {"key": words[:2], "counter": words[2:]},
+        "buffer": np.zeros(4, np.uint64),
+        "buffer_pos": 4,  # empty
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
+
+
+def _check_shared_memory(needed: int, folder: str = "/dev/shm") -> None:
+    # A worker that writes past the end of a small tmpfs is killed by SIGBUS without a word.
+    if os.path.isdir(folder) and shutil.disk_usage(folder).free < needed:
+        raise UserError(
+            f"{folder} has less free space than the {needed / 2**20:.0f} MB of batches that the "
+            "data workers fill; enlarge it (docker run --shm-size=8g) or set data.workers=0"
+        )
