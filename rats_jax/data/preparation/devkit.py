@@ -1,0 +1,49 @@
+"""ImageNet's development kit: the classes of the validation images, whose archive is flat."""
+
+import io
+import re
+import tarfile
+from pathlib import Path
+
+from scipy.io import loadmat
+
+from rats_jax.errors import UserError
+
+NAME = "ILSVRC2012_devkit_t12.tar.gz"
+FOLDER = "ILSVRC2012_devkit_t12/data/"
+IMAGE = "ILSVRC2012_val_{:08d}"  # .JPEG; counted from 1, in the order of the ground truth
+
+
+def is_validation(name: str) -> bool:
+    """Whether a file is named as the validation images are, and lies in no folder."""
+    return re.fullmatch(r"ILSVRC2012_val_\d{8}\.\w+", name) is not None
+
+
+def read(path: Path) -> tuple[list[str], dict[str, str]]:
+    """The classes, sorted as the folders of the training images are, and the class of every
+    validation image by file name, without its extension.
+
+    Raises:
+      UserError: not a whole development kit.
+    """
+    try:
+        with tarfile.open(path) as tar:
+            truth = tar.extractfile(FOLDER + "ILSVRC2012_validation_ground_truth.txt").read()
+            meta = tar.extractfile(FOLDER + "meta.mat").read()
+        synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
+        # Other synsets are the inner nodes of WordNet's tree.
+        wnids = {
+            int(synset["ILSVRC2012_ID"]): str(synset["WNID"])
+            for synset in synsets
+            if synset["num_children"] == 0
+        }
+        of_image = {
+            IMAGE.format(number): wnids[int(line)]
+            for number, line in enumerate(truth.split(), start=1)
+        }
+    except Exception as error:  # SciPy raises nearly every type on damaged data
+        raise UserError(
+            f"{path} cannot be read ({type(error).__name__}: {error}); fetch it again, or move it "
+            "away: labels will be -1"
+        ) from error
+    return sorted(wnids.values()), of_image

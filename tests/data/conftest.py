@@ -1,0 +1,23 @@
+"""A fake ImageNet, and its shards."""
+
+import pytest
+
+from rats_jax.data.preparation.run import prepare
+from tests.data import fake_ilsvrc
+
+SHARD_MB = 0.05
+
+
+@pytest.fixture(scope="session")
+def fake(tmp_path_factory):
+    """A fake ILSVRC as folders, and what is in it."""
+    folder = tmp_path_factory.mktemp("ilsvrc") / "folders"
+    facts = fake_ilsvrc.build(folder)
+    return folder, facts
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(fake):
+    output = fake[0].parent / "uninterrupted"
+    prepare(fake[0], output, workers=2, shard_mb=SHARD_MB, shorter_side=0)
+    return output

@@ -1,0 +1,255 @@
+"""What ImageNet, or any folder, becomes as shards, and mistakes that are told."""
+
+import fcntl
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rats_jax.data.decode import decode
+from rats_jax.data.preparation import devkit, shards
+from rats_jax.data.preparation.inputs import find_splits
+from rats_jax.data.preparation.run import LOCK, prepare
+from rats_jax.data.records import Records, open_writer
+from rats_jax.data.sources import ImageFolder
+from rats_jax.errors import UserError
+from tests.data import fake_ilsvrc
+from tests.data.conftest import SHARD_MB
+
+ROOT = Path(__file__).parents[2]
+SPLITS = ("train", "val")
+
+
+def small(folder: Path, count: int = 6) -> Path:
+    """A folder of two classes of PNG files of some 400 bytes."""
+    for k in range(count):
+        pixels = np.random.default_rng(k).integers(0, 256, (10, 12, 3), dtype=np.uint8)
+        path = folder / "ab"[k % 2] / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(fake_ilsvrc.encode(Image.fromarray(pixels), "PNG"))
+    return folder
+
+
+def content(output: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(output)): path.read_bytes()
+        for path in output.rglob("*")
+        if path.is_file()
+    }
+
+
+def shard_files(output: Path) -> list[Path]:
+    return sorted(output.glob("*/*.array_record"))
+
+
+def run(source: Path, output: Path, **changes):
+    flags = {"workers": 1, "shard_mb": 0.001, "shorter_side": 0} | changes
+    return prepare(source, output, **flags)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_file_is_a_record_or_listed_or_counted(fake, uninterrupted, split):
+    folder, facts = fake[0] / split, fake[1][split]
+    records = Records(uninterrupted / split)
+    assert list(records.files) == facts["readable"]
+    for k, name in enumerate(facts["readable"]):
+        image, label = records[k]
+        assert image == (folder / name).read_bytes()
+        assert records.classes[label] == facts["wnids"][name]
+        decode(image)
+    manifest = json.loads((uninterrupted / split / "manifest.json").read_text())
+    assert [bad["name"] for bad in manifest["unreadable"]] == facts["unreadable"]
+    assert all(bad["reason"] for bad in manifest["unreadable"])
+    listed = (uninterrupted / split / "unreadable.txt").read_text().splitlines()
+    assert [line.split("\t")[0] for line in listed] == facts["unreadable"]
+    assert (manifest["images"], manifest["skipped"]) == (len(records), len(facts["skipped"]))
+
+
+def test_the_official_tars_give_the_shards_of_the_folders(fake, uninterrupted, tmp_path):
+    fake_ilsvrc.pack(fake[0], tmp_path / "tars")
+    # One after the other: each is a split of its own.
+    for tar in ("ILSVRC2012_img_val.tar", "ILSVRC2012_img_train.tar"):
+        run(tmp_path / "tars" / tar, tmp_path / "out", workers=2, shard_mb=SHARD_MB)
+    paths = shard_files(uninterrupted)
+    assert len(paths) > 40
+    for path in paths:
+        assert (
+            tmp_path / "out" / path.relative_to(uninterrupted)
+        ).read_bytes() == path.read_bytes()
+    for split in SPLITS:
+        ours, theirs = (
+            json.loads((out / split / "manifest.json").read_text())
+            for out in (tmp_path / "out", uninterrupted)
+        )
+        assert ours | {"input": ""} == theirs | {"input": ""}
+
+
+def test_both_tars_in_a_folder_are_two_splits(fake, tmp_path):
+    fake_ilsvrc.pack(fake[0], tmp_path / "tars")
+    from_tars, from_folders = find_splits(tmp_path / "tars"), find_splits(fake[0])
+    for a, b in zip(from_tars, from_folders, strict=True):
+        assert (a.name, a.classes, a.skipped) == (b.name, b.classes, b.skipped)
+        assert [file[:2] for file in a.files] == [file[:2] for file in b.files]
+
+
+def test_validation_images_without_development_kit_have_no_label(fake, tmp_path):
+    fake_ilsvrc.pack(fake[0], tmp_path / "tars")
+    (tmp_path / "tars" / devkit.NAME).unlink()
+    (split,) = find_splits(tmp_path / "tars" / "ILSVRC2012_img_val.tar")
+    assert split.name == "val" and {file.label for file in split.files} == {-1}
+    (note,) = split.notes
+    assert devkit.NAME in note
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_any_folder_or_tar_of_images_is_labelled_by_folder(tmp_path, kind):
+    folder = small(tmp_path / "images")
+    (folder / ".hidden.png").write_bytes(b"")
+    (folder / "a" / "notes.txt").write_bytes(b"")
+    if kind == "tar":
+        with tarfile.open(tmp_path / "images.tar", "w") as tar:
+            tar.add(folder, arcname=".")
+    expected = ImageFolder(folder)
+    assert run(folder if kind == "folder" else tmp_path / "images.tar", tmp_path / "out") == [
+        tmp_path / "out" / "train"
+    ]
+    records = Records(tmp_path / "out" / "train")
+    assert list(records.files) == expected.files and records.classes == expected.classes
+    assert [records[k] for k in range(len(records))] == [expected[k] for k in range(len(expected))]
+    manifest = json.loads((tmp_path / "out" / "train" / "manifest.json").read_text())
+    assert manifest["skipped"] == 2
+    assert len(manifest["shards"]) == 3  # two files of 400 bytes each
+
+
+def test_an_output_of_another_input_or_other_flags_is_refused(tmp_path):
+    folder = small(tmp_path / "images")
+    run(folder, tmp_path / "out")
+    before = content(tmp_path / "out")
+    for changes in ({"shard_mb": 1}, {"shorter_side": 8}):
+        (name,) = changes
+        with pytest.raises(
+            UserError, match=f"out/train was begun with --{name}=.*another --output"
+        ):
+            run(folder, tmp_path / "out", **changes)
+    (folder / "c").mkdir()
+    shutil.copy(folder / "a" / "0.png", folder / "c")
+    with pytest.raises(UserError, match="begun with other files in --input.*another --output"):
+        run(folder, tmp_path / "out")
+    assert content(tmp_path / "out") == before
+
+
+def test_folders_that_are_not_prepares_are_left_alone(tmp_path):
+    folder = small(tmp_path / "images")
+    with pytest.raises(UserError, match="images/out lies in .*images, which is read"):
+        run(folder, folder / "out")
+    other = small(tmp_path / "out" / "train")
+    before = content(other)
+    with pytest.raises(UserError, match="out/train holds files that prepare did not write"):
+        run(folder, tmp_path / "out")
+    assert content(other) == before
+
+
+def test_two_at_once_on_one_output_are_refused(tmp_path):
+    folder = small(tmp_path / "images")
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out" / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        with pytest.raises(UserError, match="another prepare writes to .*out; wait for it"):
+            run(folder, tmp_path / "out")
+
+
+def test_larger_images_are_shrunk_on_demand_upright_and_the_others_kept(tmp_path):
+    pixels = np.asarray(
+        Image.fromarray(
+            np.random.default_rng(0).integers(0, 256, (9, 6, 3), dtype=np.uint8)
+        ).resize((90, 60), Image.Resampling.BICUBIC)
+    )
+    exif = Image.Exif()
+    exif[fake_ilsvrc.ORIENTATION] = 6
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "large.jpg").write_bytes(
+        fake_ilsvrc.encode(Image.fromarray(pixels), "JPEG", exif=exif, quality=95)
+    )
+    (folder / "narrow.png").write_bytes(fake_ilsvrc.encode(Image.fromarray(pixels[:30]), "PNG"))
+    run(folder, tmp_path / "out", shorter_side=30)
+    large, narrow = (Records(tmp_path / "out" / "train")[k][0] for k in (0, 1))
+    assert narrow == (folder / "narrow.png").read_bytes()
+    with Image.open(io.BytesIO(large)) as opened:
+        assert opened.size == (30, 45)  # turned: 60 x 90
+        assert [layer[1:3] for layer in opened.layer] == [(1, 1)] * 3  # 4:4:4
+    upright = Image.fromarray(decode((folder / "large.jpg").read_bytes()))
+    resized = np.asarray(upright.resize((30, 45), Image.Resampling.LANCZOS), np.float32)
+    assert np.abs(decode(large) - resized).mean() < 2
+
+
+def test_a_full_disk_is_told_and_leaves_no_shard(tmp_path, monkeypatch):
+    folder = small(tmp_path / "images")
+    (split,) = find_splits(folder)
+    monkeypatch.setattr(shards, "open_writer", lambda path: open_writer("/dev/full"))
+    shard = shards.Shard(tmp_path / "x.array_record", folder, split.files, 0)
+    with pytest.raises(UserError, match=r"cannot write .*x.array_record \(.*No space left"):
+        shards.write(shard, lambda images, done: None)
+    assert shards.find(shard.path) is None and not list(tmp_path.glob("x*"))
+
+
+def test_an_input_that_changes_under_way_stops_the_work(tmp_path):
+    folder = small(tmp_path / "images")
+    (split,) = find_splits(folder)
+    shard = shards.Shard(tmp_path / "x.array_record", folder, split.files, 0)
+    (folder / "a" / "0.png").write_bytes(b"shorter")
+    with pytest.raises(UserError, match="a/0.png in .*images has gone or changed"):
+        shards.write(shard, lambda images, done: None)
+    (folder / "a" / "0.png").unlink()
+    with pytest.raises(UserError, match="a/0.png in .*images has gone or changed"):
+        shards.write(shard, lambda images, done: None)
+
+
+def test_a_link_to_nowhere_is_unreadable(tmp_path):
+    folder = small(tmp_path / "images")
+    (folder / "b" / "link.jpg").symlink_to(folder / "nowhere")
+    run(folder, tmp_path / "out")
+    listed = (tmp_path / "out" / "train" / "unreadable.txt").read_text()
+    assert listed == "b/link.jpg\tNo such file or directory\n"
+
+
+def test_an_input_of_which_nothing_can_be_made_is_a_users_mistake(tmp_path):
+    with pytest.raises(UserError, match="--input .*nowhere does not exist"):
+        run(tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="--input .*empty holds no image"):
+        run(tmp_path / "empty", tmp_path / "out")
+    folder = small(tmp_path / "images")
+    with tarfile.open(tmp_path / "whole.tar", "w") as tar:
+        tar.add(folder, arcname=".")
+    whole = (tmp_path / "whole.tar").read_bytes()
+    (tmp_path / "cut.tar").write_bytes(whole[:3000])
+    with pytest.raises(UserError, match="--input .*cut.tar is "):
+        run(tmp_path / "cut.tar", tmp_path / "out")
+    (tmp_path / devkit.NAME).write_bytes(b"not a kit")
+    with pytest.raises(UserError, match=f"{devkit.NAME} cannot be read"):
+        devkit.read(tmp_path / devkit.NAME)
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "a.jpg").write_bytes(b"no image")
+    with pytest.raises(UserError, match="not one image of .*bad can be read"):
+        run(bad, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*/manifest.json"))
+
+
+def test_the_flags_are_checked(tmp_path):
+    def error(*flags: str) -> str:
+        command = [sys.executable, "-m", "rats_jax.prepare", *flags]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        return done.stderr
+
+    assert error("--output=x").startswith("error: no --input: ")
+    assert "workers" in error("--input=x", "--output=y", "--workers=0")
