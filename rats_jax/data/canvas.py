@@ -18,11 +18,13 @@ def crop_canvases(
     """Cuts all crops of a batch out of its canvases, as Pillow's
     `image.crop(box).resize((size, size), BICUBIC)` does, then flips them left to right.
 
-    Levels equal Pillow's but where a sum lies within 1e-3 or so of a half. No pixel outside the box
-    counts; one that the border of the box cuts counts by its share inside.
+    The image between the two passes is rounded, as in Pillow, and comes from the pass across.
+    (Pillow 13 starts with the cheaper one, which moves such a crop's levels by .3 on average.) Else
+    levels equal Pillow's but where a sum lies close to a half. No pixel outside the box counts; one
+    that the border of the box cuts counts by its share inside.
 
-    One crop of every image at a time: beside the canvases as bfloat16, the largest intermediate is
-    float32 [B, 3, C, global_size], 1.4 MB an image at C = 512 and 224.
+    One crop of every image at a time, so that temporary memory does not grow with their number: at
+    C = 512, 2 MB an image on a TPU, 7 on a CPU.
 
     Args:
       batch:

@@ -6,13 +6,14 @@ whole numbers 0 to 255, channel before space, so that no accelerator pads a mino
 parameter has the leading shape `...`: one number per crop.
 """
 
-import math
 from dataclasses import dataclass
 from itertools import permutations
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from rats_jax.dino.blur import gaussian_blur, per_crop
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -162,8 +163,8 @@ def adjust_saturation(image: jax.Array, factor: jax.Array) -> jax.Array:
 def _anchor(image: jax.Array, operation: jax.Array) -> jax.Array:
     """What the operation blends with: black, the mean level, or the grayscale image."""
     gray = grayscale(image)
-    flat = jnp.where(_per_crop(operation == CONTRAST), _mean_level(gray), 0.0)
-    return jnp.where(_per_crop(operation == SATURATION), gray, flat)
+    flat = jnp.where(per_crop(operation == CONTRAST), _mean_level(gray), 0.0)
+    return jnp.where(per_crop(operation == SATURATION), gray, flat)
 
 
 def _mean_level(gray: jax.Array) -> jax.Array:
@@ -172,7 +173,7 @@ def _mean_level(gray: jax.Array) -> jax.Array:
 
 def _blend(anchor: jax.Array | float, image: jax.Array, factor: jax.Array) -> jax.Array:
     """Pillow's Image.blend: truncates to whole levels. A factor of 1 changes nothing."""
-    return jnp.floor(jnp.clip(anchor + _per_crop(factor) * (image - anchor), 0, 255))
+    return jnp.floor(jnp.clip(anchor + per_crop(factor) * (image - anchor), 0, 255))
 
 
 def grayscale(image: jax.Array) -> jax.Array:
@@ -197,7 +198,7 @@ def adjust_hue(image: jax.Array, turns: jax.Array) -> jax.Array:
     ) / jnp.maximum(chroma, 1)
     saturation = jnp.floor(255 * chroma / jnp.maximum(value, 1)) / 255
     hue = jnp.floor(42.5 * jnp.where(sixths < 0, sixths + 6, sixths))
-    hue = hue + _per_crop(jnp.trunc(turns * 255))  # wraps at 256, as the uint8 does
+    hue = hue + per_crop(jnp.trunc(turns * 255))  # wraps at 256, as the uint8 does
     hue = jnp.where(hue < 0, hue + 256, jnp.where(hue > 255, hue - 256, hue)) * (6 / 255)
 
     def channel(offset: int) -> jax.Array:
@@ -207,52 +208,6 @@ def adjust_hue(image: jax.Array, turns: jax.Array) -> jax.Array:
         return jnp.floor(value * (1 - saturation * depth) + 0.5)
 
     return jnp.concatenate([channel(5), channel(3), channel(1)], axis=-3)
-
-
-def gaussian_blur(image: jax.Array, sigma: jax.Array, *, max_sigma: float) -> jax.Array:
-    """Pillow's ImageFilter.GaussianBlur(sigma), which is three box blurs in a row.
-
-    Here the three are one kernel and rounding happens once, where Pillow rounds after each of six
-    passes: on photo-like images levels differ by at most 3, by .6 on average; on white noise by 3
-    and 1, and near the border (where Pillow repeats the edge of each intermediate image, and this
-    the edge of the original) by up to 24.
-    """
-    kernel = blur_kernel(sigma, max_sigma=max_sigma)
-    reach = kernel.shape[-1] - 1
-    for axis in (-2, -1):
-        size = image.shape[axis]
-        border = [(0, 0)] * image.ndim
-        border[axis] = (reach, reach)
-        # The barriers keep XLA from padding (and blurring) anew for each of the kernel's taps.
-        padded, kernel = jax.lax.optimization_barrier((jnp.pad(image, border, mode="edge"), kernel))
-
-        def shifted(by: int, padded=padded, axis=axis, size=size) -> jax.Array:
-            start = reach + by
-            return jax.lax.slice_in_dim(padded, start, start + size, axis=padded.ndim + axis)
-
-        image = _per_crop(kernel[..., 0]) * shifted(0)
-        for i in range(1, reach + 1):
-            image = image + _per_crop(kernel[..., i]) * (shifted(-i) + shifted(i))
-        image = jax.lax.optimization_barrier(image)
-    return jnp.floor(image + 0.5)
-
-
-def blur_kernel(sigma: jax.Array, *, max_sigma: float) -> jax.Array:
-    """The right half of Pillow's kernel, float32 [..., reach + 1], from the centre outwards.
-
-    A box of fractional radius (Gwosdek et al. 2011, extended box filter), three times convolved
-    with itself.
-    """
-    variance = sigma**2 / 3
-    whole = jnp.floor((jnp.sqrt(12 * variance + 1) - 1) / 2)
-    part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance)
-    radius = whole + part / (6 * (variance - (whole + 1) ** 2))
-
-    box_reach = math.floor((math.sqrt(4 * max_sigma**2 + 1) - 1) / 2) + 1
-    distance = jnp.abs(jnp.arange(-box_reach, box_reach + 1))
-    box = jnp.clip(radius[..., None] + 1 - distance, 0, 1) / (2 * radius[..., None] + 1)
-    convolve = jnp.vectorize(jnp.convolve, signature="(m),(n)->(k)")
-    return convolve(convolve(box, box), box)[..., 3 * box_reach :]
 
 
 def solarize(image: jax.Array) -> jax.Array:
@@ -271,9 +226,5 @@ def _planes(image: jax.Array) -> list[jax.Array]:
     return jnp.split(image, 3, axis=-3)
 
 
-def _per_crop(parameter: jax.Array) -> jax.Array:
-    return jnp.asarray(parameter)[..., None, None, None]
-
-
 def _where(apply: jax.Array, then: jax.Array, otherwise: jax.Array) -> jax.Array:
-    return jnp.where(_per_crop(apply), then, otherwise)
+    return jnp.where(per_crop(apply), then, otherwise)

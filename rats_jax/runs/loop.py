@@ -102,9 +102,8 @@ def _run(config, dino: DINO, source: Source, mesh, state, start, last, checkpoin
         process_count=jax.process_count(),
     )
     say(
-        f"input: {data.cropping}, "
-        + (f"{data.workers} processes of {data.threads}" if data.workers else f"{data.threads}")
-        + f" threads, {stream.bytes / 2**20:,.1f} MB of batches in host memory"
+        f"input: {data.cropping}, workers {data.workers}, threads {data.threads}, "
+        f"{stream.bytes / 2**20:,.1f} MB of batches in host memory"
     )
     progress = Progress(
         batch_size=batch_size,

@@ -45,7 +45,7 @@ def crops_of(batch: dict, global_size: int = GLOBAL, local_size: int = LOCAL) ->
 
 def pillow(image: np.ndarray, box, size: int, flip: bool = False) -> np.ndarray:
     """Across, then down. Pillow 13 starts with the other when that is cheaper, which moves levels
-    by up to 3, as the image between the two is rounded; earlier ones always start across."""
+    a little, as the image between the two is rounded; older ones start across."""
     crop = Image.fromarray(image).crop(tuple(int(edge) for edge in box))
     across = crop.resize((size, crop.height), Image.Resampling.BICUBIC)
     crop = np.asarray(across.resize((size, size), Image.Resampling.BICUBIC), np.int16)
