@@ -1,0 +1,70 @@
+"""Every kind of source, named by a config, feeds the same images."""
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rats_jax.assemble import make_samples, make_source
+from rats_jax.data.pipeline import open_batches
+from rats_jax.data.preparation.run import prepare
+from tests.data import test_tfds_source as tfds_files
+from tests.runs.tiny import tiny_config
+
+COUNT = len(tfds_files.IMAGES)
+
+
+@pytest.fixture
+def jpegs(tmp_path, monkeypatch) -> list[bytes]:
+    """Image files in tmp_path/images, in a tar, in shards and as a TFDS data set."""
+    rng = np.random.default_rng(0)
+    files = []
+    for i in range(COUNT):
+        out = io.BytesIO()
+        pixels = np.full((20, 30, 3), 30 * i, np.uint8) + rng.integers(0, 9, (20, 30, 3), np.uint8)
+        Image.fromarray(pixels).save(out, "JPEG")
+        files.append(out.getvalue())
+        path = tmp_path / "images" / "ab"[i > 3] / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(out.getvalue())
+    with tarfile.open(tmp_path / "images.tar", "w") as tar:
+        for path in sorted((tmp_path / "images").rglob("*.jpg")):
+            tar.add(path, arcname=path.relative_to(tmp_path / "images"))
+    prepare(tmp_path / "images", tmp_path / "shards", workers=1, shard_mb=1, shorter_side=0)
+    monkeypatch.setattr(tfds_files, "IMAGES", files)
+    tfds_files.make(tmp_path)
+    return files
+
+
+SOURCES = {
+    "image_folder": {"path": "images"},
+    "records": {"path": "shards/train"},
+    "tar": {"path": "images.tar"},
+    "tfds": {"path": "", "name": "pets:2.0.1", "split": "train"},
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_a_source_named_by_a_config_gives_the_files_and_batches_of_them(jpegs, tmp_path, kind):
+    fields = SOURCES[kind] | {"path": str(tmp_path / SOURCES[kind]["path"])}
+    config = tiny_config(data__source=kind, data__length=COUNT)
+    config.data.update(fields)
+    source = make_source(config)
+    assert [source[i][0] for i in range(len(source))] == jpegs
+    if kind != "tfds":  # whose labels are its own
+        assert [source[i][1] for i in range(len(source))] == [int(i > 3) for i in range(COUNT)]
+    with open_batches(
+        source,
+        samples=make_samples(config),
+        seed=0,
+        batch_size=COUNT,
+        start_step=0,
+        workers=1,
+        threads=2,
+    ) as batches:
+        batch = next(batches)
+        assert sorted(batch["index"]) == list(range(COUNT)) and not batch["unreadable"]
+        levels = batch["global"].mean((1, 2, 3, 4))
+        np.testing.assert_allclose(levels, 30 * batch["index"] + 4, atol=3)
