@@ -38,8 +38,8 @@ from rats_jax import command_line  # noqa: E402
 from rats_jax.assemble import make_dino  # noqa: E402
 from rats_jax.command_line import say  # noqa: E402
 from rats_jax.config import validate  # noqa: E402
-from rats_jax.data.canvas import crop_canvases  # noqa: E402
 from rats_jax.data.crops import GLOBAL_CROPS, MultiCrop  # noqa: E402
+from rats_jax.data.device_crops import crop_canvases  # noqa: E402
 from rats_jax.dino.augment import photometrics  # noqa: E402
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a file in configs/.")
@@ -70,8 +70,8 @@ def random_batch(crops: MultiCrop, images: int) -> dict[str, dict[str, np.ndarra
         },
         "canvases": {
             "canvas": canvas,
-            "boxes": np.float32([[box for box, _ in views] for views in drawn]),
-            "flips": np.array([[flip for _, flip in views] for views in drawn]),
+            "boxes": np.float32([boxes for boxes, _ in drawn]),
+            "flips": np.array([flips for _, flips in drawn]),
         },
     }
 

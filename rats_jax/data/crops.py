@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RATIO = (3 / 4, 4 / 3)  # width / height
-LOG_RATIO = math.log(RATIO[0]), math.log(RATIO[1])
+LOG_LOW, LOG_SPAN = math.log(RATIO[0]), math.log(RATIO[1]) - math.log(RATIO[0])
 GLOBAL_CROPS = 2
 
 
@@ -44,11 +44,15 @@ class MultiCrop:
 
     def draw(
         self, size: tuple[int, int], rng: np.random.Generator
-    ) -> list[tuple[tuple[int, int, int, int], bool]]:
+    ) -> tuple[list[tuple[int, int, int, int]], list[bool]]:
         """Of an image of `size` (width, height), each view's box (left, top, right, bottom) in
-        pixels and whether it is flipped from left to right; the global crops first."""
-        scales = [self.global_scale] * GLOBAL_CROPS + [self.local_scale] * self.local_crops
-        return [(random_box(size, rng, scale=scale), rng.random() < 0.5) for scale in scales]
+        pixels, and whether it is flipped from left to right; the global crops first."""
+        boxes, flips = [], []
+        for view in range(self.views):
+            scale = self.global_scale if view < GLOBAL_CROPS else self.local_scale
+            boxes.append(random_box(size, rng, scale=scale))
+            flips.append(rng.random() < 0.5)
+        return boxes, flips
 
 
 def random_box(
@@ -61,9 +65,11 @@ def random_box(
     the largest central box whose ratio lies in the range.
     """
     width, height = size
+    low, high = scale
     for _ in range(10):
-        area = width * height * _uniform(rng, *scale)
-        ratio = math.exp(_uniform(rng, *LOG_RATIO))
+        # `rng.uniform` without its checks, which take longer than all the rest
+        area = width * height * (low + (high - low) * rng.random())
+        ratio = math.exp(LOG_LOW + LOG_SPAN * rng.random())
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
             top = int(rng.integers(height - h + 1))
@@ -76,7 +82,3 @@ def random_box(
         w = round(height * RATIO[1])
     left, top = (width - w) // 2, (height - h) // 2
     return left, top, left + w, top + h
-
-
-def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    return low + (high - low) * rng.random()  # `rng.uniform`, without its checks

@@ -7,7 +7,6 @@ import math
 import multiprocessing
 import os
 import shutil
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,13 +19,6 @@ from rats_jax.errors import UserError
 TRIES = 100  # consecutive unreadable images before the data set is declared broken
 
 
-class Drawn(NamedTuple):
-    """A position of the order: the source index, and the state of its random generator."""
-
-    index: int
-    philox: np.ndarray  # uint64 [6]: key and counter
-
-
 class Buffers:
     """A ring of batches, each a dict of arrays [share, ...].
 
@@ -37,20 +29,22 @@ class Buffers:
 
     def __init__(self, count: int, share: int, fields: Fields, *, shared: bool):
         self.count, self.share, self._fields = count, share, fields
-        each = share * sum(math.prod(s) * np.dtype(dtype).itemsize for s, dtype in fields.values())
-        self.bytes = count * each
+        sample = sum(
+            math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in fields.values()
+        )
+        self._each = -(-share * sample // 64) * 64  # aligned
+        self.bytes = count * self._each
         if shared:
             _check_shared_memory(self.bytes)
-            context = multiprocessing.get_context("spawn")
-            self._memory = [context.RawArray("B", each) for _ in range(count)]
+            self._memory = multiprocessing.get_context("spawn").RawArray("B", self.bytes)
         else:
-            self._memory = [np.empty(each, np.uint8) for _ in range(count)]
+            self._memory = np.empty(self.bytes, np.uint8)
 
     def __getitem__(self, i: int) -> dict[str, np.ndarray]:
-        arrays, start = {}, 0
+        arrays, start = {}, i * self._each
         for name, (shape, dtype) in self._fields.items():
             shape = (self.share, *shape)
-            arrays[name] = np.ndarray(shape, dtype, self._memory[i], start)
+            arrays[name] = np.ndarray(shape, dtype, self._memory, start)
             start += arrays[name].nbytes
         return arrays
 
@@ -58,7 +52,8 @@ class Buffers:
 class Task(NamedTuple):
     buffer: int
     row: int  # of the first sample in the batch
-    drawn: Sequence[Drawn]
+    position: int  # of the first sample in the order
+    drawn: list[int]  # source indices
 
 
 class Filled(NamedTuple):
@@ -67,19 +62,23 @@ class Filled(NamedTuple):
 
 
 class Fill:
-    """The work of a lane: reads, decodes and crops some samples of a batch into its buffer."""
+    """The work of a lane: reads, decodes and crops some samples of a batch into its buffer.
 
-    def __init__(self, source: Source, samples: Samples, buffers: Buffers):
-        self._source, self._samples, self._buffers = source, samples, buffers
+    Args:
+      key: uint64 [2], of the Philox generators; that of position k starts at counter (0, 0, 0, k).
+    """
+
+    def __init__(self, source: Source, samples: Samples, buffers: Buffers, key: np.ndarray):
+        self._source, self._samples, self._buffers, self._key = source, samples, buffers, key
 
     def __call__(self, task: Task) -> Filled:
         arrays = self._buffers[task.buffer]
-        rng = np.random.Generator(np.random.Philox(0))
         filled = Filled([], {})
-        for row, drawn in enumerate(task.drawn, start=task.row):
-            out = {name: array[row] for name, array in arrays.items()}
-            rng.bit_generator.state = _philox_state(drawn.philox)
-            filled.indices.append(self._first_readable(drawn.index, rng, out, filled.unreadable))
+        for i, drawn in enumerate(task.drawn):
+            out = {name: array[task.row + i] for name, array in arrays.items()}
+            counter = (0, 0, 0, task.position + i)
+            rng = np.random.Generator(np.random.Philox(key=self._key, counter=counter))
+            filled.indices.append(self._first_readable(drawn, rng, out, filled.unreadable))
         return filled
 
     def _first_readable(self, drawn: int, rng, out, unreadable: dict[int, str]) -> int:
@@ -106,17 +105,6 @@ def name_of(source: Source, index: int) -> str:
     """What a message calls an image: its file, if the source has names."""
     files = getattr(source, "files", None)
     return files[index] if files is not None else f"image {index}"
-
-
-def _philox_state(words: np.ndarray) -> dict:
-    return {
-        "bit_generator": "Philox",
-        "state": {"key": words[:2], "counter": words[2:]},
-        "buffer": np.zeros(4, np.uint64),
-        "buffer_pos": 4,  # empty
-        "has_uint32": 0,
-        "uinteger": 0,
-    }
 
 
 def _check_shared_memory(needed: int, folder: str = "/dev/shm") -> None:

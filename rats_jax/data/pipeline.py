@@ -1,7 +1,7 @@
 """From a source to batches of samples that depend on nothing but (seed, step, global batch).
 
-Position k of the endless sample order is image `shuffle(seed, k)`, its crops drawn with random
-numbers keyed by (seed, k): both are grain's. Step t of global batch G is positions tG to (t+1)G,
+Position k of the endless sample order is image `shuffle(seed, k)` (grain's), its crops drawn with
+random numbers keyed by (seed, k). Step t of global batch G is positions tG to (t+1)G,
 and process p of P takes the p-th consecutive share. So the assembled global batch is the same for
 any number of processes, workers and threads, and resuming needs the step alone.
 
@@ -14,7 +14,7 @@ import math
 import grain
 import numpy as np
 
-from rats_jax.data.filling import Buffers, Drawn, Fill, Filled, Task
+from rats_jax.data.filling import Buffers, Fill, Filled, Task
 from rats_jax.data.pool import Processes, Threads
 from rats_jax.data.samples import Samples
 from rats_jax.data.sources import Source
@@ -24,14 +24,13 @@ CHUNK = 16  # samples in a task, at most: a worker's answer costs as much as a t
 BUFFERS = 3  # batches: one that is handed out, two that are filled
 
 
-def sample_order(length: int, seed: int) -> grain.MapDataset:
-    """The endless order: item k is `Drawn` for position k."""
-
-    def draw(index: int, rng: np.random.Generator) -> Drawn:
-        state = rng.bit_generator.state["state"]
-        return Drawn(int(index), np.concatenate([state["key"], state["counter"]]))
-
-    return grain.MapDataset.range(length).seed(seed).shuffle().repeat().random_map(draw)
+def sample_order(length: int, seed: int) -> tuple[grain.MapDataset, np.ndarray]:
+    """The endless order, whose item k is the source index at position k, and the key (uint64 [2])
+    of the Philox generators; the one of position k starts at the counter (0, 0, 0, k)."""
+    order = grain.MapDataset.range(length).seed(seed).shuffle().repeat()
+    # grain's own generator for position k is this one; it takes twice as long to ask for each.
+    key = order.random_map(lambda _, rng: rng.bit_generator.state["state"]["key"])[0]
+    return order, key
 
 
 def open_batches(
@@ -71,14 +70,15 @@ def open_batches(
     # With a small share more batches are under way at once, so that every lane has two samples.
     count = max(BUFFERS, 1 + math.ceil(2 * lanes / share))
     buffers = Buffers(count, share, samples.fields, shared=workers > 0)
-    work = Fill(source, samples, buffers)
+    order, key = sample_order(len(source), seed)
+    work = Fill(source, samples, buffers, key)
     if workers:
         advice = "lower config.data.workers"
         pool = Processes(work, processes=workers, threads=threads, ahead=1, advice=advice)
     else:
         pool = Threads(work, threads=threads)
     return BatchStream(
-        sample_order(len(source), seed),
+        order,
         buffers,
         pool,
         first=start_step * batch_size + process_index * share,
@@ -154,6 +154,7 @@ class BatchStream:
         self._filled[step] = {}
         for row in range(0, share, self._chunk):
             positions = range(start + row, start + min(row + self._chunk, share))
-            drawn = [self._order[k] for k in positions]
-            self._pool.submit((step, row), Task(step % self._buffers.count, row, drawn))
+            indices = [int(self._order[k]) for k in positions]
+            task = Task(step % self._buffers.count, row, positions.start, indices)
+            self._pool.submit((step, row), task)
         self._submitted += 1

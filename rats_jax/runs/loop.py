@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 from rats_jax.assemble import make_dino, make_samples, make_source
 from rats_jax.command_line import say
 from rats_jax.config import validate
-from rats_jax.data.canvas import crop_canvases
 from rats_jax.data.device import device_batches
+from rats_jax.data.device_crops import crop_canvases, flip_crops
 from rats_jax.data.pipeline import open_batches
 from rats_jax.data.sources import Source
 from rats_jax.dino.augment import Photometrics, photometrics
@@ -80,7 +80,8 @@ def make_train_step(dino: DINO, config: ConfigDict, mesh: jax.sharding.Mesh):
 
     @partial(jax.jit, donate_argnums=0, out_shardings=replicated(mesh))
     def train_step(state: dict, samples: dict[str, jax.Array]) -> tuple[dict, dict]:
-        crops = crop_canvases(samples, **sizes) if "canvas" in samples else samples
+        in_canvases = "canvas" in samples
+        crops = crop_canvases(samples, **sizes) if in_canvases else flip_crops(samples)
         key = step_key(state, "photometrics")
         return dino.step(state, photometrics(key, crops, settings=settings))
 

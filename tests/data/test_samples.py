@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from rats_jax.data import samples
-from rats_jax.data.canvas import crop_canvases
 from rats_jax.data.crops import MultiCrop
 from rats_jax.data.decode import UnreadableImage
+from rats_jax.data.device_crops import crop_canvases, flip_crops
 from rats_jax.data.samples import Canvases, ExactCrops, FastCrops
 from rats_jax.errors import UserError
 
@@ -48,6 +48,12 @@ def make(way: samples.Samples, image, seed: int = 0) -> dict[str, np.ndarray]:
     return out
 
 
+def crops_of(way: samples.Samples, image, seed: int = 0) -> dict[str, np.ndarray]:
+    """What the device makes of the host's crops."""
+    batch = {name: array[None] for name, array in make(way, image, seed).items()}
+    return {name: np.asarray(array[0]) for name, array in flip_crops(batch).items()}
+
+
 def cropped(way: Canvases, image, crops: MultiCrop, seed: int = 0) -> dict[str, np.ndarray]:
     batch = {name: array[None] for name, array in make(way, image, seed).items()}
     cut = crop_canvases(batch, global_size=crops.global_size, local_size=crops.local_size)
@@ -59,7 +65,8 @@ def pillow(image, crops: MultiCrop, seed: int = 0) -> dict[str, np.ndarray]:
     whole = Image.open(io.BytesIO(image)) if isinstance(image, bytes) else Image.fromarray(image)
     whole = whole.convert("RGB")
     views = []
-    for i, (box, flip) in enumerate(crops.draw(whole.size, np.random.default_rng(seed))):
+    draws = crops.draw(whole.size, np.random.default_rng(seed))
+    for i, (box, flip) in enumerate(zip(*draws, strict=True)):
         side = crops.global_size if i < 2 else crops.local_size
         view = np.asarray(whole.crop(box).resize((side, side), Image.Resampling.BICUBIC))
         views.append(view[:, ::-1] if flip else view)
@@ -78,7 +85,7 @@ SIZES = [(500, 375), (333, 500), (64, 48), (900, 40)]
 def test_exact_crops_are_pillows(size):
     image = jpeg(photo(*size))
     for seed in range(3):
-        ours, theirs = make(ExactCrops(RECIPE), image, seed), pillow(image, RECIPE, seed)
+        ours, theirs = crops_of(ExactCrops(RECIPE), image, seed), pillow(image, RECIPE, seed)
         assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
 
 
@@ -86,7 +93,7 @@ def test_exact_crops_are_pillows(size):
 def test_fast_crops_are_pillows_within_the_tolerance(size):
     image = jpeg(photo(*size))
     for seed in range(3):
-        apart = differences(make(FastCrops(RECIPE), image, seed), pillow(image, RECIPE, seed))
+        apart = differences(crops_of(FastCrops(RECIPE), image, seed), pillow(image, RECIPE, seed))
         assert apart["global"].mean() < TOLERANCE and apart["local"].mean() < TOLERANCE
         assert max(apart["global"].max(), apart["local"].max()) <= 25
 
@@ -104,7 +111,7 @@ def test_no_way_sees_beyond_the_box():
 
     class LeftHalf(MultiCrop):
         def draw(self, size, rng):
-            return [((0, 0, 30, 60), False)] * self.views
+            return [(0, 0, 30, 60)] * self.views, [False] * self.views
 
     crops = LeftHalf(**vars(SMALL))
     for way in (ExactCrops(crops), FastCrops(crops)):
@@ -117,7 +124,7 @@ def test_no_way_sees_beyond_the_box():
 def test_what_is_too_large_comes_out_much_the_same():
     image = jpeg(photo(1300, 1000))  # for the canvas, 640 pixels; for 20 pixel crops, 325
     theirs = pillow(image, SMALL)
-    apart = differences(make(FastCrops(SMALL), image), theirs)
+    apart = differences(crops_of(FastCrops(SMALL), image), theirs)
     assert apart["global"].mean() < 4 and apart["local"].mean() < 4
     way = Canvases(SMALL, size=512)
     apart = differences(cropped(way, image, SMALL), theirs)
@@ -129,9 +136,9 @@ def test_a_canvas_holds_the_image_and_nothing_else():
     out = make(Canvases(SMALL, size=64), image)
     assert np.array_equal(out["canvas"][:30, :50], image)
     assert out["canvas"][30:].max() == 0 and out["canvas"][:, 50:].max() == 0
-    draws = SMALL.draw((50, 30), np.random.default_rng(0))
-    assert out["boxes"].tolist() == [list(box) for box, _ in draws]
-    assert out["flips"].tolist() == [flip for _, flip in draws]
+    boxes, flips = SMALL.draw((50, 30), np.random.default_rng(0))
+    assert out["boxes"].tolist() == [list(box) for box in boxes]
+    assert out["flips"].tolist() == flips
 
 
 def test_an_image_larger_than_the_canvas_is_shrunk_with_its_boxes(monkeypatch):
@@ -142,15 +149,15 @@ def test_an_image_larger_than_the_canvas_is_shrunk_with_its_boxes(monkeypatch):
         expected = np.asarray(Image.fromarray(image).resize((64, 48), Image.Resampling.BICUBIC))
         assert np.abs(out["canvas"][:48].astype(int) - expected).mean() < TOLERANCE
         assert out["canvas"][48:].max() == 0
-        draws = SMALL.draw((128, 96), np.random.default_rng(0))
-        assert out["boxes"].tolist() == [[x / 2 for x in box] for box, _ in draws]
+        boxes, _ = SMALL.draw((128, 96), np.random.default_rng(0))
+        assert out["boxes"].tolist() == [[x / 2 for x in box] for box in boxes]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])
 def test_the_smallest_images_have_crops(size):
     image = np.full((*size, 3), 90, np.uint8)
     for way in (ExactCrops(SMALL), FastCrops(SMALL)):
-        assert all((array == 90).all() for array in make(way, image).values())
+        assert all((array == 90).all() for array in crops_of(way, image).values())
     out = cropped(Canvases(SMALL, size=64), image, SMALL)
     assert all((array == 90).all() for array in out.values())
 

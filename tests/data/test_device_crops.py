@@ -7,8 +7,8 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from PIL import Image
 
-from rats_jax.data.canvas import crop_canvases, resize_weights
 from rats_jax.data.crops import random_box
+from rats_jax.data.device_crops import crop_canvases, resize_weights
 
 GLOBAL, LOCAL = 48, 20
 CROP = jax.jit(crop_canvases, static_argnames=("global_size", "local_size"))

@@ -1,7 +1,7 @@
-"""Multi-crop on the device: the host copies each image onto a canvas, here crops are cut out of it.
+"""The device's share of the multi-crop: it mirrors the host's crops, or cuts them out of canvases.
 
-A crop is two matrix products, one across and one down, with the weights of Pillow's bicubic
-resampling.
+A crop of a canvas is two matrix products, one across and one down, with the weights of Pillow's
+bicubic resampling.
 """
 
 import jax
@@ -10,6 +10,19 @@ import jax.numpy as jnp
 from rats_jax.data.crops import GLOBAL_CROPS
 
 CUBIC_A = -0.5  # Pillow's; PyTorch has -0.75
+
+
+def flip_crops(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Mirrors crops from left to right where "flips" (bool [B, 2 + V], the two global ones first)
+    says so: {"global": uint8 [B, 2, S, S, 3], "local": uint8 [B, V, s, s, 3]}."""
+
+    def flipped(crops: jax.Array, flips: jax.Array) -> jax.Array:
+        return jnp.where(flips[..., None, None, None], crops[..., ::-1, :], crops)
+
+    return {
+        "global": flipped(batch["global"], batch["flips"][:, :GLOBAL_CROPS]),
+        "local": flipped(batch["local"], batch["flips"][:, GLOBAL_CROPS:]),
+    }
 
 
 def crop_canvases(
