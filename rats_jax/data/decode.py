@@ -73,14 +73,32 @@ def decode_fast(image: bytes | np.ndarray, *, enough: int) -> np.ndarray:
 def _orientation(jpeg: bytes) -> int:
     """1 to 8; 1 where the file says nothing."""
     # Opening the file with Pillow costs a tenth of decoding it: only where there is need.
-    start = jpeg[: 1 << 16]
-    if b"Exif\0\0" not in start and b"tiff:Orientation" not in start:
+    if not _tells_orientation(jpeg):
         return 1
     try:
         with Image.open(io.BytesIO(jpeg)) as opened:
             return opened.getexif().get(ORIENTATION, 1)
     except Exception:  # damaged EXIF, of many kinds; the pixels are whole
         return 1
+
+
+def _tells_orientation(jpeg: bytes) -> bool:
+    """Whether an APP1 segment holds EXIF, or XMP with an orientation."""
+    start = 2
+    while start + 4 <= len(jpeg) and jpeg[start] == 0xFF:
+        marker = jpeg[start + 1]
+        if marker == 0xFF:  # padding
+            start += 1
+            continue
+        if marker == 0xDA:  # start of scan: no more metadata
+            break
+        end = start + 2 + int.from_bytes(jpeg[start + 2 : start + 4], "big")
+        if marker == 0xE1:
+            content = jpeg[start + 4 : end]
+            if content.startswith(b"Exif\0\0") or b"tiff:Orientation" in content:
+                return True
+        start = end
+    return False
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -73,11 +73,13 @@ class Fill:
 
     def __call__(self, task: Task) -> Filled:
         arrays = self._buffers[task.buffer]
+        rng = np.random.Generator(np.random.Philox(key=self._key))
+        fresh = rng.bit_generator.state
         filled = Filled([], {})
         for i, drawn in enumerate(task.drawn):
             out = {name: array[task.row + i] for name, array in arrays.items()}
-            counter = (0, 0, 0, task.position + i)
-            rng = np.random.Generator(np.random.Philox(key=self._key, counter=counter))
+            fresh["state"]["counter"] = np.array([0, 0, 0, task.position + i], np.uint64)
+            rng.bit_generator.state = fresh
             filled.indices.append(self._first_readable(drawn, rng, out, filled.unreadable))
         return filled
 

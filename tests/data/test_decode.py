@@ -153,6 +153,20 @@ def test_the_fast_decoder_turns_jpegs_as_pillow_does(monkeypatch, orientation):
     assert np.array_equal(out, expected) and out.flags.c_contiguous
 
 
+@pytest.mark.parametrize("padding", [b"", b"\xff\xff"])
+def test_an_orientation_behind_other_metadata_is_found(padding):
+    exif = Image.Exif()
+    exif[module.ORIENTATION] = 6
+    data = encoded(photo(40, 24), "JPEG", exif=exif, comment=b"Exif" * 16_000)
+    at = data.index(b"\xff\xe1")  # the EXIF segment goes behind a large one, and behind padding
+    size = 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    exif_segment, data = data[at : at + size], data[:at] + data[at + size :]
+    at = data.index(b"\xff\xdb")
+    data = data[:at] + padding + exif_segment + data[at:]
+    assert decode(data).shape == (40, 24, 3)
+    assert np.array_equal(decode_fast(data, enough=512), decode(data))
+
+
 def test_an_orientation_in_xmp_counts_as_pillow_counts_it():
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'
     data = encoded(photo(40, 24), "JPEG", xmp=xmp)
