@@ -12,7 +12,7 @@ from rats_jax.command_line import say
 from rats_jax.config import validate
 from rats_jax.data.device import device_batches
 from rats_jax.data.device_crops import crop_canvases, flip_crops
-from rats_jax.data.pipeline import open_batches
+from rats_jax.data.pipeline import BatchStream, open_batches
 from rats_jax.data.sources import Source
 from rats_jax.dino.augment import Photometrics, photometrics
 from rats_jax.dino.step import DINO, step_key
@@ -89,31 +89,17 @@ def make_train_step(dino: DINO, config: ConfigDict, mesh: jax.sharding.Mesh):
 
 
 def _run(config, dino: DINO, source: Source, mesh, state, start, last, checkpoints, folder):
-    batch_size, data, run = config.optimizer.batch_size, config.data, config.run
+    batch_size, run = config.optimizer.batch_size, config.run
     train_step = make_train_step(dino, config, mesh)
-    stream = open_batches(
-        source,
-        samples=make_samples(config),
-        seed=config.seed,
-        batch_size=batch_size,
-        start_step=start,
-        workers=data.workers,
-        threads=data.threads,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
-    say(
-        f"input: {data.cropping}, workers {data.workers}, threads {data.threads}, "
-        f"{stream.bytes / 2**20:,.1f} MB of batches in host memory"
-    )
     progress = Progress(
         batch_size=batch_size,
         steps=last,
         steps_per_epoch=dino.schedules.steps_per_epoch,
     )
-    unreadable = Unreadable(source, folder, max_share=data.max_unreadable)
+    unreadable = Unreadable(source, folder, max_share=config.data.max_unreadable)
     writer = open_writer(folder)
     try:
+        stream = _open_input(config, source, start)
         with device_batches(stream, batch_sharding(mesh)) as batches:
             say("compiling the training step")
             for step in range(start + 1, last + 1):
@@ -137,6 +123,26 @@ def _run(config, dino: DINO, source: Source, mesh, state, start, last, checkpoin
         writer.close()
     if unreadable.count:
         say(f"{unreadable.count} images could not be read: see {unreadable.file}")
+
+
+def _open_input(config: ConfigDict, source: Source, start: int) -> BatchStream:
+    data = config.data
+    stream = open_batches(
+        source,
+        samples=make_samples(config),
+        seed=config.seed,
+        batch_size=config.optimizer.batch_size,
+        start_step=start,
+        workers=data.workers,
+        threads=data.threads,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    say(
+        f"input: {data.cropping}, workers {data.workers}, threads {data.threads}, "
+        f"{stream.bytes / 2**20:,.1f} MB of batches in host memory"
+    )
+    return stream
 
 
 def _check_finite(step: int, value: float, checkpoints: Checkpoints) -> None:
