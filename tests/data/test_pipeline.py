@@ -130,6 +130,15 @@ def test_a_restart_continues_where_the_step_says(reference, step):
     assert_same(batches(3, start_step=step), reference[step : step + 3])
 
 
+def test_a_restart_at_a_random_step_continues_in_the_next_epoch_too():
+    step = int(np.random.default_rng().integers(1, 40))
+    whole = batches(step + 4, threads=3)
+    assert_same(batches(4, start_step=step, workers=1), whole[step:])
+    drawn = np.concatenate([batch["index"] for batch in whole])
+    for start in range(0, len(drawn) - COUNT + 1, COUNT):
+        assert sorted(drawn[start : start + COUNT]) == list(range(COUNT)), f"{step=}"
+
+
 def test_a_start_far_ahead_is_immediate():
     assert batches(1, start_step=1_000_000_000)[0]["index"].shape == (8,)
 
