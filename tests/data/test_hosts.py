@@ -1,0 +1,71 @@
+"""Hosts that train together hold, between them, the batch that one host holds."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tests.data.test_pipeline import batches
+
+ROOT = Path(__file__).parents[2]
+HOST = """
+import sys
+import jax, numpy as np
+from tests.data.test_pipeline import SAMPLES, Numbered
+from rats_jax.data.device import device_batches
+from rats_jax.data.pipeline import open_batches
+from rats_jax.parallel.mesh import batch_sharding, data_mesh
+
+if __name__ == "__main__":
+    host, hosts, address, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(address, hosts, host)
+    stream = open_batches(
+        Numbered(), samples=SAMPLES, seed=3, batch_size=8, start_step=1, workers=1, threads=1,
+        process_index=host, process_count=hosts,
+    )
+    found = {}
+    with device_batches(stream, batch_sharding(data_mesh(batch_size=8))) as ready:
+        for step in range(3):
+            samples, _ = next(ready)
+            assert samples["global"].shape == (8, 2, 16, 16, 3)
+            for shard in samples["global"].addressable_shards:
+                found[f"{step} {shard.index[0].start}"] = np.asarray(shard.data)
+    np.savez(out, **found)
+"""
+
+
+def test_two_hosts_of_two_devices_share_the_global_batch(tmp_path):
+    script = tmp_path / "host.py"
+    script.write_text(HOST)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "PYTHONPATH": str(ROOT),
+    }
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, script, str(i), "2", address, tmp_path / f"{i}.npz"],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    errors = [host.communicate(timeout=120)[1] for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], errors
+    expected = batches(3, start_step=1)
+    shares = [np.load(tmp_path / f"{i}.npz") for i in range(2)]
+    assert not set(shares[0]) & set(shares[1])
+    found = {name: share[name] for share in shares for name in share}
+    assert len(found) == 3 * 4
+    for name, part in found.items():
+        step, first = map(int, name.split())
+        np.testing.assert_array_equal(part, expected[step]["global"][first : first + len(part)])
