@@ -3,6 +3,7 @@
 import gc
 import os
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,9 +77,11 @@ def soak(source, samples, *, workers: int, batches: int) -> None:
     with opened(source, samples, workers) as ready:
         for _ in range(batches // 5):  # caches, arenas and lazily opened files are settled
             next(ready)
+        time.sleep(0.5)  # the buffers are full then, and no lane reads a file
         settled, open_now = resident(), handles()
         for _ in range(batches - batches // 5):
             next(ready)
+        time.sleep(0.5)
         assert resident() - settled < 12 * MEBIBYTE
         assert handles() == open_now
     del ready
