@@ -57,8 +57,6 @@ def start(source: Path, output: Path) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell's background jobs, and what they start, are deaf to Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
@@ -88,7 +86,7 @@ def assert_session_ends(leader: int) -> None:
         time.sleep(0.02)
 
 
-def test_killed_four_ways_it_ends_as_if_uninterrupted(fake, uninterrupted, tmp_path):
+def test_killed_four_ways_it_ends_as_if_uninterrupted(fake, uninterrupted, tmp_path, ctrl_c):
     output = tmp_path / "out"
     rng = np.random.default_rng()
 

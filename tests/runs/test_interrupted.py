@@ -34,7 +34,7 @@ def session(leader: int) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
-def test_ctrl_c_ends_training_and_its_workers(tmp_path):
+def test_ctrl_c_ends_training_and_its_workers(tmp_path, ctrl_c):
     (tmp_path / "tiny_run.py").write_text(CONFIG)
     process = subprocess.Popen(
         [
@@ -46,8 +46,6 @@ def test_ctrl_c_ends_training_and_its_workers(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell's background jobs, and what they start, are deaf to Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     for line in process.stdout:
         if line.startswith("step 3/"):
