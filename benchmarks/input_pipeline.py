@@ -136,7 +136,7 @@ class DecodeOnly:
 
     def __call__(self, count: int) -> None:
         for i in range(count):
-            decode_fast(self._source[i][0], enough=10_000)
+            decode_fast(self._source[i][0])
 
 
 class DecodeAndResize:
@@ -153,7 +153,7 @@ class DecodeAndResize:
 
     def __call__(self, count: int) -> None:
         for i in range(count):
-            pixels = decode_fast(self._source[i][0], enough=10_000)
+            pixels = decode_fast(self._source[i][0])
             for (left, top, right, bottom), size in self._boxes[i % 64]:
                 _resize(pixels[top:bottom, left:right], (size, size))
 

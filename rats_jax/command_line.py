@@ -1,5 +1,6 @@
 """What the entry points share: configs from the command line, and mistakes told in one line."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -25,8 +26,13 @@ def run(main: Callable[[], None]) -> None:
                 "interrupted; the same command goes on from the last checkpoint, if there is one",
                 file=sys.stderr,
             )
-            sys.exit(128 + signal.SIGINT)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            # The interpreter's own end may crash in threads of JAX that are still compiling.
+            os._exit(128 + signal.SIGINT)
 
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
     logging.set_verbosity(logging.WARNING)
     app.run(guarded, flags_parser=_parse)
 

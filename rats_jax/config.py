@@ -128,6 +128,11 @@ def validate(config: ConfigDict) -> None:
             f"config.crops.{name} {crops[name]} is not a multiple of config.model.patch "
             f"{model.patch}; the nearest is {nearest}",
         )
+    _check(
+        config.data.canvas >= crops.global_size,
+        f"config.data.canvas {config.data.canvas} is smaller than config.crops.global_size "
+        f"{crops.global_size}: crops would be enlarged from it",
+    )
     for name in ("crops.global_scale", "crops.local_scale"):
         low, high = _pair(config, name)
         _check(

@@ -71,6 +71,7 @@ MISTAKES = [
     ({"data__source": "http"}, "choose one of image_folder, records, tar, tfds, procedural_parts"),
     ({"data__cropping": "best"}, "choose one of fast, exact, canvas"),
     ({"data__max_unreadable": 1.5}, "from 0 to 1"),
+    ({"data__canvas": 15}, "canvas 15 is smaller than config.crops.global_size 16"),
     ({"data__length": 0}, "say how many"),
     ({"data__size": 4}, "8 to 2048 pixels"),
     ({"crops__global_scale": (0.5,)}, "two numbers are meant"),

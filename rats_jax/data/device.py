@@ -9,7 +9,7 @@ from typing import Protocol
 import jax
 import numpy as np
 
-HOST_FIELDS = ("index", "unreadable")
+HOST_FIELDS = ("index", "unreadable", "replaced")
 
 
 class HostBatches(Protocol):
@@ -38,7 +38,7 @@ def device_batches(
 
 class DeviceBatches(Iterator):
     """Yields (samples, host): the fields of `pipeline.BatchStream` as global arrays [B, ...] on the
-    devices, but "index" and "unreadable" as they are, this process's share.
+    devices, but `HOST_FIELDS` as they are, this process's share.
 
     An exception of the stream reappears in the consumer, with its type, in its turn.
     """
@@ -73,10 +73,10 @@ class DeviceBatches(Iterator):
         return seconds
 
     def close(self) -> None:
-        """Ends the thread, then the stream. Batches still waiting are dropped."""
+        """Ends the stream and the thread. Batches still waiting are dropped."""
         self._closed.set()
+        self._stream.close()  # first: the thread may wait for a batch that never comes
         self._thread.join()
-        self._stream.close()
 
     def __enter__(self) -> "DeviceBatches":
         return self

@@ -102,7 +102,8 @@ def resize_weights(low: jax.Array, high: jax.Array, *, size: int, pixels: int) -
     distance = (edge + 0.5)[..., None, :] - sample[..., :, None]
     inside = jnp.clip(jnp.minimum(edge + 1, length) - jnp.maximum(edge, 0), 0, 1)
     weights = _cubic(distance / jnp.maximum(step, 1)[..., None]) * inside[..., None, :]
-    return weights / weights.sum(-1, keepdims=True)
+    # A sliver of a pixel may round to nothing.
+    return weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-6)
 
 
 def _cubic(x: jax.Array) -> jax.Array:

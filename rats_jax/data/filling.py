@@ -3,6 +3,7 @@
 This module and what it imports is all that a worker process loads: keep grain and JAX out.
 """
 
+import errno
 import math
 import multiprocessing
 import os
@@ -13,9 +14,11 @@ import numpy as np
 
 from rats_jax.data.decode import UnreadableImage
 from rats_jax.data.samples import Fields, Samples
-from rats_jax.data.sources import Source
+from rats_jax.data.sources import Source, printable
 from rats_jax.errors import UserError
 
+#: Errors that are no image's: too many open files, no memory.
+OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 TRIES = 100  # consecutive unreadable images before the data set is declared broken
 
 
@@ -58,7 +61,8 @@ class Task(NamedTuple):
 
 class Filled(NamedTuple):
     indices: list[int]  # of the images used, one a sample
-    unreadable: dict[int, str]
+    unreadable: dict[int, str]  # why, by source index
+    replaced: int  # samples that do not show the image drawn
 
 
 class Fill:
@@ -75,13 +79,14 @@ class Fill:
         arrays = self._buffers[task.buffer]
         rng = np.random.Generator(np.random.Philox(key=self._key))
         fresh = rng.bit_generator.state
-        filled = Filled([], {})
+        indices, unreadable = [], {}
         for i, drawn in enumerate(task.drawn):
             out = {name: array[task.row + i] for name, array in arrays.items()}
             fresh["state"]["counter"] = np.array([0, 0, 0, task.position + i], np.uint64)
             rng.bit_generator.state = fresh
-            filled.indices.append(self._first_readable(drawn, rng, out, filled.unreadable))
-        return filled
+            indices.append(self._first_readable(drawn, rng, out, unreadable))
+        replaced = sum(a != b for a, b in zip(indices, task.drawn, strict=True))
+        return Filled(indices, unreadable, replaced)
 
     def _first_readable(self, drawn: int, rng, out, unreadable: dict[int, str]) -> int:
         """Writes the image at `drawn`, or the next one that can be read; returns its index."""
@@ -92,7 +97,12 @@ class Fill:
                 self._samples.write(source[index][0], rng, out)
                 return index
             except (OSError, UnreadableImage) as error:
-                unreadable[index] = str(error)
+                if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM:
+                    raise UserError(
+                        f"{name_of(source, index)}: {error.strerror}; free what is short, or raise "
+                        "the limit (ulimit -n), and start again"
+                    ) from error
+                unreadable[index] = printable(str(error))
                 failures.append(index)
         named = "; ".join(
             f"{name_of(source, index)} ({unreadable[index]})" for index in failures[:3]
@@ -106,11 +116,11 @@ class Fill:
 def name_of(source: Source, index: int) -> str:
     """What a message calls an image: its file, if the source has names."""
     files = getattr(source, "files", None)
-    return files[index] if files is not None else f"image {index}"
+    return printable(files[index]) if files is not None else f"image {index}"
 
 
 def _check_shared_memory(needed: int, folder: str = "/dev/shm") -> None:
-    # A worker that writes past the end of a small tmpfs is killed by SIGBUS without a word.
+    # Who writes past the end of a small tmpfs is killed by SIGBUS, without a word.
     if os.path.isdir(folder) and shutil.disk_usage(folder).free < needed:
         raise UserError(
             f"{folder} has less free space than the {needed / 2**20:.0f} MB of batches that the "

@@ -92,8 +92,8 @@ class BatchStream:
 
       each field of the samples: [b, ...]
       "index": int64 [b], the source index of the image that each sample shows
-      "unreadable": {source index: reason} of images drawn but not readable; the next one that is
-        took the place of each
+      "unreadable": {source index: reason}, the images that could not be read
+      "replaced": in how many samples the next readable image took the place of the one drawn
 
     The arrays are buffers that are filled again: they hold until the next batch is asked for.
     Close the stream, or leave its `with` block, to end its threads and worker processes.
@@ -131,6 +131,7 @@ class BatchStream:
         ordered = [parts[row] for row in sorted(parts)]
         batch["index"] = np.array([i for part in ordered for i in part.indices], np.int64)
         batch["unreadable"] = {i: why for part in ordered for i, why in part.unreadable.items()}
+        batch["replaced"] = sum(part.replaced for part in ordered)
         self._step += 1
         return batch
 

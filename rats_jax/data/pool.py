@@ -3,19 +3,23 @@
 import atexit
 import multiprocessing
 import os
+import pickle
 import queue
 import signal
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
 from rats_jax.errors import UserError
+
+PATIENCE = 5  # seconds that threads have to end
 
 Work = Callable[[Any], Any]
 
@@ -33,18 +37,40 @@ class Threads:
 
     def __init__(self, work: Work, *, threads: int):
         self._work = work
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="data")
-        self._done = queue.SimpleQueue()
+        self._tasks, self._done = queue.SimpleQueue(), queue.SimpleQueue()
+        # Daemons: one that hangs in a dead file system must not keep the process.
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"data-{i}", daemon=True)
+            for i in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, key, task) -> None:
-        self._executor.submit(lambda: self._done.put(_do(self._work, key, task)))
+        self._tasks.put((key, task))
 
     def next_done(self) -> Done:
-        """Waits for a task to end."""
-        return self._done.get()
+        """Waits for a task to end; RuntimeError once closed."""
+        done = self._done.get()
+        if done is None:
+            raise RuntimeError("the pool is closed")
+        return done
 
     def close(self) -> None:
-        self._executor.shutdown(cancel_futures=True)
+        """Ends the threads after the tasks they are at; waits a few seconds for them."""
+        while not self._tasks.empty():
+            with suppress(queue.Empty):
+                self._tasks.get_nowait()
+        for _ in self._threads:
+            self._tasks.put(None)
+        self._done.put(None)
+        until = time.monotonic() + PATIENCE
+        for thread in self._threads:
+            thread.join(max(until - time.monotonic(), 0))
+
+    def _serve(self) -> None:
+        while (submitted := self._tasks.get()) is not None:
+            self._done.put(_do(self._work, *submitted))
 
 
 class Processes:
@@ -59,6 +85,7 @@ class Processes:
     """
 
     def __init__(self, work: Work, *, processes: int, threads: int, ahead: int, advice: str):
+        self._closed = False
         self._outstanding = threads + ahead
         self._advice = advice
         self._backlog = deque()  # for whom is free first
@@ -70,7 +97,13 @@ class Processes:
             for _ in range(processes):
                 ours, theirs = context.Pipe()
                 worker = context.Process(target=_serve, args=(theirs, work, threads), daemon=True)
-                worker.start()
+                try:
+                    worker.start()
+                except (pickle.PicklingError, AttributeError, TypeError) as error:
+                    raise UserError(
+                        f"what the workers need cannot be sent to them ({error}); keep open files, "
+                        "locks and local functions out of it"
+                    ) from error
                 theirs.close()  # so that the worker's death closes the pipe
                 self._workers[ours], self._load[ours] = worker, 0
 
@@ -81,7 +114,7 @@ class Processes:
     def next_done(self, timeout: float | None = None) -> Done | None:
         """Waits for a task to end; None if none does within `timeout` seconds.
 
-        Raises UserError if a worker has died.
+        Raises UserError if a worker has died, RuntimeError once closed.
         """
         for connection in wait(list(self._workers), timeout):
             try:
@@ -91,16 +124,19 @@ class Processes:
             self._load[connection] -= 1
             self._hand_out()
             return done
+        if self._closed:
+            raise RuntimeError("the pool is closed")
         return None
 
     def close(self) -> None:
-        """Ends the workers at once: they hold nothing that could be lost."""
+        """Ends the workers at once: they hold nothing that could be lost. Another thread may be
+        waiting in `next_done`."""
+        self._closed = True
         atexit.unregister(self.close)
         for worker in self._workers.values():
             worker.kill()
-        for connection, worker in self._workers.items():
+        for worker in self._workers.values():
             worker.join()
-            connection.close()
         self._workers = {}
 
     def _hand_out(self) -> None:
@@ -116,11 +152,13 @@ class Processes:
             self._load[connection] += 1
 
     def _report_death(self, connection: Connection) -> None:
+        if self._closed:
+            raise RuntimeError("the pool is closed")
         worker = self._workers[connection]
         worker.join(timeout=10)
         code = worker.exitcode
         if code is None or code >= 0:
-            how = f"ended with status {code}; its own message stands above"
+            how = f"ended with status {code}; its own message, if it left one, stands above"
         else:
             how = f"was ended by {signal.Signals(-code).name}"
             if -code == signal.SIGKILL:

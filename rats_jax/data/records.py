@@ -13,6 +13,7 @@ A record is a line of JSON, `{"name": str, "label": int}`, and the image file as
 import itertools
 import json
 import os
+import resource
 from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,6 +84,7 @@ class Records:
         self._ends = list(itertools.accumulate(images for _, images, _ in shards))
         for file, _, size in shards:
             _check_shard(self.root / file, size)
+        _allow_open_files(len(shards))
         # With the range in its name a shard is not opened to count it.
         self._records = ArrayRecordDataSource(
             [f"{self.root / file}[0:{images}]" for file, images, _ in shards]
@@ -158,6 +160,20 @@ def _read_manifest(root: Path) -> dict:
             "rats_jax that wrote it, or run python -m rats_jax.prepare again"
         )
     return manifest
+
+
+def _allow_open_files(shards: int) -> None:
+    """Raises the limit of this process, and so of its workers, that all shards may be open."""
+    needed = shards + 256  # for all else
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise UserError(
+            f"{shards} shards may be open at once, and this process may open {hard} files; raise "
+            "the limit (ulimit -Hn), or prepare with a larger --shard_mb"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def _check_shard(path: Path, size: int) -> None:

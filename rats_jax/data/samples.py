@@ -66,7 +66,7 @@ class FastCrops:
     """The same crops by libjpeg-turbo and a resampler that uses the CPU's vector instructions.
 
     On average within .3 of a level (of 255) of `ExactCrops`, since the resampler rounds otherwise;
-    a pixel at a sharp border may be off by 20. JPEGs whose longer side is 16 global crops or more
+    a pixel at a sharp border may be off by 20. JPEGs whose shorter side is 16 global crops or more
     are decoded at a reduced size that leaves at least 8 (see `decode_fast`); these differ more.
 
     Fields: as `ExactCrops`.
@@ -86,7 +86,7 @@ class FastCrops:
         return _crop_fields(self._crops)
 
     def write(self, image, rng, out) -> None:
-        whole = decode_fast(image, enough=8 * self._crops.global_size)
+        whole = decode_fast(image, shorter=8 * self._crops.global_size)
         rows = (*out["global"], *out["local"])
         boxes, out["flips"][:] = self._crops.draw(whole.shape[1::-1], rng)
         for row, (left, top, right, bottom) in zip(rows, boxes, strict=True):
@@ -117,7 +117,7 @@ class Canvases:
         }
 
     def write(self, image, rng, out) -> None:
-        pixels = decode_fast(image, enough=self._size)
+        pixels = decode_fast(image, longer=self._size)
         height, width = pixels.shape[:2]
         boxes, out["flips"][:] = self._crops.draw((width, height), rng)
         if max(height, width) > self._size:

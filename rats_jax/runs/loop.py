@@ -104,7 +104,9 @@ def _run(config, dino: DINO, source: Source, mesh, state, start, last, checkpoin
             say("compiling the training step")
             for step in range(start + 1, last + 1):
                 samples, host = next(batches)
-                unreadable.add(host["unreadable"], seen=step * batch_size // jax.process_count())
+                unreadable.add(
+                    host["unreadable"], replaced=host["replaced"], drawn=len(host["index"])
+                )
                 state, metrics = train_step(state, samples)
                 progress.add(metrics)
                 if step == start + 1:

@@ -26,30 +26,33 @@ class Unreadable:
         self.file = folder / (f"unreadable.{process}.txt" if process else "unreadable.txt")
         self._source = source
         self._max_share = max_share
-        lines = self.file.read_text().splitlines() if self.file.exists() else []
+        self._drawn = self._replaced = 0
+        lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
         self._known = {line.split("\t")[0] for line in lines}
 
     @property
     def count(self) -> int:
         return len(self._known)
 
-    def add(self, failures: dict[int, str], *, seen: int) -> None:
-        """Takes up {source index: reason}, of a run that has drawn `seen` images by now.
+    def add(self, failures: dict[int, str], *, replaced: int, drawn: int) -> None:
+        """Takes up {source index: reason}, and how many of the images drawn were replaced.
 
-        Raises UserError when the list is longer than `max_share` of the images seen.
+        Raises UserError when that is more than `max_share` of the images drawn since the start.
         """
         for index, reason in sorted(failures.items()):
             name = name_of(self._source, index)
             if name in self._known:
                 continue
             say(f"cannot read {name} ({reason}): the next image takes its place")
-            with self.file.open("a") as file:
-                file.write(f"{name}\t{' '.join(reason.split())}\n")
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(f"{name}\t{reason}\n")
             self._known.add(name)
-        seen = min(max(seen, FEW), len(self._source))
-        if failures and self.count > self._max_share * seen:
+        self._drawn += drawn
+        self._replaced += replaced
+        judged = max(self._drawn, min(FEW, len(self._source)))
+        if self._replaced > self._max_share * judged:
             raise UserError(
-                f"{self.count} of {seen:,} images cannot be read, more than "
+                f"{self._replaced} of the {self._drawn:,} images drawn cannot be read, more than "
                 f"config.data.max_unreadable={self._max_share:g} allows; they are listed in "
                 f"{self.file}: mend them, or allow more"
             )

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from rats_jax.data.device import device_batches
+from rats_jax.data.device import HOST_FIELDS, device_batches
 from rats_jax.errors import UserError
 
 
@@ -38,6 +38,7 @@ class Stream:
             "local": np.full((4, 3, 4, 4, 3), i, np.uint8),
             "index": np.arange(4) + i,
             "unreadable": {},
+            "replaced": 0,
         }
 
     def close(self):
@@ -59,7 +60,7 @@ def test_batches_arrive_in_order_on_the_device_with_their_host_fields():
     with device_batches(Stream(), sharding()) as batches:
         for i in range(6):
             images, host = next(batches)
-            assert images.keys() == {"global", "local"} and host.keys() == {"index", "unreadable"}
+            assert images.keys() == {"global", "local"} and host.keys() == set(HOST_FIELDS)
             assert isinstance(images["global"], jax.Array)
             assert images["global"].dtype == np.uint8 and images["local"].shape == (4, 3, 4, 4, 3)
             assert (np.asarray(images["global"]) == i).all()
@@ -74,7 +75,7 @@ def test_what_the_host_overwrites_stays_as_it_was_on_the_device():
         def __next__(self):
             batch = super().__next__()
             self.buffer[:] = batch["index"][0]
-            return {"canvas": self.buffer, "index": batch["index"], "unreadable": {}}
+            return batch | {"canvas": self.buffer}
 
     with device_batches(Reusing(), sharding(), depth=3) as batches:
         for i in range(6):

@@ -214,3 +214,9 @@ def test_canvases_spread_over_devices_are_cropped_where_they_are():
     for name in single:
         assert out[name].sharding.is_equivalent_to(sharding, out[name].ndim)
         assert np.array_equal(out[name], single[name])
+
+
+def test_the_thinnest_boxes_give_numbers():
+    low = jnp.float32([0, 511.9999, 100])
+    high = jnp.float32([1e-6, 512, 100.00001])
+    assert np.isfinite(np.asarray(WEIGHTS(low, high, size=8, pixels=512))).all()

@@ -55,7 +55,10 @@ def test_the_source_in_the_docs_gives_the_images_and_can_be_pickled(script):
 
 
 @pytest.mark.slow
-def test_the_script_in_the_docs_trains(script):
+def test_the_script_in_the_docs_trains(script, monkeypatch):
     path, _ = script
-    runpy.run_path(str(path), run_name="__main__")
+    monkeypatch.setattr(sys, "argv", [str(path)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    assert not ended.value.code
     assert len((path.parent / "runs/listed/metrics.jsonl").read_text().splitlines()) == 2

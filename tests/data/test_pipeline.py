@@ -11,12 +11,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from rats_jax.data import filling, pipeline
+from rats_jax.data import filling, pipeline, pool
 from rats_jax.data.crops import MultiCrop
+from rats_jax.data.device import device_batches
 from rats_jax.data.pipeline import open_batches, sample_order
 from rats_jax.data.samples import Canvases, ExactCrops, FastCrops
 from rats_jax.data.sources import ImageFolder
@@ -26,6 +28,7 @@ CROPS = MultiCrop(
     global_size=16, local_size=8, local_crops=3, global_scale=(0.25, 1), local_scale=(0.05, 0.25)
 )
 SAMPLES = ExactCrops(CROPS)
+TOLD = {"unreadable", "replaced"}  # fields that are no arrays
 COUNT = 23
 
 
@@ -56,7 +59,7 @@ def batches(count: int, source=None, **options) -> list[dict[str, np.ndarray]]:
     with open_batches(source or Numbered(), **options) as stream:
         # Copies: the buffers are used again.
         return [
-            {name: x.copy() if name != "unreadable" else x for name, x in next(stream).items()}
+            {name: x if name in TOLD else x.copy() for name, x in next(stream).items()}
             for _ in range(count)
         ]
 
@@ -64,18 +67,17 @@ def batches(count: int, source=None, **options) -> list[dict[str, np.ndarray]]:
 def assert_same(ours, theirs):
     for a, b in zip(ours, theirs, strict=True):
         assert a.keys() == b.keys()
-        assert a["unreadable"] == b["unreadable"]
-        for name in a.keys() - {"unreadable"}:
+        assert all(a[name] == b[name] for name in TOLD)
+        for name in a.keys() - TOLD:
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
 def joined(shares: list[dict]) -> dict:
     """The global batch of the processes' shares."""
-    whole = {
-        name: np.concatenate([share[name] for share in shares])
-        for name in shares[0].keys() - {"unreadable"}
-    }
+    arrays = shares[0].keys() - TOLD
+    whole = {name: np.concatenate([share[name] for share in shares]) for name in arrays}
     whole["unreadable"] = {k: v for share in shares for k, v in share["unreadable"].items()}
+    whole["replaced"] = sum(share["replaced"] for share in shares)
     return whole
 
 
@@ -86,14 +88,14 @@ def reference():
 
 def test_batches_have_the_documented_fields(reference):
     for batch in reference:
-        assert batch.pop("unreadable") == {}
-        assert {name: (value.shape, value.dtype.name) for name, value in batch.items()} == {
+        assert batch["unreadable"] == {} and batch["replaced"] == 0
+        arrays = {name: value for name, value in batch.items() if name not in TOLD}
+        assert {name: (value.shape, value.dtype.name) for name, value in arrays.items()} == {
             "global": ((8, 2, 16, 16, 3), "uint8"),
             "local": ((8, 3, 8, 8, 3), "uint8"),
             "flips": ((8, 5), "bool"),
             "index": ((8,), "int64"),
         }
-        batch["unreadable"] = {}
         assert (batch["global"][..., 0] == batch["index"][:, None, None, None]).all()
         assert (batch["local"][..., 0] == batch["index"][:, None, None, None]).all()
 
@@ -204,9 +206,12 @@ def test_an_unreadable_image_is_replaced_by_the_next_and_reported():
         assert [replacement.get(i, i) for i in a["index"]] == list(b["index"])
         tried = {i for i in a["index"] if i in broken} | ({5} if 4 in a["index"] else set())
         assert b["unreadable"].keys() == tried
+        assert b["replaced"] == sum(i in broken for i in a["index"])
         assert (b["global"][..., 0] == b["index"][:, None, None, None]).all()
         reported |= b["unreadable"]
-    assert reported == dict.fromkeys(broken, "not an image, or of a kind that Pillow does not know")
+    assert reported == dict.fromkeys(
+        broken, "not an image: none of JPEG, PNG, WEBP, GIF, BMP, TIFF"
+    )
     assert_same(batches(6, Numbered(broken=broken), workers=1), holed)
 
 
@@ -286,12 +291,40 @@ def test_a_dead_worker_is_noticed_and_named():
 
 def test_a_worker_that_cannot_start_is_noticed():
     with (
-        pytest.raises(UserError, match="ended with status 1; its own message stands above"),
+        pytest.raises(UserError, match="ended with status 1; its own message, if "),
         open_batches(
             Unloadable(), samples=SAMPLES, seed=3, batch_size=8, start_step=0, workers=1, threads=1
         ) as stream,
     ):
         next(stream)
+
+
+def test_a_source_that_cannot_be_sent_is_a_users_mistake():
+    source = Numbered()
+    source.read = lambda: None
+    with pytest.raises(UserError, match="cannot be sent to them .*open files, locks and local"):
+        batches(1, source, workers=1)
+
+
+class Stuck(Numbered):
+    """A source that hangs, as a dead file system does."""
+
+    def __getitem__(self, index):
+        time.sleep(1000)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_source_that_hangs_does_not_keep_the_pipeline_from_closing(monkeypatch, workers):
+    monkeypatch.setattr(pool, "PATIENCE", 0.2)
+    stream = open_batches(
+        Stuck(), samples=SAMPLES, seed=0, batch_size=8, start_step=0, workers=workers, threads=1
+    )
+    ready = device_batches(stream, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+    time.sleep(0.5)
+    start = time.monotonic()
+    ready.close()
+    assert time.monotonic() - start < 30
+    assert not any(thread.name == "device-batches" for thread in threading.enumerate())
 
 
 class Unloadable(Numbered):

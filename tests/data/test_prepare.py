@@ -156,6 +156,27 @@ def test_folders_that_are_not_prepares_are_left_alone(tmp_path):
     assert content(other) == before
 
 
+def test_what_others_left_in_the_output_stays(tmp_path):
+    folder = small(tmp_path / "images")
+    thesis = tmp_path / "out" / "mine" / "thesis.1.unfinished"
+    thesis.parent.mkdir(parents=True)
+    thesis.touch()
+    run(folder, tmp_path / "out")
+    stale = tmp_path / "out" / "train" / f"x.array_record.123{shards.UNFINISHED}"
+    stale.touch()
+    run(folder, tmp_path / "out")
+    assert thesis.exists() and not stale.exists()
+
+
+def test_a_folder_with_train_alone_is_that_split(tmp_path):
+    small(tmp_path / "images" / "train")
+    (split,) = find_splits(tmp_path / "images")
+    assert (split.name, split.classes) == ("train", ["a", "b"])
+    small(tmp_path / "images" / "plane")  # so "train" is a class
+    (split,) = find_splits(tmp_path / "images")
+    assert split.classes == ["plane", "train"]
+
+
 def test_two_at_once_on_one_output_are_refused(tmp_path):
     folder = small(tmp_path / "images")
     (tmp_path / "out").mkdir()

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from rats_jax.data import records
 from rats_jax.data.records import Records, open_writer, pack, unpack
 from rats_jax.errors import UserError
 
@@ -149,3 +150,15 @@ def test_a_missing_or_cut_shard_is_a_users_mistake(folder):
     path.unlink()
     with pytest.raises(UserError, match=r"00002-of-00003.* cannot be read .*No such file.*; "):
         Records(folder)
+
+
+def test_the_limit_of_open_files_is_raised_for_many_shards(monkeypatch):
+    set_to = []
+    monkeypatch.setattr(records.resource, "getrlimit", lambda _: (1024, 4096))
+    monkeypatch.setattr(records.resource, "setrlimit", lambda _, limits: set_to.append(limits))
+    records._allow_open_files(100)
+    assert not set_to
+    records._allow_open_files(1000)
+    assert set_to == [(1256, 4096)]
+    with pytest.raises(UserError, match="5000 shards .* may open 4096 files; raise the limit"):
+        records._allow_open_files(5000)

@@ -75,8 +75,11 @@ def find_splits(path: Path) -> list[Split]:
     archives = [path / name for name in (TRAIN_TAR, VAL_TAR) if (path / name).is_file()]
     if archives:
         return _train_and_val({archive.name: _list_tar(archive) for archive in archives}, path)
-    if all((path / name).is_dir() for name in FOLDERS):
-        return _train_and_val({name: _list_folder(path / name) for name in FOLDERS}, path)
+    inner = {entry.name for entry in path.iterdir() if entry.is_dir()}
+    splits = [name for name in FOLDERS if name in inner]
+    # With folders of other names beside it, "train" may well be a class.
+    if len(splits) == 2 or (splits and all(name in (*FOLDERS, "test") for name in inner)):
+        return _train_and_val({name: _list_folder(path / name) for name in splits}, path)
     return [_by_folder("train", _list_folder(path))]
 
 

@@ -13,6 +13,7 @@ from rats_jax.data.preparation.progress import Progress
 from rats_jax.data.preparation.shards import Shard
 from rats_jax.data.preparation.workers import in_workers
 from rats_jax.data.records import FORMAT, MANIFEST
+from rats_jax.data.sources import printable
 from rats_jax.errors import UserError
 
 LOCK = ".prepare.lock"
@@ -100,7 +101,10 @@ def _complete(split: Split, plan: list[Shard], folder: Path, *, workers: int) ->
         )
     content = json.dumps(manifest, indent=1) + "\n"
     if missing or content != finished:
-        lines = [f"{file['name']}\t{file['reason']}\n" for file in manifest["unreadable"]]
+        lines = [
+            f"{printable(file['name'])}\t{printable(file['reason'])}\n"
+            for file in manifest["unreadable"]
+        ]
         shards.write_whole(folder / UNREADABLE, "".join(lines))
         shards.write_whole(path, content)
     if finished is not None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from rats_jax.data.decode import LARGEST, UnreadableImage, decode_fast
+from rats_jax.data.decode import UnreadableImage, decode_fast
 from rats_jax.data.preparation.inputs import File
 from rats_jax.data.records import open_writer, pack
 from rats_jax.errors import UserError
@@ -95,10 +95,11 @@ def forget(path: Path) -> None:
 
 
 def clear(output: Path) -> None:
-    """Takes away what killed runs left unfinished in the folders of `output`."""
-    for folder in ("*", f"*/{STATE}"):
-        for unfinished in output.glob(f"{folder}/*{UNFINISHED}"):
-            unfinished.unlink()
+    """Takes away what killed runs left unfinished in the folders of `output` that are prepare's."""
+    for state in output.glob(f"*/{STATE}"):
+        for folder in (state, state.parent):
+            for unfinished in folder.glob(f"*.[0-9]*{UNFINISHED}"):
+                unfinished.unlink()
 
 
 def write_whole(path: Path, content: str) -> None:
@@ -124,7 +125,7 @@ def _write_records(shard: Shard, unfinished: Path, count: Count) -> tuple[int, l
         for file in shard.files:
             try:
                 image = read(file)
-                image = _shrunk(image, decode_fast(image, enough=LARGEST), shard.shorter_side)
+                image = _shrunk(image, decode_fast(image), shard.shorter_side)
             except (OSError, UnreadableImage) as error:
                 reason = getattr(error, "strerror", None) or str(error)
                 unreadable.append({"name": file.name, "reason": reason})
