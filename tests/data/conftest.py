@@ -1,5 +1,7 @@
 """A fake ImageNet, and its shards."""
 
+from pathlib import Path
+
 import pytest
 
 from rats_jax.data.preparation.run import prepare
@@ -21,3 +23,15 @@ def uninterrupted(fake):
     output = fake[0].parent / "uninterrupted"
     prepare(fake[0], output, workers=2, shard_mb=SHARD_MB, shorter_side=0)
     return output
+
+
+def content(output: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(output)): path.read_bytes()
+        for path in output.rglob("*")
+        if path.is_file()
+    }
+
+
+def shard_files(output: Path) -> list[Path]:
+    return sorted(output.glob("*/*.array_record"))

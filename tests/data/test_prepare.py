@@ -21,7 +21,7 @@ from rats_jax.data.records import Records, open_writer
 from rats_jax.data.sources import ImageFolder
 from rats_jax.errors import UserError
 from tests.data import fake_ilsvrc
-from tests.data.conftest import SHARD_MB
+from tests.data.conftest import SHARD_MB, content, shard_files
 
 ROOT = Path(__file__).parents[2]
 SPLITS = ("train", "val")
@@ -35,18 +35,6 @@ def small(folder: Path, count: int = 6) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(fake_ilsvrc.encode(Image.fromarray(pixels), "PNG"))
     return folder
-
-
-def content(output: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(output)): path.read_bytes()
-        for path in output.rglob("*")
-        if path.is_file()
-    }
-
-
-def shard_files(output: Path) -> list[Path]:
-    return sorted(output.glob("*/*.array_record"))
 
 
 def run(source: Path, output: Path, **changes):

@@ -19,24 +19,13 @@ from rats_jax.data.preparation.run import prepare
 from rats_jax.data.records import Records
 from rats_jax.data.samples import FastCrops
 from rats_jax.data.sources import ImageFolder
-from tests.data.conftest import SHARD_MB
+from tests.data.conftest import SHARD_MB, content, shard_files
+from tests.processes import session
 
 ROOT = Path(__file__).parents[2]
 CROPS = MultiCrop(
     global_size=16, local_size=8, local_crops=2, global_scale=(0.25, 1), local_scale=(0.05, 0.25)
 )
-
-
-def content(output: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(output)): path.read_bytes()
-        for path in output.rglob("*")
-        if path.is_file()
-    }
-
-
-def shard_files(output: Path) -> list[Path]:
-    return sorted(output.glob("*/*.array_record"))
 
 
 def entries(output: Path) -> dict[Path, tuple[int, int]]:
@@ -64,19 +53,6 @@ def wait_for_shards(process: subprocess.Popen, output: Path, count: int) -> None
     while len(entries(output)) < count:
         assert process.poll() is None, process.communicate()
         time.sleep(0.001)
-
-
-def session(leader: int) -> dict[int, str]:
-    """Command lines of the living processes of a session, by process id."""
-    living = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, of = stat.read_text().rpartition(")")[2].split()[:4]
-            if int(of) == leader and state != "Z":
-                living[int(stat.parent.name)] = (stat.parent / "cmdline").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            pass
-    return living
 
 
 def assert_session_ends(leader: int) -> None:

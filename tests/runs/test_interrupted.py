@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import session
+
 ROOT = Path(__file__).parents[2]
 CONFIG = """
 from tests.runs.tiny import tiny_config
@@ -18,19 +20,6 @@ def get_config():
     config.optimizer.epochs = 10_000.0
     return config
 """
-
-
-def session(leader: int) -> list[int]:
-    """The living processes of a session."""
-    living = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, of = stat.read_text().rpartition(")")[2].split()[:4]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(of) == leader and state != "Z":
-            living.append(int(stat.parent.name))
-    return living
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
