@@ -1,9 +1,10 @@
 """From a config to the parts of a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from rats_jax.config import schedules, validate_source
@@ -18,6 +19,8 @@ from rats_jax.dino.network import Network, make_network
 from rats_jax.dino.step import DINO
 from rats_jax.errors import UserError
 from rats_jax.models import RATS, DINOHead, Perceiver, ViT
+from rats_jax.parallel.mesh import batch_shards
+from rats_jax.parallel.mesh import make_mesh as mesh_of
 
 #: The fields of config.model that each architecture takes beside the common ones.
 ARCHITECTURES = {
@@ -47,6 +50,30 @@ def make_source(config: ConfigDict) -> Source:
             "complete it, or train on what is there with --config.data.length=0"
         )
     return source
+
+
+def make_mesh(config: ConfigDict, devices: Sequence | None = None) -> Mesh:
+    """The mesh of a run, by default of all devices there are.
+
+    Raises UserError when the config does not fit on it.
+    """
+    mesh = mesh_of(**config.mesh, devices=devices)
+    tensor, heads = mesh.shape["tensor"], config.model.heads
+    if heads % tensor:
+        divisors = [str(n) for n in range(1, heads + 1) if heads % n == 0]
+        raise UserError(
+            f"config.model.heads {heads} does not divide by config.mesh.tensor {tensor}, which "
+            f"splits them: choose one of {', '.join(divisors)}"
+        )
+    batch, parts = config.optimizer.batch_size, config.optimizer.accumulation
+    multiple = batch_shards(mesh) * parts
+    if batch % multiple:
+        raise UserError(
+            f"config.optimizer.batch_size {batch} does not divide by {multiple} "
+            f"({batch_shards(mesh)} parts of the mesh, config.optimizer.accumulation {parts}); "
+            f"the nearest that does is {max(round(batch / multiple), 1) * multiple}"
+        )
+    return mesh
 
 
 def make_samples(config: ConfigDict) -> Samples:
@@ -80,4 +107,5 @@ def make_dino(config: ConfigDict, *, images: int) -> DINO:
         clip=config.optimizer.clip,
         student_temperature=config.dino.student_temperature,
         center_momentum=config.dino.center_momentum,
+        accumulation=config.optimizer.accumulation,
     )

@@ -39,6 +39,12 @@ def default_config() -> ConfigDict:
     config.model.remat = "none"  # what the backward pass computes again: or "dots", "full"
     config.model.unroll = 1  # blocks in one iteration of the compiled loop
 
+    # Devices by axis; one may be -1 and takes what is left. The batch is split over data and fsdp.
+    config.mesh = ConfigDict()
+    config.mesh.data = -1
+    config.mesh.fsdp = 1  # splits parameters, moments and teacher as well
+    config.mesh.tensor = 1  # splits heads with their registers, MLPs and prototypes
+
     config.head = ConfigDict()
     config.head.hidden = 2048
     config.head.bottleneck = 256
@@ -67,6 +73,7 @@ def default_config() -> ConfigDict:
 
     config.optimizer = ConfigDict()
     config.optimizer.batch_size = 1024  # global
+    config.optimizer.accumulation = 1  # micro-batches that it is computed in, one after another
     config.optimizer.epochs = 100.0
     config.optimizer.warmup_epochs = 10.0
     config.optimizer.learning_rate = 5e-4  # times batch_size / 256
@@ -197,7 +204,8 @@ POSITIVE = (
     *("head.hidden", "head.bottleneck", "head.prototypes"),
     *("crops.global_size", "crops.local_size"),
     *("dino.student_temperature", "dino.teacher_temperature", "dino.teacher_temperature_start"),
-    *("optimizer.batch_size", "optimizer.epochs", "optimizer.learning_rate"),
+    *("optimizer.batch_size", "optimizer.accumulation", "optimizer.epochs"),
+    "optimizer.learning_rate",
     *("data.size", "data.threads", "data.canvas"),
     *("run.log_every", "run.checkpoint_every", "run.keep_checkpoints"),
 )

@@ -11,7 +11,6 @@ import pytest
 from rats_jax.assemble import make_dino, make_source
 from rats_jax.config import default_config, schedules, validate
 from rats_jax.errors import UserError
-from rats_jax.parallel.mesh import data_mesh
 from rats_jax.runs.workdir import open_workdir
 from tests.runs.tiny import tiny_config
 
@@ -103,11 +102,6 @@ def test_a_run_of_no_step_is_refused():
     config = tiny_config(optimizer__epochs=0.01, optimizer__warmup_epochs=0.0)
     with pytest.raises(UserError, match="less than a step"):
         schedules(config, images=40)
-
-
-def test_a_batch_that_does_not_divide_by_the_devices_is_refused():
-    with pytest.raises(UserError, match="6 does not divide by the 4 devices; .* is 8"):
-        data_mesh(batch_size=6)
 
 
 def test_a_data_set_of_another_length_than_the_recipes_is_refused(tmp_path):

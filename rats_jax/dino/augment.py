@@ -64,6 +64,13 @@ def photometrics(
     """
     images, views = batch["local"].shape[:2]
     draws = draw_parameters(key, images=images, local_crops=views, settings=settings)
+    return augment(batch, draws, settings=settings)
+
+
+def augment(
+    batch: dict[str, jax.Array], draws: dict[str, jax.Array], *, settings: Photometrics = DINO_V1
+) -> dict[str, jax.Array]:
+    """`photometrics`, of images whose parameters are drawn."""
     first_local = len(settings.blur_global)
     return {
         "global": _augment(

@@ -79,6 +79,6 @@ def _pairs(crops: int) -> np.ndarray:
     return 1 - np.eye(crops, 2, dtype=np.float32)
 
 
-def update_center(center: jax.Array, teacher_logits: jax.Array, *, momentum: float) -> jax.Array:
-    """Moving average [G, K] of the mean teacher logits over images and both crops."""
-    return momentum * center + (1 - momentum) * teacher_logits.mean((0, 1))
+def update_center(center: jax.Array, mean_logits: jax.Array, *, momentum: float) -> jax.Array:
+    """Moving average [G, K] of the teacher logits, given their mean over images and both crops."""
+    return momentum * center + (1 - momentum) * mean_logits

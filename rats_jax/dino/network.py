@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rats_jax.models import Features
+from rats_jax.models.axes import BATCH, constrain
+from rats_jax.models.block import draw_drop_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,8 @@ class Network:
     backbone: nnx.GraphDef
     head: nnx.GraphDef
     heads: int
+    depth: int
+    drop_path: float
     loss_scope: str = "all"
 
     @property
@@ -33,25 +37,41 @@ class Network:
         """Features of normalised images [B, h, w, 3]; options are those of the backbone."""
         return nnx.merge(self.backbone, params["backbone"])(images, **options)
 
+    def draw_drop_path(self, key: jax.Array, crops: dict[str, jax.ShapeDtypeStruct]) -> dict:
+        """Drop path of every crop of a batch, float32 {name: [B, V, depth, 2]}; {} at rate 0."""
+        if self.drop_path == 0:
+            return {}
+        shapes = {name: x.shape[:2] for name, x in crops.items() if x.shape[1]}
+        keys = jax.random.split(key, len(shapes))
+        rate, depth, keep = self.drop_path, self.depth, {}
+        for (name, (batch, views)), key in zip(shapes.items(), keys, strict=True):
+            drawn = draw_drop_path(key, rate=rate, depth=depth, batch=batch * views)
+            keep[name] = jnp.moveaxis(drawn.reshape(depth, 2, batch, views), (0, 1), (2, 3))
+        return keep
+
     def logits(
-        self, params: dict, crops: dict[str, jax.Array], *, key: jax.Array | None = None
+        self, params: dict, crops: dict[str, jax.Array], *, keep: dict[str, jax.Array] | None = None
     ) -> jax.Array:
         """Crops {name: [B, V, h, w, 3]}, names in order, to logits [B, sum of V, G, K], float32.
 
-        Images come before crops in every array, so that a mesh that splits them moves nothing.
+        keep: the drop path, as drawn by `draw_drop_path`. Images come before crops in every array,
+        so that a mesh that splits them moves nothing.
         """
-        groups = [images for images in crops.values() if images.shape[1]]
-        keys = [None] * len(groups) if key is None else jax.random.split(key, len(groups))
+        keep = keep or {}
         vectors = [
-            self._vectors(params, images, key) for images, key in zip(groups, keys, strict=True)
+            self._vectors(params, images, keep.get(name))
+            for name, images in crops.items()
+            if images.shape[1]
         ]
         head = nnx.merge(self.head, params["head"])
-        return head(jnp.concatenate(vectors, axis=1))
+        return head(constrain(jnp.concatenate(vectors, axis=1), BATCH, None, None, None))
 
-    def _vectors(self, params: dict, crops: jax.Array, key: jax.Array | None) -> jax.Array:
+    def _vectors(self, params: dict, crops: jax.Array, keep: jax.Array | None) -> jax.Array:
         """[B, V, h, w, 3] -> [B, V, G, D]"""
         batch, views = crops.shape[:2]
-        features = self.features(params, crops.reshape(-1, *crops.shape[2:]), key=key)
+        if keep is not None:
+            keep = jnp.moveaxis(keep.reshape(batch * views, self.depth, 2), 0, 2)
+        features = self.features(params, crops.reshape(-1, *crops.shape[2:]), keep=keep)
         if self.loss_scope == "all":
             vectors = features.global_vector
         else:
@@ -80,8 +100,14 @@ def make_network(
             for (name, make), key in zip(makers.items(), keys, strict=True)
         }
 
-    graphs = {
-        name: nnx.split(nnx.eval_shape(lambda make=make: make(nnx.Rngs(0))))[0]
-        for name, make in makers.items()
+    modules = {
+        name: nnx.eval_shape(lambda make=make: make(nnx.Rngs(0))) for name, make in makers.items()
     }
-    return Network(**graphs, heads=heads, loss_scope=loss_scope), init
+    network = Network(
+        **{name: nnx.split(module)[0] for name, module in modules.items()},
+        heads=heads,
+        depth=modules["backbone"].depth,
+        drop_path=modules["backbone"].drop_path,
+        loss_scope=loss_scope,
+    )
+    return network, init

@@ -21,6 +21,7 @@ from rats_jax.dino.loss import dino_loss, update_center
 from rats_jax.dino.network import Network
 from rats_jax.dino.optimizer import init_optimizer, update_parameters
 from rats_jax.dino.schedules import Schedules
+from rats_jax.models.axes import BATCH, constrain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,8 @@ class DINO:
     clip: float
     student_temperature: float
     center_momentum: float
+    #: Micro-batches that a batch is computed in, one after another.
+    accumulation: int = 1
 
     def init(self, seed: int) -> dict:
         """The state before the first step: the teacher starts as the student."""
@@ -48,31 +51,51 @@ class DINO:
             "rng": jax.random.key_data(key),
         }
 
-    def step(self, state: dict, crops: dict[str, jax.Array]) -> tuple[dict, dict]:
-        """(state, {"global": [B, 2, ...], "local": [B, V, ...]}) -> new state, scalar metrics.
+    def step(
+        self,
+        state: dict,
+        batch: dict[str, jax.Array],
+        *,
+        make_crops: Callable[[dict], dict] = lambda crops: crops,
+    ) -> tuple[dict, dict]:
+        """(state, batch) -> new state, scalar metrics.
 
         Official order: teacher, student, loss, center, backward, clip, freeze, AdamW, teacher.
+
+        batch: arrays [B, ...] from which `make_crops` makes {"global": [B, 2, ...],
+        "local": [B, V, ...]}, normalised; by default these crops themselves. With `accumulation`,
+        both see one micro-batch at a time; center, clipping and what follows see the whole batch.
         """
         step, schedules = state["step"], self.schedules
         temperature = schedules.teacher_temperature(step)
         learning_rate = schedules.learning_rate(step)
         weight_decay = schedules.weight_decay(step)
+        keep = self.network.draw_drop_path(
+            step_key(state, "drop path"), jax.eval_shape(make_crops, batch)
+        )
 
-        teacher_logits = self.network.logits(state["teacher"], {"global": crops["global"]})
+        def of_part(part: dict):
+            """Gradients, losses and mean teacher logits of some of the batch."""
+            crops = make_crops(part["batch"])
+            teacher_logits = self.network.logits(state["teacher"], {"global": crops["global"]})
 
-        def objective(student: dict):
-            logits = self.network.logits(student, crops, key=step_key(state, "drop path"))
-            loss = dino_loss(
-                logits,
-                teacher_logits,
-                state["center"],
-                student_temperature=self.student_temperature,
-                teacher_temperature=temperature,
-            )
-            return loss.loss, loss
+            def objective(student: dict):
+                logits = self.network.logits(student, crops, keep=part["keep"])
+                loss = dino_loss(
+                    logits,
+                    teacher_logits,
+                    state["center"],
+                    student_temperature=self.student_temperature,
+                    teacher_temperature=temperature,
+                )
+                return loss.loss, loss
 
-        gradients, loss = jax.grad(objective, has_aux=True)(state["student"])
-        center = update_center(state["center"], teacher_logits, momentum=self.center_momentum)
+            gradients, loss = jax.grad(objective, has_aux=True)(state["student"])
+            return gradients, loss, teacher_logits.mean((0, 1))
+
+        parts = {"batch": batch, "keep": keep}
+        gradients, loss, mean_logits = mean_over_parts(of_part, parts, self.accumulation)
+        center = update_center(state["center"], mean_logits, momentum=self.center_momentum)
         student, optimizer = update_parameters(
             state["student"],
             gradients,
@@ -102,6 +125,26 @@ class DINO:
             "rng": state["rng"],
         }
         return state, metrics
+
+
+def mean_over_parts(function: Callable, batch, parts: int):
+    """Mean of function(part) over the parts of a batch (a tree of [B, ...]), one after another.
+
+    Part i has every image whose number is i modulo `parts`: on a mesh each device then takes its
+    part of what it holds already.
+    """
+    if parts == 1:
+        return function(batch)
+    batch = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+    batch = jax.tree.map(lambda x: constrain(x, None, BATCH, *[None] * (x.ndim - 2)), batch)
+    first = jax.tree.map(lambda x: x[0], batch)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, first))
+
+    def add(total, part):
+        return jax.tree.map(jnp.add, total, function(part)), None
+
+    total, _ = jax.lax.scan(add, zeros, batch)
+    return jax.tree.map(lambda x: x / parts, total)
 
 
 #: What draws random numbers in a step; the place in this tuple is folded into the key.

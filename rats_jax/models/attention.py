@@ -4,19 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-# torch's trunc_normal_(std=.02) cuts at +-2, a hundred deviations: a plain normal.
-init = nnx.initializers.normal(0.02)
-
-
-class Affine(nnx.Module):
-    """Kernel and bias of a linear map of any shape."""
-
-    def __init__(self, kernel: tuple[int, ...], bias: tuple[int, ...], *, rngs: nnx.Rngs):
-        self.kernel = nnx.Param(init(rngs.params(), kernel))
-        self.bias = nnx.Param(jnp.zeros(bias))
-
-    def cast(self, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
-        return self.kernel[...].astype(dtype), self.bias[...].astype(dtype)
+from rats_jax.models.axes import TENSOR
+from rats_jax.models.linear import Affine, plus, product
 
 
 class Attention(nnx.Module):
@@ -30,8 +19,10 @@ class Attention(nnx.Module):
         if width % heads:
             raise ValueError(f"width {width} is not divisible by {heads} heads")
         self.dtype = dtype
-        self.qkv = Affine((width, 3, heads, width // heads), (3, heads, width // heads), rngs=rngs)
-        self.out = Affine((heads, width // heads, width), (width,), rngs=rngs)
+        per_head = (heads, width // heads)
+        axes = (None, None, TENSOR, None)
+        self.qkv = Affine((width, 3, *per_head), (3, *per_head), axes=axes, rngs=rngs)
+        self.out = Affine((*per_head, width), (width,), axes=(TENSOR, None, None), rngs=rngs)
 
     def attend(self, tokens: jax.Array, context: jax.Array | None = None) -> jax.Array:
         """Tokens [B, T, D] attend to a context [B, S, D], by default to themselves: [B, T, D]."""
@@ -44,14 +35,14 @@ class Attention(nnx.Module):
 
     def project(self, tokens: jax.Array, first: int = 0, last: int = 3) -> list[jax.Array]:
         """[B, T, D] -> query, key, value (those in first:last), each [B, T, H, d]."""
-        kernel, bias = self.qkv.cast(self.dtype)
-        qkv = jnp.einsum("BTD,DcHd->BTcHd", tokens, kernel[:, first:last]) + bias[first:last]
+        kernel, bias = self.qkv.kernel[:, first:last], self.qkv.bias[first:last]
+        qkv = plus(product("BTD,DcHd->BTcHd", tokens, kernel, self.qkv.axes), bias)
         return [qkv[:, :, i] for i in range(last - first)]
 
     def merge(self, x_BTHd: jax.Array) -> jax.Array:
         """[B, T, H, d] -> [B, T, D] through the output projection."""
-        kernel, bias = self.out.cast(self.dtype)
-        return jnp.einsum("BTHd,HdD->BTD", x_BTHd, kernel) + bias
+        summed = product("BTHd,HdD->BTD", x_BTHd, self.out.kernel[...], self.out.axes)
+        return plus(summed, self.out.bias[...])
 
     def _qkv(self, tokens: jax.Array, context: jax.Array | None) -> list[jax.Array]:
         if context is None:

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rats_jax.models.attention import Affine, Attention
+from rats_jax.models.attention import Attention
+from rats_jax.models.axes import BATCH, TENSOR, constrain
 from rats_jax.models.gelu import gelu
+from rats_jax.models.linear import Affine, plus, product
 from rats_jax.models.register_attention import RegisterAttention
 
 #: What the backward pass may keep of a block's forward pass; the rest is computed again.
@@ -36,14 +38,17 @@ class MLP(nnx.Module):
 
     def __init__(self, *, width: int, hidden: int, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.dtype = dtype
-        self.fc1 = Affine((width, hidden), (hidden,), rngs=rngs)
-        self.fc2 = Affine((hidden, width), (width,), rngs=rngs)
+        self.fc1 = Affine((width, hidden), (hidden,), axes=(None, TENSOR), rngs=rngs)
+        self.fc2 = Affine((hidden, width), (width,), axes=(TENSOR, None), rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        kernel, bias = self.fc1.cast(self.dtype)
-        x = gelu(x @ kernel + bias)
-        kernel, bias = self.fc2.cast(self.dtype)
-        return x @ kernel + bias
+    def __call__(self, x: jax.Array, *, whole: bool = False) -> jax.Array:
+        """whole: on a mesh, with kernels gathered rather than split along the hidden width, for
+        tokens that are split themselves."""
+        for affine in (self.fc1, self.fc2):
+            axes = (None, None) if whole else affine.axes
+            x = plus(product("...D,DM->...M", x, affine.kernel[...], axes), affine.bias[...])
+            x = gelu(x) if affine is self.fc1 else x
+        return x
 
 
 class Block(nnx.Module):
@@ -60,8 +65,9 @@ class Block(nnx.Module):
         self, x: jax.Array, keep: jax.Array | None = None, context: jax.Array | None = None
     ) -> jax.Array:
         """[B, T, D] -> [B, T, D]; `keep` [2, B] as drawn by `draw_drop_path`."""
+        x = constrain(x, BATCH, None, None)
         x += dropped(self.attn.attend(self.norm1(x), self._norm(context)), keep, 0)
-        return x + dropped(self.mlp(self.norm2(x)), keep, 1)
+        return constrain(x + dropped(self.mlp(self.norm2(x)), keep, 1), BATCH, None, None)
 
     def attention(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
         """Attention probabilities of this block, float32 [B, H, T, S]."""
@@ -111,7 +117,7 @@ class RegisterBlock(nnx.Module):
     def __call__(
         self, tokens: tuple[jax.Array, jax.Array], keep: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        registers, patches = tokens
+        registers, patches = laid_out(*tokens)
         normed = self.norm1(patches)
         to_registers, to_patches, _ = self.attn(self.norm1(registers), normed)
         if self.parallel == "shared":
@@ -120,8 +126,9 @@ class RegisterBlock(nnx.Module):
             to_patches += self.patch_attn.attend(normed)
         registers += dropped(to_registers, keep, 0)
         patches += dropped(to_patches, keep, 0)
-        return (
-            registers + dropped(self.mlp(self.norm2(registers)), keep, 1),
+        # Gathering 8 D^2 numbers of the MLP moves far less than the registers of a batch would.
+        return laid_out(
+            registers + dropped(self.mlp(self.norm2(registers), whole=True), keep, 1),
             patches + dropped(self.mlp(self.norm2(patches)), keep, 1),
         )
 
@@ -131,14 +138,17 @@ class RegisterBlock(nnx.Module):
         return self.attn(self.norm1(registers), self.norm1(patches))[2]
 
 
-def draw_drop_path(key: jax.Array | None, *, rate: float, depth: int, batch: int):
+def laid_out(registers: jax.Array, patches: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Registers [B, H, n, D] and patches [B, L, D] on the mesh: registers lie with their head."""
+    return constrain(registers, BATCH, TENSOR, None, None), constrain(patches, BATCH, None, None)
+
+
+def draw_drop_path(key: jax.Array, *, rate: float, depth: int, batch: int) -> jax.Array:
     """What each residual is multiplied by: float32 [depth, 2, B], 0 or 1 / (1 - rate of the layer).
 
     The rate rises linearly from 0 in the first layer; one draw per image, apart for attention and
-    MLP (timm's DropPath). None, for no drop path, when there is no key or the rate is 0.
+    MLP (timm's DropPath).
     """
-    if key is None or rate == 0:
-        return None
     kept = 1 - jnp.linspace(0, rate, depth)[:, None, None]
     return jax.random.bernoulli(key, kept, (depth, 2, batch)) / kept
 

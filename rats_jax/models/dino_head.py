@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rats_jax.models.attention import Affine
+from rats_jax.models.axes import BATCH, TENSOR, constrain
 from rats_jax.models.gelu import gelu
+from rats_jax.models.linear import Affine, plus, product
 
 
 class Prototypes(nnx.Module):
@@ -78,9 +79,9 @@ class DINOHead(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.dtype = dtype
-        self.fc1 = Affine((width, hidden), (hidden,), rngs=rngs)
-        self.fc2 = Affine((hidden, hidden), (hidden,), rngs=rngs)
-        self.fc3 = Affine((hidden, bottleneck), (bottleneck,), rngs=rngs)
+        self.fc1 = Affine((width, hidden), (hidden,), axes=(None, TENSOR), rngs=rngs)
+        self.fc2 = Affine((hidden, hidden), (hidden,), axes=(TENSOR, None), rngs=rngs)
+        self.fc3 = Affine((hidden, bottleneck), (bottleneck,), axes=(TENSOR, None), rngs=rngs)
         self.last_layer = Prototypes(
             bottleneck=bottleneck,
             prototypes=prototypes,
@@ -90,13 +91,13 @@ class DINOHead(nnx.Module):
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Global vectors [..., D] -> logits over prototypes [..., K], float32."""
+        """Global vectors [B, V, G, D] -> logits over prototypes [B, V, G, K], float32."""
         x = x.astype(self.dtype)
         for i, affine in enumerate((self.fc1, self.fc2, self.fc3)):
-            kernel, bias = affine.cast(self.dtype)
-            x = x @ kernel + bias
+            x = product("...D,DM->...M", x, affine.kernel[...], affine.axes)
+            x = plus(x, affine.bias[...])
             x = gelu(x) if i < 2 else x
         # F.normalize: x / max(|x|, 1e-12), here safe to differentiate at 0 as well.
         x = x.astype(jnp.float32)
         x *= jax.lax.rsqrt(jnp.maximum(jnp.sum(x**2, axis=-1, keepdims=True), 1e-24))
-        return self.last_layer(x.astype(self.dtype))
+        return constrain(self.last_layer(x.astype(self.dtype)), BATCH, None, None, TENSOR)

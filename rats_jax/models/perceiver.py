@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rats_jax.models.attention import init
-from rats_jax.models.block import Block, draw_drop_path, layer, layer_norm, run_blocks, stack
+from rats_jax.models.block import Block, layer, layer_norm, run_blocks, stack
 from rats_jax.models.features import Features
+from rats_jax.models.linear import init
 from rats_jax.models.patch_embed import PatchEmbed
 
 
@@ -66,7 +66,7 @@ class Perceiver(nnx.Module):
         self,
         images: jax.Array,
         *,
-        key: jax.Array | None = None,
+        keep: jax.Array | None = None,
         attention_of: Sequence[int] = (),
     ) -> Features:
         """As RATS; only layer 0 attends to patches, and only its attention can be returned."""
@@ -78,7 +78,6 @@ class Perceiver(nnx.Module):
             jnp.broadcast_to(x[...].astype(self.dtype), (batch, *x.shape))
             for x in (self.latents, self.queries)
         )
-        keep = draw_drop_path(key, rate=self.drop_path, depth=self.depth, batch=batch)
         keep_in, keep_out = (None, None) if keep is None else (keep[0], keep[-1])
 
         read_in, read_out = layer(self.blocks, 0), layer(self.blocks, self.depth - 1)

@@ -6,16 +6,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rats_jax.models.attention import init
 from rats_jax.models.block import (
     RegisterBlock,
-    draw_drop_path,
     layer_norm,
     run_blocks,
     stack,
     watched,
 )
 from rats_jax.models.features import Features
+from rats_jax.models.linear import init
 from rats_jax.models.patch_embed import PatchEmbed
 
 
@@ -82,13 +81,13 @@ class RATS(nnx.Module):
         self,
         images: jax.Array,
         *,
-        key: jax.Array | None = None,
+        keep: jax.Array | None = None,
         attention_of: Sequence[int] = (),
     ) -> Features:
         """Normalised images [B, height, width, 3], any float dtype, sides multiples of the patch.
 
-        key: draws the drop path; without it there is none. attention_of: layers whose compress
-        attention to return.
+        keep: the drop path, see `draw_drop_path`; none without it. attention_of: layers whose
+        compress attention to return.
         """
         batch = images.shape[0]
         patches = self.patch_embed(images, self.pos_embed[...])
@@ -98,7 +97,7 @@ class RATS(nnx.Module):
             self.blocks,
             (registers, patches),
             layers=range(self.depth),
-            keep=draw_drop_path(key, rate=self.drop_path, depth=self.depth, batch=batch),
+            keep=keep,
             remat=self.remat,
             unroll=self.unroll,
             attention_of=watched(attention_of, self.depth),

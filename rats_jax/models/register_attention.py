@@ -16,7 +16,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rats_jax.models.attention import Attention, init, softmax_attention
+from rats_jax.models.attention import Attention, softmax_attention
+from rats_jax.models.axes import TENSOR
+from rats_jax.models.linear import init, plus, product
 
 
 class RegisterAttention(Attention):
@@ -69,8 +71,9 @@ class RegisterAttention(Attention):
         if self.shared:
             (query_BNHd,) = self.project(merge_axes(registers, 1, 2), last=1)
             return query_BNHd.swapaxes(1, 2)
-        kernel, bias = self.qkv.cast(self.dtype)
-        return jnp.einsum("BHnD,DHd->BHnd", registers, kernel[:, 0]) + bias[0][:, None]
+        kernel, bias = self.qkv.kernel[:, 0], self.qkv.bias[0]
+        query = product("BHnD,DHd->BHnd", registers, kernel, (None, TENSOR, None))
+        return plus(query, bias[:, None])
 
     def _communicate(self, c_BHnd: jax.Array) -> jax.Array:
         query = key = value = c_BHnd
@@ -83,8 +86,8 @@ class RegisterAttention(Attention):
     def _write(self, m_BHnd: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         if self.shared:
             return self.merge(m_BHnd.swapaxes(1, 2)).reshape(shape)
-        kernel, bias = self.out.cast(self.dtype)
-        return jnp.einsum("BHnd,HdD->BHnD", m_BHnd, kernel) + bias
+        written = product("BHnd,HdD->BHnD", m_BHnd, self.out.kernel[...], self.out.axes)
+        return plus(written, self.out.bias[...])
 
 
 def merge_axes(x: jax.Array, first: int, last: int) -> jax.Array:

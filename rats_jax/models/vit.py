@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rats_jax.models.attention import init
-from rats_jax.models.block import Block, draw_drop_path, layer_norm, run_blocks, stack, watched
+from rats_jax.models.block import Block, layer_norm, run_blocks, stack, watched
 from rats_jax.models.features import Features
+from rats_jax.models.linear import init
 from rats_jax.models.patch_embed import PatchEmbed
 
 
@@ -65,7 +65,7 @@ class ViT(nnx.Module):
         self,
         images: jax.Array,
         *,
-        key: jax.Array | None = None,
+        keep: jax.Array | None = None,
         attention_of: Sequence[int] = (),
     ) -> Features:
         """As RATS; the attention returned is that of [CLS] and the registers to the patches,
@@ -82,7 +82,7 @@ class ViT(nnx.Module):
             self.blocks,
             jnp.concatenate(tokens, axis=1),
             layers=range(self.depth),
-            keep=draw_drop_path(key, rate=self.drop_path, depth=self.depth, batch=batch),
+            keep=keep,
             remat=self.remat,
             unroll=self.unroll,
             attention_of=watched(attention_of, self.depth),

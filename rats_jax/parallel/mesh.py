@@ -1,27 +1,79 @@
-"""The devices of a run as a mesh."""
+"""The devices of a run as a mesh of three axes, `data`, `fsdp` and `tensor`.
+
+The images of a batch are split over `data` and `fsdp`. `data` is outermost: it alone crosses slices
+of a multi-slice TPU, or nodes of a GPU cluster.
+"""
+
+import math
+from collections.abc import Sequence
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from rats_jax.errors import UserError
+from rats_jax.models.axes import AXES, BATCH
 
 
-def data_mesh(*, batch_size: int) -> Mesh:
-    """All devices along one axis, `data`, over which a batch is split and the state replicated."""
-    devices = jax.device_count()
-    if batch_size % devices:
+def make_mesh(
+    *, data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence | None = None
+) -> Mesh:
+    """All `devices` (by default, all there are); one size may be -1, which takes what is left.
+
+    Raises UserError when the sizes do not make up the number of devices, or when `data` does not
+    divide among slices.
+    """
+    devices = jax.devices() if devices is None else devices
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    sizes = _sizes({"data": data, "fsdp": fsdp, "tensor": tensor}, len(devices))
+    if sizes["data"] % slices:
         raise UserError(
-            f"config.optimizer.batch_size {batch_size} does not divide by the {devices} devices; "
-            f"the nearest that does is {max(round(batch_size / devices), 1) * devices}"
+            f"config.mesh.data is {sizes['data']} on {slices} slices (or nodes): fsdp and tensor "
+            f"must lie within one, so make config.mesh.data a multiple of {slices}"
         )
-    return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
+    shape = tuple(sizes.values())
+    if slices > 1:
+        within = (shape[0] // slices, *shape[1:])
+        grid = mesh_utils.create_hybrid_device_mesh(
+            within, (slices, 1, 1), devices, allow_split_physical_axes=True
+        )
+    else:
+        grid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def _sizes(asked: dict[str, int], devices: int) -> dict[str, int]:
+    told = " ".join(f"config.mesh.{name}={size}" for name, size in asked.items())
+    if any(size < 1 and size != -1 for size in asked.values()):
+        raise UserError(f"{told}: sizes are 1 or more, or -1 for what is left")
+    known = math.prod(size for size in asked.values() if size != -1)
+    unknown = [name for name, size in asked.items() if size == -1]
+    if len(unknown) > 1:
+        raise UserError(f"{told}: only one size may be -1")
+    if devices % known or (not unknown and known != devices):
+        raise UserError(
+            f"{told} make a mesh of {known if not unknown else f'a multiple of {known}'} devices, "
+            f"and there are {devices}; leave one size at -1 and let the others' product divide "
+            f"{devices}"
+        )
+    return asked | {name: devices // known for name in unknown}
+
+
+def on_mesh(mesh: Mesh):
+    """While a step is traced in this context, modules lay their arrays out on the mesh."""
+    return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Of arrays whose leading axis is the images of a batch."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+    return NamedSharding(mesh, PartitionSpec(BATCH))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
     """Of arrays that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_shards(mesh: Mesh) -> int:
+    """Into how many parts the images of a batch are split."""
+    return math.prod(mesh.shape[axis] for axis in BATCH)

@@ -1,23 +1,24 @@
 """The training loop."""
 
 import math
-from functools import partial
 from pathlib import Path
 
 import jax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from rats_jax.assemble import make_dino, make_samples, make_source
+from rats_jax.assemble import make_dino, make_mesh, make_samples, make_source
 from rats_jax.command_line import say
 from rats_jax.config import validate
 from rats_jax.data.device import device_batches
 from rats_jax.data.device_crops import crop_canvases, flip_crops
 from rats_jax.data.pipeline import BatchStream, open_batches
 from rats_jax.data.sources import Source
-from rats_jax.dino.augment import Photometrics, photometrics
+from rats_jax.dino.augment import Photometrics, augment, draw_parameters
 from rats_jax.dino.step import DINO, step_key
 from rats_jax.errors import UserError
-from rats_jax.parallel.mesh import batch_sharding, data_mesh, replicated
+from rats_jax.parallel.mesh import batch_sharding, on_mesh, replicated
+from rats_jax.parallel.rules import state_shardings
 from rats_jax.runs.checkpoint import Checkpoints
 from rats_jax.runs.reporting import Progress, open_writer, say_parameters
 from rats_jax.runs.unreadable import Unreadable
@@ -38,7 +39,7 @@ def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> 
     if source is None:
         source = make_source(config)
     dino = make_dino(config, images=len(source))
-    mesh = data_mesh(batch_size=config.optimizer.batch_size)
+    mesh = make_mesh(config)
     folder = open_workdir(workdir, config)
 
     steps = dino.schedules.steps
@@ -61,31 +62,51 @@ def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> 
 
 def _start(dino: DINO, seed: int, mesh, checkpoints: Checkpoints) -> tuple[dict, int]:
     """State and the number of steps it has taken: the newest checkpoint, or a fresh one."""
-    init = jax.jit(dino.init, static_argnums=0, out_shardings=replicated(mesh))
+    like = abstract_state(dino, seed, mesh)
     step = checkpoints.latest()
     if step is None:
-        return init(seed), 0
-    like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)),
-        jax.eval_shape(init, seed),
-    )
+        shardings = jax.tree.map(lambda x: x.sharding, like)
+        return jax.jit(dino.init, static_argnums=0, out_shardings=shardings)(seed), 0
     say(f"going on from the checkpoint at step {step}")
     return checkpoints.restore(step, like), step
 
 
-def make_train_step(dino: DINO, config: ConfigDict, mesh: jax.sharding.Mesh):
+def abstract_state(dino: DINO, seed: int, mesh: Mesh) -> dict:
+    """Shapes, dtypes and shardings of the state."""
+    state = jax.eval_shape(dino.init, seed)
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        state,
+        state_shardings(mesh, state),
+    )
+
+
+def make_train_step(dino: DINO, config: ConfigDict, mesh: Mesh):
     """(state, uint8 samples) -> (state, metrics), jitted; the state is donated."""
     settings = Photometrics(**config.photometrics)
-    sizes = {name: config.crops[name] for name in ("global_size", "local_size")}
+    crops = config.crops
 
-    @partial(jax.jit, donate_argnums=0, out_shardings=replicated(mesh))
+    def make_crops(batch: dict) -> dict[str, jax.Array]:
+        samples = batch["samples"]
+        if "canvas" in samples:
+            sizes = {"global_size": crops.global_size, "local_size": crops.local_size}
+            cut = crop_canvases(samples, **sizes)
+        else:
+            cut = flip_crops(samples)
+        return augment(cut, batch["draws"], settings=settings)
+
     def train_step(state: dict, samples: dict[str, jax.Array]) -> tuple[dict, dict]:
-        in_canvases = "canvas" in samples
-        crops = crop_canvases(samples, **sizes) if in_canvases else flip_crops(samples)
-        key = step_key(state, "photometrics")
-        return dino.step(state, photometrics(key, crops, settings=settings))
+        with on_mesh(mesh):
+            draws = draw_parameters(
+                step_key(state, "photometrics"),
+                images=len(samples["flips"]),
+                local_crops=crops.local_crops,
+                settings=settings,
+            )
+            return dino.step(state, {"samples": samples, "draws": draws}, make_crops=make_crops)
 
-    return train_step
+    shardings = jax.tree.map(lambda x: x.sharding, abstract_state(dino, config.seed, mesh))
+    return jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
 
 
 def _run(config, dino: DINO, source: Source, mesh, state, start, last, checkpoints, folder):

@@ -17,7 +17,7 @@ import jax, numpy as np
 from tests.data.test_pipeline import SAMPLES, Numbered
 from rats_jax.data.device import device_batches
 from rats_jax.data.pipeline import open_batches
-from rats_jax.parallel.mesh import batch_sharding, data_mesh
+from rats_jax.parallel.mesh import batch_sharding, make_mesh
 
 if __name__ == "__main__":
     host, hosts, address, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
@@ -28,7 +28,7 @@ if __name__ == "__main__":
         process_index=host, process_count=hosts,
     )
     found = {}
-    with device_batches(stream, batch_sharding(data_mesh(batch_size=8))) as ready:
+    with device_batches(stream, batch_sharding(make_mesh())) as ready:
         for step in range(3):
             samples, _ = next(ready)
             assert samples["global"].shape == (8, 2, 16, 16, 3)

@@ -11,7 +11,7 @@ from rats_jax.dino.network import make_network
 from rats_jax.dino.schedules import Schedules
 from rats_jax.dino.step import DINO
 from rats_jax.models import RATS, DINOHead
-from rats_jax.parallel.mesh import batch_sharding, data_mesh, replicated
+from rats_jax.parallel.mesh import batch_sharding, make_mesh, replicated
 
 SCHEDULES = Schedules(
     steps=20,
@@ -83,7 +83,7 @@ def run(dino: DINO, crops: dict, *, steps: int = 4, mesh=None) -> tuple[dict, li
 def test_four_devices_compute_what_one_does():
     dino, crops = make_dino(), make_crops()
     alone, losses = run(dino, crops)
-    mesh = data_mesh(batch_size=8)
+    mesh = make_mesh()
     assert mesh.size == 4
     together, other_losses = run(dino, crops, mesh=mesh)
     for a, b in zip(losses, other_losses, strict=True):

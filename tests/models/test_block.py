@@ -16,9 +16,12 @@ SMALL = dict(width=24, depth=4, heads=3, patch=8, image_size=16)
 
 def outputs(model, images, *, key=None):
     graph, state = nnx.split(model)
+    keep = None
+    if key is not None:
+        keep = draw_drop_path(key, rate=model.drop_path, depth=model.depth, batch=len(images))
 
     def scalar(state):
-        features = nnx.merge(graph, state)(images, key=key)
+        features = nnx.merge(graph, state)(images, keep=keep)
         return sum(jnp.sum(jnp.sin(x)) for x in features[:3])
 
     return jax.jit(jax.value_and_grad(scalar))(nnx.to_pure_dict(state))
@@ -38,11 +41,6 @@ def test_drop_path_rises_linearly_and_keeps_the_mean():
 def test_drop_path_draws_apart_for_attention_and_mlp():
     keep = np.asarray(draw_drop_path(jax.random.key(0), rate=0.5, depth=2, batch=1000)[1] > 0)
     assert np.mean(keep[0] == keep[1]) == pytest.approx(0.5, abs=0.06)
-
-
-def test_no_key_or_no_rate_is_no_drop_path():
-    assert draw_drop_path(None, rate=0.5, depth=2, batch=3) is None
-    assert draw_drop_path(jax.random.key(0), rate=0.0, depth=2, batch=3) is None
 
 
 @pytest.mark.parametrize("model", [RATS, ViT, Perceiver])
