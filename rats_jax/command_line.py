@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict
@@ -11,6 +12,15 @@ from ml_collections import ConfigDict
 from rats_jax.errors import UserError
 
 FAILED = 2  # exit status of a user's mistake
+LOST = 75  # of the end of another process: the same command may go on (EX_TEMPFAIL)
+
+_process: int | None = None  # the number of this process among several
+
+
+def speak_as(process: int) -> None:
+    """This process is one of several: only process 0 reports, each names itself in its errors."""
+    global _process
+    _process = process
 
 
 def run(main: Callable[[], None]) -> None:
@@ -22,14 +32,11 @@ def run(main: Callable[[], None]) -> None:
         except UserError as error:
             fail(str(error))
         except KeyboardInterrupt:
-            print(
-                "interrupted; the same command goes on from the last checkpoint, if there is one",
-                file=sys.stderr,
+            _complain(
+                "interrupted; the same command goes on from the last checkpoint, if there is one"
             )
-            sys.stdout.flush()
-            sys.stderr.flush()
             # The interpreter's own end may crash in threads of JAX that are still compiling.
-            os._exit(128 + signal.SIGINT)
+            _leave(128 + signal.SIGINT)
 
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
@@ -49,15 +56,28 @@ def read_config(flag: flags.FlagHolder) -> ConfigDict:
     return config
 
 
-def fail(message: str) -> None:
+def fail(message: str, status: int = FAILED) -> NoReturn:
     """Exits with one line on standard error."""
-    print(f"error: {message}", file=sys.stderr, flush=True)
-    sys.exit(FAILED)
+    _complain(f"error: {message}")
+    if _process is None:
+        sys.exit(status)
+    _leave(status)  # the interpreter's own end would wait in JAX for the other processes
 
 
 def say(message: str) -> None:
     """A line of a command's report, at once also where output is a pipe."""
-    print(message, flush=True)
+    if not _process:
+        print(message, flush=True)
+
+
+def _complain(message: str) -> None:
+    who = "" if _process is None else f"process {_process}: "
+    print(f"{who}{message}", file=sys.stderr, flush=True)
+
+
+def _leave(status: int) -> NoReturn:
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -1,4 +1,8 @@
-"""python -m rats_jax.train --config=configs/x.py --workdir=DIR [--config.FIELD=VALUE ...]"""
+"""python -m rats_jax.train --config=configs/x.py --workdir=DIR [--config.FIELD=VALUE ...]
+
+On TPU pods and SLURM the same command is started on all hosts, or as all tasks. Elsewhere several
+processes also need --coordinator=HOST:PORT --processes=N --process=I.
+"""
 
 from absl import flags
 from ml_collections import config_flags
@@ -7,13 +11,26 @@ from rats_jax import command_line
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a file in configs/.")
 WORKDIR = flags.DEFINE_string("workdir", "", "Where the run is kept; a run found there goes on.")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT at which process 0 is met.")
+PROCESSES = flags.DEFINE_integer("processes", None, "How many processes train together.")
+PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
+LOCAL_DEVICES = flags.DEFINE_list("local_devices", None, "GPUs of this machine to take: 0,1.")
+WAIT = flags.DEFINE_float("wait", 300, "Seconds within which all processes must have come.")
 
 
 def main() -> None:
     # Here, since every data worker imports this module, and needs no JAX.
+    from rats_jax.parallel.distributed import joined
     from rats_jax.runs.loop import train
 
-    train(command_line.read_config(CONFIG), WORKDIR.value)
+    with joined(
+        coordinator=COORDINATOR.value,
+        processes=PROCESSES.value,
+        process=PROCESS.value,
+        local_devices=LOCAL_DEVICES.value,
+        wait=WAIT.value,
+    ):
+        train(command_line.read_config(CONFIG), WORKDIR.value)
 
 
 if __name__ == "__main__":

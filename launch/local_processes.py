@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Several processes on this machine, as on several hosts, for trying it.
+
+    python launch/local_processes.py --processes=2 --devices=4 -- \\
+        python -m rats_jax.train --config=configs/demo.py --workdir=runs/two
+
+starts the command twice, on four pretended CPU devices each. Without --devices each takes a GPU of
+its own, where there are any. When one ends with an error all are ended, and its exit status is the
+launcher's.
+"""
+
+import argparse
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+PATIENCE = 10  # seconds that the others have to end by themselves when one has failed, or on Ctrl-C
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--processes", type=int, required=True, help="how many")
+    parser.add_argument("--devices", type=int, help="pretended CPU devices of each")
+    parser.add_argument("command", nargs="+", help="after --, without the flags of processes")
+    options = parser.parse_args()
+    if options.processes < 1 or (options.devices or 1) < 1:
+        parser.error("--processes and --devices must be at least 1")
+    gpus = 0 if options.devices else len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    if gpus and gpus < options.processes:
+        parser.error(f"{options.processes} processes for {gpus} GPUs: give --devices to use CPUs")
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if not gpus:
+        count = f"--xla_force_host_platform_device_count={options.devices or 1}"
+        environ["XLA_FLAGS"] = f"{environ.get('XLA_FLAGS', '')} {count}".strip()
+        environ["JAX_PLATFORMS"] = "cpu"
+    started = []
+    for i in range(options.processes):
+        flags = [f"--coordinator=127.0.0.1:{port}", f"--processes={options.processes}"]
+        flags += [f"--process={i}"] + ([f"--local_devices={i}"] if gpus else [])
+        try:
+            started.append(start([*options.command, *flags], environ))
+        except OSError as error:
+            end(started)
+            print(f"error: {shlex.join(options.command)}: {error.strerror}", file=sys.stderr)
+            return 2
+    relays = [
+        threading.Thread(target=relay, args=(i, stream, to), daemon=True)
+        for i, process in enumerate(started)
+        for stream, to in ((process.stdout, sys.stdout), (process.stderr, sys.stderr))
+    ]
+    for thread in relays:
+        thread.start()
+    try:
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+        status = wait(started)
+    except KeyboardInterrupt:
+        for process in started:
+            process.send_signal(signal.SIGINT)
+        status = 128 + signal.SIGINT
+    end(started)
+    for thread in relays:
+        thread.join(PATIENCE)  # what a process has left running may hold its output open
+    return status
+
+
+def start(command: list[str], environ: dict[str, str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        command,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # Ctrl-C comes from here, once
+    )
+
+
+def wait(started: list[subprocess.Popen]) -> int:
+    """0 once all have ended well, or the first other exit status, as a shell gives it."""
+    while True:
+        statuses = [process.poll() for process in started]
+        for status in statuses:
+            if status:
+                return status if status > 0 else 128 - status
+        if None not in statuses:
+            return 0
+        time.sleep(0.1)
+
+
+def end(started: list[subprocess.Popen]) -> None:
+    """Ends what has not ended within some seconds."""
+    until = time.monotonic() + PATIENCE
+    for process in started:
+        try:
+            process.wait(max(until - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def relay(number: int, stream, to) -> None:
+    for line in stream:
+        print(f"[{number}] {line}", end="" if line.endswith("\n") else "\n", file=to, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""This process as one of several that train together."""
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+
+from rats_jax import command_line
+from rats_jax.errors import UserError
+from rats_jax.parallel import cluster
+from rats_jax.parallel.link import Link
+from rats_jax.parallel.rendezvous import Missing, meet
+
+FAILED = 1  # exit status of an error of the program, as Python's
+
+
+@contextmanager
+def joined(
+    *,
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    local_devices: list[str] | None = None,
+    wait: float = 300,
+) -> Iterator[None]:
+    """Joins the other processes of the run, before JAX has touched a device, until the block ends.
+
+    Automatic on TPU pods and SLURM, and for the TPUs of GKE; elsewhere by the arguments, which are
+    the flags of `rats_jax.train`. A process that is alone runs as it is. Each process sees the
+    devices of all; only process 0 says anything (`command_line.say`).
+
+    All processes end together. One that ends by an exception ends the others, with its exit status
+    and a line; when one is lost, killed or with its machine, the others end with exit status 75
+    within a second, or within a minute of its silence. A block that ends well waits for the others.
+
+    Args:
+      coordinator: HOST:PORT of process 0. JAX's own service takes another port that is free there.
+      processes: how many there are.
+      process: the number of this one.
+      local_devices: the numbers of the GPUs to take; by default the share of a task of SLURM, or
+        all.
+      wait: seconds within which all processes must have come.
+
+    Raises UserError for arguments that do not fit. Exits with status 75 if not all come.
+    """
+    place = cluster.find_place(
+        os.environ,
+        coordinator=coordinator,
+        processes=processes,
+        process=process,
+        metadata=cluster.gce_metadata if cluster.on_tpu_vm() else None,
+        gpus=cluster.visible_gpus(),
+    )
+    if local_devices:
+        if not all(number.isdecimal() for number in local_devices):
+            raise UserError(
+                f"--local_devices={','.join(local_devices)}: must be numbers such as 0,1"
+            )
+        place = place._replace(devices=tuple(map(int, local_devices)))
+    if place.processes == 1:
+        if place.devices:
+            jax.config.update("jax_cuda_visible_devices", ",".join(map(str, place.devices)))
+        yield
+        return
+
+    command_line.speak_as(place.process)
+    about = socket.gethostname()
+    if place.devices:
+        about += f" GPU {','.join(map(str, place.devices))}"
+    try:
+        peers, service = meet(place, about=about, wait=wait)
+    except Missing as error:
+        command_line.fail(str(error), command_line.LOST)
+    link = Link(place.process, peers)
+    _let_the_link_speak_first()
+    with _told(link, place.process):
+        _initialize(place, service, wait)
+        places = [about, *(peers[i].about for i in sorted(peers))]
+        more = ", ..." if len(places) > 8 else ""
+        command_line.say(f"{place.processes} processes: {', '.join(places[:8])}{more}")
+        yield
+        link.finish()
+        jax.distributed.shutdown()
+
+
+def _initialize(place: cluster.Place, service: str, wait: float) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        jax.distributed.initialize(
+            service,
+            place.processes,
+            place.process,
+            local_device_ids=place.devices,
+            cluster_detection_method="deactivate",  # would take one GPU for each task of SLURM
+            initialization_timeout=int(wait),
+        )
+    except jax.errors.JaxRuntimeError as error:
+        raise UserError(
+            f"the coordination service of JAX cannot be reached at {service} "
+            f"({str(error).splitlines()[0]}): see whether a firewall lies between"
+        ) from None
+    signal.signal(signal.SIGTERM, before)  # JAX only notes it, and the process would go on
+
+
+def _let_the_link_speak_first() -> None:
+    """JAX aborts a process whose process 0 is gone within a tenth of a second. Its abort is held
+    up for 6 s, the number of its signal, in which the link ends the process in its own way."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))
+
+
+@contextmanager
+def _told(link: Link, process: int) -> Iterator[None]:
+    """An exception in the block ends the other processes."""
+    try:
+        yield
+    except UserError as error:
+        link.tell(command_line.FAILED, f"process {process}: {error}")
+        raise
+    except KeyboardInterrupt:
+        link.tell(128 + signal.SIGINT, f"process {process} was interrupted")
+        raise
+    except BaseException as error:
+        # Collectives may fail a moment before it is known that a process is lost, which says more.
+        time.sleep(2)
+        link.tell(FAILED, f"process {process} failed: {type(error).__name__}, see its own output")
+        traceback.print_exc()
+        sys.stdout.flush()
+        os._exit(FAILED)  # the interpreter's own end would wait for the others
