@@ -96,6 +96,7 @@ def default_config() -> ConfigDict:
     config.data.canvas = 512  # canvas: its side in pixels; a larger image is shrunk to fit
     config.data.workers = 0  # processes that prepare samples; 0 for threads of this one
     config.data.threads = 4  # in each of them
+    config.data.prefetch = 2  # batches that wait on the devices
     #: The run stops when more than this share of the images seen (1,000 at least) is unreadable.
     config.data.max_unreadable = 0.01
 
@@ -105,6 +106,9 @@ def default_config() -> ConfigDict:
     config.run.log_every = 50
     config.run.checkpoint_every = 1000
     config.run.keep_checkpoints = 2
+    #: Where compiled programs are kept for the next start: a folder, "" for nowhere; "auto" for
+    #: ~/.cache/rats_jax/compiled, but on CPUs nowhere.
+    config.run.compilation_cache = "auto"
     return config.lock()
 
 
@@ -206,7 +210,7 @@ POSITIVE = (
     *("dino.student_temperature", "dino.teacher_temperature", "dino.teacher_temperature_start"),
     *("optimizer.batch_size", "optimizer.accumulation", "optimizer.epochs"),
     "optimizer.learning_rate",
-    *("data.size", "data.threads", "data.canvas"),
+    *("data.size", "data.threads", "data.prefetch", "data.canvas"),
     *("run.log_every", "run.checkpoint_every", "run.keep_checkpoints"),
 )
 NOT_NEGATIVE = (

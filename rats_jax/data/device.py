@@ -23,17 +23,31 @@ class HostBatches(Protocol):
     def close(self) -> None: ...
 
 
+def rows_here(sharding: jax.sharding.Sharding, batch_size: int) -> np.ndarray:
+    """Rows of a global batch that the devices of this process hold: int64, rising.
+
+    With a mesh axis that splits no images across processes, several make the same rows.
+    """
+    parts = sharding.addressable_devices_indices_map((batch_size,)).values()
+    return np.unique(np.concatenate([np.arange(batch_size)[part] for part in parts]))
+
+
 def device_batches(
-    stream: HostBatches, sharding: jax.sharding.Sharding, *, depth: int = 2
+    stream: HostBatches,
+    sharding: jax.sharding.Sharding,
+    *,
+    batch_size: int | None = None,
+    depth: int = 2,
 ) -> "DeviceBatches":
     """Moves batches to the devices on a background thread, at most `depth` ahead of the consumer.
 
     Args:
-      stream: this process's share of every global batch; closed together with the result.
+      stream: the `rows_here` of every global batch; closed together with the result.
       sharding: of the global arrays, by their leading (image) axis.
+      batch_size: of the global batch; by default, what the stream gives.
       depth: batches waiting on the devices.
     """
-    return DeviceBatches(stream, sharding, depth)
+    return DeviceBatches(stream, sharding, batch_size, depth)
 
 
 class DeviceBatches(Iterator):
@@ -43,9 +57,10 @@ class DeviceBatches(Iterator):
     An exception of the stream reappears in the consumer, with its type, in its turn.
     """
 
-    def __init__(self, stream: HostBatches, sharding: jax.sharding.Sharding, depth: int):
+    def __init__(self, stream: HostBatches, sharding, batch_size: int | None, depth: int):
         self._stream = stream
         self._sharding = sharding
+        self._batch_size = batch_size
         self._on_cpu = next(iter(sharding.device_set)).platform == "cpu"
         self._ready = queue.Queue(maxsize=depth)
         self._closed = threading.Event()
@@ -99,7 +114,16 @@ class DeviceBatches(Iterator):
     def _global_array(self, local: np.ndarray) -> jax.Array:
         if self._on_cpu:  # there the array may be the host's memory itself
             local = local.copy()
-        return jax.make_array_from_process_local_data(self._sharding, local)
+        batch_size = self._batch_size or len(local)
+        rows = rows_here(self._sharding, batch_size)
+
+        def part(index: tuple[slice, ...]) -> np.ndarray:
+            wanted = np.arange(batch_size)[index[0]]
+            first = np.searchsorted(rows, wanted[0])
+            return local[first : first + len(wanted)]
+
+        shape = (batch_size, *local.shape[1:])
+        return jax.make_array_from_callback(shape, self._sharding, part)
 
     def _put(self, item) -> bool:
         while not self._closed.is_set():

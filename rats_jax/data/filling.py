@@ -55,7 +55,7 @@ class Buffers:
 class Task(NamedTuple):
     buffer: int
     row: int  # of the first sample in the batch
-    position: int  # of the first sample in the order
+    positions: list[int]  # in the order, one a sample
     drawn: list[int]  # source indices
 
 
@@ -82,7 +82,7 @@ class Fill:
         indices, unreadable = [], {}
         for i, drawn in enumerate(task.drawn):
             out = {name: array[task.row + i] for name, array in arrays.items()}
-            fresh["state"]["counter"] = np.array([0, 0, 0, task.position + i], np.uint64)
+            fresh["state"]["counter"] = np.array([0, 0, 0, task.positions[i]], np.uint64)
             rng.bit_generator.state = fresh
             indices.append(self._first_readable(drawn, rng, out, unreadable))
         replaced = sum(a != b for a, b in zip(indices, task.drawn, strict=True))

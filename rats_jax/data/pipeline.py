@@ -1,15 +1,16 @@
 """From a source to batches of samples that depend on nothing but (seed, step, global batch).
 
 Position k of the endless sample order is image `shuffle(seed, k)` (grain's), its crops drawn with
-random numbers keyed by (seed, k). Step t of global batch G is positions tG to (t+1)G,
-and process p of P takes the p-th consecutive share. So the assembled global batch is the same for
-any number of processes, workers and threads, and resuming needs the step alone.
+random numbers keyed by (seed, k). Step t of global batch G is positions tG to (t+1)G, its rows; a
+process makes the rows that its devices hold. So the assembled global batch is the same for any
+mesh, any number of processes, workers and threads, and resuming needs the step alone.
 
 Workers write samples where they belong, into a ring of batch buffers (shared memory, if they are
 processes): a sample is never copied or sent.
 """
 
 import math
+from collections.abc import Sequence
 
 import grain
 import numpy as np
@@ -18,7 +19,6 @@ from rats_jax.data.filling import Buffers, Fill, Filled, Task
 from rats_jax.data.pool import Processes, Threads
 from rats_jax.data.samples import Samples
 from rats_jax.data.sources import Source
-from rats_jax.errors import UserError
 
 CHUNK = 16  # samples in a task, at most: a worker's answer costs as much as a tenth of a sample
 BUFFERS = 3  # batches: one that is handed out, two that are filled
@@ -42,8 +42,7 @@ def open_batches(
     start_step: int,
     workers: int,
     threads: int,
-    process_index: int = 0,
-    process_count: int = 1,
+    rows: Sequence[int] | None = None,
 ) -> "BatchStream":
     """The endless batches of one process, from `start_step` on.
 
@@ -51,21 +50,18 @@ def open_batches(
       source: the images.
       samples: what to make of each.
       seed: 0 to 2^32 - 1; decides order and crops.
-      batch_size: global batch, divisible by `process_count`.
+      batch_size: global batch.
       start_step: step of the first batch.
       workers: processes that decode and crop; 0 does it in this process.
       threads: decoding threads of each worker, or of this process.
-      process_index, process_count: this process among those that train together.
+      rows: those of the global batch that this process makes, rising (`device.rows_here`); by
+        default all.
 
     Raises:
-      UserError: the batch does not divide, or shared memory is too small for the workers.
+      UserError: shared memory is too small for the workers.
     """
-    if batch_size % process_count:
-        raise UserError(
-            f"batch size {batch_size} does not divide by {process_count} processes; "
-            "choose a multiple"
-        )
-    share = batch_size // process_count
+    rows = list(range(batch_size) if rows is None else rows)
+    share = len(rows)
     lanes = max(workers, 1) * threads
     # With a small share more batches are under way at once, so that every lane has two samples.
     count = max(BUFFERS, 1 + math.ceil(2 * lanes / share))
@@ -81,14 +77,15 @@ def open_batches(
         order,
         buffers,
         pool,
-        first=start_step * batch_size + process_index * share,
+        rows=rows,
+        first=start_step * batch_size,
         stride=batch_size,
         chunk=min(CHUNK, max(share * (count - 1) // (2 * lanes), 1)),
     )
 
 
 class BatchStream:
-    """Endless iterator over the batches of this process, b = global batch / processes:
+    """Endless iterator over the batches of this process, of b rows:
 
       each field of the samples: [b, ...]
       "index": int64 [b], the source index of the image that each sample shows
@@ -102,9 +99,9 @@ class BatchStream:
       bytes: of the buffers, all the memory that grows with the batch.
     """
 
-    def __init__(self, order, buffers: Buffers, pool, *, first: int, stride: int, chunk: int):
+    def __init__(self, order, buffers, pool, *, rows: list[int], first: int, stride: int, chunk):
         self._order, self._buffers, self._pool = order, buffers, pool
-        self._first, self._stride, self._chunk = first, stride, chunk
+        self._rows, self._first, self._stride, self._chunk = rows, first, stride, chunk
         self._step = self._submitted = 0  # since the start
         self._filled: dict[int, dict[int, Filled]] = {}  # by step, by first row
         self._errors: dict[int, Exception] = {}  # by step
@@ -150,12 +147,12 @@ class BatchStream:
 
     def _submit(self) -> None:
         """One more batch to the pool."""
-        step, share = self._submitted, self._buffers.share
+        step = self._submitted
         start = self._first + step * self._stride
         self._filled[step] = {}
-        for row in range(0, share, self._chunk):
-            positions = range(start + row, start + min(row + self._chunk, share))
+        for row in range(0, len(self._rows), self._chunk):
+            positions = [start + k for k in self._rows[row : row + self._chunk]]
             indices = [int(self._order[k]) for k in positions]
-            task = Task(step % self._buffers.count, row, positions.start, indices)
+            task = Task(step % self._buffers.count, row, positions, indices)
             self._pool.submit((step, row), task)
         self._submitted += 1

@@ -58,13 +58,14 @@ class Network:
         so that a mesh that splits them moves nothing.
         """
         keep = keep or {}
-        vectors = [
-            self._vectors(params, images, keep.get(name))
-            for name, images in crops.items()
-            if images.shape[1]
-        ]
-        head = nnx.merge(self.head, params["head"])
-        return head(constrain(jnp.concatenate(vectors, axis=1), BATCH, None, None, None))
+        vectors = []
+        for name, images in crops.items():
+            if images.shape[1]:
+                with jax.named_scope(f"backbone, {name}"):
+                    vectors.append(self._vectors(params, images, keep.get(name)))
+        with jax.named_scope("head"):
+            head = nnx.merge(self.head, params["head"])
+            return head(constrain(jnp.concatenate(vectors, axis=1), BATCH, None, None, None))
 
     def _vectors(self, params: dict, crops: jax.Array, keep: jax.Array | None) -> jax.Array:
         """[B, V, h, w, 3] -> [B, V, G, D]"""

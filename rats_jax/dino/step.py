@@ -76,18 +76,22 @@ class DINO:
 
         def of_part(part: dict):
             """Gradients, losses and mean teacher logits of some of the batch."""
-            crops = make_crops(part["batch"])
-            teacher_logits = self.network.logits(state["teacher"], {"global": crops["global"]})
+            with jax.named_scope("crops"):
+                crops = make_crops(part["batch"])
+            with jax.named_scope("teacher"):
+                teacher_logits = self.network.logits(state["teacher"], {"global": crops["global"]})
 
             def objective(student: dict):
-                logits = self.network.logits(student, crops, keep=part["keep"])
-                loss = dino_loss(
-                    logits,
-                    teacher_logits,
-                    state["center"],
-                    student_temperature=self.student_temperature,
-                    teacher_temperature=temperature,
-                )
+                with jax.named_scope("student"):
+                    logits = self.network.logits(student, crops, keep=part["keep"])
+                with jax.named_scope("loss"):
+                    loss = dino_loss(
+                        logits,
+                        teacher_logits,
+                        state["center"],
+                        student_temperature=self.student_temperature,
+                        teacher_temperature=temperature,
+                    )
                 return loss.loss, loss
 
             gradients, loss = jax.grad(objective, has_aux=True)(state["student"])
@@ -96,15 +100,16 @@ class DINO:
         parts = {"batch": batch, "keep": keep}
         gradients, loss, mean_logits = mean_over_parts(of_part, parts, self.accumulation)
         center = update_center(state["center"], mean_logits, momentum=self.center_momentum)
-        student, optimizer = update_parameters(
-            state["student"],
-            gradients,
-            state["optimizer"],
-            clip=self.clip,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            last_layer_frozen=schedules.last_layer_frozen(step),
-        )
+        with jax.named_scope("optimizer"):
+            student, optimizer = update_parameters(
+                state["student"],
+                gradients,
+                state["optimizer"],
+                clip=self.clip,
+                learning_rate=learning_rate,
+                weight_decay=weight_decay,
+                last_layer_frozen=schedules.last_layer_frozen(step),
+            )
         rate = schedules.teacher_rate(step)
         teacher = jax.tree.map(lambda t, s: t + rate * (s - t), state["teacher"], student)
         metrics = {

@@ -21,16 +21,18 @@ REMAT = {
 
 
 class LayerNorm(nnx.LayerNorm):
-    """Keeps its input alone for the backward pass, not the float32 arrays on the way."""
+    """In float32 whatever the compute dtype, its result in x's dtype. Keeps its input alone for
+    the backward pass, not the float32 arrays on the way."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        normalise = super().__call__
         # prevent_cse guards against what a scan rules out already, and would cost.
-        return jax.checkpoint(super().__call__, prevent_cse=False)(x)
+        return jax.checkpoint(lambda x: normalise(x).astype(x.dtype), prevent_cse=False)(x)
 
 
-def layer_norm(width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> LayerNorm:
-    """eps 1e-6; statistics in float32 whatever the compute dtype, in the two-pass form."""
-    return LayerNorm(width, epsilon=1e-6, use_fast_variance=False, dtype=dtype, rngs=rngs)
+def layer_norm(width: int, *, rngs: nnx.Rngs) -> LayerNorm:
+    """eps 1e-6; statistics in the two-pass form."""
+    return LayerNorm(width, epsilon=1e-6, use_fast_variance=False, dtype=jnp.float32, rngs=rngs)
 
 
 class MLP(nnx.Module):
@@ -45,8 +47,9 @@ class MLP(nnx.Module):
         """whole: on a mesh, with kernels gathered rather than split along the hidden width, for
         tokens that are split themselves."""
         for affine in (self.fc1, self.fc2):
-            axes = (None, None) if whole else affine.axes
-            x = plus(product("...D,DM->...M", x, affine.kernel[...], axes), affine.bias[...])
+            in_use = (None, None) if whole else affine.axes
+            x = product("...D,DM->...M", x, affine.kernel[...], in_use, affine.axes)
+            x = plus(x, affine.bias[...])
             x = gelu(x) if affine is self.fc1 else x
         return x
 
@@ -56,9 +59,9 @@ class Block(nnx.Module):
     which goes through the same LN."""
 
     def __init__(self, *, width: int, heads: int, mlp_ratio: int, dtype, rngs: nnx.Rngs):
-        self.norm1 = layer_norm(width, dtype=dtype, rngs=rngs)
+        self.norm1 = layer_norm(width, rngs=rngs)
         self.attn = Attention(width=width, heads=heads, dtype=dtype, rngs=rngs)
-        self.norm2 = layer_norm(width, dtype=dtype, rngs=rngs)
+        self.norm2 = layer_norm(width, rngs=rngs)
         self.mlp = MLP(width=width, hidden=mlp_ratio * width, dtype=dtype, rngs=rngs)
 
     def __call__(
@@ -100,7 +103,7 @@ class RegisterBlock(nnx.Module):
         if parallel not in ("none", "shared", "separate"):
             raise ValueError(f'parallel is "none", "shared" or "separate", not {parallel!r}')
         self.parallel = parallel
-        self.norm1 = layer_norm(width, dtype=dtype, rngs=rngs)
+        self.norm1 = layer_norm(width, rngs=rngs)
         self.attn = RegisterAttention(
             width=width,
             heads=heads,
@@ -111,7 +114,7 @@ class RegisterBlock(nnx.Module):
         )
         if parallel == "separate":
             self.patch_attn = Attention(width=width, heads=heads, dtype=dtype, rngs=rngs)
-        self.norm2 = layer_norm(width, dtype=dtype, rngs=rngs)
+        self.norm2 = layer_norm(width, rngs=rngs)
         self.mlp = MLP(width=width, hidden=mlp_ratio * width, dtype=dtype, rngs=rngs)
 
     def __call__(

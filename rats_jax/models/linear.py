@@ -12,10 +12,14 @@ from rats_jax.models.axes import constrain
 init = nnx.initializers.normal(0.02)
 
 
+#: For each dimension of a kernel in use, the axis of the mesh that splits it.
+Axes = tuple[str | None, ...]
+
+
 class Affine(nnx.Module):
     """Kernel and bias of a linear map of any shape, applied with `product` and `plus`.
 
-    axes: of the mesh, for each dimension of the kernel while it is in use.
+    axes: of the kernel while it is in use.
     """
 
     def __init__(
@@ -23,7 +27,7 @@ class Affine(nnx.Module):
         kernel: tuple[int, ...],
         bias: tuple[int, ...],
         *,
-        axes: tuple[str | None, ...],
+        axes: Axes,
         rngs: nnx.Rngs,
     ):
         self.axes = axes
@@ -31,36 +35,33 @@ class Affine(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(bias))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 3))
+@partial(jax.custom_vjp, nondiff_argnums=(0, 3, 4))
 def product(
-    form: str, x: jax.Array, kernel: jax.Array, axes: tuple[str | None, ...] | None = None
+    form: str, x: jax.Array, kernel: jax.Array, axes: Axes, gradient_axes: Axes | None = None
 ) -> jax.Array:
     """einsum(form, x, kernel), in x's dtype.
 
-    The kernel is cast first and gathered after that, so that half the bytes travel. Its gradient
-    leaves the product in float32, so that the sum over the mesh is one of float32 numbers.
+    The kernel is cast first and gathered to `axes` after that, so that half the bytes travel. Its
+    gradient leaves the product in float32, so that sums over the mesh are sums of float32 numbers;
+    it is laid out as `gradient_axes`, by default the same.
     """
-    return jnp.einsum(form, x, _in_use(kernel, x.dtype, axes))
+    return jnp.einsum(form, x, constrain(kernel.astype(x.dtype), *axes))
 
 
-def _in_use(kernel, dtype, axes):
-    kernel = kernel.astype(dtype)
-    return kernel if axes is None else constrain(kernel, *axes)
+def _forward(form, x, kernel, axes, gradient_axes):
+    return product(form, x, kernel, axes, gradient_axes), (x, kernel)
 
 
-def _forward(form, x, kernel, axes):
-    return product(form, x, kernel, axes), (x, kernel)
-
-
-def _backward(form, axes, saved, gradient):
+def _backward(form, axes, gradient_axes, saved, gradient):
     x, kernel = saved
     inputs, out = form.split("->")
     of_x, of_kernel = inputs.split(",")
-    to_x = jnp.einsum(f"{out},{of_kernel}->{of_x}", gradient, _in_use(kernel, x.dtype, axes))
+    in_use = constrain(kernel.astype(x.dtype), *axes)
+    to_x = jnp.einsum(f"{out},{of_kernel}->{of_x}", gradient, in_use)
     to_kernel = jnp.einsum(
         f"{of_x},{out}->{of_kernel}", x, gradient, preferred_element_type=jnp.float32
     )
-    return to_x, to_kernel.astype(kernel.dtype)
+    return to_x, constrain(to_kernel, *(gradient_axes or axes)).astype(kernel.dtype)
 
 
 product.defvjp(_forward, _backward)
@@ -84,3 +85,8 @@ def _plus_backward(bias, gradient):
 
 
 plus.defvjp(_plus_forward, _plus_backward)
+
+
+def repeat(x: jax.Array, batch: int, dtype: jnp.dtype) -> jax.Array:
+    """x once for each image, [batch, ...] in `dtype`; its gradient is summed in float32."""
+    return plus(jnp.zeros((batch, *x.shape), dtype), x)

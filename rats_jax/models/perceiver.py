@@ -8,7 +8,7 @@ from flax import nnx
 
 from rats_jax.models.block import Block, layer, layer_norm, run_blocks, stack
 from rats_jax.models.features import Features
-from rats_jax.models.linear import init
+from rats_jax.models.linear import init, repeat
 from rats_jax.models.patch_embed import PatchEmbed
 
 
@@ -60,7 +60,7 @@ class Perceiver(nnx.Module):
             depth=depth,
             rngs=rngs,
         )
-        self.norm = layer_norm(width, dtype=dtype, rngs=rngs)
+        self.norm = layer_norm(width, rngs=rngs)
 
     def __call__(
         self,
@@ -74,10 +74,7 @@ class Perceiver(nnx.Module):
             raise ValueError("only layer 0 of a Perceiver attends to the patches")
         batch = images.shape[0]
         patches = self.patch_embed(images, self.pos_embed[...])
-        latents, queries = (
-            jnp.broadcast_to(x[...].astype(self.dtype), (batch, *x.shape))
-            for x in (self.latents, self.queries)
-        )
+        latents, queries = (repeat(x[...], batch, self.dtype) for x in (self.latents, self.queries))
         keep_in, keep_out = (None, None) if keep is None else (keep[0], keep[-1])
 
         read_in, read_out = layer(self.blocks, 0), layer(self.blocks, self.depth - 1)

@@ -14,7 +14,7 @@ from rats_jax.models.block import (
     watched,
 )
 from rats_jax.models.features import Features
-from rats_jax.models.linear import init
+from rats_jax.models.linear import init, repeat
 from rats_jax.models.patch_embed import PatchEmbed
 
 
@@ -75,7 +75,7 @@ class RATS(nnx.Module):
             depth=depth,
             rngs=rngs,
         )
-        self.norm = layer_norm(width, dtype=dtype, rngs=rngs)
+        self.norm = layer_norm(width, rngs=rngs)
 
     def __call__(
         self,
@@ -91,8 +91,7 @@ class RATS(nnx.Module):
         """
         batch = images.shape[0]
         patches = self.patch_embed(images, self.pos_embed[...])
-        registers = self.registers[...].astype(self.dtype)
-        registers = jnp.broadcast_to(registers, (batch, *registers.shape))
+        registers = repeat(self.registers[...], batch, self.dtype)
         (registers, patches), attention = run_blocks(
             self.blocks,
             (registers, patches),

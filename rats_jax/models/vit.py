@@ -8,7 +8,7 @@ from flax import nnx
 
 from rats_jax.models.block import Block, layer_norm, run_blocks, stack, watched
 from rats_jax.models.features import Features
-from rats_jax.models.linear import init
+from rats_jax.models.linear import init, repeat
 from rats_jax.models.patch_embed import PatchEmbed
 
 
@@ -59,7 +59,7 @@ class ViT(nnx.Module):
             depth=depth,
             rngs=rngs,
         )
-        self.norm = layer_norm(width, dtype=dtype, rngs=rngs)
+        self.norm = layer_norm(width, rngs=rngs)
 
     def __call__(
         self,
@@ -75,9 +75,9 @@ class ViT(nnx.Module):
         patches = self.patch_embed(images, positions)
         last_patch = 1 + patches.shape[1]
 
-        tokens = [self._repeat(self.cls_token[...] + cls_position, batch), patches]
+        tokens = [repeat(self.cls_token[...] + cls_position, batch, self.dtype), patches]
         if self.plain_registers:
-            tokens.append(self._repeat(self.registers[...], batch))
+            tokens.append(repeat(self.registers[...], batch, self.dtype))
         tokens, attention = run_blocks(
             self.blocks,
             jnp.concatenate(tokens, axis=1),
@@ -93,6 +93,3 @@ class ViT(nnx.Module):
             for i, a in attention.items()
         }
         return Features(tokens[:, last_patch:], tokens[:, 1:last_patch], tokens[:, 0], attention)
-
-    def _repeat(self, tokens: jax.Array, batch: int) -> jax.Array:
-        return jnp.broadcast_to(tokens.astype(self.dtype), (batch, *tokens.shape))

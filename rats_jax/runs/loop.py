@@ -4,25 +4,27 @@ import math
 from pathlib import Path
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from rats_jax.assemble import make_dino, make_mesh, make_samples, make_source
 from rats_jax.command_line import say
 from rats_jax.config import validate
-from rats_jax.data.device import device_batches
+from rats_jax.data.device import device_batches, rows_here
 from rats_jax.data.device_crops import crop_canvases, flip_crops
 from rats_jax.data.pipeline import BatchStream, open_batches
 from rats_jax.data.sources import Source
 from rats_jax.dino.augment import Photometrics, augment, draw_parameters
 from rats_jax.dino.step import DINO, step_key
 from rats_jax.errors import UserError
-from rats_jax.parallel.mesh import batch_sharding, on_mesh, replicated
+from rats_jax.parallel.mesh import batch_sharding, describe, on_mesh, replicated, wait_for_all
 from rats_jax.parallel.rules import state_shardings
 from rats_jax.runs.checkpoint import Checkpoints
+from rats_jax.runs.compilation_cache import keep_compiled_programs
 from rats_jax.runs.reporting import Progress, open_writer, say_parameters
 from rats_jax.runs.unreadable import Unreadable
-from rats_jax.runs.workdir import open_workdir
+from rats_jax.runs.workdir import open_workdir, take_part
 
 
 def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> Path:
@@ -36,17 +38,21 @@ def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> 
     Returns the workdir. Raises UserError for a config, data set or workdir that cannot be used.
     """
     validate(config)
+    keep_compiled_programs(config.run.compilation_cache)
     if source is None:
         source = make_source(config)
     dino = make_dino(config, images=len(source))
     mesh = make_mesh(config)
-    folder = open_workdir(workdir, config)
-
+    first = jax.process_index() == 0
+    if first:
+        folder = open_workdir(workdir, config)
+    wait_for_all("workdir")
+    if not first:
+        folder = take_part(workdir)
     steps = dino.schedules.steps
     say(
-        f"{len(source):,} images, batch {config.optimizer.batch_size} on {mesh.size} "
-        f"{jax.devices()[0].device_kind} device(s): {steps:,} steps of "
-        f"{dino.schedules.steps_per_epoch:,} to the epoch"
+        f"{len(source):,} images, batch {config.optimizer.batch_size} on {describe(mesh)}: "
+        f"{steps:,} steps of {dino.schedules.steps_per_epoch:,} to the epoch"
     )
     last = min(config.run.stop_after or steps, steps)
     with Checkpoints(folder, keep=config.run.keep_checkpoints) as checkpoints:
@@ -118,10 +124,13 @@ def _run(config, dino: DINO, source: Source, mesh, state, start, last, checkpoin
         steps_per_epoch=dino.schedules.steps_per_epoch,
     )
     unreadable = Unreadable(source, folder, max_share=config.data.max_unreadable)
-    writer = open_writer(folder)
+    writer = open_writer(folder if jax.process_index() == 0 else None)
     try:
-        stream = _open_input(config, source, start)
-        with device_batches(stream, batch_sharding(mesh)) as batches:
+        sharding = batch_sharding(mesh)
+        stream = _open_input(config, source, rows_here(sharding, batch_size), start)
+        with device_batches(
+            stream, sharding, batch_size=batch_size, depth=config.data.prefetch
+        ) as batches:
             say("compiling the training step")
             for step in range(start + 1, last + 1):
                 samples, host = next(batches)
@@ -148,7 +157,7 @@ def _run(config, dino: DINO, source: Source, mesh, state, start, last, checkpoin
         say(f"{unreadable.count} images could not be read: see {unreadable.file}")
 
 
-def _open_input(config: ConfigDict, source: Source, start: int) -> BatchStream:
+def _open_input(config: ConfigDict, source: Source, rows: np.ndarray, start: int) -> BatchStream:
     data = config.data
     stream = open_batches(
         source,
@@ -158,8 +167,7 @@ def _open_input(config: ConfigDict, source: Source, start: int) -> BatchStream:
         start_step=start,
         workers=data.workers,
         threads=data.threads,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        rows=rows,
     )
     say(
         f"input: {data.cropping}, workers {data.workers}, threads {data.threads}, "

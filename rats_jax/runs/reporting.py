@@ -43,8 +43,11 @@ class JsonlWriter(metric_writers.MetricWriter):
     write_texts = write_histograms = write_hparams = _ignore
 
 
-def open_writer(workdir: Path) -> metric_writers.MetricWriter:
-    """Writes to `workdir`/tensorboard and `workdir`/metrics.jsonl, in this process's thread."""
+def open_writer(workdir: Path | None) -> metric_writers.MetricWriter:
+    """Writes to `workdir`/tensorboard and `workdir`/metrics.jsonl, in this process's thread; to
+    nothing without a workdir."""
+    if workdir is None:
+        return metric_writers.MultiWriter([])
     return metric_writers.MultiWriter(
         [SummaryWriter(str(workdir / "tensorboard")), JsonlWriter(workdir / "metrics.jsonl")]
     )

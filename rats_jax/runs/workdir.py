@@ -30,9 +30,7 @@ def open_workdir(path: str, config: ConfigDict) -> Path:
     Raises UserError when it cannot be written to or holds a run of another model. Other fields that
     differ are named, and the new ones hold from here on.
     """
-    if not path:
-        raise UserError("no --workdir: name the directory that this run is kept in")
-    workdir = Path(path).expanduser()
+    workdir = folder_of(path)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if not os.access(workdir, os.W_OK | os.X_OK):
@@ -52,6 +50,28 @@ def open_workdir(path: str, config: ConfigDict) -> Path:
         raise UserError(
             f"{file} is damaged ({error}); restore it or choose another --workdir"
         ) from None
+    return workdir
+
+
+def folder_of(path: str) -> Path:
+    """The directory that --workdir names."""
+    if not path:
+        raise UserError("no --workdir: name the directory that this run is kept in")
+    if "://" in path:
+        raise UserError(
+            f"--workdir {path} is no directory: mount the bucket, or take a disk that hosts share"
+        )
+    return Path(path).expanduser()
+
+
+def take_part(path: str) -> Path:
+    """The directory, for a process other than the first, which has opened it by now."""
+    workdir = folder_of(path)
+    if not (workdir / "config.json").exists():
+        raise UserError(
+            f"--workdir {path} is another directory here than for process 0: choose one on a file "
+            "system that all hosts share"
+        )
     return workdir
 
 

@@ -15,7 +15,7 @@ HOST = """
 import sys
 import jax, numpy as np
 from tests.data.test_pipeline import SAMPLES, Numbered
-from rats_jax.data.device import device_batches
+from rats_jax.data.device import device_batches, rows_here
 from rats_jax.data.pipeline import open_batches
 from rats_jax.parallel.mesh import batch_sharding, make_mesh
 
@@ -23,12 +23,13 @@ if __name__ == "__main__":
     host, hosts, address, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(address, hosts, host)
+    sharding = batch_sharding(make_mesh())
     stream = open_batches(
         Numbered(), samples=SAMPLES, seed=3, batch_size=8, start_step=1, workers=1, threads=1,
-        process_index=host, process_count=hosts,
+        rows=rows_here(sharding, 8),
     )
     found = {}
-    with device_batches(stream, batch_sharding(make_mesh())) as ready:
+    with device_batches(stream, sharding, batch_size=8) as ready:
         for step in range(3):
             samples, _ = next(ready)
             assert samples["global"].shape == (8, 2, 16, 16, 3)

@@ -138,9 +138,7 @@ def test_a_start_far_ahead_is_immediate():
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_processes_share_out_the_same_global_batches(reference, processes):
-    shares = [
-        batches(3, start_step=1, process_index=p, process_count=processes) for p in range(processes)
-    ]
+    shares = [batches(3, start_step=1, rows=share) for share in np.split(np.arange(8), processes)]
     assert_same([joined(list(step)) for step in zip(*shares, strict=True)], reference[1:4])
 
 
@@ -155,8 +153,8 @@ def test_worker_processes_leave_no_trace(reference, workers):
 
 
 def test_workers_of_several_processes_leave_no_trace(reference):
-    options = {"workers": 2, "threads": 2, "start_step": 4, "process_count": 2}
-    shares = [batches(2, process_index=p, **options) for p in range(2)]
+    options = {"workers": 2, "threads": 2, "start_step": 4}
+    shares = [batches(2, rows=rows, **options) for rows in (range(4), range(4, 8))]
     assert_same([joined(list(step)) for step in zip(*shares, strict=True)], reference[4:6])
 
 
@@ -171,8 +169,8 @@ def test_the_other_ways_keep_the_order_too(reference, way):
     ours = batches(4, samples=way)
     assert [list(b["index"]) for b in ours] == [list(b["index"]) for b in reference[:4]]
     shares = [
-        batches(2, samples=way, workers=1, start_step=2, process_index=p, process_count=2)
-        for p in range(2)
+        batches(2, samples=way, workers=1, start_step=2, rows=rows)
+        for rows in (range(4), range(4, 8))
     ]
     assert_same([joined(list(step)) for step in zip(*shares, strict=True)], ours[2:])
 
@@ -233,9 +231,12 @@ def test_a_batch_larger_than_the_data_set_is_fine():
     assert Counter(batch["index"][:9]) == {0: 3, 1: 3, 2: 3}
 
 
-def test_an_uneven_share_is_a_users_mistake():
-    with pytest.raises(UserError, match="8 does not divide by 3 processes; choose"):
-        batches(1, process_count=3)
+def test_rows_of_a_process_need_not_be_neighbours(reference):
+    rows = [0, 1, 4, 7]
+    ours = batches(2, start_step=2, rows=rows)
+    for batch, whole in zip(ours, reference[2:4], strict=True):
+        for name in batch.keys() - TOLD:
+            np.testing.assert_array_equal(batch[name], whole[name][rows])
 
 
 def test_too_little_shared_memory_is_a_users_mistake(tmp_path):
