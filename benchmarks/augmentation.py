@@ -17,7 +17,6 @@ minutes, with --config.model.unroll=12, which is the faster step, 15) and prints
 """
 
 import functools
-import re
 import statistics
 import sys
 import time
@@ -41,6 +40,7 @@ from rats_jax.config import validate  # noqa: E402
 from rats_jax.data.crops import GLOBAL_CROPS, MultiCrop  # noqa: E402
 from rats_jax.data.device_crops import crop_canvases  # noqa: E402
 from rats_jax.dino.augment import photometrics  # noqa: E402
+from rats_jax.planning.hlo import read_program  # noqa: E402
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a file in configs/.")
 BATCH_SIZE = flags.DEFINE_integer(
@@ -142,7 +142,7 @@ def estimate(config: ConfigDict) -> None:
     of_step = None
     for name, (program, *arguments) in programs.items():
         compiled = program.lower(*described(arguments)).compile()
-        cycles = estimated_cycles(compiled.as_text())
+        cycles = read_program(compiled.as_text()).estimated_cycles
         of_step = of_step or cycles
         cost = compiled.cost_analysis()
         products, moved = cost["flops"], cost["bytes accessed"]
@@ -152,31 +152,6 @@ def estimate(config: ConfigDict) -> None:
             f"{name:14}{cycles / 1e6:12.1f}{cycles / of_step:12.1%}{products / 1e9:12.1f}"
             f"{moved / 1e9:12.2f}{roofline * 1e3:12.2f}{temporary / 1e6:12.0f}"
         )
-
-
-def estimated_cycles(program: str) -> int:
-    """The sum of XLA's `estimated_cycles` over a TPU program's text, loops by their turns."""
-    bodies, body = {}, None
-    for line in program.splitlines():
-        header = re.match(r"(ENTRY )?%?([\w.\-]+) \(.*\{$", line)
-        if header:
-            body = bodies["ENTRY" if header[1] else header[2]] = []
-        elif body is not None:
-            body.append(line)
-
-    def total(lines: list[str]) -> int:
-        cycles = 0
-        for line in lines:
-            loop = re.search(r" while\(.*condition=%?([\w.\-]+), body=%?([\w.\-]+)", line)
-            if loop:
-                # Ours all count up to a constant, the only one that their condition compares with.
-                limits = re.findall(r"constant\((\d+)\)", "".join(bodies[loop[1]]))
-                cycles += max(map(int, limits)) * total(bodies[loop[2]])
-            elif estimated := re.search(r'"estimated_cycles":"(\d+)"', line):
-                cycles += int(estimated[1])
-        return cycles
-
-    return total(bodies["ENTRY"])
 
 
 def main() -> None:

@@ -1,0 +1,95 @@
+"""python -m rats_jax.plan --config=configs/x.py [--topology=v5e:16x16] [--config.FIELD=VALUE ...]
+
+Compiles the training step for hardware that need not be there, and says in a page what it takes
+and what bounds its speed; to machines with --json=FILE, or --json for standard output. Exit status
+0 where it fits, 1 where it does not: then other settings are tried until one does.
+"""
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from rats_jax import command_line
+from rats_jax.command_line import say
+from rats_jax.errors import UserError
+
+CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a file in configs/.")
+TOPOLOGY = flags.DEFINE_string(
+    "topology", "", "v5e:16x16, v5p:2x2x4, v6e:8x8, cpu:8 and the like; the devices at hand if not."
+)
+SLICES = flags.DEFINE_integer("slices", 1, "How many such slices, for TPUs.", lower_bound=1)
+IMAGES = flags.DEFINE_integer(
+    "images", 0, "Images of an epoch, where config.data.length is 0.", lower_bound=0
+)
+ADVICE = flags.DEFINE_bool("advice", True, "Where it does not fit, try what would.")
+JSON = flags.DEFINE_string("json", "", "A file for all figures; without one, standard output.")
+
+
+def main() -> None:
+    from rats_jax.planning.topology import open_hardware
+
+    config = command_line.read_config(CONFIG)
+    to_file = Path(JSON.value) if JSON.value not in ("", "-") else None
+    if to_file and not to_file.parent.is_dir():
+        raise UserError(f"--json={to_file}: there is no folder {to_file.parent}; make it first")
+    hardware = open_hardware(TOPOLOGY.value, slices=SLICES.value)
+    # Here: these touch no device, but JAX must hear of the hardware first.
+    from rats_jax.planning.compiled import compile_step
+    from rats_jax.planning.figures import figures
+    from rats_jax.planning.report import page
+
+    tell = (lambda _: None) if JSON.value == "-" else say
+    tell(f"compiling the training step for {hardware.description}: minutes for a large model")
+    step = compile_step(config, hardware)
+    plan = figures(config, hardware, step, images=IMAGES.value)
+    tell("\n".join(page(plan)))
+    if not plan["fits"] and ADVICE.value:
+        plan["advice"] = _advise(config, hardware, step, tell)
+    if JSON.value == "-":
+        say(json.dumps(plan))
+    elif to_file:
+        whole = to_file.with_name(f"{to_file.name}.{os.getpid()}")
+        whole.write_text(json.dumps(plan, indent=2) + "\n")
+        whole.replace(to_file)
+    if not plan["fits"]:
+        sys.exit(1)
+
+
+def _advise(config, hardware, step, tell) -> dict:
+    """Says every try; returns {"tries": [...], "command": str or None}."""
+    from rats_jax.planning.advice import find_what_fits
+    from rats_jax.planning.report import GiB
+
+    tell("\ntrying what would fit, the likely fastest first:")
+    tries, command = [], None
+    for found in find_what_fits(config, hardware, step):
+        options = " ".join(f"--config.{name}={value}" for name, value in found.changes.items())
+        compiled = found.step is not None
+        result = "fits" if found.fits else "does not fit"
+        if not compiled:
+            result = "cannot fit, by the others"
+        least = "" if compiled and found.step.memory else "at least "
+        took = f", compiled in {found.step.seconds:.0f} s" if compiled else ""
+        tell(f"  {options}: {result}, {least}{found.needs / GiB:.2f} GiB a chip{took}")
+        tries.append(
+            {"changes": found.changes, "compiled": compiled, "needs": found.needs}
+            | {"fits": found.fits}
+        )
+        if found.fits:
+            given = shlex.join(sys.argv[1:])
+            command = f"python -m rats_jax.plan {given} {options}"
+    if command:
+        tell(f"\nthis fits (rats_jax.train takes the same fields):\n  {command}")
+    else:
+        tell("\nnothing of this fits: take more chips, or a larger kind")
+    return {"tries": tries, "command": command}
+
+
+if __name__ == "__main__":
+    sys.argv = ["--json=-" if argument == "--json" else argument for argument in sys.argv]
+    command_line.run(main)

@@ -1,0 +1,133 @@
+"""What would fit where a config does not: found by compiling, the likely fastest first."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ml_collections import ConfigDict
+
+from rats_jax.errors import UserError
+from rats_jax.models.flops import recomputed_macs
+from rats_jax.parallel.mesh import batch_shards
+from rats_jax.planning.compiled import Compiled, compile_step, state_bytes
+from rats_jax.planning.hardware import TPUS, Chip
+from rats_jax.planning.topology import Hardware
+
+REMAT = ("none", "dots", "full")  # the less is kept the further right
+
+
+@dataclass(frozen=True)
+class Way:
+    """Fields of a config that decide what memory its step takes, and of what else."""
+
+    remat: str
+    accumulation: int
+    fsdp: int
+    micro_batch: int  # images a shard
+
+    def changes(self, config: ConfigDict) -> dict[str, str | int]:
+        """{field: value} of what the config has otherwise."""
+        fields = {
+            "model.remat": self.remat,
+            "optimizer.accumulation": self.accumulation,
+            "mesh.fsdp": self.fsdp,
+        }
+        if config.mesh.data != -1:
+            fields["mesh.data"] = config.mesh.data * config.mesh.fsdp // self.fsdp
+        had = config.to_dict()
+        return {
+            name: value
+            for name, value in fields.items()
+            if had[name.split(".")[0]][name.split(".")[1]] != value
+        }
+
+
+@dataclass(frozen=True)
+class Try:
+    """changes: to the config. step: None where it was not compiled, since `needs` bytes, by what
+    was compiled before, are too many."""
+
+    changes: dict[str, str | int]
+    step: Compiled | None
+    needs: float
+    fits: bool
+
+
+def find_what_fits(
+    config: ConfigDict,
+    hardware: Hardware,
+    refused: Compiled,
+    *,
+    compile_step: Callable[[ConfigDict, Hardware], Compiled] = compile_step,
+) -> Iterator[Try]:
+    """Tries until one fits, which is the last that is yielded, or none is left.
+
+    refused: the config's own step.
+    """
+    state = sum(state_bytes(refused.state).values())
+    ways = _ways(config, hardware, refused, state)
+    known = [(ways[0], state, refused.needs)]
+    for way in sorted(ways[1:], key=lambda way: _seconds(way, config, hardware, refused)):
+        needs = max(_least(way, state * known[0][0].fsdp / way.fsdp, known), 0)
+        changes = way.changes(config)
+        if needs > hardware.memory:
+            yield Try(changes, None, needs, False)
+            continue
+        changed = config.copy_and_resolve_references()
+        changed.update_from_flattened_dict(changes)
+        try:
+            step = compile_step(changed, hardware)
+        except UserError:  # such as a dimension that fsdp does not divide
+            continue
+        fits = step.needs <= hardware.memory
+        yield Try(changes, step, step.needs, fits)
+        if fits:
+            return
+        known.append((way, sum(state_bytes(step.state).values()), step.needs))
+
+
+def _ways(config: ConfigDict, hardware: Hardware, refused: Compiled, state: int) -> list[Way]:
+    """The config's own way, then all others that take less memory."""
+    shape = refused.mesh.shape
+    own, fsdp = config.optimizer.accumulation, shape["fsdp"]
+    images = config.optimizer.batch_size // batch_shards(refused.mesh)
+    remats = REMAT[REMAT.index(config.model.remat) :]
+    parts = [n for n in range(own, images + 1) if images % n == 0 and n % own == 0]
+    shards = [fsdp]
+    # Splitting the state costs a gather for each use: only where the state is a burden.
+    more = [2**n for n in range(1, 20) if (shape["data"] // hardware.slices) % 2**n == 0]
+    if state > hardware.memory / 4 and more and config.mesh.fsdp != -1:
+        enough = [n for n in more if state / n <= hardware.memory / 4]
+        shards.append(fsdp * (enough[0] if enough else more[-1]))
+    return [
+        Way(remat, part, shard, images // part)
+        for remat, part, shard in itertools.product(remats, parts, shards)
+    ]
+
+
+def _least(way: Way, state: float, known: list[tuple[Way, int, int]]) -> float:
+    """Bytes that this way takes at least: what goes by images shrinks with them at best, and more
+    remat never takes more."""
+    least = state
+    for other, of_state, needs in known:
+        if other.fsdp == way.fsdp and REMAT.index(other.remat) >= REMAT.index(way.remat):
+            share = min(way.micro_batch / other.micro_batch, 1)
+            least = max(least, of_state + (needs - of_state) * share)
+    return least
+
+
+def _seconds(way: Way, config: ConfigDict, hardware: Hardware, refused: Compiled) -> float:
+    """What the way adds to a step, to order them: products computed again; weights read and
+    gradients added up by every micro-batch; what fsdp gathers."""
+    chip: Chip = hardware.chip or TPUS[1]
+    model, crops = config.model.to_dict() | {"remat": way.remat}, config.crops
+    again = 2 * recomputed_macs(pixels=crops.global_size, **model)
+    again += crops.local_crops * recomputed_macs(pixels=crops.local_size, **model)
+    products = 2 * again * config.optimizer.batch_size / refused.mesh.size / chip.flops
+    parameters = state_bytes(refused.state)["student"] / 4 * refused.mesh.shape["fsdp"]
+    # bfloat16 kernels by teacher, student and both gradients; a sum in float32 read and written.
+    weights = way.accumulation * parameters * (4 * 2 + 2 * 4) / chip.bandwidth
+    gathered = 0.0
+    if way.fsdp > 1:
+        gathered = way.accumulation * parameters * 3 * 2 / (hardware.links * chip.link)
+    return products + weights + gathered

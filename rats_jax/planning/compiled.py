@@ -1,0 +1,134 @@
+"""The training step of a config, compiled for hardware that need not be there."""
+
+import itertools
+import math
+import re
+import time
+from dataclasses import dataclass
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from rats_jax.assemble import make_dino, make_mesh, make_samples
+from rats_jax.config import validate
+from rats_jax.parallel.mesh import batch_sharding
+from rats_jax.planning.hlo import Program, read_program
+from rats_jax.planning.topology import Hardware
+from rats_jax.runs.loop import abstract_state, make_train_step
+
+#: Bytes of the suffixes in XLA's messages.
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_AMOUNT = r"([\d.]+)([KMGT]?)"
+_TOO_LARGE = (
+    rf"\({_AMOUNT}\) exceeds available \w+ \({_AMOUNT}\)",
+    rf"Used {_AMOUNT} of {_AMOUNT} hbm",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes on each chip: of a step's arguments, of results that do not take an argument's place,
+    of arrays on the way, and of the program itself."""
+
+    arguments: int
+    results: int
+    temporaries: int
+    code: int
+
+    @property
+    def peak(self) -> int:
+        return self.arguments + self.results + self.temporaries + self.code
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """A training step. memory is None, and program too, where XLA refused: it `needs` (at least)
+    more bytes than are `available`. seconds: that lowering and compiling took."""
+
+    mesh: Mesh
+    state: dict
+    seconds: float
+    memory: Memory | None = None
+    program: Program | None = None
+    needs: int = 0
+    available: int = 0
+
+
+def compile_step(config: ConfigDict, hardware: Hardware) -> Compiled:
+    """Raises UserError for a config that cannot be, on this hardware or at all."""
+    validate(config)
+    mesh = make_mesh(config, hardware.devices)
+    # No program depends on how many images there are, but through constants of the schedules.
+    images = config.data.length or 1000 * config.optimizer.batch_size
+    dino = make_dino(config, images=images)
+    state = abstract_state(dino, config.seed, mesh)
+    samples = {
+        name: jax.ShapeDtypeStruct(
+            (config.optimizer.batch_size, *shape), dtype, sharding=batch_sharding(mesh)
+        )
+        for name, (shape, dtype) in make_samples(config).fields.items()
+    }
+    start = time.perf_counter()
+    lowered = make_train_step(dino, config, mesh).lower(state, samples)
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        amounts = too_large(str(error))
+        if amounts is None:
+            raise
+        needs, available = amounts
+        seconds = time.perf_counter() - start
+        return Compiled(mesh=mesh, state=state, seconds=seconds, needs=needs, available=available)
+    seconds = time.perf_counter() - start
+    stats = compiled.memory_analysis()
+    memory = Memory(
+        arguments=stats.argument_size_in_bytes,
+        results=stats.output_size_in_bytes - stats.alias_size_in_bytes,
+        temporaries=stats.temp_size_in_bytes,
+        code=stats.generated_code_size_in_bytes,
+    )
+    return Compiled(
+        mesh=mesh,
+        state=state,
+        seconds=seconds,
+        memory=memory,
+        program=read_program(compiled.as_text()),
+        needs=memory.peak,
+    )
+
+
+def too_large(message: str) -> tuple[int, int] | None:
+    """(bytes needed, bytes available) of XLA's refusal; None of another error."""
+    if "RESOURCE_EXHAUSTED" not in message:
+        return None
+    for pattern in _TOO_LARGE:
+        if found := re.search(pattern, message):
+            needs, unit, available, other = found.groups()
+            return int(float(needs) * UNITS[unit]), int(float(available) * UNITS[other])
+    return None
+
+
+def state_bytes(state: dict) -> dict[str, int]:
+    """Of one chip, by part: {"student", "teacher", "moments", "rest"}."""
+    parts = {"student": "student", "teacher": "teacher", "optimizer": "moments"}
+    sums = dict.fromkeys((*parts.values(), "rest"), 0)
+    for name, part in state.items():
+        for x in jax.tree.leaves(part):
+            local = math.prod(x.sharding.shard_shape(x.shape))
+            sums[parts.get(name, "rest")] += local * x.dtype.itemsize
+    return sums
+
+
+def parameter_sizes(state: dict) -> frozenset[int]:
+    """Element counts of the student's arrays, and of their layers, as a chip holds them and as it
+    holds them with some axes of the mesh gathered."""
+    sizes = set()
+    for path, x in jax.tree_util.tree_leaves_with_path(state["student"]):
+        layers = x.shape[0] if "blocks" in jax.tree_util.keystr(path) else 1
+        splits = [x.sharding.mesh.shape[axis] for axis in x.sharding.spec if axis]
+        for count in range(len(splits) + 1):
+            for chosen in itertools.combinations(splits, count):
+                local = x.size // math.prod(chosen)
+                sizes |= {local, local // layers}
+    return frozenset(sizes)

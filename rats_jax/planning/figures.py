@@ -1,0 +1,155 @@
+"""The figures of a plan: one tree of numbers and names, which is its JSON as well."""
+
+import dataclasses
+import math
+
+import jax
+from ml_collections import ConfigDict
+
+from rats_jax.config import schedules
+from rats_jax.models.flops import image_flops
+from rats_jax.parallel.mesh import batch_shards
+from rats_jax.planning.bound import bound
+from rats_jax.planning.collectives import collectives
+from rats_jax.planning.compiled import Compiled, parameter_sizes, state_bytes
+from rats_jax.planning.hbm import hbm_bytes
+from rats_jax.planning.kept import kept_stacks
+from rats_jax.planning.topology import Hardware
+
+#: Images a second that a core prepares, docs/performance.md.
+CORE = {"exact": 117, "fast": 430, "canvas": 1000}
+
+
+def figures(config: ConfigDict, hardware: Hardware, step: Compiled, *, images: int = 0) -> dict:
+    """Bytes, FLOPs and seconds; None where there is no telling.
+
+    images: of an epoch; 0 for config.data.length.
+    """
+    batch, parts = config.optimizer.batch_size, config.optimizer.accumulation
+    shards, chips = batch_shards(step.mesh), step.mesh.size
+    fits = None if hardware.memory is None else step.needs <= hardware.memory
+    plan = {
+        "hardware": hardware.description,
+        "chips": chips,
+        "hosts": hardware.hosts,
+        "slices": hardware.slices,
+        "mesh": dict(step.mesh.shape),
+        "compute_dtype": config.compute_dtype,
+        "remat": config.model.remat,
+        "batch": {
+            "global": batch,
+            "per_host": batch / hardware.hosts,
+            "per_chip": batch / chips,
+            "accumulation": parts,
+            # With tensor parallelism several chips share the images of a shard.
+            "micro_batch_per_shard": batch // shards // parts,
+        },
+        "parameters": _parameters(step.state),
+        "state_bytes_per_chip": state_bytes(step.state),
+        "compile_seconds": step.seconds,
+        "fits": fits is not False,
+        "memory": {"capacity": hardware.memory, "peak": step.needs},
+        "flops_per_image": _flops(config),
+    }
+    if step.memory is None:
+        return plan
+    plan["memory"] |= dataclasses.asdict(step.memory) | {"kept": _kept(config, step)}
+    sizes = parameter_sizes(step.state)
+    traffic = collectives(step.program, dict(step.mesh.shape), parameters=sizes)
+    plan["collectives"] = [dataclasses.asdict(row) for row in traffic]
+    plan["hbm_bytes_per_step"] = hbm_bytes(step.program)
+    cycles = step.program.estimated_cycles
+    plan["xla_estimated_cycles"] = cycles or None
+    plan["speed"] = None
+    if hardware.chip:
+        plan["speed"] = _speed(config, hardware, plan, traffic, images or config.data.length)
+    return plan
+
+
+def _parameters(state: dict) -> dict[str, int]:
+    return {
+        name: sum(x.size for x in jax.tree.leaves(part)) for name, part in state["student"].items()
+    }
+
+
+def _flops(config: ConfigDict) -> dict[str, int]:
+    losses = config.model.heads if config.dino.loss_scope == "head" else 1
+    parts = image_flops(
+        crops=config.crops.to_dict(),
+        model=config.model.to_dict(),
+        head=config.head.to_dict(),
+        losses=losses,
+    )
+    model = parts["teacher"] + parts["student"] + parts["backward"]
+    return parts | {"model": model, "hardware": model + parts["recomputed"]}
+
+
+def _kept(config: ConfigDict, step: Compiled) -> dict | None:
+    """What the blocks keep for the backward pass; per image as of a chip's share of it."""
+    stacks = kept_stacks(step.program, parameters=parameter_sizes(step.state))
+    if not stacks:
+        return None
+    total = sum(stack.bytes for stack in stacks)
+    images = config.optimizer.batch_size / config.optimizer.accumulation / batch_shards(step.mesh)
+    per_layer = total / images / config.model.depth
+    tokens = _tokens(config)
+    return {
+        "bytes": total,
+        "per_image": total / images,
+        "per_image_per_layer": per_layer,
+        "per_token_per_layer_per_width": per_layer / tokens / config.model.width,
+        "stacks": [dataclasses.asdict(stack) for stack in stacks],
+    }
+
+
+def _tokens(config: ConfigDict) -> int:
+    """Of all crops of an image, registers, [CLS] and latents included."""
+    model, crops = config.model, config.crops
+    own = {
+        "rats": model.registers_per_head * model.heads,
+        "vit": 1 + model.plain_registers,
+        "perceiver": model.latents,
+    }[model.architecture]
+    sides = [crops.global_size] * 2 + [crops.local_size] * crops.local_crops
+    patches = [(side // model.patch) ** 2 for side in sides]
+    if model.architecture == "perceiver":  # its layers see latents alone
+        patches = [0] * len(sides)
+    return sum(patches) + own * len(sides)
+
+
+def _speed(config, hardware: Hardware, plan: dict, traffic, images: int) -> dict:
+    chip, batch, chips = hardware.chip, config.optimizer.batch_size, plan["chips"]
+    flops = plan["flops_per_image"]
+    limits = bound(
+        chip,
+        flops=flops["hardware"] * batch / chips,
+        hbm_bytes=plan["hbm_bytes_per_step"],
+        traffic=traffic,
+        mesh_shape=plan["mesh"],
+        links=hardware.links,
+        slices=hardware.slices,
+    )
+    seconds = limits.seconds
+    rate = batch / seconds
+    cropping = config.data.cropping
+    speed = {
+        "busy_seconds": dataclasses.asdict(limits),
+        "bound_by": limits.by,
+        "step_seconds": seconds,
+        "mfu": flops["model"] * rate / chips / chip.flops,
+        "images_per_second": rate,
+        "images_per_second_per_host": rate / hardware.hosts,
+        "cores_per_host": {
+            name: math.ceil(rate / hardware.hosts / CORE[name])
+            for name in dict.fromkeys((cropping, "canvas"))
+        },
+        "xla_estimated_seconds": None,
+        "steps": None,
+        "days": None,
+    }
+    if plan["xla_estimated_cycles"] and chip.clock:
+        speed["xla_estimated_seconds"] = plan["xla_estimated_cycles"] / chip.clock
+    if images:
+        steps = schedules(config, images=images).steps
+        speed |= {"steps": steps, "days": steps * seconds / 86400}
+    return speed

@@ -1,0 +1,147 @@
+"""A plan's figures as one page to read. GB are 10^9 bytes, GiB 2^30."""
+
+GiB = 2**30
+
+
+def page(plan: dict) -> list[str]:
+    """Lines, of `figures.figures`."""
+    lines = [*_layout(plan), "", *_memory(plan)]
+    if "collectives" not in plan:  # it was never compiled to the end
+        return lines
+    lines += ["", *_collectives(plan["collectives"]), "", *_flops(plan)]
+    if plan["speed"]:
+        return [*lines, "", *_speed(plan)]
+    return [*lines, "no bound on time: the peak figures of this hardware are not known here"]
+
+
+def verdict(plan: dict) -> str:
+    """One line: whether it fits."""
+    memory = plan["memory"]
+    if memory["capacity"] is None:
+        return f"peak {_size(memory['peak'])} a device, whose capacity is not known here"
+    if "arguments" in memory:
+        needs = f"{memory['peak'] / GiB:.2f}"
+    else:
+        needs = f"at least {memory['peak'] / GiB:.2f}"
+    against = f"{needs} of {memory['capacity'] / GiB:.2f} GiB a chip"
+    if not plan["fits"]:
+        return f"does not fit: {against}"
+    return f"fits: {against}, head-room {1 - memory['peak'] / memory['capacity']:.0%}"
+
+
+def _layout(plan: dict) -> list[str]:
+    batch = plan["batch"]
+    mesh = ", ".join(f"{axis} {size}" for axis, size in plan["mesh"].items())
+    parameters = plan["parameters"]
+    told = " + ".join(f"{name} {count / 1e6:,.1f} M" for name, count in parameters.items())
+    return [
+        f"hardware    {plan['hardware']}: {plan['chips']} chips, {plan['hosts']} host(s)",
+        f"mesh        {mesh}",
+        f"batch       {batch['global']:,} = {batch['per_host']:g} a host = "
+        f"{batch['per_chip']:g} a chip, in {batch['accumulation']} micro-batch(es) of "
+        f"{batch['micro_batch_per_shard']} images a shard",
+        f"step        {plan['compute_dtype']}, remat {plan['remat']}, compiled in "
+        f"{plan['compile_seconds']:.0f} s",
+        f"parameters  {sum(parameters.values()) / 1e6:,.1f} M: {told}",
+    ]
+
+
+def _memory(plan: dict) -> list[str]:
+    state, memory = plan["state_bytes_per_chip"], plan["memory"]
+    told = ", ".join(f"{name} {_size(count)}" for name, count in state.items())
+    lines = [
+        f"memory      {verdict(plan)}",
+        f"  state         {_size(sum(state.values()))}: {told}",
+    ]
+    if "arguments" not in memory:
+        return lines
+    results = memory["results"]
+    lines += [
+        f"  arguments     {_size(memory['arguments'])} (state and images), results that take no "
+        f"argument's place {_size(results)}",
+        f"  temporaries   {_size(memory['temporaries'])}, program {_size(memory['code'])}",
+    ]
+    if kept := memory["kept"]:
+        lines.append(
+            f"  kept          {_size(kept['bytes'])} of them by the blocks for the backward pass: "
+            f"{_size(kept['per_image'])} an image, {_size(kept['per_image_per_layer'])} a layer, "
+            f"{kept['per_token_per_layer_per_width']:.1f} bytes a token, layer and unit of width"
+        )
+        large = [stack for stack in kept["stacks"] if stack["bytes"] > kept["bytes"] / 100]
+        for stack in large[:8]:
+            shape = ",".join(map(str, stack["shape"]))
+            padding = f", padded {stack['padding']:.2f}x" if stack["padding"] > 1.005 else ""
+            origin = f"  {stack['origin']}" if stack["origin"] else ""
+            lines.append(
+                f"    {_size(stack['bytes']):>10}  {stack['dtype']}[{shape}]{padding}{origin}"
+            )
+    return lines
+
+
+def _collectives(rows: list[dict]) -> list[str]:
+    total = sum(row["bytes"] for row in rows)
+    lines = [f"collectives {_size(total)} a step in {sum(row['count'] for row in rows)} operations"]
+    if not rows:
+        return lines
+    shown, rest = rows[:10], rows[10:]
+    lines.append(f"    {'':18} {'':5} {'over':12} {'times':>6} {'bytes':>10}  of")
+    for row in shown:
+        lines.append(
+            f"    {row['kind']:18} {row['dtype']:5} {'+'.join(row['axes']):12} {row['count']:6,} "
+            f"{_size(row['bytes']):>10}  {row['origin']}"
+        )
+    if rest:
+        lines.append(
+            f"    {'others':18} {'':5} {'':12} {sum(row['count'] for row in rest):6,} "
+            f"{_size(sum(row['bytes'] for row in rest)):>10}"
+        )
+    return lines
+
+
+def _flops(plan: dict) -> list[str]:
+    flops, batch = plan["flops_per_image"], plan["batch"]["global"]
+    parts = ("teacher", "student", "backward", "recomputed")
+    told = ", ".join(f"{name} {flops[name] / 1e9:,.0f}" for name in parts)
+    return [
+        f"operations  {flops['model'] * batch / 1e12:,.1f} TFLOP a step by hand, "
+        f"{flops['hardware'] * batch / 1e12:,.1f} with what remat repeats; GFLOP an image: {told}",
+        f"            {_size(plan['hbm_bytes_per_step'])} to and from memory, a chip and step, "
+        "read from the compiled program",
+    ]
+
+
+def _speed(plan: dict) -> list[str]:
+    speed = plan["speed"]
+    busy = speed["busy_seconds"]
+    told = ", ".join(f"{name} {seconds * 1e3:,.1f}" for name, seconds in busy.items() if seconds)
+    cores = " or ".join(
+        f"{count} core(s) with config.data.cropping={name}"
+        for name, count in speed["cores_per_host"].items()
+    )
+    lines = [
+        f"bound       {speed['step_seconds'] * 1e3:,.1f} ms a step at least, by "
+        f"{speed['bound_by']} (ms busy: {told}): MFU {speed['mfu']:.0%} at most"
+    ]
+    if speed["xla_estimated_seconds"]:
+        lines.append(
+            f"            {speed['xla_estimated_seconds'] * 1e3:,.0f} ms by XLA's own estimate, "
+            f"one operation after the other ({plan['xla_estimated_cycles'] / 1e6:,.0f} Mcycles)"
+        )
+    lines += [
+        f"input       {speed['images_per_second']:,.0f} images/s at the bound, "
+        f"{speed['images_per_second_per_host']:,.0f} a host: {cores}",
+    ]
+    if speed["days"] is None:
+        lines.append("recipe      config.data.length is 0: give --images=N for its days")
+    else:
+        lines.append(
+            f"recipe      {speed['steps']:,} steps: {speed['days']:,.2f} days at the bound"
+        )
+    return lines
+
+
+def _size(count: float) -> str:
+    for unit, bytes_ in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= bytes_:
+            return f"{count / bytes_:,.2f} {unit}"
+    return f"{count:.0f} B"

@@ -1,0 +1,46 @@
+"""Hardware by name."""
+
+import importlib.util
+
+import pytest
+
+from rats_jax.errors import UserError
+from rats_jax.planning.hardware import TPUS, chip_of_kind
+from rats_jax.planning.topology import _links, open_hardware
+
+
+@pytest.mark.parametrize(
+    "topology", ["v5e:3x5", "v5e:2x2x2", "v5e", "v5p:4x4", "v5p:8x4x4", "v7:2x2", "cpu:0", "16"]
+)
+def test_an_unknown_topology_is_told_what_is_known(topology):
+    with pytest.raises(UserError, match=r"known are v5e:RxC .* cpu:N") as error:
+        open_hardware(topology)
+    assert topology in str(error.value) and "\n" not in str(error.value)
+
+
+def test_without_libtpu_the_remedy_is_told(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install -r requirements-tpu.txt"):
+        open_hardware("v5e:8x8")
+
+
+@pytest.mark.parametrize("topology", ["", "cpu:8"])
+def test_slices_are_for_tpus(topology):
+    with pytest.raises(UserError, match="--slices=2"):
+        open_hardware(topology, slices=2)
+
+
+def test_a_corner_chip_has_two_links_only_on_an_axis_that_is_a_ring():
+    v5e, v5p = (next(chip for chip in TPUS if chip.name == name) for name in ("v5e", "v5p"))
+    assert _links(v5e, [16, 16]) == 4
+    assert _links(v5e, [8, 16]) == 3
+    assert _links(v5e, [4, 4]) == 2
+    assert _links(v5p, [2, 4, 4]) == 5
+    assert _links(v5p, [2, 2, 1]) == 2
+
+
+def test_chips_are_known_by_the_kind_that_jax_tells():
+    assert chip_of_kind("TPU v5 lite").name == "v5e"
+    assert chip_of_kind("TPU v5").name == chip_of_kind("TPU v5p").name == "v5p"
+    assert chip_of_kind("NVIDIA H200").name == "H200"
+    assert chip_of_kind("cpu") is None

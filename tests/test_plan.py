@@ -1,0 +1,71 @@
+"""python -m rats_jax.plan, as a person runs it."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CONFIG = "from tests.runs.tiny import tiny_config as get_config\n"
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """Runs it with a tiny config; returns the finished process."""
+    config = tmp_path / "tiny.py"
+    config.write_text(CONFIG)
+    left_out = ("XLA_FLAGS", "JAX_PLATFORMS")
+    environment = {k: v for k, v in os.environ.items() if k not in left_out}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "rats_jax.plan", f"--config={config}", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+
+    return run
+
+
+def test_eight_fake_devices_are_planned_for_and_json_alone_is_printed(plan, tmp_path):
+    done = plan("--topology=cpu:8", "--config.mesh.fsdp=2", "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["mesh"] == {"data": 4, "fsdp": 2, "tensor": 1}
+    assert figures["chips"] == 8 and figures["fits"] and figures["speed"] is None
+    assert {"all-gather"} < {row["kind"] for row in figures["collectives"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--topology=v5e:3x5",), "known are"),
+        (("--topology=cpu:8", "--config.mesh.fsdp=3"), "config.mesh"),
+        (("--topology=cpu:8", "--json=nowhere/plan.json"), "there is no folder nowhere"),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_is_compiled(plan, arguments, told):
+    done = plan(*arguments)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1 and told in done.stderr
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="libtpu is not installed")
+def test_a_tpu_that_is_not_there_is_planned_for(plan, tmp_path):
+    file = tmp_path / "plan.json"
+    done = plan("--topology=v5e:2x2", f"--json={file}")
+    assert done.returncode == 0, done.stderr
+    assert "fits: 0." in done.stdout and "head-room" in done.stdout and "MFU" in done.stdout
+    assert not done.stderr
+    figures = json.loads(file.read_text())
+    assert figures["xla_estimated_cycles"] > 0 and figures["speed"]["days"] > 0
+
+
+@pytest.mark.skipif(bool(importlib.util.find_spec("libtpu")), reason="libtpu is installed")
+def test_without_libtpu_a_tpu_is_refused_with_the_remedy(plan):
+    done = plan("--topology=v5e:8x8")
+    assert done.returncode == 2
+    assert "pip install -r requirements-tpu.txt" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
