@@ -16,12 +16,13 @@ from rats_jax.models.perceiver import Perceiver
 from rats_jax.models.rats import RATS
 from rats_jax.models.vit import ViT
 
-#: Width, depth and heads of the usual sizes (Ti, S, B, L of DeiT and ViT).
+#: Width, depth and heads of the usual sizes (Ti, S, B, L of DeiT and ViT, g of DINOv2).
 SIZES = {
     "Ti": {"width": 192, "depth": 12, "heads": 3},
     "S": {"width": 384, "depth": 12, "heads": 6},
     "B": {"width": 768, "depth": 12, "heads": 12},
     "L": {"width": 1024, "depth": 24, "heads": 16},
+    "g": {"width": 1536, "depth": 40, "heads": 24},
 }
 
 __all__ = ["SIZES", "RATS", "DINOHead", "Features", "Perceiver", "ViT"]

@@ -6,6 +6,7 @@ from flax import nnx
 
 from rats_jax.models.axes import TENSOR
 from rats_jax.models.linear import Affine, plus, product
+from rats_jax.models.remat import again, dear
 
 
 class Attention(nnx.Module):
@@ -26,28 +27,47 @@ class Attention(nnx.Module):
 
     def attend(self, tokens: jax.Array, context: jax.Array | None = None) -> jax.Array:
         """Tokens [B, T, D] attend to a context [B, S, D], by default to themselves: [B, T, D]."""
-        return self.merge(jax.nn.dot_product_attention(*self._qkv(tokens, context)))
+        qkv = (self.split(x) for x in self._qkv(tokens, context))
+        return self.merge(flat(jax.nn.dot_product_attention(*qkv)))
 
     def weights(self, tokens: jax.Array, context: jax.Array | None = None) -> jax.Array:
         """Attention probabilities [B, H, T, S], float32."""
-        query, key, _ = self._qkv(tokens, context)
+        query, key, _ = (self.split(x) for x in self._qkv(tokens, context))
         return softmax_attention("BTHd,BSHd->BHTS", query, key)
 
     def project(self, tokens: jax.Array, first: int = 0, last: int = 3) -> list[jax.Array]:
-        """[B, T, D] -> query, key, value (those in first:last), each [B, T, H, d]."""
-        kernel, bias = self.qkv.kernel[:, first:last], self.qkv.bias[first:last]
-        qkv = plus(product("BTD,DcHd->BTcHd", tokens, kernel, self.qkv.axes), bias)
-        return [qkv[:, :, i] for i in range(last - first)]
+        """[B, T, D] -> query, key, value (those in first:last), each [B, T, D], head by head."""
 
-    def merge(self, x_BTHd: jax.Array) -> jax.Array:
-        """[B, T, H, d] -> [B, T, D] through the output projection."""
-        summed = product("BTHd,HdD->BTD", x_BTHd, self.out.kernel[...], self.out.axes)
-        return plus(summed, self.out.bias[...])
+        def map_to_heads(tokens, kernel, bias):
+            kernel, bias = kernel[:, first:last], bias[first:last]
+            return plus(product("BTD,DcHd->BTcHd", tokens, kernel, self.qkv.axes), bias)
+
+        # Again: so that no part of a kernel is kept beside the kernel.
+        qkv = again(map_to_heads)(tokens, self.qkv.kernel[...], self.qkv.bias[...])
+        return [dear(flat(qkv[:, :, i])) for i in range(last - first)]
+
+    def split(self, x_BTD: jax.Array) -> jax.Array:
+        """[B, T, D] -> [B, T, H, d]"""
+        return x_BTD.reshape(*x_BTD.shape[:2], *self.out.kernel.shape[:2])
+
+    def merge(self, x_BTE: jax.Array) -> jax.Array:
+        """[B, T, D], head by head -> [B, T, D] through the output projection."""
+
+        def map_out(x_BTE, kernel):
+            return product("BTHd,HdD->BTD", self.split(x_BTE), kernel, self.out.axes)
+
+        return dear(plus(again(map_out)(x_BTE, self.out.kernel[...]), self.out.bias[...]))
 
     def _qkv(self, tokens: jax.Array, context: jax.Array | None) -> list[jax.Array]:
         if context is None:
             return self.project(tokens)
         return self.project(tokens, last=1) + self.project(context, first=1)
+
+
+def flat(x: jax.Array) -> jax.Array:
+    """[..., H, d] -> [..., D]: an axis of d, 64 mostly, would be padded to the 128 lanes of a TPU
+    wherever the array is kept."""
+    return x.reshape(*x.shape[:-2], -1)
 
 
 def softmax_attention(form: str, query: jax.Array, key: jax.Array) -> jax.Array:

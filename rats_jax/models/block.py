@@ -11,13 +11,7 @@ from rats_jax.models.axes import BATCH, TENSOR, constrain
 from rats_jax.models.gelu import gelu
 from rats_jax.models.linear import Affine, plus, product
 from rats_jax.models.register_attention import RegisterAttention
-
-#: What the backward pass may keep of a block's forward pass; the rest is computed again.
-REMAT = {
-    "none": None,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "full": jax.checkpoint_policies.nothing_saveable,
-}
+from rats_jax.models.remat import POLICIES, again, dear
 
 
 class LayerNorm(nnx.LayerNorm):
@@ -26,8 +20,7 @@ class LayerNorm(nnx.LayerNorm):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         normalise = super().__call__
-        # prevent_cse guards against what a scan rules out already, and would cost.
-        return jax.checkpoint(lambda x: normalise(x).astype(x.dtype), prevent_cse=False)(x)
+        return again(lambda x: normalise(x).astype(x.dtype))(x)
 
 
 def layer_norm(width: int, *, rngs: nnx.Rngs) -> LayerNorm:
@@ -50,7 +43,7 @@ class MLP(nnx.Module):
             in_use = (None, None) if whole else affine.axes
             x = product("...D,DM->...M", x, affine.kernel[...], in_use, affine.axes)
             x = plus(x, affine.bias[...])
-            x = gelu(x) if affine is self.fc1 else x
+            x = gelu(dear(x)) if affine is self.fc1 else x
         return x
 
 
@@ -188,7 +181,7 @@ def run_blocks(
 ):
     """Apply some `layers` of a stack to a pytree of tokens; returns tokens, {layer: attention}.
 
-    keep: [depth, 2, B] of the whole stack. remat: a name in `REMAT`. unroll: blocks in one
+    keep: [depth, 2, B] of the whole stack. remat: a name in `remat.POLICIES`. unroll: blocks in one
     iteration of the compiled loop. With `attention_of` the stack is unrolled in Python: for
     looking, not for training.
     """
@@ -209,8 +202,7 @@ def run_blocks(
         return nnx.merge(graphdef, params)(tokens, keep), None
 
     if remat != "none":
-        # prevent_cse guards against what a scan rules out already, and would cost.
-        body = jax.checkpoint(body, policy=REMAT[remat], prevent_cse=False)
+        body = again(body, POLICIES[remat])
     tokens, _ = jax.lax.scan(body, tokens, (params, keep), unroll=unroll)
     return tokens, {}
 

@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rats_jax.models.attention import Attention, softmax_attention
+from rats_jax.models.attention import Attention, flat, softmax_attention
 from rats_jax.models.axes import TENSOR
 from rats_jax.models.linear import init, plus, product
+from rats_jax.models.remat import again
 
 
 class RegisterAttention(Attention):
@@ -57,23 +58,30 @@ class RegisterAttention(Attention):
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Returns registers [B, H, n, D], patches [B, L, D], compress attention, float32:
         [B, H, n, L], or [B, H, N, L] when registers are shared."""
-        query_BLHd, key_BLHd, value_BLHd = self.project(patches)
+        # The backward pass has queries, keys and values, and computes the rest again: hardly a
+        # hundredth of the layer's work, where probabilities would be kept for every patch.
+        qkv = self.project(patches)
+        m_BHnd, o_BLD, attention = again(self._attend)(self._queries(registers), *qkv)
+        return self._write(m_BHnd, registers.shape), self.merge(o_BLD), attention
 
-        attention = softmax_attention("BHnd,BLHd->BHnL", self._queries(registers), key_BLHd)
+    def _attend(self, register_query_BHnd, *qkv_BLD):
+        query_BLHd, key_BLHd, value_BLHd = (self.split(x) for x in qkv_BLD)
+        attention = softmax_attention("BHnd,BLHd->BHnL", register_query_BHnd, key_BLHd)
         c_BHnd = jnp.einsum("BHnL,BLHd->BHnd", attention.astype(self.dtype), value_BLHd)
         m_BHnd = self._communicate(c_BHnd)
         broadcast = softmax_attention("BLHd,BHnd->BHLn", query_BLHd, m_BHnd).astype(self.dtype)
         o_BLHd = jnp.einsum("BHLn,BHnd->BLHd", broadcast, m_BHnd)
-
-        return self._write(m_BHnd, registers.shape), self.merge(o_BLHd), attention
+        return m_BHnd, flat(o_BLHd), attention
 
     def _queries(self, registers: jax.Array) -> jax.Array:
         if self.shared:
-            (query_BNHd,) = self.project(merge_axes(registers, 1, 2), last=1)
-            return query_BNHd.swapaxes(1, 2)
-        kernel, bias = self.qkv.kernel[:, 0], self.qkv.bias[0]
-        query = product("BHnD,DHd->BHnd", registers, kernel, (None, TENSOR, None))
-        return plus(query, bias[:, None])
+            (query_BND,) = self.project(merge_axes(registers, 1, 2), last=1)
+            return self.split(query_BND).swapaxes(1, 2)
+
+        def map_to_heads(registers, kernel):
+            return product("BHnD,DHd->BHnd", registers, kernel[:, 0], (None, TENSOR, None))
+
+        return plus(again(map_to_heads)(registers, self.qkv.kernel[...]), self.qkv.bias[0, :, None])
 
     def _communicate(self, c_BHnd: jax.Array) -> jax.Array:
         query = key = value = c_BHnd
@@ -85,7 +93,7 @@ class RegisterAttention(Attention):
 
     def _write(self, m_BHnd: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         if self.shared:
-            return self.merge(m_BHnd.swapaxes(1, 2)).reshape(shape)
+            return self.merge(flat(m_BHnd.swapaxes(1, 2))).reshape(shape)
         written = product("BHnd,HdD->BHnD", m_BHnd, self.out.kernel[...], self.out.axes)
         return plus(written, self.out.bias[...])
 
