@@ -47,10 +47,19 @@ def collectives(
     as a chip holds them, by which sums of gradients are told from others.
     """
     sums = defaultdict(lambda: [0, 0, 0.0])
+    # On TPUs a reduce-scatter is a fusion, of an all-reduce and what takes a part of it.
+    scattered = {
+        id(instruction)
+        for name, body in program.computations.items()
+        if name.startswith("all-reduce-scatter")
+        for instruction in body
+    }
     for instruction, times in program.executed(within_fusions=True):
         kind = instruction.opcode.removesuffix("-start")
         if kind not in KINDS:
             continue
+        if id(instruction) in scattered:
+            kind = "reduce-scatter"
         devices = math.prod(mesh_shape.values())
         groups = _groups(instruction, devices)
         moved, dtype, gradients = _arrays(instruction, kind, len(groups[0]), parameters)
@@ -72,7 +81,7 @@ def _arrays(instruction: Instruction, kind: str, group: int, parameters: Collect
         arrays = arrays[len(instruction.operands) : 2 * len(instruction.operands)]
     elif instruction.opcode.endswith("-start") and kind != "all-reduce":
         arrays = arrays[-len(instruction.operands) :]
-    scale = group if kind == "reduce-scatter" else 1
+    scale = group if instruction.opcode.startswith("reduce-scatter") else 1
     by_dtype, gradients = defaultdict(int), 0
     for array in arrays:
         by_dtype[array.dtype] += array.bytes * scale

@@ -86,6 +86,23 @@ ENTRY %e (a: (s32[], bf16[8])) -> (s32[], bf16[8]) {
     assert (row.count, row.bytes, row.dtype) == (5, 5 * 16, "bf16")
 
 
+def test_a_tpus_reduce_scatter_is_a_fusion_of_an_all_reduce():
+    text = """
+%all-reduce-scatter.1 (p: f32[8]) -> f32[4] {
+  %p = f32[8] parameter(0)
+  %r = f32[8] all-reduce(%p), replica_groups=[4,2]<=[8], to_apply=%add
+  ROOT %s = f32[4] dynamic-slice(%r), dynamic_slice_sizes={4}
+}
+
+ENTRY %e (x: f32[8]) -> f32[4] {
+  %x = f32[8] parameter(0)
+  ROOT %f = f32[4] fusion(%x), kind=kCustom, calls=%all-reduce-scatter.1
+}
+"""
+    (row,) = collectives(read_program(text), MESH)
+    assert (row.kind, row.axes, row.bytes, row.sent) == ("reduce-scatter", ("tensor",), 32, 16)
+
+
 def test_origins_are_the_scopes_of_the_step_and_sums_of_gradients_are_told_by_their_size():
     reduce = "ROOT %r = f32[8] all-reduce(%x), replica_groups={}, "
     name = 'metadata={op_name="jit(step)/transpose(jvp(student))/backbone, local/while/body/dot"}'
