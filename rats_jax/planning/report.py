@@ -101,10 +101,10 @@ def _collectives(rows: list[dict]) -> list[str]:
 def _flops(plan: dict) -> list[str]:
     flops, batch = plan["flops_per_image"], plan["batch"]["global"]
     parts = ("teacher", "student", "backward", "recomputed")
-    told = ", ".join(f"{name} {flops[name] / 1e9:,.0f}" for name in parts)
+    told = ", ".join(f"{name} {_count(flops[name])}" for name in parts)
     return [
-        f"operations  {flops['model'] * batch / 1e12:,.1f} TFLOP a step by hand, "
-        f"{flops['hardware'] * batch / 1e12:,.1f} with what remat repeats; GFLOP an image: {told}",
+        f"operations  {_count(flops['model'] * batch)}FLOP a step by hand, "
+        f"{_count(flops['hardware'] * batch)}FLOP with what remat repeats; an image: {told}",
         f"            {_size(plan['hbm_bytes_per_step'])} to and from memory, a chip and step, "
         "read from the compiled program",
     ]
@@ -141,7 +141,12 @@ def _speed(plan: dict) -> list[str]:
 
 
 def _size(count: float) -> str:
-    for unit, bytes_ in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= bytes_:
-            return f"{count / bytes_:,.2f} {unit}"
-    return f"{count:.0f} B"
+    return f"{count:.0f} B" if count < 1e3 else f"{_count(count)}B"
+
+
+def _count(number: float) -> str:
+    """With the prefix of its size: 1.25 G."""
+    for prefix, one in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= one:
+            return f"{number / one:,.2f} {prefix}"
+    return f"{number:.0f} "
