@@ -25,37 +25,36 @@ ROWS = flags.DEFINE_string(
     "rows", "", "A regular expression: only rows whose names it is found in."
 )
 
-DOTS = "model.remat=dots"
 LARGE = "model.width=1024 model.depth=24 model.heads=16"
 GIANT = "model.width=1536 model.depth=40 model.heads=24"
 
 #: (name, topology, fields of the config beside configs/rats_b16_in1k.py)
 TABLES = {
     "RATS-B/16, batch 1024": [
-        ("b1024_v5e16", "v5e:4x4", f"{DOTS} optimizer.accumulation=4"),
-        ("b1024_v5e64", "v5e:8x8", DOTS),
-        ("b1024_v5e256", "v5e:16x16", ""),
-        ("b1024_v5p32", "v5p:2x2x4", DOTS),
-        ("b1024_v6e64", "v6e:8x8", ""),
+        ("b1024_v5e16", "v5e:4x4", "optimizer.accumulation=4"),
+        ("b1024_v5e64", "v5e:8x8", ""),
+        ("b1024_v5e256", "v5e:16x16", "model.remat=none"),
+        ("b1024_v5p32", "v5p:2x2x4", ""),
+        ("b1024_v6e64", "v6e:8x8", "model.remat=none"),
     ],
     "RATS-B/16, larger batches": [
-        ("b4096_v5e256", "v5e:16x16", f"{DOTS} optimizer.batch_size=4096"),
+        ("b4096_v5e256", "v5e:16x16", "optimizer.batch_size=4096"),
         (
             "b16384_v5e256",
             "v5e:16x16",
-            f"{DOTS} optimizer.batch_size=16384 optimizer.accumulation=4",
+            "optimizer.batch_size=16384 optimizer.accumulation=4",
         ),
     ],
     "RATS-L/16, batch 1024": [
-        ("l1024_v5e64", "v5e:8x8", f"{LARGE} {DOTS} mesh.fsdp=16 optimizer.accumulation=2"),
-        ("l1024_v5e256", "v5e:16x16", f"{LARGE} {DOTS} mesh.fsdp=16"),
+        ("l1024_v5e64", "v5e:8x8", f"{LARGE} mesh.fsdp=16 optimizer.accumulation=2"),
+        ("l1024_v5e256", "v5e:16x16", f"{LARGE} mesh.fsdp=16"),
     ],
     "RATS of ViT-g's size, batch 1024": [
-        ("g1024_v5p64", "v5p:4x4x4", f"{GIANT} {DOTS} mesh.fsdp=16 optimizer.accumulation=2"),
+        ("g1024_v5p64", "v5p:4x4x4", f"{GIANT} mesh.fsdp=16 optimizer.accumulation=2"),
         (
             "g1024_v5p64_tensor",
             "v5p:4x4x4",
-            f"{GIANT} {DOTS} mesh.fsdp=8 mesh.tensor=4 optimizer.accumulation=4",
+            f"{GIANT} mesh.fsdp=8 mesh.tensor=4 optimizer.accumulation=4",
         ),
     ],
 }

@@ -15,6 +15,7 @@ def get_config():
     config.model.update(SIZES["B"])
     config.model.patch = 16
     config.model.drop_path = 0.1
+    config.model.remat = "dots"  # as RATS-B
 
     config.head.prototypes = 65_536
     config.head.norm_last_layer = True
