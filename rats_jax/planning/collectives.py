@@ -9,12 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rats_jax.planning.hlo import Instruction, Program
-
-KINDS = (
-    *("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute"),
-    *("collective-broadcast", "ragged-all-to-all"),
-)
+from rats_jax.planning.hlo import COLLECTIVES, Instruction, Program
 
 #: What a chip sends for each byte of the largest array of a collective, among n: by rings, which
 #: no other way undercuts.
@@ -56,7 +51,7 @@ def collectives(
     }
     for instruction, times in program.executed(within_fusions=True):
         kind = instruction.opcode.removesuffix("-start")
-        if kind not in KINDS:
+        if kind not in COLLECTIVES or id(instruction) in program.repeated:
             continue
         if id(instruction) in scattered:
             kind = "reduce-scatter"

@@ -52,7 +52,7 @@ def _read(program: Program, body: list[Instruction], index: int, whole: Sequence
     total, names = 0, {parameter.name}
     for use in body:
         taken = [i for i, name in enumerate(use.operands) if name in names]
-        if not taken:
+        if not taken or id(use) in program.repeated:
             continue
         if use.opcode == "bitcast":
             names.add(use.name)
@@ -77,6 +77,8 @@ def _written(program: Program, body: list[Instruction], arrays: Sequence[Array])
     for result, array in zip(results, arrays, strict=True):
         while result.opcode == "bitcast":
             result = made[result.operands[0]]
+        if id(result) in program.repeated:
+            continue
         if result.opcode == "dynamic-update-slice":
             total += _part([array], made[result.operands[1]].arrays)
         elif result.opcode == "fusion":

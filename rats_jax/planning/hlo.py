@@ -14,6 +14,11 @@ from functools import cached_property
 SIZES = {"pred": 1, "s4": 0.5, "u4": 0.5, "bf16": 2, "f16": 2, "c64": 8, "c128": 16}
 SIZES |= {f"{kind}{bits}": bits // 8 for kind in "suf" for bits in (8, 16, 32, 64)}
 
+COLLECTIVES = (
+    *("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute"),
+    *("collective-broadcast", "ragged-all-to-all"),
+)
+
 _HEADER = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = ")
 _ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\](\{[^}]*\})?")
@@ -110,6 +115,18 @@ class Program:
         condition = self.computations[loop.attribute(r"condition=%?([\w.\-]+)")]
         limits = [int(x.operands[0]) for x in condition if _is_integer(x)]
         return max(limits, default=1)
+
+    @cached_property
+    def repeated(self) -> frozenset[int]:
+        """Ids of instructions that stand for a part of what has been counted: an asynchronous
+        collective of a TPU is in the fusion that starts it, in each beside which it goes on, and in
+        the one that ends it."""
+        ids = set()
+        for name, body in self.computations.items():
+            ends = [x for x in body if "AsyncCollectiveDone" in x.attributes]
+            if ends or name.startswith("async_collective_fusion"):
+                ids |= {id(x) for x in body if x.opcode in COLLECTIVES or x in ends}
+        return frozenset(ids)
 
     def frames(self, instruction: Instruction) -> list[tuple[str, str]]:
         """Where the source made it: (file, function), the innermost first; [] when not told."""

@@ -5,6 +5,7 @@ import pytest
 from rats_jax.planning.bound import bound
 from rats_jax.planning.collectives import Traffic, collectives
 from rats_jax.planning.hardware import Chip
+from rats_jax.planning.hbm import hbm_bytes
 from rats_jax.planning.hlo import read_program
 
 MESH = {"data": 2, "fsdp": 2, "tensor": 2}
@@ -101,6 +102,39 @@ ENTRY %e (x: f32[8]) -> f32[4] {
 """
     (row,) = collectives(read_program(text), MESH)
     assert (row.kind, row.axes, row.bytes, row.sent) == ("reduce-scatter", ("tensor",), 32, 16)
+
+
+def test_a_tpus_asynchronous_collective_counts_once_in_the_fusion_that_starts_it():
+    gather = "%g = f32[16] all-gather(%p), replica_groups=[4,2]<=[8], channel_id=3"
+    text = f"""
+%start (p: f32[8]) -> f32[16] {{
+  %p = f32[8] parameter(0)
+  {gather}
+  ROOT %s = f32[16] custom-call(%g), custom_call_target="AsyncCollectiveStart"
+}}
+
+%async_collective_fusion.7 (p: f32[8]) -> f32[16] {{
+  %p = f32[8] parameter(0)
+  ROOT {gather}
+}}
+
+%done (p: f32[8]) -> f32[16] {{
+  %p = f32[8] parameter(0)
+  {gather}
+  ROOT %d = f32[16] custom-call(%g), custom_call_target="AsyncCollectiveDone"
+}}
+
+ENTRY %e (x: f32[8]) -> f32[16] {{
+  %x = f32[8] parameter(0)
+  %a = f32[16] fusion(%x), kind=kCustom, calls=%start
+  %b = f32[16] fusion(%x), kind=kCustom, calls=%async_collective_fusion.7
+  ROOT %c = f32[16] fusion(%x), kind=kCustom, calls=%done
+}}
+"""
+    program = read_program(text)
+    (row,) = collectives(program, MESH)
+    assert (row.kind, row.count, row.bytes) == ("all-gather", 1, 64)
+    assert hbm_bytes(program) == 32 + 64  # what the start reads, and the result
 
 
 def test_origins_are_the_scopes_of_the_step_and_sums_of_gradients_are_told_by_their_size():
