@@ -77,7 +77,7 @@ def measure(config: ConfigDict, pixels: int, device) -> tuple[dict, list[Stack]]
     seconds = time.perf_counter() - start
     program = read_program(compiled.as_text())
     sizes = {x.size for x in jax.tree.leaves(params)}
-    stacks = kept_stacks(program, parameters=sizes)
+    stacks = kept_stacks(program, crops=(CROPS.value,), parameters=sizes)
 
     model = config.model
     tokens = {

@@ -10,6 +10,7 @@ launcher's.
 """
 
 import argparse
+import contextlib
 import os
 import shlex
 import signal
@@ -44,26 +45,24 @@ def main() -> int:
         count = f"--xla_force_host_platform_device_count={options.devices or 1}"
         environ["XLA_FLAGS"] = f"{environ.get('XLA_FLAGS', '')} {count}".strip()
         environ["JAX_PLATFORMS"] = "cpu"
-    started = []
-    for i in range(options.processes):
-        flags = [f"--coordinator=127.0.0.1:{port}", f"--processes={options.processes}"]
-        flags += [f"--process={i}"] + ([f"--local_devices={i}"] if gpus else [])
-        try:
-            started.append(start([*options.command, *flags], environ))
-        except OSError as error:
-            end(started)
-            print(f"error: {shlex.join(options.command)}: {error.strerror}", file=sys.stderr)
-            return 2
-    relays = [
-        threading.Thread(target=relay, args=(i, stream, to), daemon=True)
-        for i, process in enumerate(started)
-        for stream, to in ((process.stdout, sys.stdout), (process.stderr, sys.stderr))
-    ]
-    for thread in relays:
-        thread.start()
+    # Before any start: what this process ignores, as in the background of a shell, they would too.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as by nohup
+            signal.signal(number, signal.default_int_handler)
+    started, relays = [], []
     try:
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+        for i in range(options.processes):
+            flags = [f"--coordinator=127.0.0.1:{port}", f"--processes={options.processes}"]
+            flags += [f"--process={i}"] + ([f"--local_devices={i}"] if gpus else [])
+            process = start([*options.command, *flags], environ)
+            started.append(process)
+            for stream, to in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
+                relays.append(threading.Thread(target=relay, args=(i, stream, to), daemon=True))
+                relays[-1].start()
         status = wait(started)
+    except OSError as error:
+        print(f"error: {shlex.join(options.command)}: {error.strerror}", file=sys.stderr)
+        status = 2
     except KeyboardInterrupt:
         for process in started:
             process.send_signal(signal.SIGINT)
@@ -99,14 +98,14 @@ def wait(started: list[subprocess.Popen]) -> int:
 
 
 def end(started: list[subprocess.Popen]) -> None:
-    """Ends what has not ended within some seconds."""
+    """Ends what has not ended within some seconds, or at once when asked again."""
     until = time.monotonic() + PATIENCE
-    for process in started:
-        try:
+    with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
+        for process in started:
             process.wait(max(until - time.monotonic(), 0))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 def relay(number: int, stream, to) -> None:

@@ -86,7 +86,10 @@ train() {
 
 case ${1-} in
 setup) setup ;;
-train) train "${@:2}" ;;
+train)
+    (($# > 1)) || fail "train needs the flags of rats_jax.train, such as --config and --workdir"
+    train "${@:2}"
+    ;;
 log) on_worker "${2-0}" "sudo journalctl --unit=rats_jax --lines=100 --follow" ;;
 stop) on_worker all "sudo systemctl stop rats_jax" ;;
 *) fail "no such command: launch/tpu_pod.sh setup | train FLAGS | log [WORKER] | stop" ;;

@@ -15,7 +15,9 @@ COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT at which proce
 PROCESSES = flags.DEFINE_integer("processes", None, "How many processes train together.")
 PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
 LOCAL_DEVICES = flags.DEFINE_list("local_devices", None, "GPUs of this machine to take: 0,1.")
-WAIT = flags.DEFINE_float("wait", 300, "Seconds within which all processes must have come.")
+WAIT = flags.DEFINE_float(
+    "wait", 300, "Seconds within which all processes must have come.", lower_bound=1
+)
 
 
 def main() -> None:

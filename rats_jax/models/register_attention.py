@@ -86,8 +86,10 @@ class RegisterAttention(Attention):
     def _communicate(self, c_BHnd: jax.Array) -> jax.Array:
         query = key = value = c_BHnd
         if self.communicate is not None:
-            kernel = self.communicate[...].astype(self.dtype)
-            query, key, value = jnp.einsum("BHnd,cHde->cBHne", c_BHnd, kernel)
+            query, key, value = (
+                product("BHnd,Hde->BHne", c_BHnd, kernel, (TENSOR, None, None))
+                for kernel in self.communicate[...]
+            )
         weights = softmax_attention("BHnd,BHmd->BHnm", query, key).astype(self.dtype)
         return jnp.einsum("BHnm,BHmd->BHnd", weights, value)
 

@@ -1,6 +1,7 @@
 """This process as one of several that train together."""
 
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from rats_jax import command_line
 from rats_jax.errors import UserError
@@ -19,6 +22,23 @@ from rats_jax.parallel.link import Link
 from rats_jax.parallel.rendezvous import Missing, meet
 
 FAILED = 1  # exit status of an error of the program, as Python's
+
+_link: Link | None = None  # to the other processes, where `joined` has made one
+
+
+def agree(value=None):
+    """Returns when all processes have come here, with the value (anything of JSON) of process 0.
+
+    Not by a collective: those of CPUs fail when a process comes half a minute after the first.
+    """
+    if _link:
+        return _link.agree(value)
+    if jax.process_count() == 1:
+        return value
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)  # joined by JAX alone
+    size = multihost_utils.broadcast_one_to_all(np.int32(len(text)))
+    text = multihost_utils.broadcast_one_to_all(np.resize(text, size))
+    return json.loads(text.tobytes())
 
 
 @contextmanager
@@ -78,7 +98,8 @@ def joined(
         peers, service = meet(place, about=about, wait=wait)
     except Missing as error:
         command_line.fail(str(error), command_line.LOST)
-    link = Link(place.process, peers)
+    global _link
+    _link = link = Link(place.process, peers)
     _let_the_link_speak_first()
     with _told(link, place.process):
         _initialize(place, service, wait)

@@ -5,6 +5,7 @@ closes the connections of a process that dies, whatever it died of.
 """
 
 import os
+import queue
 import threading
 import time
 
@@ -31,12 +32,28 @@ class Link:
         self._ending = False  # a connection that closes is no longer a loss
         self._working = len(peers) + 1  # as process 0 counts
         self._over = threading.Event()
+        self._came = {number: 0 for number in peers}  # how often each said `here`
+        self._come = threading.Condition()
+        self._words = queue.SimpleQueue()  # of process 0, to each `agree`
         self._watches = [
             threading.Thread(target=self._watch, args=item, name=f"process-{item[0]}", daemon=True)
             for item in peers.items()
         ]
         for watch in self._watches:
             watch.start()
+
+    def agree(self, value):
+        """Waits, for as long as it takes, until all processes have come here; returns the value
+        (anything of JSON) that process 0 came with."""
+        if self._process:
+            self._peers[0].send(here=True)
+            return self._words.get()
+        with self._come:
+            self._come.wait_for(lambda: all(self._came.values()))
+            self._came = {number: count - 1 for number, count in self._came.items()}
+        for peer in self._peers.values():
+            peer.send(word=value)
+        return value
 
     def finish(self) -> None:
         """Waits, for as long as it takes, until all processes have come here."""
@@ -55,6 +72,12 @@ class Link:
         while message := peer.receive():
             if "end" in message:
                 self._end(*message["end"])
+            elif "word" in message:
+                self._words.put(message["word"])
+            elif "here" in message:
+                with self._come:
+                    self._came[process] += 1
+                    self._come.notify()
             elif self._process == 0:
                 self._count_done()
             else:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 import jax
-from jax.experimental import mesh_utils, multihost_utils
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from rats_jax.errors import UserError
@@ -79,12 +79,6 @@ def describe(mesh: Mesh) -> str:
     sizes = " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items() if size > 1)
     kind = mesh.devices.flat[0].device_kind
     return f"{mesh.size} {kind} device{'s' * (mesh.size > 1)}" + (f" ({sizes})" if sizes else "")
-
-
-def wait_for_all(point: str) -> None:
-    """Returns when every process has come to this point of the program."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(point)
 
 
 def batch_shards(mesh: Mesh) -> int:

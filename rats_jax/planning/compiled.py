@@ -10,12 +10,11 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from rats_jax.assemble import make_dino, make_mesh, make_samples
+from rats_jax.assemble import make_dino, make_mesh
 from rats_jax.config import validate
-from rats_jax.parallel.mesh import batch_sharding
 from rats_jax.planning.hlo import Program, read_program
 from rats_jax.planning.topology import Hardware
-from rats_jax.runs.loop import abstract_state, make_train_step
+from rats_jax.runs.loop import abstract_samples, abstract_state, make_train_step
 
 #: Bytes of the suffixes in XLA's messages.
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -63,14 +62,8 @@ def compile_step(config: ConfigDict, hardware: Hardware) -> Compiled:
     images = config.data.length or 1000 * config.optimizer.batch_size
     dino = make_dino(config, images=images)
     state = abstract_state(dino, config.seed, mesh)
-    samples = {
-        name: jax.ShapeDtypeStruct(
-            (config.optimizer.batch_size, *shape), dtype, sharding=batch_sharding(mesh)
-        )
-        for name, (shape, dtype) in make_samples(config).fields.items()
-    }
     start = time.perf_counter()
-    lowered = make_train_step(dino, config, mesh).lower(state, samples)
+    lowered = make_train_step(dino, config, mesh).lower(state, abstract_samples(config, mesh))
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:

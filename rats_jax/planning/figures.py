@@ -86,11 +86,12 @@ def _flops(config: ConfigDict) -> dict[str, int]:
 
 def _kept(config: ConfigDict, step: Compiled) -> dict | None:
     """What the blocks keep for the backward pass; per image as of a chip's share of it."""
-    stacks = kept_stacks(step.program, parameters=parameter_sizes(step.state))
+    images = config.optimizer.batch_size // config.optimizer.accumulation // batch_shards(step.mesh)
+    crops = (2 * images, config.crops.local_crops * images)
+    stacks = kept_stacks(step.program, crops=crops, parameters=parameter_sizes(step.state))
     if not stacks:
         return None
     total = sum(stack.bytes for stack in stacks)
-    images = config.optimizer.batch_size / config.optimizer.accumulation / batch_shards(step.mesh)
     per_layer = total / images / config.model.depth
     tokens = _tokens(config)
     return {

@@ -23,10 +23,13 @@ class Stack:
     origin: str
 
 
-def kept_stacks(program: Program, *, parameters: Collection[int]) -> list[Stack]:
+def kept_stacks(
+    program: Program, *, crops: Collection[int], parameters: Collection[int]
+) -> list[Stack]:
     """Of one chip and one micro-batch, the largest first. Empty when blocks are not in a loop.
 
-    parameters: element counts of parameters, which loops also carry.
+    crops: how many of one size a chip has at once. parameters: element counts of parameters, which
+    loops also carry.
     """
     stacks = []
     for loop, _ in program.executed():
@@ -39,7 +42,8 @@ def kept_stacks(program: Program, *, parameters: Collection[int]) -> list[Stack]
         by_name = {x.name: x for x in body}
         for i, array in enumerate(loop.arrays):
             of_layers = array.shape[:1] == (turns,) and not array.fast
-            if not of_layers or array.elements in parameters:
+            of_crops = len(array.shape) > 1 and array.shape[1] in crops
+            if not of_layers or (array.elements in parameters and not of_crops):
                 continue
             origin = _origin(program, by_name, root.operands[i]) if root.operands else ""
             stacks.append(_stack(array, origin))

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import jax
 
+from rats_jax.errors import UserError
+
 DEFAULT = Path("~/.cache/rats_jax/compiled")
 
 
@@ -14,10 +16,21 @@ def keep_compiled_programs(where: str) -> None:
     where: a folder; "" for none; "auto" for `DEFAULT` on accelerators and none on CPUs, where a
     program is bound to the processor that it was compiled for. JAX_COMPILATION_CACHE_DIR, where it
     is set, stands before "auto".
+
+    Raises UserError when the folder cannot be made.
     """
     if where == "auto":
         if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
             return
         where = "" if jax.default_backend() == "cpu" else str(DEFAULT)
-    folder = str(Path(where).expanduser()) if where else None
-    jax.config.update("jax_compilation_cache_dir", folder)
+    if where and "://" not in where:  # JAX writes to buckets itself
+        folder = Path(where).expanduser()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"config.run.compilation_cache {where} cannot be used ({error.strerror}); choose "
+                'another folder, or "" for none'
+            ) from None
+        where = str(folder)
+    jax.config.update("jax_compilation_cache_dir", where or None)

@@ -18,13 +18,14 @@ from rats_jax.data.sources import Source
 from rats_jax.dino.augment import Photometrics, augment, draw_parameters
 from rats_jax.dino.step import DINO, step_key
 from rats_jax.errors import UserError
-from rats_jax.parallel.mesh import batch_sharding, describe, on_mesh, replicated, wait_for_all
+from rats_jax.parallel.distributed import agree
+from rats_jax.parallel.mesh import batch_sharding, describe, on_mesh, replicated
 from rats_jax.parallel.rules import state_shardings
 from rats_jax.runs.checkpoint import Checkpoints
 from rats_jax.runs.compilation_cache import keep_compiled_programs
 from rats_jax.runs.reporting import Progress, open_writer, say_parameters
 from rats_jax.runs.unreadable import Unreadable
-from rats_jax.runs.workdir import open_workdir, take_part
+from rats_jax.runs.workdir import open_workdir, sign, take_part
 
 
 def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> Path:
@@ -43,12 +44,7 @@ def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> 
         source = make_source(config)
     dino = make_dino(config, images=len(source))
     mesh = make_mesh(config)
-    first = jax.process_index() == 0
-    if first:
-        folder = open_workdir(workdir, config)
-    wait_for_all("workdir")
-    if not first:
-        folder = take_part(workdir)
+    folder = _open_together(workdir, config, images=len(source))
     steps = dino.schedules.steps
     say(
         f"{len(source):,} images, batch {config.optimizer.batch_size} on {describe(mesh)}: "
@@ -77,6 +73,23 @@ def _start(dino: DINO, seed: int, mesh, checkpoints: Checkpoints) -> tuple[dict,
     return checkpoints.restore(step, like), step
 
 
+def _open_together(path: str, config: ConfigDict, *, images: int) -> Path:
+    """The workdir, opened by process 0; the others see that it is theirs, too."""
+    if jax.process_count() == 1:
+        return open_workdir(path, config)
+    if jax.process_index() == 0:
+        folder = open_workdir(path, config)
+        agree({"sign": sign(folder), "images": images})
+        return folder
+    told = agree()
+    if told["images"] != images:
+        raise UserError(
+            f"config.data has {images:,} images here and {told['images']:,} for process 0: give "
+            "all processes the same"
+        )
+    return take_part(path, config, told["sign"])
+
+
 def abstract_state(dino: DINO, seed: int, mesh: Mesh) -> dict:
     """Shapes, dtypes and shardings of the state."""
     state = jax.eval_shape(dino.init, seed)
@@ -85,6 +98,15 @@ def abstract_state(dino: DINO, seed: int, mesh: Mesh) -> dict:
         state,
         state_shardings(mesh, state),
     )
+
+
+def abstract_samples(config: ConfigDict, mesh: Mesh) -> dict:
+    """Shapes, dtypes and shardings of the samples of a global batch."""
+    batch_size, sharding = config.optimizer.batch_size, batch_sharding(mesh)
+    return {
+        name: jax.ShapeDtypeStruct((batch_size, *shape), dtype, sharding=sharding)
+        for name, (shape, dtype) in make_samples(config).fields.items()
+    }
 
 
 def make_train_step(dino: DINO, config: ConfigDict, mesh: Mesh):
@@ -132,6 +154,8 @@ def _run(config, dino: DINO, source: Source, mesh, state, start, last, checkpoin
             stream, sharding, batch_size=batch_size, depth=config.data.prefetch
         ) as batches:
             say("compiling the training step")
+            train_step = _compiled(train_step.lower(state, abstract_samples(config, mesh)))
+            agree()  # to compile takes longer on some hosts than on others
             for step in range(start + 1, last + 1):
                 samples, host = next(batches)
                 unreadable.add(
@@ -155,6 +179,18 @@ def _run(config, dino: DINO, source: Source, mesh, state, start, last, checkpoin
         writer.close()
     if unreadable.count:
         say(f"{unreadable.count} images could not be read: see {unreadable.file}")
+
+
+def _compiled(step: jax.stages.Lowered) -> jax.stages.Compiled:
+    try:
+        return step.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(
+            "the training step does not fit in the devices' memory: python -m rats_jax.plan with "
+            "the same flags finds what does (model.remat, optimizer.accumulation, mesh.fsdp)"
+        ) from None
 
 
 def _open_input(config: ConfigDict, source: Source, rows: np.ndarray, start: int) -> BatchStream:

@@ -1,6 +1,7 @@
 """The directory of a run, and what makes two starts the same run.
 
 config.json       every field, as last started
+.started          by which several processes know the directory for the same
 checkpoints/      orbax, one directory a step
 metrics.jsonl     one line a report
 tensorboard/      the same as events
@@ -9,6 +10,8 @@ unreadable.txt    images that could not be read, if any
 
 import json
 import os
+import time
+import uuid
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -22,6 +25,11 @@ SHAPES = ("model", "head", "crops.global_size", "dino.loss_scope")
 FIXED = (*SHAPES, "seed")
 #: Of these, what changes no shape.
 FREE = ("model.drop_path", "model.position_offset", "model.remat", "model.unroll")
+
+#: Fields that processes of one run may have of their own.
+OF_A_HOST = ("data.path", "data.workers", "data.threads", "run.compilation_cache")
+SIGN = ".started"
+PATIENCE = 10  # seconds, until a network's file system shows what another host has written
 
 
 def open_workdir(path: str, config: ConfigDict) -> Path:
@@ -64,14 +72,37 @@ def folder_of(path: str) -> Path:
     return Path(path).expanduser()
 
 
-def take_part(path: str) -> Path:
-    """The directory, for a process other than the first, which has opened it by now."""
+def sign(workdir: Path) -> str:
+    """Leaves a word in the directory, by which other processes know it for the same."""
+    word = uuid.uuid4().hex
+    new = workdir / f"{SIGN}.new"
+    new.write_text(word)
+    new.replace(workdir / SIGN)
+    return word
+
+
+def take_part(path: str, config: ConfigDict, word: str) -> Path:
+    """The directory, for a process other than the first, which has opened and signed it by now.
+
+    Raises UserError when this is not that directory, or not that config.
+    """
     workdir = folder_of(path)
-    if not (workdir / "config.json").exists():
-        raise UserError(
-            f"--workdir {path} is another directory here than for process 0: choose one on a file "
-            "system that all hosts share"
-        )
+    sign, until = workdir / SIGN, time.monotonic() + PATIENCE
+    while not sign.exists() or sign.read_text() != word:
+        if time.monotonic() > until:
+            raise UserError(
+                f"--workdir {path} is another directory here than for process 0: choose one on a "
+                "file system that all hosts share"
+            )
+        time.sleep(0.2)
+    theirs = _flat(json.loads((workdir / "config.json").read_text()))
+    ours = _flat(json.loads(_json(config)))
+    for name in sorted(theirs | ours):
+        if theirs.get(name) != ours.get(name) and name not in OF_A_HOST:
+            raise UserError(
+                f"config.{name} is {ours.get(name)} here and {theirs.get(name)} for process 0: "
+                "start all processes with the same config"
+            )
     return workdir
 
 

@@ -99,3 +99,31 @@ def test_a_command_that_is_not_there_is_a_mistake():
     )
     assert process.returncode == 2
     assert process.stderr == "error: no-such-command: No such file or directory\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_all_also_where_a_shell_has_set_ctrl_c_aside(tmp_path, number):
+    program = f"""
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # hard of hearing
+with open({str(tmp_path)!r} + "/" + str(os.getpid()), "w"): pass
+time.sleep(1000)
+"""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a job in the background
+    try:
+        process = launch("--processes=2", "--devices=1", program=program)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    try:
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.05)
+        process.send_signal(number)
+        time.sleep(1)
+        process.send_signal(number)  # again: at once
+        _, error = process.communicate(timeout=8)
+    finally:
+        process.kill()
+    assert (process.returncode, error) == (130, "")
+    for file in tmp_path.iterdir():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.name), 0)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -21,24 +22,42 @@ def get_config():
 """
 
 
-def train(folder: Path, processes: int) -> Path:
-    config, workdir = folder / "config.py", folder / f"run-{processes}"
-    config.write_text(CONFIG)
-    launcher = [sys.executable, "launch/local_processes.py"]
-    command = [sys.executable, "-m", "rats_jax.train", f"--config={config}", f"--workdir={workdir}"]
+#: Runs training with flags that only process 1 is given: the arguments before and after "--".
+APART = """
+import runpy, sys
+own = sys.argv.index("--")
+theirs = sys.argv[1:own] if "--process=1" in sys.argv else []
+sys.argv = ["rats_jax.train", *sys.argv[own + 1 :], *theirs]
+runpy.run_module("rats_jax.train", run_name="__main__", alter_sys=True)
+"""
+
+
+def launch(processes: int, *command: str) -> subprocess.CompletedProcess:
+    launcher = [sys.executable, "launch/local_processes.py", f"--processes={processes}"]
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "XLA_FLAGS": "--xla_backend_optimization_level=0",
     }
-    done = subprocess.run(
-        [*launcher, f"--processes={processes}", f"--devices={8 // processes}", "--", *command],
+    return subprocess.run(
+        [*launcher, f"--devices={8 // processes}", "--", sys.executable, *command],
         cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
         timeout=300,
     )
+
+
+def flags(folder: Path, workdir: Path) -> list[str]:
+    config = folder / "config.py"
+    config.write_text(CONFIG)
+    return [f"--config={config}", f"--workdir={workdir}"]
+
+
+def train(folder: Path, processes: int) -> Path:
+    workdir = folder / f"run-{processes}"
+    done = launch(processes, "-m", "rats_jax.train", *flags(folder, workdir))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("compiling the training step") == 1  # one of them reports
     return workdir
@@ -62,3 +81,27 @@ def test_two_processes_train_as_one(tmp_path):
         np.testing.assert_allclose(
             alone.params["backbone"][name], together.params["backbone"][name], rtol=1e-5, atol=1e-7
         )
+
+
+@pytest.mark.parametrize(
+    ("of_process_1", "message"),
+    [
+        (
+            "--config.optimizer.learning_rate=0.5",
+            "process 1: error: config.optimizer.learning_rate is 0.5 here and 0.03 for process 0",
+        ),
+        ("--workdir={elsewhere}", "elsewhere is another directory here than for process 0"),
+        ("--config.data.length=168", "has 168 images here and 160 for process 0"),
+    ],
+)
+def test_processes_of_different_runs_do_not_train_together(tmp_path, of_process_1, message):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / ".started").write_text("an older run")
+    script = tmp_path / "apart.py"
+    script.write_text(APART)
+    own = of_process_1.format(elsewhere=elsewhere)
+    done = launch(2, str(script), own, "--", *flags(tmp_path, tmp_path / "run"))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

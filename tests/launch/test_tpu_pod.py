@@ -155,7 +155,7 @@ def test_no_second_training_starts_beside_the_first(pod):
 @pytest.mark.parametrize("command", ["setup", "train"])
 def test_what_is_not_committed_is_refused(pod, command):
     (pod / "repository/new_config.py").write_text("")
-    ran = run(pod, command)
+    ran = run(pod, command, "--config=configs/demo.py")
     assert ran.returncode == 2
     assert ran.stderr.startswith("error: there are changes that are not committed")
     assert calls(pod, "gcloud") == []
@@ -177,3 +177,9 @@ def test_a_missing_setting_and_an_unknown_command_are_told(pod):
     ran = run(pod, "create")
     assert ran.returncode == 2 and "setup | train FLAGS | log" in ran.stderr
     assert calls(pod, "gcloud") == []
+
+
+def test_train_without_flags_is_refused(pod):
+    ran = run(pod, "train")
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("error: train needs the flags of rats_jax.train")
