@@ -80,7 +80,8 @@ def _arrays(instruction: Instruction, kind: str, group: int, parameters: Collect
     by_dtype, gradients = defaultdict(int), 0
     for array in arrays:
         by_dtype[array.dtype] += array.bytes * scale
-        gradients += array.bytes * scale * (array.elements in parameters)
+        # Those are float32, whatever the compute dtype.
+        gradients += array.bytes * scale * (array.elements in parameters and array.dtype == "f32")
     total = sum(by_dtype.values())
     sums = kind in ("all-reduce", "reduce-scatter")
     dtype = max(by_dtype, key=by_dtype.get, default="")

@@ -146,6 +146,8 @@ def test_origins_are_the_scopes_of_the_step_and_sums_of_gradients_are_told_by_th
     )
     assert of(reduce)[0].origin == "not told"
     assert of(reduce + name, parameters={8})[0].origin == "gradients"
+    tokens = (reduce + name).replace("f32", "bf16")
+    assert of(tokens, parameters={8})[0].origin == "backward, backbone"
 
 
 def test_the_bound_is_the_busiest_resource():
