@@ -37,7 +37,8 @@ def forward_parts(
         embed       of patches
         matrices    a kernel times all tokens, but for
         last        the MLP's second
-        batched     products of each image by itself or each head by itself: attention
+        bottleneck  register attention's three steps, which are never kept
+        batched     other products of each image by itself or each head by itself
 
     architecture: "rats", "vit" or "perceiver"; the rest as in the models, whose other options,
     which cost nothing, are ignored.
@@ -65,7 +66,7 @@ def forward_parts(
     per_head = registers if sharing == "shared" else registers_per_head
     layer = Counter(
         matrices=(4 * patches + mlp_ratio * (patches + registers)) * square,
-        batched=4 * patches * per_head * width + 2 * per_head**2 * width,
+        bottleneck=4 * patches * per_head * width + 2 * per_head**2 * width,
         last=mlp_ratio * square * (patches + registers),
     )
     if sharing == "shared":
@@ -73,7 +74,7 @@ def forward_parts(
     else:
         layer["batched"] += 2 * square // heads * registers
     if communicate == "learned":
-        layer["batched"] += 3 * per_head * square // heads
+        layer["bottleneck"] += 3 * per_head * square // heads
     if parallel != "none":
         layer["matrices"] += {"shared": 1, "separate": 4}[parallel] * square * patches
         layer["batched"] += 2 * patches**2 * width
@@ -94,7 +95,11 @@ def recomputed_macs(*, remat: str, **model: int | str) -> int:
     for the result of the MLP's second product again. (A Perceiver's first and last block are not
     repeated, but counted.)"""
     parts = forward_parts(**model)
-    again = {"none": (), "dots": ("batched",), "full": ("batched", "matrices")}[remat]
+    again = {
+        "none": ("bottleneck",),
+        "dots": ("bottleneck", "batched"),
+        "full": ("bottleneck", "batched", "matrices"),
+    }[remat]
     return sum(parts[name] for name in again)
 
 
