@@ -22,7 +22,7 @@ from rats_jax.errors import UserError
 THEN = flags.DEFINE_string("then", "end", "")
 
 def main():
-    from rats_jax.parallel.distributed import joined
+    from rats_jax.parallel.distributed import agree, joined
 
     with joined(
         coordinator=train.COORDINATOR.value,
@@ -44,6 +44,12 @@ def main():
             raise UserError("no such data set")
         if THEN.value == "bug" and jax.process_index() == 1:
             raise ZeroDivisionError
+        for turn in range(3 if THEN.value == "agree" else 0):
+            if jax.process_index() == turn % 2:
+                time.sleep(0.5)
+            came = time.monotonic()
+            word = agree(f"{jax.process_index()}, {turn}")
+            print(f"agreed on {word} after {time.monotonic() - came:.1f} s", flush=True)
         while THEN.value == "collectives":
             float(total(ones))
         while THEN.value in ("python", "mistake", "bug"):
@@ -104,6 +110,14 @@ def test_processes_see_the_devices_of_all_and_end_together(start):
     # Only process 0 reports.
     assert "sum 4.0" in silent and "left" in silent
     assert "processes 2" not in silent and "2 processes" not in silent
+
+
+def test_processes_wait_for_each_other_and_take_the_word_of_process_0(start):
+    outputs = [p.communicate(timeout=60)[0] for p in [start(i, "--then=agree") for i in range(2)]]
+    for output in outputs:
+        assert re.findall("agreed on (.*?) after", output) == ["0, 0", "0, 1", "0, 2"]
+    waits = [[float(x) for x in re.findall(r"after ([\d.]+) s", output)] for output in outputs]
+    assert max(waits[1][0], waits[0][1], waits[1][2]) > 0.3  # who came first has waited
 
 
 def test_a_process_that_does_not_come_is_named_within_the_time(start):
