@@ -109,11 +109,16 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)  # hard of hearing
 with open({str(tmp_path)!r} + "/" + str(os.getpid()), "w"): pass
 time.sleep(1000)
 """
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a job in the background
+    # As of a job in the background, but not one of nohup, which these tests may be.
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    }
     try:
         process = launch("--processes=2", "--devices=1", program=program)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
     try:
         while len(list(tmp_path.iterdir())) < 2:
             time.sleep(0.05)
