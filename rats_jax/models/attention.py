@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rats_jax.models.axes import TENSOR
+from rats_jax.models.axes import FSDP, TENSOR
 from rats_jax.models.linear import Affine, plus, product
 from rats_jax.models.remat import again, dear
 
@@ -21,9 +21,9 @@ class Attention(nnx.Module):
             raise ValueError(f"width {width} is not divisible by {heads} heads")
         self.dtype = dtype
         per_head = (heads, width // heads)
-        axes = (None, None, TENSOR, None)
+        axes = (FSDP, None, TENSOR, None)
         self.qkv = Affine((width, 3, *per_head), (3, *per_head), axes=axes, rngs=rngs)
-        self.out = Affine((*per_head, width), (width,), axes=(TENSOR, None, None), rngs=rngs)
+        self.out = Affine((*per_head, width), (width,), axes=(TENSOR, None, FSDP), rngs=rngs)
 
     def attend(self, tokens: jax.Array, context: jax.Array | None = None) -> jax.Array:
         """Tokens [B, T, D] attend to a context [B, S, D], by default to themselves: [B, T, D]."""

@@ -2,8 +2,7 @@
 
 A mesh has the axes `data` and `fsdp`, which split the images of a batch, and `tensor`, which splits
 heads with their registers, the MLP's hidden width and the prototypes. `fsdp` also splits what is
-stored (parallel/rules.py); a module names the axes of a kernel while it is in use, when `fsdp` has
-been gathered.
+stored (parallel/rules.py), and is gathered where it is used (`linear.product`).
 """
 
 import jax

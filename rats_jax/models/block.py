@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rats_jax.models.attention import Attention
-from rats_jax.models.axes import BATCH, TENSOR, constrain
+from rats_jax.models.axes import BATCH, FSDP, TENSOR, constrain
 from rats_jax.models.gelu import gelu
 from rats_jax.models.linear import Affine, plus, product
 from rats_jax.models.register_attention import RegisterAttention
@@ -33,15 +33,14 @@ class MLP(nnx.Module):
 
     def __init__(self, *, width: int, hidden: int, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.dtype = dtype
-        self.fc1 = Affine((width, hidden), (hidden,), axes=(None, TENSOR), rngs=rngs)
-        self.fc2 = Affine((hidden, width), (width,), axes=(TENSOR, None), rngs=rngs)
+        self.fc1 = Affine((width, hidden), (hidden,), axes=(FSDP, TENSOR), rngs=rngs)
+        self.fc2 = Affine((hidden, width), (width,), axes=(TENSOR, FSDP), rngs=rngs)
 
     def __call__(self, x: jax.Array, *, whole: bool = False) -> jax.Array:
         """whole: on a mesh, with kernels gathered rather than split along the hidden width, for
         tokens that are split themselves."""
         for affine in (self.fc1, self.fc2):
-            in_use = (None, None) if whole else affine.axes
-            x = product("...D,DM->...M", x, affine.kernel[...], in_use, affine.axes)
+            x = product("...D,DM->...M", x, affine.kernel[...], affine.axes, whole)
             x = plus(x, affine.bias[...])
             x = gelu(dear(x)) if affine is self.fc1 else x
         return x

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rats_jax.models.axes import BATCH, TENSOR, constrain
+from rats_jax.models.axes import BATCH, FSDP, TENSOR, constrain
 from rats_jax.models.gelu import gelu
 from rats_jax.models.linear import Affine, plus, product
 
@@ -59,8 +59,8 @@ def _backward(saved, gradient):
     outer = jnp.einsum(
         "...D,...K->DK", x, gradient.astype(x.dtype), preferred_element_type=jnp.float32
     )
-    outer = constrain(outer, None, TENSOR)
-    return to_x, outer * scale, jnp.sum(outer * in_use, axis=0)
+    to_scale = jnp.sum(outer * in_use, axis=0)
+    return to_x, constrain(outer, FSDP, TENSOR) * scale, to_scale
 
 
 scaled_matmul.defvjp(_forward, _backward)
@@ -84,9 +84,9 @@ class DINOHead(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.dtype = dtype
-        self.fc1 = Affine((width, hidden), (hidden,), axes=(None, TENSOR), rngs=rngs)
-        self.fc2 = Affine((hidden, hidden), (hidden,), axes=(TENSOR, None), rngs=rngs)
-        self.fc3 = Affine((hidden, bottleneck), (bottleneck,), axes=(TENSOR, None), rngs=rngs)
+        self.fc1 = Affine((width, hidden), (hidden,), axes=(FSDP, TENSOR), rngs=rngs)
+        self.fc2 = Affine((hidden, hidden), (hidden,), axes=(TENSOR, FSDP), rngs=rngs)
+        self.fc3 = Affine((hidden, bottleneck), (bottleneck,), axes=(TENSOR, FSDP), rngs=rngs)
         self.last_layer = Prototypes(
             bottleneck=bottleneck,
             prototypes=prototypes,

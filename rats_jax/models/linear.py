@@ -6,20 +6,20 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rats_jax.models.axes import constrain
+from rats_jax.models.axes import AXES, FSDP, constrain
 
 # torch's trunc_normal_(std=.02) cuts at +-2, a hundred deviations: a plain normal.
 init = nnx.initializers.normal(0.02)
 
 
-#: For each dimension of a kernel in use, the axis of the mesh that splits it.
+#: For each dimension of a kernel as it is stored, the axis of the mesh that splits it.
 Axes = tuple[str | None, ...]
 
 
 class Affine(nnx.Module):
     """Kernel and bias of a linear map of any shape, applied with `product` and `plus`.
 
-    axes: of the kernel while it is in use.
+    axes: of the kernel; those that parallel/rules.py names for it.
     """
 
     def __init__(
@@ -37,31 +37,37 @@ class Affine(nnx.Module):
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 3, 4))
 def product(
-    form: str, x: jax.Array, kernel: jax.Array, axes: Axes, gradient_axes: Axes | None = None
+    form: str, x: jax.Array, kernel: jax.Array, axes: Axes, whole: bool = False
 ) -> jax.Array:
     """einsum(form, x, kernel), in x's dtype.
 
-    The kernel is cast first and gathered to `axes` after that, so that half the bytes travel. Its
-    gradient leaves the product in float32, so that sums over the mesh are sums of float32 numbers;
-    it is laid out as `gradient_axes`, by default the same.
+    The kernel is cast first and gathered after that, over `fsdp`, and with `whole` over every axis,
+    so that half the bytes travel. Its gradient leaves the product in float32, so that sums over the
+    mesh are sums of float32 numbers, and goes where the kernel is stored: each device receives its
+    part of the sum over `fsdp`, and sums no more than that over `data`.
     """
-    return jnp.einsum(form, x, constrain(kernel.astype(x.dtype), *axes))
+    return jnp.einsum(form, x, _in_use(kernel, x.dtype, axes, whole))
 
 
-def _forward(form, x, kernel, axes, gradient_axes):
-    return product(form, x, kernel, axes, gradient_axes), (x, kernel)
+def _in_use(kernel, dtype, axes, whole):
+    gathered = AXES if whole else (FSDP,)
+    return constrain(kernel.astype(dtype), *(None if axis in gathered else axis for axis in axes))
 
 
-def _backward(form, axes, gradient_axes, saved, gradient):
+def _forward(form, x, kernel, axes, whole):
+    return product(form, x, kernel, axes, whole), (x, kernel)
+
+
+def _backward(form, axes, whole, saved, gradient):
     x, kernel = saved
     inputs, out = form.split("->")
     of_x, of_kernel = inputs.split(",")
-    in_use = constrain(kernel.astype(x.dtype), *axes)
+    in_use = _in_use(kernel, x.dtype, axes, whole)
     to_x = jnp.einsum(f"{out},{of_kernel}->{of_x}", gradient, in_use)
     to_kernel = jnp.einsum(
         f"{of_x},{out}->{of_kernel}", x, gradient, preferred_element_type=jnp.float32
     )
-    return to_x, constrain(to_kernel, *(gradient_axes or axes)).astype(kernel.dtype)
+    return to_x, constrain(to_kernel, *axes).astype(kernel.dtype)
 
 
 product.defvjp(_forward, _backward)

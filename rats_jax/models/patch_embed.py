@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from rats_jax.models.axes import FSDP
 from rats_jax.models.linear import plus, product
 from rats_jax.models.positions import interpolate_positions
 
@@ -55,7 +56,7 @@ class PatchEmbed(nnx.Module):
         x = images.reshape(-1, h, self.patch, w, self.patch, 3).swapaxes(2, 3)
         x = x.reshape(-1, h * w, self.patch**2 * 3).astype(self.dtype)
         kernel = self.kernel[...].reshape(x.shape[-1], -1)
-        x = plus(product("BLC,CD->BLD", x, kernel, (None, None)), self.bias[...])
+        x = plus(product("BLC,CD->BLD", x, kernel, (None, FSDP)), self.bias[...])
         positions = interpolate_positions(
             positions, native=self.native, grid=(h, w), offset=self.offset
         )

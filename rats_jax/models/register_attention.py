@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rats_jax.models.attention import Attention, flat, softmax_attention
-from rats_jax.models.axes import TENSOR
+from rats_jax.models.axes import FSDP, TENSOR
 from rats_jax.models.linear import init, plus, product
 from rats_jax.models.remat import again
 
@@ -79,7 +79,7 @@ class RegisterAttention(Attention):
             return self.split(query_BND).swapaxes(1, 2)
 
         def map_to_heads(registers, kernel):
-            return product("BHnD,DHd->BHnd", registers, kernel[:, 0], (None, TENSOR, None))
+            return product("BHnD,DHd->BHnd", registers, kernel[:, 0], (FSDP, TENSOR, None))
 
         return plus(again(map_to_heads)(registers, self.qkv.kernel[...]), self.qkv.bias[0, :, None])
 

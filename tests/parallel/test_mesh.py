@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import nnx
 from jax.sharding import PartitionSpec
 
-from rats_jax.assemble import make_dino, make_mesh
+from rats_jax.assemble import make_dino, make_mesh, make_model
 from rats_jax.errors import UserError
+from rats_jax.models.linear import Affine
 from rats_jax.parallel import mesh
 from rats_jax.parallel.rules import axes_of, state_shardings
 from tests.runs.tiny import tiny_config
@@ -100,6 +102,23 @@ def test_moments_and_teacher_lie_as_the_parameters_do():
     assert shardings["teacher"]["backbone"] == student
     for moment in (shardings["optimizer"]["rest"].mu, shardings["optimizer"]["rest"].nu):
         assert moment["backbone"] == student
+
+
+@pytest.mark.parametrize("architecture", ["rats", "vit", "perceiver"])
+def test_modules_and_rules_agree_on_kernels(architecture):
+    config = tiny_config(model__architecture=architecture)
+    config.model.update(depth=3, parallel="separate")
+    network, _ = make_model(config)
+    params = jax.eval_shape(make_dino(config, images=40).init, 0)["student"]
+    found = 0
+    for part in ("backbone", "head"):
+        module = nnx.merge(getattr(network, part), params[part])
+        for path, node in nnx.iter_graph(module):
+            if isinstance(node, Affine):
+                name = "/".join(map(str, (part, *path, "kernel")))
+                assert axes_of(name) == node.axes, name
+                found += 1
+    assert found >= 7
 
 
 def test_an_array_without_a_rule_is_an_error():
