@@ -6,7 +6,7 @@ from flax import nnx
 
 from rats_jax.models.axes import BATCH, FSDP, TENSOR, constrain
 from rats_jax.models.gelu import gelu
-from rats_jax.models.linear import Affine, plus, product
+from rats_jax.models.linear import Affine, in_use, plus, product
 
 
 class Prototypes(nnx.Module):
@@ -41,11 +41,8 @@ def scaled_matmul(x: jax.Array, kernel: jax.Array, scale: jax.Array) -> jax.Arra
     row (jax 0.10.2, K = 65,536: 9.5 s in place of 0.08 s). The backward pass is written out so that
     the unscaled logits are not kept for the gradient of the scale.
     """
-    return jnp.matmul(x, _in_use(kernel, x.dtype), preferred_element_type=jnp.float32) * scale
-
-
-def _in_use(kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    return constrain(kernel.astype(dtype), None, TENSOR)
+    kernel = in_use(kernel, x.dtype, (FSDP, TENSOR))
+    return jnp.matmul(x, kernel, preferred_element_type=jnp.float32) * scale
 
 
 def _forward(x, kernel, scale):
@@ -54,12 +51,12 @@ def _forward(x, kernel, scale):
 
 def _backward(saved, gradient):
     x, kernel, scale = saved
-    in_use = _in_use(kernel, x.dtype)
-    to_x = jnp.einsum("...K,DK->...D", (gradient * scale).astype(x.dtype), in_use)
+    gathered = in_use(kernel, x.dtype, (FSDP, TENSOR))
+    to_x = jnp.einsum("...K,DK->...D", (gradient * scale).astype(x.dtype), gathered)
     outer = jnp.einsum(
         "...D,...K->DK", x, gradient.astype(x.dtype), preferred_element_type=jnp.float32
     )
-    to_scale = jnp.sum(outer * in_use, axis=0)
+    to_scale = jnp.sum(outer * gathered, axis=0)
     return to_x, constrain(outer, FSDP, TENSOR) * scale, to_scale
 
 

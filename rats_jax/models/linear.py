@@ -46,10 +46,11 @@ def product(
     mesh are sums of float32 numbers, and goes where the kernel is stored: each device receives its
     part of the sum over `fsdp`, and sums no more than that over `data`.
     """
-    return jnp.einsum(form, x, _in_use(kernel, x.dtype, axes, whole))
+    return jnp.einsum(form, x, in_use(kernel, x.dtype, axes, whole))
 
 
-def _in_use(kernel, dtype, axes, whole):
+def in_use(kernel: jax.Array, dtype: jnp.dtype, axes: Axes, whole: bool = False) -> jax.Array:
+    """The kernel in `dtype`, gathered as `product` says."""
     gathered = AXES if whole else (FSDP,)
     return constrain(kernel.astype(dtype), *(None if axis in gathered else axis for axis in axes))
 
@@ -62,8 +63,8 @@ def _backward(form, axes, whole, saved, gradient):
     x, kernel = saved
     inputs, out = form.split("->")
     of_x, of_kernel = inputs.split(",")
-    in_use = _in_use(kernel, x.dtype, axes, whole)
-    to_x = jnp.einsum(f"{out},{of_kernel}->{of_x}", gradient, in_use)
+    gathered = in_use(kernel, x.dtype, axes, whole)
+    to_x = jnp.einsum(f"{out},{of_kernel}->{of_x}", gradient, gathered)
     to_kernel = jnp.einsum(
         f"{of_x},{out}->{of_kernel}", x, gradient, preferred_element_type=jnp.float32
     )

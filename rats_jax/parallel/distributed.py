@@ -37,7 +37,7 @@ def agree(value=None):
         return value
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)  # joined by JAX alone
     size = multihost_utils.broadcast_one_to_all(np.int32(len(text)))
-    text = multihost_utils.broadcast_one_to_all(np.resize(text, size))
+    text = multihost_utils.broadcast_one_to_all(np.resize(text, int(size)))
     return json.loads(text.tobytes())
 
 

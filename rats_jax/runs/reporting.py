@@ -71,7 +71,7 @@ class Progress:
         if self._metrics:
             jax.block_until_ready(self._metrics[-1])
         self._metrics.append(metrics)
-        if self._start is None:  # the first step compiles: the clock starts after it
+        if self._start is None:  # the first step is slower: the clock starts after it
             jax.block_until_ready(metrics)
             self._start = time.perf_counter()
         else:

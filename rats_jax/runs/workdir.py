@@ -25,7 +25,6 @@ SHAPES = ("model", "head", "crops.global_size", "dino.loss_scope")
 FIXED = (*SHAPES, "seed")
 #: Of these, what changes no shape.
 FREE = ("model.drop_path", "model.position_offset", "model.remat", "model.unroll")
-
 #: Fields that processes of one run may have of their own.
 OF_A_HOST = ("data.path", "data.workers", "data.threads", "run.compilation_cache")
 SIGN = ".started"
@@ -87,8 +86,8 @@ def take_part(path: str, config: ConfigDict, word: str) -> Path:
     Raises UserError when this is not that directory, or not that config.
     """
     workdir = folder_of(path)
-    sign, until = workdir / SIGN, time.monotonic() + PATIENCE
-    while not sign.exists() or sign.read_text() != word:
+    file, until = workdir / SIGN, time.monotonic() + PATIENCE
+    while not file.exists() or file.read_text() != word:
         if time.monotonic() > until:
             raise UserError(
                 f"--workdir {path} is another directory here than for process 0: choose one on a "

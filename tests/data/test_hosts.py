@@ -23,6 +23,8 @@ if __name__ == "__main__":
     host, hosts, address, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(address, hosts, host)
+    from rats_jax.parallel.distributed import agree
+    assert agree({"word": "of host " + str(host)} if host == 0 else None) == {"word": "of host 0"}
     sharding = batch_sharding(make_mesh())
     stream = open_batches(
         Numbered(), samples=SAMPLES, seed=3, batch_size=8, start_step=1, workers=1, threads=1,
