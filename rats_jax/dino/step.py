@@ -8,6 +8,9 @@ The state is one tree, so that it can be created, donated, sharded and saved as 
     optimizer  Adam moments, see optimizer.py
     center     float32 [G, K], moving average of the teacher's logits
     rng        key data of the run's seed, constant: draws depend on (seed, step) alone
+    skipped    int32 [2], steps that were not applied: in all, and in a row up to now
+
+A step whose loss or gradient is not finite is not applied: it changes `step` and `skipped` alone.
 """
 
 from collections.abc import Callable
@@ -49,6 +52,7 @@ class DINO:
             "optimizer": init_optimizer(student),
             "center": jnp.zeros((self.network.losses, direction.shape[1])),
             "rng": jax.random.key_data(key),
+            "skipped": jnp.zeros(2, jnp.int32),
         }
 
     def step(
@@ -112,22 +116,27 @@ class DINO:
             )
         rate = schedules.teacher_rate(step)
         teacher = jax.tree.map(lambda t, s: t + rate * (s - t), state["teacher"], student)
+        gradient_norm = optax.tree.norm(gradients)
+        finite = jnp.isfinite(loss.loss) & jnp.isfinite(gradient_norm)
+        moved = {"student": student, "teacher": teacher, "optimizer": optimizer, "center": center}
+        before = {name: state[name] for name in moved}
+        total, in_a_row = state["skipped"]
+        state = {
+            **optax.tree.where(finite, moved, before),
+            "step": step + 1,
+            "rng": state["rng"],
+            "skipped": jnp.where(finite, jnp.array([total, 0]), jnp.array([total, in_a_row]) + 1),
+        }
         metrics = {
             **loss._asdict(),
-            "center_norm": jnp.linalg.norm(center),
-            "gradient_norm": optax.tree.norm(gradients),
+            "center_norm": jnp.linalg.norm(state["center"]),
+            "gradient_norm": gradient_norm,
+            "skipped_steps": state["skipped"][0],
+            "skipped_in_a_row": state["skipped"][1],
             "learning_rate": learning_rate,
             "weight_decay": weight_decay,
             "teacher_momentum": 1 - rate,
             "teacher_temperature": temperature,
-        }
-        state = {
-            "step": step + 1,
-            "student": student,
-            "teacher": teacher,
-            "optimizer": optimizer,
-            "center": center,
-            "rng": state["rng"],
         }
         return state, metrics
 
@@ -140,9 +149,9 @@ def mean_over_parts(function: Callable, batch, parts: int):
     """
     if parts == 1:
         return function(batch)
-    batch = jax.tree.map(lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+    first = first_part(batch, parts)
+    batch = jax.tree.map(lambda x: _parts(x, parts).swapaxes(0, 1), batch)
     batch = jax.tree.map(lambda x: constrain(x, None, BATCH, *[None] * (x.ndim - 2)), batch)
-    first = jax.tree.map(lambda x: x[0], batch)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, first))
 
     def add(total, part):
@@ -150,6 +159,16 @@ def mean_over_parts(function: Callable, batch, parts: int):
 
     total, _ = jax.lax.scan(add, zeros, batch)
     return jax.tree.map(lambda x: x / parts, total)
+
+
+def first_part(batch, parts: int):
+    """The first of the parts that `mean_over_parts` takes."""
+    return jax.tree.map(lambda x: _parts(x, parts)[:, 0], batch)
+
+
+def _parts(x: jax.Array, parts: int) -> jax.Array:
+    """[B, ...] -> [B / parts, parts, ...]; other dimensions may be 0."""
+    return x.reshape(len(x) // parts, parts, *x.shape[1:])
 
 
 #: What draws random numbers in a step; the place in this tuple is folded into the key.

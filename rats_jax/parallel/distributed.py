@@ -16,29 +16,40 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from rats_jax import command_line
-from rats_jax.errors import UserError
+from rats_jax.errors import Stopped, UserError
 from rats_jax.parallel import cluster
 from rats_jax.parallel.link import Link
 from rats_jax.parallel.rendezvous import Missing, meet
 
 FAILED = 1  # exit status of an error of the program, as Python's
 
-_link: Link | None = None  # to the other processes, where `joined` has made one
+_link: Link | None = None
 
 
-def agree(value=None):
-    """Returns when all processes have come here, with the value (anything of JSON) of process 0.
+def gather(value=None) -> list:
+    """Returns when all processes have come here, with the values of all (anything of JSON).
 
     Not by a collective: those of CPUs fail when a process comes half a minute after the first.
     """
     if _link:
-        return _link.agree(value)
+        return _link.gather(value)
     if jax.process_count() == 1:
-        return value
+        return [value]
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)  # joined by JAX alone
-    size = multihost_utils.broadcast_one_to_all(np.int32(len(text)))
-    text = multihost_utils.broadcast_one_to_all(np.resize(text, int(size)))
-    return json.loads(text.tobytes())
+    sizes = multihost_utils.process_allgather(np.int32(len(text)))
+    padded = np.pad(text, (0, sizes.max() - len(text)))
+    texts = multihost_utils.process_allgather(padded)
+    return [json.loads(t[:size].tobytes()) for t, size in zip(texts, sizes, strict=True)]
+
+
+def agree(value=None):
+    """Returns when all processes have come here, with the value (anything of JSON) of process 0."""
+    return gather(value)[0]
+
+
+def link() -> Link | None:
+    """To the other processes, where `joined` has made one."""
+    return _link
 
 
 @contextmanager
@@ -99,16 +110,22 @@ def joined(
     except Missing as error:
         command_line.fail(str(error), command_line.LOST)
     global _link
-    _link = link = Link(place.process, peers)
+    _link = Link(place.process, peers)
     _let_the_link_speak_first()
-    with _told(link, place.process):
+    stopped = None
+    with _told(_link, place.process):
         _initialize(place, service, wait)
         places = [about, *(peers[i].about for i in sorted(peers))]
         more = ", ..." if len(places) > 8 else ""
         command_line.say(f"{place.processes} processes: {', '.join(places[:8])}{more}")
-        yield
-        link.finish()
+        try:
+            yield
+        except Stopped as end:  # as in all the others
+            stopped = end
+        _link.finish()
         jax.distributed.shutdown()
+    if stopped:
+        raise stopped
 
 
 def _initialize(place: cluster.Place, service: str, wait: float) -> None:
@@ -147,7 +164,7 @@ def _told(link: Link, process: int) -> Iterator[None]:
         link.tell(command_line.FAILED, f"process {process}: {error}")
         raise
     except KeyboardInterrupt:
-        link.tell(128 + signal.SIGINT, f"process {process} was interrupted")
+        link.tell(command_line.INTERRUPTED, f"process {process} was interrupted")
         raise
     except BaseException as error:
         # Collectives may fail a moment before it is known that a process is lost, which says more.

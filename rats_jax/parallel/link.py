@@ -13,6 +13,7 @@ from rats_jax.command_line import LOST
 from rats_jax.parallel.rendezvous import Peer
 
 FAREWELL = 5  # seconds that process 0 waits for the others to end before it
+AHEAD = 2  # steps that a process may have begun when process 0 has not
 
 
 class Link:
@@ -32,9 +33,12 @@ class Link:
         self._ending = False  # a connection that closes is no longer a loss
         self._working = len(peers) + 1  # as process 0 counts
         self._over = threading.Event()
-        self._came = {number: 0 for number in peers}  # how often each said `here`
-        self._come = threading.Condition()
-        self._words = queue.SimpleQueue()  # of process 0, to each `agree`
+        self._sending = threading.Lock()
+        # To process 0: the values of each, by `gather`. To the others: all values, from process 0.
+        self._values = {number: queue.SimpleQueue() for number in peers}
+        self._stop: int | None = None  # is asked for, to end with this exit status
+        self._stop_before: int | None = None  # the step, once it is settled
+        self._settled = queue.SimpleQueue()  # who knows of it
         self._watches = [
             threading.Thread(target=self._watch, args=item, name=f"process-{item[0]}", daemon=True)
             for item in peers.items()
@@ -42,25 +46,47 @@ class Link:
         for watch in self._watches:
             watch.start()
 
-    def agree(self, value):
-        """Waits, for as long as it takes, until all processes have come here; returns the value
-        (anything of JSON) that process 0 came with."""
+    def gather(self, value) -> list:
+        """Waits, for as long as it takes, until all processes have come here; returns what each
+        came with (anything of JSON)."""
         if self._process:
-            self._peers[0].send(here=True)
-            return self._words.get()
-        with self._come:
-            self._come.wait_for(lambda: all(self._came.values()))
-            self._came = {number: count - 1 for number, count in self._came.items()}
-        for peer in self._peers.values():
-            peer.send(word=value)
-        return value
+            self._send(0, value=value)
+            return self._values[0].get()
+        values = [value, *(self._values[number].get() for number in sorted(self._peers))]
+        for number in self._peers:
+            self._send(number, value=values)
+        return values
+
+    def ask_to_stop(self, status: int) -> None:
+        """All processes are to stop before the same step, soon, and to end with this exit status.
+        From any thread."""
+        if self._process:
+            self._send(0, stop=status)
+        elif self._stop is None:
+            self._stop = status
+
+    def stops_before(self, step: int) -> int | None:
+        """The exit status, if all processes stop before this step.
+
+        Each asks before it begins a step, and begins none before the step before the last is over,
+        which takes all processes: so none is more than `AHEAD` steps ahead of process 0, which
+        settles the matter.
+        """
+        if self._process == 0 and self._stop is not None and self._stop_before is None:
+            self._stop_before = step + AHEAD
+            for number in self._peers:
+                self._send(number, stop=self._stop, before=self._stop_before)
+            for _ in self._peers:
+                self._settled.get()
+        settled = self._stop_before is not None and step >= self._stop_before
+        return self._stop if settled else None
 
     def finish(self) -> None:
         """Waits, for as long as it takes, until all processes have come here."""
         if self._process == 0:
             self._count_done()
         else:
-            self._peers[0].send(done=True)
+            self._send(0, done=True)
         self._over.wait()
 
     def tell(self, status: int, message: str) -> None:
@@ -72,12 +98,15 @@ class Link:
         while message := peer.receive():
             if "end" in message:
                 self._end(*message["end"])
-            elif "word" in message:
-                self._words.put(message["word"])
-            elif "here" in message:
-                with self._come:
-                    self._came[process] += 1
-                    self._come.notify()
+            elif "value" in message:
+                self._values[process].put(message["value"])
+            elif "stop" in message and self._process == 0:
+                self.ask_to_stop(message["stop"])
+            elif "stop" in message:
+                self._stop, self._stop_before = message["stop"], message["before"]
+                self._send(0, settled=True)
+            elif "settled" in message:
+                self._settled.put(process)
             elif self._process == 0:
                 self._count_done()
             else:
@@ -90,13 +119,17 @@ class Link:
             "checkpoint, if there is one",
         )
 
+    def _send(self, process: int, **message) -> None:
+        with self._sending:  # else two threads could mix their lines
+            self._peers[process].send(**message)
+
     def _count_done(self) -> None:
         with self._lock:
             self._working -= 1
             last = self._working == 0
         if last and self._begin_to_end():
-            for peer in self._peers.values():
-                peer.send(done=True)
+            for number in self._peers:
+                self._send(number, done=True)
             self._over.set()
 
     def _begin_to_end(self) -> bool:
@@ -117,8 +150,8 @@ class Link:
             os._exit(status)
 
     def _spread(self, status: int, message: str) -> None:
-        for peer in self._peers.values():
-            peer.send(end=[status, message])
+        for number in self._peers:
+            self._send(number, end=[status, message])
         if self._process == 0:
             # With process 0 ends the service of JAX, and JAX would speak first in the others.
             until = time.monotonic() + FAREWELL

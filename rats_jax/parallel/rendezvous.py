@@ -33,7 +33,7 @@ class Peer(NamedTuple):
     def receive(self) -> dict:
         """The next message; {} once the connection has ended, or has carried something else."""
         try:
-            message = json.loads(self.lines.readline(1 << 16))
+            message = json.loads(self.lines.readline(1 << 20))
         except (OSError, ValueError):
             return {}
         return message if isinstance(message, dict) else {}

@@ -40,8 +40,8 @@ RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     ("direction", (FSDP, TENSOR)),  # [bottleneck, K]
     ("gain", (TENSOR,)),
     ("center", (TENSOR,)),  # [G, K]
-    # scalars, and the key
-    ("(step|count|rng)", ()),
+    # counts, and the key
+    ("(step|count|rng|skipped)", ()),
 )
 
 

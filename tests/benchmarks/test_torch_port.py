@@ -59,6 +59,7 @@ def test_the_port_takes_the_same_steps(architecture, norm_last_layer, clip):
         "optimizer": init_optimizer(student),
         "center": jnp.zeros(shapes["center"].shape),
         "rng": jax.random.key_data(jax.random.key(0)),
+        "skipped": jnp.zeros(2, jnp.int32),
     }
     port = Trainer(config.to_dict(), device="cpu", autocast=False, compiled=False)
     load(port.student, state["student"])

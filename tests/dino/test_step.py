@@ -1,5 +1,7 @@
 """The step as a whole: loss scopes, devices, precision, what may not move."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -166,3 +168,25 @@ def test_the_teacher_moves_and_learns_from_no_gradient():
     expected = old["kernel"] + rate * (student["kernel"] - old["kernel"])
     np.testing.assert_allclose(second["teacher"]["head"]["fc1"]["kernel"], expected, atol=1e-8)
     assert np.abs(student["kernel"] - old["kernel"]).max() > 1e-4
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_step_that_is_not_finite_changes_nothing_but_counts(bad, accumulation):
+    dino = dataclasses.replace(make_dino(), accumulation=accumulation)
+    step, good = jax.jit(dino.step), make_crops()
+    spoilt = {**good, "local": good["local"].at[7, 2, 3, 3].set(bad)}
+    before, _ = step(*(run(dino, good, steps=2)[0], good))
+    state, counts = before, []
+    for crops in (spoilt, spoilt, good, spoilt):
+        state, metrics = step(state, crops)
+        counts.append((int(metrics["skipped_steps"]), int(metrics["skipped_in_a_row"])))
+        if len(counts) == 2:
+            for name in ("student", "teacher", "optimizer", "center", "rng"):
+                jax.tree.map(np.testing.assert_array_equal, state[name], before[name])
+    assert counts == [(1, 1), (2, 2), (2, 0), (3, 1)]
+    assert int(state["step"]) == int(before["step"]) + 4
+    kernel = state["student"]["head"]["fc1"]["kernel"]
+    assert (
+        np.isfinite(kernel).all() and (kernel != before["student"]["head"]["fc1"]["kernel"]).any()
+    )

@@ -88,6 +88,7 @@ def random_state(method: DINO) -> dict:
         "optimizer": init_optimizer(student),
         "center": jnp.zeros(shapes["center"].shape),
         "rng": jax.random.key_data(jax.random.key(0)),
+        "skipped": jnp.zeros(2, jnp.int32),
     }
 
 
