@@ -9,10 +9,12 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
-from rats_jax.errors import UserError
+from rats_jax.errors import Stopped, UserError
 
 FAILED = 2  # exit status of a user's mistake
 LOST = 75  # of the end of another process: the same command may go on (EX_TEMPFAIL)
+SAVED = 85  # of a SIGTERM, after the state was saved: the same command goes on
+INTERRUPTED = 128 + signal.SIGINT
 
 _process: int | None = None  # the number of this process among several
 
@@ -31,12 +33,15 @@ def run(main: Callable[[], None]) -> None:
             main()
         except UserError as error:
             fail(str(error))
+        except Stopped as stopped:
+            say(str(stopped))
+            _leave(stopped.status)
         except KeyboardInterrupt:
             _complain(
                 "interrupted; the same command goes on from the last checkpoint, if there is one"
             )
             # The interpreter's own end may crash in threads of JAX that are still compiling.
-            _leave(128 + signal.SIGINT)
+            _leave(INTERRUPTED)
 
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show

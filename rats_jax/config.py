@@ -105,10 +105,20 @@ def default_config() -> ConfigDict:
     config.run.stop_after = 0
     config.run.log_every = 50
     config.run.checkpoint_every = 1000
-    config.run.keep_checkpoints = 2
+    config.run.keep_checkpoints = 2  # the newest
+    config.run.keep_every_epochs = 0.0  # and one every so many epochs, for good; 0 for none
+    config.run.keep_best = 0  # and so many with the best of a metric, as last reported before
+    config.run.best_metric = "loss"  # a name in metrics.jsonl
+    config.run.best_is = "lowest"  # or "highest"
     #: Where compiled programs are kept for the next start: a folder, "" for nowhere; "auto" for
     #: ~/.cache/rats_jax/compiled, but on CPUs nowhere.
     config.run.compilation_cache = "auto"
+
+    # What watches over a run: docs/operations.md.
+    config.guards = ConfigDict()
+    config.guards.nonfinite_steps = 10  # in a row, that changed nothing: the run stops
+    config.guards.collapse = "warn"  # or "stop" the run, or "off"
+    config.guards.stall_minutes = 30.0  # without a step: the run ends; 0 to wait for ever
     return config.lock()
 
 
@@ -122,6 +132,8 @@ def validate(config: ConfigDict) -> None:
     _one_of(config, "model.parallel", ("none", "shared", "separate"))
     _one_of(config, "model.remat", ("none", "dots", "full"))
     _one_of(config, "dino.loss_scope", ("all", "head"))
+    _one_of(config, "run.best_is", ("lowest", "highest"))
+    _one_of(config, "guards.collapse", ("warn", "stop", "off"))
     _one_of(config, "data.cropping", ("fast", "exact", "canvas"))
     for name in POSITIVE:
         _check(_get(config, name) > 0, f"config.{name} is {_get(config, name)}: it must be over 0")
@@ -212,6 +224,7 @@ POSITIVE = (
     "optimizer.learning_rate",
     *("data.size", "data.threads", "data.prefetch", "data.canvas"),
     *("run.log_every", "run.checkpoint_every", "run.keep_checkpoints"),
+    "guards.nonfinite_steps",
 )
 NOT_NEGATIVE = (
     *("seed", "model.plain_registers", "crops.local_crops", "optimizer.warmup_epochs"),
@@ -219,7 +232,7 @@ NOT_NEGATIVE = (
     *("optimizer.end_learning_rate", "dino.freeze_last_layer_epochs"),
     *("dino.teacher_temperature_warmup_epochs", "data.length", "data.workers", "data.seed"),
     *("photometrics.brightness", "photometrics.contrast", "photometrics.saturation"),
-    "run.stop_after",
+    *("run.stop_after", "run.keep_every_epochs", "run.keep_best", "guards.stall_minutes"),
 )
 SHARES = (
     *("photometrics.jitter", "photometrics.grayscale", "photometrics.blur_local"),

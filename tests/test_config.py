@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
 
 from rats_jax.assemble import make_dino, make_source
 from rats_jax.config import default_config, schedules, validate
@@ -112,36 +113,41 @@ def test_a_data_set_of_another_length_than_the_recipes_is_refused(tmp_path):
         make_source(config)
 
 
+def opened(workdir: Path, config: ConfigDict | None = None) -> None:
+    with open_workdir(str(workdir), config or tiny_config()):
+        pass
+
+
 def test_a_workdir_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="choose a directory that you may write to"):
-        open_workdir(str(tmp_path / "file" / "run"), tiny_config())
+        opened(tmp_path / "file" / "run")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_workdir_without_permission_to_write_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="choose a directory that you may write to"):
-        open_workdir(str(tmp_path / "run"), tiny_config())
+        opened(tmp_path / "run")
 
 
 def test_another_seed_on_the_same_workdir_is_refused(tmp_path):
     config = tiny_config()
-    open_workdir(str(tmp_path), config)
+    opened(tmp_path, config)
     config.seed = 1
     with pytest.raises(UserError, match=r"holds another run: config\.seed is 0 there and 1 here"):
-        open_workdir(str(tmp_path), config)
+        opened(tmp_path, config)
 
 
 def test_a_damaged_config_json_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
-        open_workdir(str(tmp_path), tiny_config())
+        opened(tmp_path)
 
 
 def test_config_json_is_the_config(tmp_path):
     config = default_config()
-    open_workdir(str(tmp_path / "run"), config)
+    opened(tmp_path / "run", config)
     kept = json.loads((tmp_path / "run" / "config.json").read_text())
     assert kept["crops"]["local_scale"] == [0.05, 0.25]
     assert kept["head"]["prototypes"] == 65_536

@@ -1,49 +1,271 @@
-"""Checkpoints of the training state, by orbax."""
+"""Checkpoints: the whole state of a run and what it says of itself, by orbax.
 
+checkpoints/STEP/   see stored_state.py
+damaged/STEP/       a checkpoint that could not be restored, where an older one could
+"""
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
+import jax
 import orbax.checkpoint as ocp
+
+from rats_jax.command_line import say
+from rats_jax.errors import UserError
+from rats_jax.parallel.distributed import agree, gather
+from rats_jax.runs.retention import staying
+from rats_jax.runs.stored_state import (
+    Damaged,
+    compare,
+    handler,
+    items,
+    read_arrays,
+    read_meta,
+    verify,
+)
+
+#: What may lie beside the checkpoints: a save that did not end, and one on its way out.
+REMAINS = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|removed)")
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make the folder writable"),
+}
+
+
+class Found(NamedTuple):
+    """A checkpoint, and the newer ones that are damaged, with the reason."""
+
+    step: int
+    state: dict
+    about: dict
+    damaged: list[tuple[int, str]]
 
 
 class Checkpoints:
-    """Those under `workdir`/checkpoints, one directory a step, the newest `keep` of them.
+    """Those of a run, in `workdir`/checkpoints. A context manager: leaving it waits for the last
+    save.
 
     Saving is asynchronous: it returns when the state has been copied, so the next step may donate
-    it. A directory takes its final name only when it is complete. Use as a context manager: leaving
-    it waits for the last save.
+    it. A directory takes its final name when it is complete, and loses it before it is removed.
+
+    Args:
+      keep: how many of the newest stay.
+      keep_every: the first at or after each multiple of so many steps stays for good; 0 for none.
+      keep_best: how many of the best stay, by the finite `best_metric` given with them.
+      best_is: "lowest" or "highest".
+      read_only: nothing is written, moved or removed, so a run may train here meanwhile.
+
+    With several processes all call everything but `steps` and `latest`, at the same points.
     """
 
-    def __init__(self, workdir: Path, *, keep: int):
-        policy = ocp.checkpoint_managers.LatestN(keep)
-        self._manager = ocp.CheckpointManager(
-            (workdir / "checkpoints").absolute(),
-            options=ocp.CheckpointManagerOptions(preservation_policy=policy),
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        keep: int = 1,
+        keep_every: int = 0,
+        keep_best: int = 0,
+        best_metric: str = "loss",
+        best_is: str = "lowest",
+        read_only: bool = False,
+    ):
+        self._folder = (workdir / "checkpoints").absolute()
+        self._set_aside_in = (workdir / "damaged").absolute()
+        self._staying = partial(
+            staying, newest=keep, every=keep_every, best=keep_best, highest=best_is == "highest"
         )
+        self._best_metric = best_metric
+        self._read_only = read_only
+        self._values: dict[int, float | None] = {}  # the metric of each step
+        self._saving: tuple[int, Future] | None = None
+        if not read_only:
+            self._folder.mkdir(exist_ok=True)
+            self._remove_remains()
+            self._background = ThreadPoolExecutor(1, "checkpoints")
+            # Were directories made in the background, a failure there would leave the others
+            # waiting for them for minutes.
+            options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+            self._writer = ocp.AsyncCheckpointer(handler(), async_options=options)
+
+    def steps(self) -> list[int]:
+        """The complete ones, rising."""
+        try:
+            entries = list(self._folder.iterdir())
+        except FileNotFoundError:
+            return []
+        return sorted(int(e.name) for e in entries if e.name.isdecimal() and e.is_dir())
 
     def latest(self) -> int | None:
-        """Step of the newest checkpoint."""
-        return self._manager.latest_step()
+        """The newest complete one."""
+        return max(self.steps(), default=None)
 
-    def save(self, step: int, state: dict) -> None:
-        """Starts to write the state after `step` steps; does nothing if that step is there."""
-        if step not in self._manager.all_steps():
-            self._manager.save(step, args=ocp.args.StandardSave(state))
+    def save(self, step: int, state: dict, *, about: dict, metrics: Mapping[str, float]) -> None:
+        """Starts to write the state after `step` steps; does nothing if that step is there.
 
-    def restore(self, step: int, like: dict) -> dict:
-        """The state of a step, in the dtypes and shardings of the abstract state `like`."""
-        return self._manager.restore(step, args=ocp.args.StandardRestore(like))
+        about: anything of JSON, the same in all processes. Waits for the save before, and raises as
+        `finish` does.
+        """
+        self.finish()
+        if agree(step in self.steps()):
+            return
+        saved = items(state, about, metrics)
+        try:
+            self._writer.save(self._folder / str(step), args=saved)
+        except Exception as error:
+            self._explain(step, error)
+            raise
+        self._saving = step, self._background.submit(self._complete)
 
-    def restore_part(self, step: int, like: dict) -> dict:
-        """Those parts of a step's state that `like` has, such as {"teacher": ...}."""
-        arguments = ocp.checkpoint_utils.construct_restore_args(like)
-        return self._manager.restore(
-            step,
-            args=ocp.args.PyTreeRestore(like, restore_args=arguments, partial_restore=True),
-        )
+    def check(self) -> None:
+        """Raises as `finish` does once a save has failed; costs nothing, and waits for nothing."""
+        if self._saving and self._saving[1].done():
+            self.finish()
+
+    def finish(self) -> None:
+        """Waits for the last save. Raises UserError if the disk, or the right to write, was at
+        fault, and any other error of it as it is."""
+        if self._saving:
+            (step, done), self._saving = self._saving, None
+            try:
+                done.result()
+            except Exception as error:
+                self._explain(step, error)
+                raise
+
+    def restore(self, like: dict) -> Found | None:
+        """The newest good checkpoint, in the shardings of the abstract state `like`; None if there
+        is none at all.
+
+        Every array is compared with its fingerprint. Damaged checkpoints are named, and moved to
+        damaged/ once an older one has been restored. Raises UserError when all are damaged, or when
+        one is of another state.
+        """
+        return self._restore(like, whole=True)
+
+    def restore_part(self, like: dict) -> Found | None:
+        """As `restore`, of the parts that `like` has, such as {"teacher": ...}."""
+        return self._restore(like, whole=False)
+
+    def _restore(self, like: dict, *, whole: bool) -> Found | None:
+        damaged: list[tuple[int, str]] = []
+        tried = set()
+        # Read anew each time: a run that trains meanwhile may have removed one, and saved another.
+        while left := [step for step in agree(self.steps()) if step not in tried]:
+            step = left[-1]
+            tried.add(step)
+            try:
+                state, about = self._read(step, like, whole=whole)
+            except Damaged as reason:
+                if (self._folder / str(step)).exists():
+                    say(f"the checkpoint at step {step} is damaged: {reason}")
+                    damaged.append((step, str(reason)))
+                continue
+            if not self._read_only and jax.process_index() == 0:
+                self._set_aside([step for step, _ in damaged])
+            return Found(step, state, about, damaged)
+        if damaged:
+            step, reason = damaged[0]
+            raise UserError(
+                f"no checkpoint in {self._folder} can be restored (step {step}: {reason}): put a "
+                "good copy there, or choose another --workdir to start anew"
+            )
+        return None
+
+    def _read(self, step: int, like: dict, *, whole: bool) -> tuple[dict, dict]:
+        """The state, and what the run said of it. Raises Damaged in all processes alike."""
+        folder, fault = self._folder / str(step), None
+        try:
+            meta = read_meta(folder)
+            compare(meta, like, folder, whole=whole)
+            state = read_arrays(folder, like)
+        except Damaged as reason:
+            fault = str(reason)
+        if faults := [fault for fault in gather(fault) if fault]:
+            raise Damaged(faults[0])
+        verify(meta, state)
+        return state, meta["about"]
+
+    def _set_aside(self, steps: list[int]) -> None:
+        for step in steps:
+            names = (f"{step}.{i}" if i else f"{step}" for i in count())
+            to = next(t for name in names if not (t := self._set_aside_in / name).exists())
+            try:
+                self._set_aside_in.mkdir(exist_ok=True)
+                (self._folder / str(step)).rename(to)
+            except OSError as error:
+                raise UserError(
+                    f"the damaged checkpoint {self._folder / str(step)} cannot be moved to {to} "
+                    f"({error.strerror}): move it away, and start again"
+                ) from None
+            say(f"the damaged checkpoint at step {step} is kept in {to}")
+
+    def _complete(self) -> None:
+        """In the background: waits for the save, then lets go of what need not stay."""
+        self._writer.wait_until_finished()
+        if jax.process_index() == 0:
+            steps = self.steps()
+            for step in sorted(set(steps) - self._staying(steps, self._value)):
+                folder = self._folder / str(step)
+                shutil.rmtree(folder.rename(folder.with_name(f"{step}.removed")))
+
+    def _value(self, step: int) -> float | None:
+        if step not in self._values:
+            try:
+                metrics = read_meta(self._folder / str(step))["metrics"]
+            except Damaged:
+                metrics = {}
+            self._values[step] = metrics.get(self._best_metric)
+        return self._values[step]
+
+    def _explain(self, step: int, error: Exception) -> None:
+        """Makes room on a disk that may be full. Raises UserError if the disk failed the save."""
+        self._remove_remains()
+        if (code := _error_number(error)) is None:
+            return
+        latest = self.latest()
+        stays = "no other is there" if latest is None else f"the one at step {latest} stays"
+        raise UserError(
+            f"the checkpoint at step {step} could not be saved in {self._folder}: "
+            f"{os.strerror(code)}; {stays}: {REMEDIES.get(code, 'mend the disk')}, and start again"
+        ) from error
+
+    def _remove_remains(self) -> None:
+        if jax.process_index() == 0:
+            for entry in self._folder.iterdir():
+                if REMAINS.fullmatch(entry.name):
+                    shutil.rmtree(entry, ignore_errors=True)
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *exception) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
+    def __exit__(self, kind, *_) -> None:
+        if self._read_only:
+            return
+        try:
+            self.finish()
+        except Exception as error:
+            if kind is None:
+                raise
+            say(f"warning: {error}")  # after what ended the block, which is what is raised
+        finally:
+            self._background.shutdown()
+            self._writer.close()
+
+
+def _error_number(error: BaseException) -> int | None:
+    """errno of the operating system's error that is behind this one, if one is."""
+    while error:
+        if isinstance(error, OSError) and error.errno:
+            return error.errno
+        if told := re.search(r"(?:os_error_code='|OS error )(\d+)", str(error)):  # of tensorstore
+            return int(told[1])
+        error = error.__cause__
+    return None

@@ -14,8 +14,11 @@ from clu import parameter_overview
 from rats_jax.command_line import say
 from rats_jax.runs.tensorboard import SummaryWriter, metric_writers
 
-#: Metrics that are a function of the step: reported as they are, where others are averaged.
-SCHEDULED = ("learning_rate", "weight_decay", "teacher_momentum", "teacher_temperature")
+#: Metrics reported as they are at a step, where others are averaged over those before.
+AS_THEY_ARE = (
+    *("learning_rate", "weight_decay", "teacher_momentum", "teacher_temperature"),
+    *("skipped_steps", "skipped_in_a_row"),
+)
 
 
 class JsonlWriter(metric_writers.MetricWriter):
@@ -43,14 +46,25 @@ class JsonlWriter(metric_writers.MetricWriter):
     write_texts = write_histograms = write_hparams = _ignore
 
 
-def open_writer(workdir: Path | None) -> metric_writers.MetricWriter:
+def open_writer(workdir: Path | None, *, start: int) -> metric_writers.MetricWriter:
     """Writes to `workdir`/tensorboard and `workdir`/metrics.jsonl, in this process's thread; to
-    nothing without a workdir."""
+    nothing without a workdir. What stands there of steps after `start` goes: they come again."""
     if workdir is None:
         return metric_writers.MultiWriter([])
-    return metric_writers.MultiWriter(
-        [SummaryWriter(str(workdir / "tensorboard")), JsonlWriter(workdir / "metrics.jsonl")]
-    )
+    file = workdir / "metrics.jsonl"
+    _forget_after(start, file)
+    events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+    return metric_writers.MultiWriter([events, JsonlWriter(file)])
+
+
+def _forget_after(step: int, file: Path) -> None:
+    """Drops the lines of later steps, and one that a kill has cut short."""
+    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    if kept != lines:
+        new = file.with_suffix(".new")
+        new.write_text("".join(kept))
+        new.replace(file)
 
 
 class Progress:
@@ -80,10 +94,11 @@ class Progress:
     def report(self, step: int, *, seconds_waited: float) -> dict[str, float]:
         """Scalars of the interval that ends with `step` steps taken; starts the next interval."""
         metrics = jax.device_get(self._metrics)
+        applied = [m for m in metrics if not m["skipped_in_a_row"]] or metrics
         scalars = {
             name: float(metrics[-1][name])
-            if name in SCHEDULED
-            else float(np.mean([m[name] for m in metrics], dtype=np.float64))
+            if name in AS_THEY_ARE
+            else float(np.mean([m[name] for m in applied], dtype=np.float64))
             for name in metrics[0]
         }
         now = time.perf_counter()

@@ -23,7 +23,10 @@ class Restored(NamedTuple):
 
 
 def restore(workdir: Path, *, weights: str = "teacher") -> Restored:
-    """The newest checkpoint's teacher (or "student"), on the first device."""
+    """The newest good checkpoint's teacher (or "student"), on the first device.
+
+    A run may train there meanwhile.
+    """
     config = load_config(workdir)
     network, init = make_model(config)
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -31,12 +34,11 @@ def restore(workdir: Path, *, weights: str = "teacher") -> Restored:
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
         jax.eval_shape(init, jax.random.key(0)),
     )
-    with Checkpoints(workdir, keep=config.run.keep_checkpoints) as checkpoints:
-        step = checkpoints.latest()
-        if step is None:
-            raise UserError(f"{workdir} holds no checkpoint yet: let the run reach one")
-        params = checkpoints.restore_part(step, {weights: like})[weights]
-    return Restored(network, params, config, step)
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        found = checkpoints.restore_part({weights: like})
+    if found is None:
+        raise UserError(f"{workdir} holds no checkpoint yet: let the run reach one")
+    return Restored(network, found.state[weights], config, found.step)
 
 
 def untrained(config: ConfigDict) -> Restored:

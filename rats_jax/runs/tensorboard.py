@@ -16,8 +16,9 @@ import tensorboardX
 class SummaryWriter:
     """The part of clu's `MetricWriter` that has a meaning in TensorBoard; clu checks no type."""
 
-    def __init__(self, logdir: str):
-        self._writer = tensorboardX.SummaryWriter(logdir)
+    def __init__(self, logdir: str, *, purge_step: int | None = None):
+        """purge_step: events of this step and later ones, of an earlier start, are forgotten."""
+        self._writer = tensorboardX.SummaryWriter(logdir, purge_step=purge_step)
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         for name, value in scalars.items():

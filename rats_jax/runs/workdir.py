@@ -1,18 +1,28 @@
 """The directory of a run, and what makes two starts the same run.
 
 config.json       every field, as last started
-.started          by which several processes know the directory for the same
 checkpoints/      orbax, one directory a step
+damaged/          checkpoints that could not be restored
 metrics.jsonl     one line a report
 tensorboard/      the same as events
+events.jsonl      starts, alarms and what else happened
 unreadable.txt    images that could not be read, if any
+stacks.txt        where a run hung, if it did
+.lock             keeps a second run out
+.started          by which several processes know the directory for the same
 """
 
+import errno
+import fcntl
 import json
 import os
+import socket
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from ml_collections import ConfigDict
 
@@ -28,36 +38,85 @@ FREE = ("model.drop_path", "model.position_offset", "model.remat", "model.unroll
 #: Fields that processes of one run may have of their own.
 OF_A_HOST = ("data.path", "data.workers", "data.threads", "run.compilation_cache")
 SIGN = ".started"
+LAST_BREATH = 5  # seconds that a run before this one may take to end
 PATIENCE = 10  # seconds, until a network's file system shows what another host has written
 
 
-def open_workdir(path: str, config: ConfigDict) -> Path:
-    """Creates the directory or takes up the run in it, and writes config.json.
+@contextmanager
+def open_workdir(path: str, config: ConfigDict) -> Iterator[Path]:
+    """Creates the directory or takes up the run in it, writes config.json, and keeps other runs out
+    until the block ends.
 
-    Raises UserError when it cannot be written to or holds a run of another model. Other fields that
-    differ are named, and the new ones hold from here on.
+    Raises UserError when it cannot be written to, when a run is at work in it, or when it holds a
+    run of another model. Other fields that differ are named, and the new ones hold from here on.
     """
     workdir = folder_of(path)
+    with ExitStack() as stack:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            if not os.access(workdir, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "no permission to write")
+            stack.enter_context(_locked(workdir))
+            file = workdir / "config.json"
+            if file.exists():
+                old = json.loads(file.read_text())
+                _compare(_flat(old), _flat(json.loads(_json(config))), workdir)
+            new = file.with_suffix(".new")
+            new.write_text(_json(config))
+            new.replace(file)
+        except OSError as error:
+            raise UserError(
+                f"--workdir {path} cannot be used ({error.strerror or error}); choose a directory "
+                "that you may write to"
+            ) from error
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{file} is damaged ({error}); restore it or choose another --workdir"
+            ) from None
+        yield workdir
+
+
+@contextmanager
+def _locked(workdir: Path) -> Iterator[None]:
+    with (workdir / ".lock").open("a+") as file:
+        until = time.monotonic() + LAST_BREATH
+        while not _lock(file):
+            if time.monotonic() > until:
+                file.seek(0)
+                raise UserError(
+                    f"--workdir {workdir} is in use by another run ({file.read().strip()}): wait "
+                    "for it, end it, or choose another --workdir"
+                )
+            time.sleep(0.2)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
+
+
+def _lock(file: TextIO) -> bool:
+    """The kernel gives the lock back when the process ends, however it ends."""
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        if not os.access(workdir, os.W_OK | os.X_OK):
-            raise PermissionError(13, "no permission to write")
-        file = workdir / "config.json"
-        if file.exists():
-            _compare(_flat(json.loads(file.read_text())), _flat(json.loads(_json(config))), workdir)
-        new = file.with_suffix(".new")
-        new.write_text(_json(config))
-        new.replace(file)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:  # as on some network file systems
+        say(f"warning: {file.name} cannot be locked ({error.strerror}): start no second run here")
+    return True
+
+
+@contextmanager
+def writing_to(workdir: Path) -> Iterator[None]:
+    """A disk that is full is told in one line."""
+    try:
+        yield
     except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
         raise UserError(
-            f"--workdir {path} cannot be used ({error.strerror or error}); choose a directory "
-            "that you may write to"
+            f"{error.filename or workdir} cannot be written ({error.strerror}): make room and "
+            "start again; the checkpoints are whole"
         ) from error
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{file} is damaged ({error}); restore it or choose another --workdir"
-        ) from None
-    return workdir
 
 
 def folder_of(path: str) -> Path:

@@ -9,7 +9,7 @@ from rats_jax.assemble import make_dino, make_mesh
 from rats_jax.planning.advice import find_what_fits
 from rats_jax.planning.compiled import Compiled, state_bytes
 from rats_jax.planning.hardware import TPUS
-from rats_jax.runs.loop import abstract_state
+from rats_jax.runs.programs import abstract_state
 from tests.runs.tiny import tiny_config
 
 V5E = TPUS[1]

@@ -15,7 +15,7 @@ from rats_jax.planning.hbm import hbm_bytes
 from rats_jax.planning.hlo import read_program
 from rats_jax.planning.report import page
 from rats_jax.planning.topology import open_hardware
-from rats_jax.runs.loop import abstract_state
+from rats_jax.runs.programs import abstract_state
 from tests.runs.tiny import tiny_config
 
 GiB = 2**30

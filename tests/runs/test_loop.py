@@ -1,6 +1,7 @@
 """Whole runs: what they leave behind, that they repeat to the bit, and that they go on."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from rats_jax.errors import UserError
 from rats_jax.runs.loop import train
 from rats_jax.runs.restore import restore
+from rats_jax.runs.workdir import open_workdir
 from tests.runs.tiny import tiny_config
 
 #: Wall-clock measurements: the only metrics that two equal runs may differ in.
@@ -157,7 +159,46 @@ def test_a_source_of_ones_own_needs_no_config_of_the_data(tmp_path):
     assert len(metrics(train(config, str(tmp_path / "run"), source=Shades()))) == 2
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+def test_steps_that_are_not_finite_are_listed_with_their_images_and_stop_the_run(tmp_path, capsys):
     config = tiny_config(optimizer__learning_rate=1e30, optimizer__warmup_epochs=0.0)
-    with pytest.raises(UserError, match="loss is not finite"):
+    with pytest.raises(UserError, match="10 steps in a row were not applied, .* step 11:"):
         train(config, str(tmp_path / "run"))
+    events = [json.loads(x) for x in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    skipped = [event for event in events if event["event"] == "skipped"]
+    assert [event["step"] for event in skipped] == list(range(2, 12))
+    assert [event["in_a_row"] for event in skipped] == list(range(1, 11))
+    assert all(len(event["indices"]) == 8 for event in skipped)
+    drawn = [i for event in skipped for i in event["indices"]]
+    assert len(set(drawn[: 4 * 8])) == 32  # of the 40 images of an epoch
+    assert "step 2 was not applied" in capsys.readouterr().out
+    rows = metrics(tmp_path / "run")
+    assert rows[-1]["skipped_steps"] >= 9 and rows[0]["skipped_steps"] == 0
+
+
+def test_what_a_killed_run_reported_after_its_last_checkpoint_is_not_there_twice(
+    whole_run, tmp_path
+):
+    workdir = tmp_path / "run"
+    train(tiny_config(run__stop_after=4), str(workdir))
+    with (workdir / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 5, "loss": 0.0}) + "\n" + '{"step": 6, "lo')
+    train(tiny_config(run__stop_after=6), str(workdir))
+    assert metrics(workdir) == metrics(whole_run)[:6]
+
+
+def test_a_second_run_on_a_workdir_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("rats_jax.runs.workdir.LAST_BREATH", 0.1)
+    config = tiny_config(run__stop_after=1)
+    with (
+        open_workdir(str(tmp_path), config),
+        pytest.raises(UserError, match=rf"in use by another run \(process {os.getpid()} on "),
+    ):
+        train(config, str(tmp_path))
+    train(config, str(tmp_path))
+
+
+def test_checkpoints_of_epochs_are_kept_beside_the_newest(tmp_path):
+    config = tiny_config(run__stop_after=18, run__checkpoint_every=4, run__keep_every_epochs=2.0)
+    train(config, str(tmp_path))
+    kept = sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
+    assert kept == [10, 16, 18]

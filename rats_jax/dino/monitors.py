@@ -1,0 +1,112 @@
+"""Vital signs of the teacher: whether its outputs still depend on the image, and its registers on
+each other not.
+
+Plain sums over a batch, which any mesh computes where the batch lies: no eigenvalues, nothing whose
+size is the batch squared.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rats_jax.dino.network import Network
+from rats_jax.models import Features
+
+#: Mean cosine, over images, from which two registers are copies of each other.
+COPY = 0.95
+#: Share of a register's energy that changes with the image, below which it is dead.
+DEAD = 1e-3
+
+
+def vital_signs(
+    network: Network,
+    state: dict,
+    crops: dict[str, jax.Array],
+    *,
+    teacher_temperature: jax.Array,
+) -> dict[str, jax.Array]:
+    """Scalars, float32, of the teacher on the global crops of a batch.
+
+    crops: {"global": [B, 2, h, w, 3]}, normalised, as they were cut out, without photometrics: 2B
+    samples. With one loss per head the first three are means over heads.
+
+    prototype_usage: exp of the entropy of the samples' mean target, over K: 1 when all prototypes
+        are used alike, 1 / K when all samples have the same one. With one prototype each, 2B
+        samples cannot use more than 2B / K.
+    feature_std: standard deviation over samples of the global vector of length 1, times sqrt D,
+        mean over dimensions: 1 when directions are spread evenly, 0 when all are the same. (The
+        collapse level of SimSiam, arXiv 2011.10566, section 4.1.)
+    effective_rank: participation ratio (tr C)^2 / tr C^2 of the global vectors' covariance C: d
+        when they vary alike in d dimensions and in no other. Stands for RankMe (arXiv 2210.02885),
+        which takes singular values: slow on a TPU, and whole on one device.
+    register_copies: share of the registers that have a copy, another register whose cosine with
+        them is over `COPY`, mean over samples.
+    registers_dead: share of the registers whose outputs hardly depend on the image: their variance
+        over samples is below `DEAD` of their mean square.
+
+    The last two only for models with registers.
+    """
+    images = crops["global"]
+    teacher = state["teacher"]
+    features = network.features(teacher, images.reshape(-1, *images.shape[2:]))
+    vectors = _global_vectors(network, features)
+    logits = nnx.merge(network.head, teacher["head"])(
+        vectors.reshape(*images.shape[:2], *vectors.shape[1:])
+    )
+    signs = {
+        "prototype_usage": prototype_usage((logits - state["center"]) / teacher_temperature),
+        "feature_std": feature_std(vectors),
+        "effective_rank": effective_rank(vectors),
+    }
+    if features.registers.shape[1]:
+        signs["register_copies"] = register_copies(features.registers)
+        signs["registers_dead"] = registers_dead(features.registers)
+    return signs
+
+
+def _global_vectors(network: Network, features: Features) -> jax.Array:
+    """[S, G, D]"""
+    if network.loss_scope == "all":
+        return features.global_vector[:, None]
+    registers = features.registers
+    return registers.reshape(len(registers), network.heads, -1, registers.shape[-1]).mean(2)
+
+
+def prototype_usage(logits: jax.Array) -> jax.Array:
+    """[..., G, K], centered, over the temperature -> scalar."""
+    target = jax.nn.softmax(logits, axis=-1).mean(range(logits.ndim - 2))
+    entropy = -jnp.sum(jax.scipy.special.xlogy(target, target), axis=-1)
+    return jnp.mean(jnp.exp(entropy)) / logits.shape[-1]
+
+
+def feature_std(vectors: jax.Array) -> jax.Array:
+    """[S, G, D] -> scalar"""
+    vectors = vectors.astype(jnp.float32)
+    directions = vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+    return jnp.mean(jnp.std(directions, axis=0)) * vectors.shape[-1] ** 0.5
+
+
+def effective_rank(vectors: jax.Array) -> jax.Array:
+    """[S, G, D] -> scalar"""
+    vectors = vectors.astype(jnp.float32)
+    x = vectors - vectors.mean(0)
+    covariance = jnp.einsum("SGD,SGE->GDE", x, x, precision="highest")
+    square = jnp.sum(covariance**2, axis=(1, 2))
+    trace = jnp.trace(covariance, axis1=1, axis2=2)
+    return jnp.mean(trace**2 / jnp.maximum(square, jnp.finfo(jnp.float32).tiny))
+
+
+def register_copies(registers: jax.Array) -> jax.Array:
+    """[S, N, D] -> scalar"""
+    registers = registers.astype(jnp.float32)
+    directions = registers / jnp.linalg.norm(registers, axis=-1, keepdims=True)
+    cosines = jnp.einsum("SND,SMD->NM", directions, directions, precision="highest")
+    others = cosines / len(registers) - 2 * jnp.eye(len(cosines))
+    return jnp.mean(others.max(1) > COPY)
+
+
+def registers_dead(registers: jax.Array) -> jax.Array:
+    """[S, N, D] -> scalar"""
+    registers = registers.astype(jnp.float32)
+    variance = jnp.var(registers, axis=0).sum(-1)
+    return jnp.mean(variance < DEAD * jnp.mean(registers**2, axis=0).sum(-1))

@@ -1,0 +1,31 @@
+"""Which code a run is made with."""
+
+import subprocess
+from pathlib import Path
+
+import rats_jax
+
+PACKAGE = Path(rats_jax.__file__).parent
+
+
+def code_version() -> str:
+    """Such as "0.1.0 c2e7cd5ac147+changes": the package's version and, where its folder is tracked
+    by git, the commit, and whether files of the package differ from it."""
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    if not commit or not _git(
+        "ls-files", "__init__.py"
+    ):  # of a repository that merely surrounds it
+        return rats_jax.__version__
+    changes = "+changes" if _git("status", "--porcelain", "--", ".") else ""
+    return f"{rats_jax.__version__} {commit}{changes}"
+
+
+def _git(*arguments: str) -> str:
+    """What git says, run in the package's folder; "" where there is no git or it fails."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

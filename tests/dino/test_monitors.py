@@ -1,0 +1,153 @@
+"""Vital signs against float64 NumPy, on made-up collapses, and on meshes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rats_jax.assemble import make_dino, make_mesh
+from rats_jax.dino.monitors import (
+    COPY,
+    DEAD,
+    effective_rank,
+    feature_std,
+    prototype_usage,
+    register_copies,
+    registers_dead,
+    vital_signs,
+)
+from rats_jax.parallel.mesh import batch_sharding, on_mesh
+from rats_jax.parallel.rules import state_shardings
+from tests.runs.tiny import tiny_config
+
+TEMPERATURE = 0.04
+
+
+def draw(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def slow_signs(network, state, crops) -> dict[str, float]:
+    """From the features, one sample, register and loss at a time."""
+    images = crops["global"].reshape(-1, *crops["global"].shape[2:])
+    registers = np.float64(network.features(state["teacher"], images).registers)
+    samples, count, width = registers.shape
+    if network.losses == 1:
+        vectors = registers.mean(1, keepdims=True)
+    else:
+        owned = count // network.heads
+        vectors = [registers[:, h * owned : (h + 1) * owned].mean(1) for h in range(network.heads)]
+        vectors = np.stack(vectors, 1)
+    logits = np.float64(network.logits(state["teacher"], {"global": crops["global"]}))
+    logits = logits.reshape(samples, network.losses, -1)
+    signs = {"prototype_usage": [], "feature_std": [], "effective_rank": []}
+    for g in range(network.losses):
+        targets = np.exp((logits[:, g] - np.float64(state["center"])[g]) / TEMPERATURE)
+        target = (targets / targets.sum(1, keepdims=True)).mean(0)
+        signs["prototype_usage"].append(np.exp(-(target * np.log(target)).sum()) / target.size)
+        unit = [v / np.sqrt((v**2).sum()) for v in vectors[:, g]]
+        signs["feature_std"].append(np.std(unit, axis=0).mean() * np.sqrt(width))
+        values = np.linalg.eigvalsh(np.cov(vectors[:, g].T))
+        signs["effective_rank"].append(values.sum() ** 2 / (values**2).sum())
+    signs = {name: np.mean(values) for name, values in signs.items()}
+    copies = dead = 0
+    for i in range(count):
+        cosines = [
+            np.mean([a @ b / np.sqrt(a @ a * b @ b) for a, b in zip(*pair, strict=True)])
+            for j in range(count)
+            if j != i
+            for pair in [(registers[:, i], registers[:, j])]
+        ]
+        copies += max(cosines) > COPY
+        dead += registers[:, i].var(0).sum() < DEAD * (registers[:, i] ** 2).mean(0).sum()
+    return signs | {"register_copies": copies / count, "registers_dead": dead / count}
+
+
+def make_case(loss_scope: str):
+    """A method, a state away from its start, and crops; one register is a copy, one is dead."""
+    config = tiny_config(model__heads=4, dino__loss_scope=loss_scope)
+    dino = make_dino(config, images=40)
+    state = jax.tree.map(np.asarray, jax.jit(dino.init, static_argnums=0)(0))
+    state["center"] = 0.1 * draw(*state["center"].shape)
+    registers = 0.03 * draw(*state["teacher"]["backbone"]["registers"].shape, seed=1)
+    registers[1, 0] = registers[0, 1]
+    registers[2, 0] *= 1e5
+    state["teacher"]["backbone"]["registers"] = registers
+    return config, dino, state, {"global": draw(8, 2, 16, 16, 3)}
+
+
+@pytest.mark.parametrize("loss_scope", ["all", "head"])
+def test_vital_signs_are_those_of_float64_on_any_mesh(loss_scope):
+    config, dino, state, crops = make_case(loss_scope)
+    with jax.default_matmul_precision("highest"):
+        expected = slow_signs(dino.network, state, crops)
+    assert expected["register_copies"] == 2 / 8 and expected["registers_dead"] == 1 / 8
+    assert 1.5 < expected["effective_rank"] < 15 and 0.05 < expected["prototype_usage"] < 0.95
+
+    for sizes in ({"data": 1}, {"data": 2, "tensor": 2}, {"data": 1, "fsdp": 2, "tensor": 2}):
+        config.mesh.update(sizes)
+        count = int(np.prod(list(config.mesh.values())))
+        mesh = make_mesh(config, jax.devices()[:count])
+
+        def signs(state, crops, mesh=mesh):
+            with on_mesh(mesh):
+                return vital_signs(dino.network, state, crops, teacher_temperature=TEMPERATURE)
+
+        placed = jax.device_put(state, state_shardings(mesh, state))
+        ours = jax.jit(signs)(placed, jax.device_put(crops, batch_sharding(mesh)))
+        assert all(x.dtype == jnp.float32 and x.shape == () for x in ours.values())
+        assert ours.keys() == expected.keys()
+        for name, value in expected.items():
+            np.testing.assert_allclose(ours[name], value, rtol=2e-5, err_msg=f"{name} on {sizes}")
+
+
+def test_prototype_usage_runs_from_one_prototype_to_all():
+    ten_each = 1e3 * jnp.tile(jnp.eye(8)[:, None], (10, 1, 1))
+    assert prototype_usage(ten_each) == pytest.approx(1)
+    assert prototype_usage(ten_each[::2]) == pytest.approx(0.5)
+    assert prototype_usage(ten_each[::8]) == pytest.approx(1 / 8)
+    assert prototype_usage(jnp.zeros((10, 1, 8))) == pytest.approx(1)
+
+
+def test_feature_std_is_one_for_directions_spread_evenly_and_none_for_one():
+    spread = draw(20_000, 1, 16)
+    assert feature_std(spread) == pytest.approx(1, abs=0.01)
+    assert feature_std(spread * 1e-3 + 1) < 2e-3
+    assert feature_std(np.ones_like(spread)) < 1e-6
+
+
+@pytest.mark.parametrize("dimensions", [1, 5, 16])
+def test_effective_rank_counts_the_dimensions_that_vary(dimensions):
+    x = np.full((20_000, 1, 16), 3, np.float32)
+    x[:, :, :dimensions] += draw(20_000, 1, dimensions)
+    assert effective_rank(x) == pytest.approx(dimensions, rel=0.01)
+
+
+def test_effective_rank_of_what_does_not_vary_is_nothing_and_not_nan():
+    assert effective_rank(np.ones((8, 2, 16), np.float32)) == 0
+
+
+def test_registers_that_differ_are_neither_copies_nor_dead():
+    registers = draw(16, 6, 24)
+    assert register_copies(registers) == registers_dead(registers) == 0
+
+
+def test_registers_that_share_much_are_not_copies_until_they_share_all_but_little():
+    own, common = draw(64, 6, 256), draw(64, 1, 256, seed=1)
+    assert register_copies(own + 2 * common) == 0
+    assert register_copies(own + 10 * common) == 1
+
+
+def test_a_register_that_says_the_same_of_every_image_is_dead():
+    registers = draw(16, 4, 24)
+    registers[:, 2] = registers[0, 2] + 0.01 * draw(16, 24)
+    assert registers_dead(registers) == 0.25
+
+
+def test_models_without_registers_have_no_register_signs():
+    config = tiny_config(model__architecture="vit")
+    dino = make_dino(config, images=40)
+    state = dino.init(0)
+    crops = {"global": draw(2, 2, 16, 16, 3)}
+    signs = vital_signs(dino.network, state, crops, teacher_temperature=TEMPERATURE)
+    assert signs.keys() == {"prototype_usage", "feature_std", "effective_rank"}
