@@ -5,39 +5,59 @@ class's module is filled, before clu looks for it, with one that writes the same
 tensorboardX. Import `metric_writers` from here.
 """
 
+import math
 import sys
+import time
+import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import tensorboardX
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 
 class SummaryWriter:
-    """The part of clu's `MetricWriter` that has a meaning in TensorBoard; clu checks no type."""
+    """The part of clu's `MetricWriter` that has a meaning in TensorBoard; clu checks no type.
+
+    Writes in the caller's thread. tensorboardX's own writer has a thread that dies of a full disk
+    or of a clock set back, and then blocks the caller for ever.
+    """
 
     def __init__(self, logdir: str, *, purge_step: int | None = None):
         """purge_step: events of this step and later ones, of an earlier start, are forgotten."""
-        self._writer = tensorboardX.SummaryWriter(logdir, purge_step=purge_step)
+        Path(logdir).mkdir(parents=True, exist_ok=True)
+        # Its name has the second in it: another start in the same one must not overwrite it.
+        self._writer = EventsWriter(str(Path(logdir) / "events"), f".{uuid.uuid4().hex[:8]}")
+        if purge_step is not None:
+            self._write(purge_step, session_log=SessionLog(status=SessionLog.START))
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Values that are not finite have no place in a curve."""
         for name, value in scalars.items():
-            self._writer.add_scalar(name, float(value), step)
+            if math.isfinite(value):
+                self._write(step, summary=summary.scalar(name, float(value)))
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """images: name -> [batch, h, w, channels], uint8 or float in [0, 1]."""
         for name, value in images.items():
-            self._writer.add_images(name, np.asarray(value), step, dataformats="NHWC")
+            image = summary.image(name, np.asarray(value), dataformats="NHWC")
+            self._write(step, summary=image)
 
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
         for name, value in texts.items():
-            self._writer.add_text(name, value, step)
+            self._write(step, summary=summary.text(name, value))
 
     def flush(self) -> None:
         self._writer.flush()
 
     def close(self) -> None:
         self._writer.close()
+
+    def _write(self, step: int, **content) -> None:
+        self._writer.write_event(Event(wall_time=time.time(), step=step, **content))
 
 
 if "clu.metric_writers" not in sys.modules:
