@@ -4,126 +4,154 @@ docs/operations.md explains each by its name.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 #: An alarm is raised when it has been seen in so many reports in a row, over so many steps.
 REPORTS, STEPS = 3, 50
-#: Loss and teacher entropy are at ln K from this share of it on.
+#: Loss and teacher entropy are at ln K from this share of it on, ...
 AT_LN_K = 0.98
-#: Nats from which on student and teacher differ, where images differ.
+#: ... and the entropy is at 0 below this share.
+AT_0 = 0.05
+#: Nats. A run that learns has 1 and more.
 LEAST_KL = 0.05
-#: Nats of teacher entropy below which a target is one prototype.
-ONE_PROTOTYPE = 0.05
-#: Prototypes in use, of those a batch could use.
-LEAST_PROTOTYPES = 3.0
-LEAST_FEATURE_STD = 0.05
-LEAST_EFFECTIVE_RANK = 1.2
-MOST_COPIES = 0.5
-MOST_DEAD = 0.5
-#: Share of time spent waiting for input.
+#: Nats that targets tell of images. Sharp ones (entropy at 0) tell less than the second only if
+#: nearly all images have the same.
+LEAST_INFORMATION, LEAST_SHARP_INFORMATION = 0.1, 0.5
+#: In use by a batch.
+LEAST_PROTOTYPES = 2.0
+#: Relative: a teacher that is the student's copy is at 0, or at the rounding of float32, 1e-7.
+LEAST_DISTANCE = 1e-6
+#: Below it the teacher is the student of this step or the last, and no mean of many.
+LEAST_MOMENTUM = 0.5
+LEAST_FEATURE_STD = 0.1
+LEAST_RANK = 1.1
+#: Shares of the registers.
+MOST_COPIES = MOST_DEAD = 0.25
+#: Share of the time.
 MOST_INPUT_WAIT = 0.2
 
 
 class Alarm(NamedTuple):
-    """collapse: whether training on is of no use."""
+    """message: one line. collapse: whether to train on is of no use."""
 
     name: str
     message: str
     collapse: bool
+
+
+COLLAPSE, REGISTERS, MACHINE = "collapse", "registers", "machine"
 
 
 class Rule(NamedTuple):
-    """seen: from scalars (those of the run, `prototypes_used`, `ln_k`, `new_skipped`). message: is
-    formatted with the same."""
+    """kind: rules of the machine are judged from the first report on, others after the warm-up.
+    seen: of the scalars and what `Alarms` adds; one that is missing is NaN, which compares with
+    nothing. message: is formatted with the same; the figure, what it means, the first thing to do.
+    """
 
     name: str
-    collapse: bool
-    seen: Callable[[dict], bool]
+    kind: str
+    seen: Callable[[Mapping[str, float]], bool]
     message: str
 
+
+#: The first thing to do where targets have lost the image: what balances sharpening and centering.
+BALANCE = "see config.dino.teacher_temperature and center_momentum, and the learning rate"
 
 RULES = (
     Rule(
         "loss_at_ln_k",
-        True,
-        lambda s: s["warm"] and s["loss"] > AT_LN_K * s["ln_k"],
-        "loss {loss:.3f} is at ln K = {ln_k:.3f} after the warm-up: nothing is learned; lower "
+        COLLAPSE,
+        lambda s: s["loss"] > AT_LN_K * s["ln_k"],
+        "loss {loss:.3f} is at ln K = {ln_k:.3f} though the warm-up is over: nothing is learned; "
+        + BALANCE,
+    ),
+    Rule(
+        "entropy_at_ln_k",
+        COLLAPSE,
+        lambda s: s["teacher_entropy"] > AT_LN_K * s["ln_k"],
+        "teacher entropy {teacher_entropy:.3f} is at ln K = {ln_k:.3f}: targets are uniform; lower "
         "config.dino.teacher_temperature",
     ),
     Rule(
-        "uniform_targets",
-        True,
-        lambda s: s["thawed"] and s["teacher_entropy"] > AT_LN_K * s["ln_k"],
-        "teacher entropy {teacher_entropy:.3f} is at ln K = {ln_k:.3f}: its targets are uniform; "
-        "lower config.dino.teacher_temperature",
-    ),
-    Rule(
-        "one_prototype",
-        True,
+        "entropy_at_0",
+        COLLAPSE,
         lambda s: (
-            s["thawed"]
-            and s["teacher_entropy"] < ONE_PROTOTYPE
-            and s["prototypes_used"] < LEAST_PROTOTYPES
+            s["teacher_entropy"] < AT_0 * s["ln_k"]
+            and s["target_information"] < LEAST_SHARP_INFORMATION
         ),
-        "teacher entropy {teacher_entropy:.4f} is near 0 and a batch uses {prototypes_used:.1f} "
-        "prototypes: all images have the same target; look at config.dino.center_momentum (0.9)",
-    ),
-    Rule(
-        "no_kl",
-        True,
-        lambda s: s["thawed"] and s["kl"] < LEAST_KL,
-        "KL {kl:.4f} is near 0: student and teacher say the same of every crop; look at "
-        "config.dino.teacher_momentum and teacher_temperature",
+        "teacher entropy {teacher_entropy:.3f} is near 0, and targets tell {target_information:.2f}"
+        " nats of the image: nearly all have one prototype; lower config.dino.center_momentum "
+        "(0.9), or raise teacher_temperature",
     ),
     Rule(
         "few_prototypes",
-        True,
-        lambda s: s["thawed"] and s["prototypes_used"] < LEAST_PROTOTYPES,
-        "a batch uses {prototypes_used:.1f} of {prototypes:,} prototypes; look at "
-        "config.dino.center_momentum (0.9)",
+        COLLAPSE,
+        lambda s: s["prototypes_used"] < LEAST_PROTOTYPES,
+        "a batch uses {prototypes_used:.1f} of {prototypes:,} prototypes: all images get the same; "
+        "lower config.dino.center_momentum (0.9), or raise teacher_temperature",
+    ),
+    Rule(
+        "targets_alike",
+        COLLAPSE,
+        lambda s: s["target_information"] < LEAST_INFORMATION,
+        "targets tell {target_information:.3f} nats of the image: they are the same for all; "
+        + BALANCE,
+    ),
+    Rule(
+        "kl_at_0",
+        COLLAPSE,
+        lambda s: s["kl"] < LEAST_KL,
+        "KL {kl:.4f} is near 0: the student has nothing left to learn from the teacher; " + BALANCE,
+    ),
+    Rule(
+        "teacher_is_student",
+        COLLAPSE,
+        lambda s: s["student_distance"] < LEAST_DISTANCE or s["teacher_momentum"] < LEAST_MOMENTUM,
+        "student and teacher are {student_distance:.0e} apart, teacher momentum "
+        "{teacher_momentum:.3f}: the teacher is the student itself; set "
+        "config.dino.teacher_momentum (0.996)",
     ),
     Rule(
         "features_alike",
-        True,
-        lambda s: s["thawed"] and s["feature_std"] < LEAST_FEATURE_STD,
-        "feature std {feature_std:.4f} (1 is spread evenly): all images have nearly the same "
-        "features; lower config.optimizer.learning_rate",
+        COLLAPSE,
+        lambda s: s["feature_std"] < LEAST_FEATURE_STD,
+        "feature std {feature_std:.3f} (of 1): the backbone says nearly the same of all images; "
+        + BALANCE,
     ),
     Rule(
-        "low_rank",
-        True,
-        lambda s: s["thawed"] and s["effective_rank"] < LEAST_EFFECTIVE_RANK,
-        "effective rank {effective_rank:.2f}: features vary along one line; lower "
-        "config.optimizer.learning_rate",
+        "rank_at_1",
+        COLLAPSE,
+        lambda s: s["effective_rank"] < LEAST_RANK,
+        "effective rank {effective_rank:.2f}: features vary along one line; " + BALANCE,
     ),
     Rule(
         "register_copies",
-        False,
-        lambda s: s["thawed"] and s.get("register_copies", 0) > MOST_COPIES,
-        "{register_copies:.0%} of the registers are copies of another: try "
-        "config.dino.loss_scope=head, or weaker photometrics",
+        REGISTERS,
+        lambda s: s["register_copies"] > MOST_COPIES,
+        "{register_copies:.0%} of the registers are copies of another: try fewer registers, or "
+        "config.dino.loss_scope=head",
     ),
     Rule(
         "registers_dead",
-        False,
-        lambda s: s["thawed"] and s.get("registers_dead", 0) > MOST_DEAD,
-        "{registers_dead:.0%} of the registers do not depend on the image: fewer would do "
-        "(config.model.registers_per_head)",
+        REGISTERS,
+        lambda s: s["registers_dead"] > MOST_DEAD,
+        "{registers_dead:.0%} of the registers do not depend on the image: try fewer registers",
     ),
     Rule(
         "input_starved",
-        False,
-        lambda s: s.get("input_wait", 0) > MOST_INPUT_WAIT,
+        MACHINE,
+        lambda s: s["input_wait"] > MOST_INPUT_WAIT,
         "{input_wait:.0%} of the time goes into waiting for input: raise config.data.workers, or "
         "set config.data.cropping=canvas",
     ),
     Rule(
         "steps_skipped",
-        False,
-        lambda s: s["new_skipped"] > 0,
-        "{skipped_steps:.0f} steps were not finite and not applied, {new_skipped:.0f} since the "
-        "last report: lower config.optimizer.learning_rate or set config.optimizer.clip",
+        MACHINE,
+        lambda s: s["newly_skipped"] > 0,
+        "{skipped_steps:.0f} steps have not been applied, {newly_skipped:.0f} since the last "
+        "report: lower config.optimizer.learning_rate, or set config.optimizer.clip",
     ),
 )
 
@@ -136,19 +164,19 @@ class Alarms:
 
     def __init__(self, *, prototypes: int, freeze_last_layer_steps: int, warmup_steps: int):
         self._prototypes = prototypes
-        self._thaw = freeze_last_layer_steps
         self._warm = max(freeze_last_layer_steps, warmup_steps)
-        self._skipped: float | None = None
-        self._since: dict[str, list[int]] = {rule.name: [] for rule in RULES}
+        self._skipped = math.nan
+        self._seen_at: dict[str, list[int]] = {rule.name: [] for rule in RULES}
         self._raised: set[str] = set()
 
     def judge(self, step: int, scalars: Mapping[str, float]) -> list[Alarm]:
         """The alarms that this report raises: those seen long enough, which have not been raised
         since they were last clear."""
-        raised, seen = [], self._with_context(step, scalars)
+        raised, figures = [], self._figures(scalars)
         for rule in RULES:
-            steps = self._since[rule.name]
-            if not rule.seen(seen):
+            steps = self._seen_at[rule.name]
+            judged = rule.kind == MACHINE or step > self._warm
+            if not (judged and rule.seen(figures)):
                 steps.clear()
                 self._raised.discard(rule.name)
                 continue
@@ -156,19 +184,15 @@ class Alarms:
             lasting = len(steps) >= REPORTS and step - steps[0] >= STEPS
             if lasting and rule.name not in self._raised:
                 self._raised.add(rule.name)
-                message = f"{rule.message.format(**seen)}: see docs/operations.md, {rule.name}"
-                raised.append(Alarm(rule.name, message, rule.collapse))
+                message = f"{rule.message.format_map(figures)} (docs/operations.md: {rule.name})"
+                raised.append(Alarm(rule.name, message, rule.kind == COLLAPSE))
         return raised
 
-    def _with_context(self, step: int, scalars: Mapping[str, float]) -> dict:
-        skipped = scalars.get("skipped_steps", 0)
-        before, self._skipped = self._skipped, skipped
-        return {
-            **scalars,
-            "prototypes": self._prototypes,
-            "ln_k": math.log(self._prototypes),
-            "prototypes_used": scalars["prototype_usage"] * self._prototypes,
-            "thawed": step > self._thaw,
-            "warm": step > self._warm,
-            "new_skipped": 0 if before is None else skipped - before,
-        }
+    def _figures(self, scalars: Mapping[str, float]) -> Mapping[str, float]:
+        figures = defaultdict(lambda: math.nan, scalars)
+        figures["prototypes"] = self._prototypes
+        figures["ln_k"] = math.log(self._prototypes)
+        figures["prototypes_used"] = figures["prototype_usage"] * self._prototypes
+        figures["newly_skipped"] = figures["skipped_steps"] - self._skipped
+        self._skipped = figures["skipped_steps"]
+        return figures

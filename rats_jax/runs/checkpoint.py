@@ -34,6 +34,8 @@ from rats_jax.runs.stored_state import (
 
 #: What may lie beside the checkpoints: a save that did not end, and one on its way out.
 REMAINS = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|removed)")
+#: Seconds, of the clock on the wall, which may jump. A save that hangs is the watchdog's to end.
+NEVER = 10**9
 REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make the folder writable"),
@@ -92,7 +94,9 @@ class Checkpoints:
             self._background = ThreadPoolExecutor(1, "checkpoints")
             # Were directories made in the background, a failure there would leave the others
             # waiting for them for minutes.
-            options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+            options = ocp.options.AsyncOptions(
+                create_directories_asynchronously=False, timeout_secs=NEVER
+            )
             self._writer = ocp.AsyncCheckpointer(handler(), async_options=options)
 
     def steps(self) -> list[int]:

@@ -44,7 +44,7 @@ class Damaged(Exception):
 def handler() -> ocp.CompositeCheckpointHandler:
     """Of orbax, that writes what is read here."""
     return ocp.CompositeCheckpointHandler(
-        state=ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=False),
+        state=ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=False, use_compression=False),
         meta=ocp.JsonCheckpointHandler(),
     )
 
