@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from rats_jax.assemble import make_dino
@@ -19,7 +20,7 @@ from rats_jax.errors import UserError
 from rats_jax.parallel.mesh import make_mesh
 from rats_jax.runs import checkpoint
 from rats_jax.runs.checkpoint import Checkpoints
-from rats_jax.runs.loop import abstract_state
+from rats_jax.runs.programs import abstract_state
 from rats_jax.runs.retention import staying
 from tests.runs.tiny import tiny_config
 
@@ -108,6 +109,12 @@ def test_the_state_may_be_donated_as_soon_as_save_returns(tmp_path):
         checkpoints.finish()
         expected = make_state(2, size=300_000)
         assert_equal(checkpoints.restore(abstract(expected)).state, expected)
+
+
+def test_orbax_reads_it_without_us(workdir):
+    with ocp.StandardCheckpointer() as reader:
+        state = reader.restore((workdir / "checkpoints" / "30" / "state").absolute(), LIKE)
+    assert_equal(state, make_state(30))
 
 
 def test_a_step_that_is_there_stays_as_it_is(workdir):
