@@ -6,11 +6,12 @@
 
 starts the command twice, on four pretended CPU devices each. Without --devices each takes a GPU of
 its own, where there are any. When one ends with an error all are ended, and its exit status is the
-launcher's.
+launcher's: 85 or 130 where SIGTERM, the end of the terminal, or Ctrl-C made them save and end. A
+second Ctrl-C ends all at once.
 """
 
 import argparse
-import contextlib
+import math
 import os
 import shlex
 import signal
@@ -19,9 +20,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 
-PATIENCE = 10  # seconds that the others have to end by themselves when one has failed, or on Ctrl-C
+PATIENCE = 10  # seconds that the others have to end by themselves when one has ended with an error
+SAVING = 300  # seconds that all have to save and end after a signal
+INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> int:
@@ -45,10 +49,11 @@ def main() -> int:
         count = f"--xla_force_host_platform_device_count={options.devices or 1}"
         environ["XLA_FLAGS"] = f"{environ.get('XLA_FLAGS', '')} {count}".strip()
         environ["JAX_PLATFORMS"] = "cpu"
+    heard = deque()
     # Before any start: what this process ignores, as in the background of a shell, they would too.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as by nohup
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, lambda number, _: heard.append(number))
     started, relays = [], []
     try:
         for i in range(options.processes):
@@ -59,15 +64,12 @@ def main() -> int:
             for stream, to in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
                 relays.append(threading.Thread(target=relay, args=(i, stream, to), daemon=True))
                 relays[-1].start()
-        status = wait(started)
     except OSError as error:
         print(f"error: {shlex.join(options.command)}: {error.strerror}", file=sys.stderr)
-        status = 2
-    except KeyboardInterrupt:
         for process in started:
-            process.send_signal(signal.SIGINT)
-        status = 128 + signal.SIGINT
-    end(started)
+            process.kill()
+        return 2
+    status = wait(started, heard)
     for thread in relays:
         thread.join(PATIENCE)  # what a process has left running may hold its output open
     return status
@@ -85,32 +87,40 @@ def start(command: list[str], environ: dict[str, str]) -> subprocess.Popen:
     )
 
 
-def wait(started: list[subprocess.Popen]) -> int:
-    """0 once all have ended well, or the first other exit status, as a shell gives it."""
+def wait(started: list[subprocess.Popen], heard: deque[int]) -> int:
+    """Waits until all have ended, and tells them of the signals `heard`.
+
+    Returns 0 if all ended well, or the first other exit status, as a shell gives it.
+    """
+    first, interrupts, until = 0, 0, math.inf
     while True:
         statuses = [process.poll() for process in started]
-        for status in statuses:
-            if status:
-                return status if status > 0 else 128 - status
+        if not first and (first := next(filter(None, statuses), 0)):
+            until = min(until, time.monotonic() + PATIENCE)
         if None not in statuses:
-            return 0
+            break
+        while heard:
+            interrupt = heard.popleft() == signal.SIGINT
+            interrupts += interrupt
+            until = min(until, time.monotonic() + SAVING)
+            for process in started:
+                process.send_signal(signal.SIGINT if interrupt else signal.SIGTERM)
+        if interrupts > 1 or time.monotonic() > until:
+            for process in started:
+                process.kill()
         time.sleep(0.1)
-
-
-def end(started: list[subprocess.Popen]) -> None:
-    """Ends what has not ended within some seconds, or at once when asked again."""
-    until = time.monotonic() + PATIENCE
-    with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
-        for process in started:
-            process.wait(max(until - time.monotonic(), 0))
-    for process in started:
-        process.kill()
-        process.wait()
+    if interrupts > 1:
+        return INTERRUPTED
+    return first if first >= 0 else 128 - first
 
 
 def relay(number: int, stream, to) -> None:
     for line in stream:
-        print(f"[{number}] {line}", end="" if line.endswith("\n") else "\n", file=to, flush=True)
+        end = "" if line.endswith("\n") else "\n"
+        try:
+            print(f"[{number}] {line}", end=end, file=to, flush=True)
+        except OSError:  # the terminal has gone; the process must not wait for a reader
+            os.dup2(os.open(os.devnull, os.O_WRONLY), to.fileno())
 
 
 if __name__ == "__main__":

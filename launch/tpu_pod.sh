@@ -6,7 +6,7 @@
 #   launch/tpu_pod.sh train --config=configs/rats_b16_in1k.py --workdir=/mnt/shared/runs/b \
 #       --config.data.path=/mnt/shared/imagenet/train
 #   launch/tpu_pod.sh log [WORKER]    follow the output of worker 0, of another, or of all
-#   launch/tpu_pod.sh stop
+#   launch/tpu_pod.sh stop            saves, and ends
 #
 # Training goes on when this machine goes away: it is a systemd service of the workers.
 set -euo pipefail
@@ -71,13 +71,16 @@ train() {
     on_worker all "test -x $folder/.venv/bin/python &&
         test \"\$(systemctl show --property=ActiveState --value rats_jax)\" = inactive" ||
         fail "a worker is not ready: run setup for this commit, or stop what is training"
-    # Restarted when a process was lost (75) or killed, after the minute in which the others notice,
-    # five times an hour. A service has no login's limits: the TPU's memory must be lockable.
+    # Restarted when a process was lost (75) or killed, and when all were saved because of a SIGTERM
+    # to one (85), but not by stop: after the minute in which the others notice, five times an hour.
+    # Stopped, or with the machine, it has five minutes to save, while there is still a network. A
+    # service has no login's limits: the TPU's memory must be lockable.
     on_worker all "cd $folder && sudo systemd-run --unit=rats_jax --collect \
         --uid=\$(id -u) --working-directory=\$PWD \
-        --property=Restart=on-abnormal --property=RestartForceExitStatus=75 \
-        --property=RestartSec=60 \
+        --property=Restart=on-abnormal --property=RestartForceExitStatus='75 85' \
+        --property=SuccessExitStatus=85 --property=RestartSec=60 \
         --property=StartLimitIntervalSec=3600 --property=StartLimitBurst=5 \
+        --property=TimeoutStopSec=300 --property=After='network.target remote-fs.target' \
         --property=LimitMEMLOCK=infinity \
         \$PWD/.venv/bin/python -m rats_jax.train$(printf ' %q' "$@")" ||
         fail "not all workers have started: stop, look at log all"

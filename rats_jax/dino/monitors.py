@@ -7,15 +7,16 @@ size is the batch squared.
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 
 from rats_jax.dino.network import Network
 from rats_jax.models import Features
 
 #: Mean cosine, over images, from which two registers are copies of each other.
-COPY = 0.95
+COPY = 0.98
 #: Share of a register's energy that changes with the image, below which it is dead.
-DEAD = 1e-3
+DEAD = 0.01
 
 
 def vital_signs(
@@ -28,33 +29,41 @@ def vital_signs(
     """Scalars, float32, of the teacher on the global crops of a batch.
 
     crops: {"global": [B, 2, h, w, 3]}, normalised, as they were cut out, without photometrics: 2B
-    samples. With one loss per head the first three are means over heads.
+    samples. With one loss per head the first four are means over heads.
 
     prototype_usage: exp of the entropy of the samples' mean target, over K: 1 when all prototypes
         are used alike, 1 / K when all samples have the same one. With one prototype each, 2B
         samples cannot use more than 2B / K.
+    target_information: nats that a target tells of its sample, the entropy of the mean target less
+        the mean entropy: 0 when all samples have the same target, ln 2B at most.
     feature_std: standard deviation over samples of the global vector of length 1, times sqrt D,
         mean over dimensions: 1 when directions are spread evenly, 0 when all are the same. (The
         collapse level of SimSiam, arXiv 2011.10566, section 4.1.)
     effective_rank: participation ratio (tr C)^2 / tr C^2 of the global vectors' covariance C: d
         when they vary alike in d dimensions and in no other. Stands for RankMe (arXiv 2210.02885),
         which takes singular values: slow on a TPU, and whole on one device.
+    student_distance: norm of student less teacher, all parameters, over the teacher's: 0 when they
+        are one.
+
+    Of models with registers alone:
+
     register_copies: share of the registers that have a copy, another register whose cosine with
         them is over `COPY`, mean over samples.
     registers_dead: share of the registers whose outputs hardly depend on the image: their variance
         over samples is below `DEAD` of their mean square.
-
-    The last two only for models with registers.
     """
     images = crops["global"]
     teacher = state["teacher"]
     features = network.features(teacher, images.reshape(-1, *images.shape[2:]))
     vectors = _global_vectors(network, features)
-    logits = nnx.merge(network.head, teacher["head"])(
-        vectors.reshape(*images.shape[:2], *vectors.shape[1:])
-    )
+    by_image = vectors.reshape(*images.shape[:2], *vectors.shape[1:])
+    logits = nnx.merge(network.head, teacher["head"])(by_image)
+    usage, information = targets((logits - state["center"]) / teacher_temperature)
+    between = jax.tree.map(jnp.subtract, state["student"], teacher)
     signs = {
-        "prototype_usage": prototype_usage((logits - state["center"]) / teacher_temperature),
+        "prototype_usage": usage,
+        "target_information": information,
+        "student_distance": optax.tree.norm(between) / optax.tree.norm(teacher),
         "feature_std": feature_std(vectors),
         "effective_rank": effective_rank(vectors),
     }
@@ -72,11 +81,17 @@ def _global_vectors(network: Network, features: Features) -> jax.Array:
     return registers.reshape(len(registers), network.heads, -1, registers.shape[-1]).mean(2)
 
 
-def prototype_usage(logits: jax.Array) -> jax.Array:
-    """[..., G, K], centered, over the temperature -> scalar."""
-    target = jax.nn.softmax(logits, axis=-1).mean(range(logits.ndim - 2))
-    entropy = -jnp.sum(jax.scipy.special.xlogy(target, target), axis=-1)
-    return jnp.mean(jnp.exp(entropy)) / logits.shape[-1]
+def targets(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Prototype usage and target information of logits [..., G, K], centered, over the temperature;
+    samples are all axes before."""
+    samples = range(logits.ndim - 2)
+    log_target = jax.nn.log_softmax(logits, axis=-1)
+    target = jnp.exp(log_target)
+    entropy = -jnp.sum(target * log_target, axis=-1).mean(samples)
+    mean = target.mean(samples)
+    entropy_of_mean = -jnp.sum(jax.scipy.special.xlogy(mean, mean), axis=-1)
+    usage = jnp.mean(jnp.exp(entropy_of_mean)) / logits.shape[-1]
+    return usage, jnp.mean(entropy_of_mean - entropy)
 
 
 def feature_std(vectors: jax.Array) -> jax.Array:

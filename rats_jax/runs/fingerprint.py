@@ -19,8 +19,9 @@ def fingerprints(tree) -> dict[str, str]:
     """
     names, arrays = zip(*named_leaves(tree), strict=True)
     # One program for each kind of array, of which a state has few: compiled in less time than one
-    # for them all.
-    sums = [jax.device_get(jax.block_until_ready(_everywhere(x))) for x in jax.block_until_ready(arrays)]
+    # for them all. One after another: on CPUs, many collectives under way starve each other of
+    # threads, and two processes wait for each other for ever.
+    sums = [jax.device_get(jax.block_until_ready(_everywhere(x))) for x in arrays]
     return {name: f"{a:08x}{b:08x}" for name, (a, b) in zip(names, sums, strict=True)}
 
 

@@ -39,6 +39,8 @@ class Stop:
             signal.set_wakeup_fd(self._wakeup_before)
             for number, handler in self._before.items():
                 signal.signal(number, handler)
+            if self._asked is not None:  # launchers may say it again: the status is to be seen
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
             self._signals.close()
             self._thread.join()
             self._hears.close()

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,13 @@ def check_shell(script: Path) -> None:
         pytest.skip("no shellcheck: pip install -r requirements-test.txt")
     ran = subprocess.run([shellcheck, script], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout
+
+
+def communicate(launcher: subprocess.Popen, *, timeout: float) -> tuple[str, str]:
+    """As of Popen, of local_processes.py; what it has started does not outlive the `timeout`."""
+    try:
+        return launcher.communicate(timeout=timeout)
+    finally:
+        while launcher.poll() is None:
+            launcher.send_signal(signal.SIGINT)
+            time.sleep(0.5)

@@ -53,6 +53,7 @@ VOLUME = exactly(
 ) | {"minProperties": 2, "maxProperties": 2}
 POD = exactly(
     restartPolicy={"const": "Never"},  # as a podFailurePolicy requires
+    terminationGracePeriodSeconds={"type": "integer", "minimum": 300},  # to save
     shareProcessNamespace={"const": True},
     nodeSelector=TEXTS,
     containers=some(CONTAINER),

@@ -9,17 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from rats_jax.command_line import SAVED
 from tests.processes import session
 
 LAUNCHER = Path(__file__).parents[2] / "launch" / "local_processes.py"
 
 
-def launch(*arguments: str, program: str) -> subprocess.Popen:
+def launch(*arguments: str, program: str, group: bool = False) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, LAUNCHER, *arguments, "--", sys.executable, "-c", program],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        process_group=0 if group else None,
         env={k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS")},
     )
 
@@ -67,27 +69,78 @@ def test_a_process_that_is_killed_counts_as_failed():
     assert process.returncode == 137
 
 
+#: Ends as training does, and lets each signal be counted.
+SAVES = """
+import signal, sys, time
+heard = []
+for number in (signal.SIGINT, signal.SIGTERM):
+    if signal.getsignal(number) != signal.SIG_IGN:
+        signal.signal(number, lambda number, _: heard.append(number))
+print("ready", flush=True)
+while not heard: time.sleep(0.01)
+time.sleep(0.5)
+print("heard", *(signal.Signals(number).name for number in heard), flush=True)
+sys.exit(130 if signal.SIGINT in heard else 85)
+"""
+
+
+def wait_until_ready(process: subprocess.Popen) -> None:
+    for _ in range(2):
+        assert "ready" in process.stdout.readline()
+
+
+@pytest.mark.parametrize(
+    ("sent", "passed_on", "status"),
+    [
+        (signal.SIGINT, "SIGINT", 130),
+        (signal.SIGTERM, "SIGTERM", SAVED),
+        (signal.SIGHUP, "SIGTERM", SAVED),  # the terminal has gone
+    ],
+)
+def test_a_signal_is_passed_on_once_and_all_have_time_to_save(sent, passed_on, status):
+    process = launch("--processes=2", "--devices=1", program=SAVES, group=True)
+    wait_until_ready(process)
+    os.killpg(process.pid, sent)  # as a terminal does: to the launcher, and who is in its group
+    output, error = process.communicate(timeout=60)
+    assert sorted(output.splitlines()) == [f"[{i}] heard {passed_on}" for i in range(2)]
+    assert (process.returncode, error) == (status, "")
+
+
+def test_a_second_sigterm_takes_no_time_from_saving():
+    process = launch("--processes=2", "--devices=1", program=SAVES)
+    wait_until_ready(process)
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+    assert process.wait(timeout=60) == SAVED
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
-@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_reaches_every_process(ctrl_c, with_signal):
+def test_a_second_ctrl_c_ends_all_at_once():
     program = """
-import os, time
-try:
-    print("pid", os.getpid(), flush=True)
-    time.sleep(1000)
-except KeyboardInterrupt:
-    print("heard", flush=True)
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # hard of hearing
+print("pid", os.getpid(), flush=True)
+time.sleep(1000)
 """
     process = launch("--processes=2", "--devices=1", program=program)
     started = [int(process.stdout.readline().split()[-1]) for _ in range(2)]
-    process.send_signal(with_signal)
-    output, _ = process.communicate(timeout=60)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    process.communicate(timeout=8)
     assert process.returncode == 130
-    assert sorted(output.split()) == ["[0]", "[1]", "heard", "heard"]
-    deadline = time.monotonic() + 10
-    while any(session(pid) for pid in started):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    assert not any(session(pid) for pid in started)
+
+
+def test_the_end_of_the_terminal_takes_no_time_from_saving():
+    program = SAVES.replace('print("heard"', 'print("much\\n" * 100_000); print("heard"')
+    process = launch("--processes=2", "--devices=1", program=program)
+    wait_until_ready(process)
+    process.stdout.close()
+    process.stderr.close()
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == SAVED
 
 
 def test_a_command_that_is_not_there_is_a_mistake():
@@ -101,34 +154,18 @@ def test_a_command_that_is_not_there_is_a_mistake():
     assert process.stderr == "error: no-such-command: No such file or directory\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_all_also_where_a_shell_has_set_ctrl_c_aside(tmp_path, number):
-    program = f"""
-import os, signal, sys, time
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # hard of hearing
-with open({str(tmp_path)!r} + "/" + str(os.getpid()), "w"): pass
-time.sleep(1000)
-"""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_processes_hear_what_a_shell_has_set_aside_for_the_launcher(number):
     # As of a job in the background, but not one of nohup, which these tests may be.
     before = {
         signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
         signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     }
     try:
-        process = launch("--processes=2", "--devices=1", program=program)
+        process = launch("--processes=2", "--devices=1", program=SAVES)
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-    try:
-        while len(list(tmp_path.iterdir())) < 2:
-            time.sleep(0.05)
-        process.send_signal(number)
-        time.sleep(1)
-        process.send_signal(number)  # again: at once
-        _, error = process.communicate(timeout=8)
-    finally:
-        process.kill()
-    assert (process.returncode, error) == (130, "")
-    for file in tmp_path.iterdir():
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(file.name), 0)
+    wait_until_ready(process)
+    process.send_signal(number)
+    assert process.wait(timeout=60) == (130 if number == signal.SIGINT else SAVED)

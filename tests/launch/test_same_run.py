@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.launch.commands import ROOT, communicate
+
 CONFIG = """
 from tests.runs.tiny import tiny_config
 
@@ -39,14 +40,16 @@ def launch(processes: int, *command: str) -> subprocess.CompletedProcess:
         "PYTHONPATH": str(ROOT),
         "XLA_FLAGS": "--xla_backend_optimization_level=0",
     }
-    return subprocess.run(
+    started = subprocess.Popen(
         [*launcher, f"--devices={8 // processes}", "--", sys.executable, *command],
         cwd=ROOT,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
     )
+    output, error = communicate(started, timeout=300)
+    return subprocess.CompletedProcess(command, started.returncode, output, error)
 
 
 def flags(folder: Path, workdir: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""launch/slurm.sbatch, with an srun and an scontrol that only record."""
+"""launch/slurm.sbatch, with an srun, an scancel and an scontrol that only record."""
 
 import os
 import re
@@ -8,9 +8,13 @@ import time
 
 import pytest
 
+from rats_jax.command_line import LOST, SAVED
 from tests.launch.commands import CONFIG, LAUNCH, calls, check_shell, program, training
 
 SCRIPT = LAUNCH / "slurm.sbatch"
+REQUEUE = ["requeue", "Incomplete", "42"]  # not a job that was cancelled a moment before
+#: An srun whose tasks take half a second to save, once they are told to by scancel.
+SAVES = "until [[ -e ${0%/*}/scancel.calls ]]; do sleep 0.05; done; sleep 0.5; exit 85"
 #: Options of sbatch(1), and what their values look like. No account, partition or constraint: those
 #: are a site's own.
 OPTIONS = {
@@ -45,6 +49,7 @@ def cluster(tmp_path):
     (tmp_path / ".venv/bin").mkdir(parents=True)
     program(tmp_path / ".venv/bin", "python")
     program(tmp_path, "srun", 'eval "$SRUN"')
+    program(tmp_path, "scancel")
     program(tmp_path, "scontrol")
     return tmp_path
 
@@ -110,32 +115,72 @@ def test_the_number_of_data_workers_can_be_given(cluster):
 @pytest.mark.parametrize(
     ("status", "seconds", "requeued"),
     [
-        (75, 700, True),  # a process was lost
+        (SAVED, 700, True),
+        (SAVED, 5, True),
+        (LOST, 700, True),  # a process was lost, or hung
         (137, 700, True),  # one was killed
         (143, 700, True),
+        (LOST, 300, False),  # at the start: it would happen again
+        (137, 300, False),
         (130, 700, False),  # interrupted
-        (75, 300, False),  # at the start: it would happen again
         (2, 700, False),  # a user's mistake
         (1, 700, False),
         (0, 700, False),
     ],
 )
-def test_a_lost_process_starts_the_job_again_and_a_mistake_does_not(
+def test_a_saved_or_lost_run_is_started_again_and_a_mistake_is_not(
     cluster, status, seconds, requeued
 ):
     job = start(cluster, CONFIG, srun=f"exit {status}", seconds=seconds)
     job.communicate(timeout=20)
-    assert calls(cluster, "scontrol") == ([["requeue", "42"]] if requeued else [])
+    assert calls(cluster, "scontrol") == ([REQUEUE] if requeued else [])
     assert job.returncode == (0 if requeued else status)
 
 
-def test_the_job_is_requeued_when_the_time_is_nearly_over(cluster):
-    job = start(cluster, CONFIG, srun="exec sleep 30")
+def tell(cluster, job: subprocess.Popen, number: signal.Signals) -> None:
+    """Sends the script a signal, once its tasks run."""
     while not calls(cluster, "srun"):
         time.sleep(0.05)
-    job.send_signal(signal.SIGUSR1)
-    assert job.wait(timeout=20) == 0
-    assert calls(cluster, "scontrol") == [["requeue", "42"]]
+    time.sleep(0.2)  # bash is then at `wait`
+    job.send_signal(number)
+
+
+def test_the_run_is_saved_and_requeued_when_the_time_is_nearly_over(cluster):
+    job = start(cluster, CONFIG, srun=SAVES)
+    tell(cluster, job, signal.SIGUSR1)
+    output, _ = job.communicate(timeout=20)
+    assert job.returncode == 0
+    # Not SIGTERM to srun, which would kill its tasks.
+    assert calls(cluster, "scancel") == [["--signal=TERM", "42.0"]]
+    assert calls(cluster, "scontrol") == [REQUEUE]
+    assert "ended with status 85: requeued" in output
+
+
+def test_a_run_that_cannot_save_is_requeued_before_its_time_is_over(cluster):
+    program(cluster, "sleep")  # four minutes in no time
+    program(cluster, "scontrol", "kill $(<${0%/*}/pid)")  # as SLURM does
+    job = start(cluster, CONFIG, srun="echo $$ >${0%/*}/pid; exec tail -f /dev/null")
+    tell(cluster, job, signal.SIGUSR1)
+    output, _ = job.communicate(timeout=20)
+    assert job.returncode == 0
+    assert len(calls(cluster, "sleep")) == 240
+    assert calls(cluster, "scontrol") == [REQUEUE]
+    assert "not saved within four minutes" in output
+
+
+def test_a_job_that_slurm_ends_saves_and_is_not_requeued(cluster):
+    job = start(cluster, CONFIG, srun=SAVES)
+    for _ in range(3):  # as at the end of the time
+        tell(cluster, job, signal.SIGTERM)
+    (cluster / "scancel.calls").touch()
+    job.communicate(timeout=20)
+    assert job.returncode == SAVED
+    assert calls(cluster, "scontrol") == []
+
+
+def test_there_is_time_to_save():
+    # The script waits for four minutes of them.
+    assert int(directives()["signal"].partition("@")[2]) >= 300
 
 
 def test_without_an_environment_one_line_says_so(cluster):

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from rats_jax.command_line import LOST, SAVED
 from tests.launch.commands import CONFIG, LAUNCH, calls, check_shell, program, training
 
 WORKERS = (0, 1)
@@ -128,7 +129,8 @@ def test_training_starts_as_a_service_on_every_worker(pod):
     for service, folder in zip(services, folders(pod), strict=True):
         assert f"--working-directory={folder}" in service
         assert f"--uid={os.getuid()}" in service
-        assert "--property=RestartForceExitStatus=75" in service
+        assert f"--property=RestartForceExitStatus={LOST} {SAVED}" in service
+        assert "--property=TimeoutStopSec=300" in service  # to save
         python = service.index(f"{folder}/.venv/bin/python")
         assert all(option.startswith("--") for option in service[:python])
         assert training(service)["workdir"] == "/mnt/shared/it's a run"
