@@ -17,10 +17,10 @@ AT_0 = 0.05
 #: Nats. A run that learns has 1 and more.
 LEAST_KL = 0.05
 #: Nats that targets tell of images. Sharp ones (entropy at 0) tell less than the second only if
-#: nearly all images have the same.
-LEAST_INFORMATION, LEAST_SHARP_INFORMATION = 0.1, 0.5
-#: In use by a batch.
-LEAST_PROTOTYPES = 2.0
+#: most images share one.
+LEAST_INFORMATION, LEAST_SHARP_INFORMATION = 0.1, 1.0
+#: In use by a batch, of 16 images or more.
+LEAST_PROTOTYPES = 4.0
 #: Relative: a teacher that is the student's copy is at 0, or at the rounding of float32, 1e-7.
 LEAST_DISTANCE = 1e-6
 #: Below it the teacher is the student of this step or the last, and no mean of many.
@@ -82,14 +82,14 @@ RULES = (
             and s["target_information"] < LEAST_SHARP_INFORMATION
         ),
         "teacher entropy {teacher_entropy:.3f} is near 0, and targets tell {target_information:.2f}"
-        " nats of the image: nearly all have one prototype; lower config.dino.center_momentum "
+        " nats of the image: most have the same prototype; lower config.dino.center_momentum "
         "(0.9), or raise teacher_temperature",
     ),
     Rule(
         "few_prototypes",
         COLLAPSE,
         lambda s: s["prototypes_used"] < LEAST_PROTOTYPES,
-        "a batch uses {prototypes_used:.1f} of {prototypes:,} prototypes: all images get the same; "
+        "a batch uses {prototypes_used:.1f} of {prototypes:,} prototypes: most images have the same; "
         "lower config.dino.center_momentum (0.9), or raise teacher_temperature",
     ),
     Rule(

@@ -11,9 +11,9 @@ from rats_jax.dino.monitors import (
     DEAD,
     effective_rank,
     feature_std,
-    prototype_usage,
     register_copies,
     registers_dead,
+    targets,
     vital_signs,
 )
 from rats_jax.parallel.mesh import batch_sharding, on_mesh
@@ -21,6 +21,7 @@ from rats_jax.parallel.rules import state_shardings
 from tests.runs.tiny import tiny_config
 
 TEMPERATURE = 0.04
+OF_VECTORS = ("prototype_usage", "target_information", "feature_std", "effective_rank")
 
 
 def draw(*shape: int, seed: int = 0) -> np.ndarray:
@@ -40,11 +41,14 @@ def slow_signs(network, state, crops) -> dict[str, float]:
         vectors = np.stack(vectors, 1)
     logits = np.float64(network.logits(state["teacher"], {"global": crops["global"]}))
     logits = logits.reshape(samples, network.losses, -1)
-    signs = {"prototype_usage": [], "feature_std": [], "effective_rank": []}
+    signs = {name: [] for name in OF_VECTORS}
     for g in range(network.losses):
-        targets = np.exp((logits[:, g] - np.float64(state["center"])[g]) / TEMPERATURE)
-        target = (targets / targets.sum(1, keepdims=True)).mean(0)
-        signs["prototype_usage"].append(np.exp(-(target * np.log(target)).sum()) / target.size)
+        each = np.exp((logits[:, g] - np.float64(state["center"])[g]) / TEMPERATURE)
+        each /= each.sum(1, keepdims=True)
+        mean = each.mean(0)
+        signs["prototype_usage"].append(np.exp(-(mean * np.log(mean)).sum()) / mean.size)
+        divergences = (each * np.log(each / mean)).sum(1)
+        signs["target_information"].append(divergences.mean())
         unit = [v / np.sqrt((v**2).sum()) for v in vectors[:, g]]
         signs["feature_std"].append(np.std(unit, axis=0).mean() * np.sqrt(width))
         values = np.linalg.eigvalsh(np.cov(vectors[:, g].T))
@@ -60,7 +64,13 @@ def slow_signs(network, state, crops) -> dict[str, float]:
         ]
         copies += max(cosines) > COPY
         dead += registers[:, i].var(0).sum() < DEAD * (registers[:, i] ** 2).mean(0).sum()
-    return signs | {"register_copies": copies / count, "registers_dead": dead / count}
+    flat = (jax.tree.leaves(state[who]) for who in ("student", "teacher"))
+    student, teacher = (np.concatenate([np.float64(x).ravel() for x in xs]) for xs in flat)
+    return signs | {
+        "register_copies": copies / count,
+        "registers_dead": dead / count,
+        "student_distance": np.linalg.norm(student - teacher) / np.linalg.norm(teacher),
+    }
 
 
 def make_case(loss_scope: str):
@@ -70,10 +80,11 @@ def make_case(loss_scope: str):
     state = jax.tree.map(np.asarray, jax.jit(dino.init, static_argnums=0)(0))
     state["center"] = 0.1 * draw(*state["center"].shape)
     registers = 0.03 * draw(*state["teacher"]["backbone"]["registers"].shape, seed=1)
-    registers[1, 0] = registers[0, 1]
-    registers[2, 0] *= 1e5
+    registers[1, 0] = registers[1, 1]
+    registers[2, 0] *= 100
     state["teacher"]["backbone"]["registers"] = registers
-    return config, dino, state, {"global": draw(8, 2, 16, 16, 3)}
+    crops = draw(8, 2, 16, 16, 3) + 3 * draw(8, 1, 1, 1, 3, seed=2)  # each of its own colour
+    return config, dino, state, {"global": crops}
 
 
 @pytest.mark.parametrize("loss_scope", ["all", "head"])
@@ -82,6 +93,7 @@ def test_vital_signs_are_those_of_float64_on_any_mesh(loss_scope):
     with jax.default_matmul_precision("highest"):
         expected = slow_signs(dino.network, state, crops)
     assert expected["register_copies"] == 2 / 8 and expected["registers_dead"] == 1 / 8
+    assert expected["student_distance"] > 0.1 and expected["target_information"] > 0.1
     assert 1.5 < expected["effective_rank"] < 15 and 0.05 < expected["prototype_usage"] < 0.95
 
     for sizes in ({"data": 1}, {"data": 2, "tensor": 2}, {"data": 1, "fsdp": 2, "tensor": 2}):
@@ -101,12 +113,19 @@ def test_vital_signs_are_those_of_float64_on_any_mesh(loss_scope):
             np.testing.assert_allclose(ours[name], value, rtol=2e-5, err_msg=f"{name} on {sizes}")
 
 
-def test_prototype_usage_runs_from_one_prototype_to_all():
+def test_targets_of_their_own_use_all_prototypes_and_tell_the_sample():
     ten_each = 1e3 * jnp.tile(jnp.eye(8)[:, None], (10, 1, 1))
-    assert prototype_usage(ten_each) == pytest.approx(1)
-    assert prototype_usage(ten_each[::2]) == pytest.approx(0.5)
-    assert prototype_usage(ten_each[::8]) == pytest.approx(1 / 8)
-    assert prototype_usage(jnp.zeros((10, 1, 8))) == pytest.approx(1)
+    for every, used in ((1, 8), (2, 4), (8, 1)):
+        usage, information = targets(ten_each[::every])
+        assert usage == pytest.approx(used / 8)
+        assert information == pytest.approx(np.log(used), abs=1e-6)
+
+
+def test_targets_that_are_the_same_tell_nothing_however_many_prototypes_they_use():
+    for logits, used in ((jnp.zeros(8), 8), (1e3 * jnp.eye(8)[3], 1)):
+        usage, information = targets(jnp.tile(logits, (10, 1, 1)))
+        assert usage == pytest.approx(used / 8)
+        assert information == pytest.approx(0, abs=1e-6)
 
 
 def test_feature_std_is_one_for_directions_spread_evenly_and_none_for_one():
@@ -147,7 +166,9 @@ def test_a_register_that_says_the_same_of_every_image_is_dead():
 def test_models_without_registers_have_no_register_signs():
     config = tiny_config(model__architecture="vit")
     dino = make_dino(config, images=40)
-    state = dino.init(0)
+    state = jax.eval_shape(lambda: dino.init(0))
     crops = {"global": draw(2, 2, 16, 16, 3)}
-    signs = vital_signs(dino.network, state, crops, teacher_temperature=TEMPERATURE)
-    assert signs.keys() == {"prototype_usage", "feature_std", "effective_rank"}
+    signs = jax.eval_shape(
+        lambda *x: vital_signs(dino.network, *x, teacher_temperature=TEMPERATURE), state, crops
+    )
+    assert signs.keys() == {*OF_VECTORS, "student_distance"}
