@@ -11,7 +11,6 @@ import optax
 from flax import nnx
 
 from rats_jax.dino.network import Network
-from rats_jax.models import Features
 
 #: Mean cosine, over images, from which two registers are copies of each other.
 COPY = 0.98
@@ -55,7 +54,7 @@ def vital_signs(
     images = crops["global"]
     teacher = state["teacher"]
     features = network.features(teacher, images.reshape(-1, *images.shape[2:]))
-    vectors = _global_vectors(network, features)
+    vectors = network.global_vectors(features)
     by_image = vectors.reshape(*images.shape[:2], *vectors.shape[1:])
     logits = nnx.merge(network.head, teacher["head"])(by_image)
     usage, information = targets((logits - state["center"]) / teacher_temperature)
@@ -71,14 +70,6 @@ def vital_signs(
         signs["register_copies"] = register_copies(features.registers)
         signs["registers_dead"] = registers_dead(features.registers)
     return signs
-
-
-def _global_vectors(network: Network, features: Features) -> jax.Array:
-    """[S, G, D]"""
-    if network.loss_scope == "all":
-        return features.global_vector[:, None]
-    registers = features.registers
-    return registers.reshape(len(registers), network.heads, -1, registers.shape[-1]).mean(2)
 
 
 def targets(logits: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -73,13 +73,14 @@ class Network:
         if keep is not None:
             keep = jnp.moveaxis(keep.reshape(batch * views, self.depth, 2), 0, 2)
         features = self.features(params, crops.reshape(-1, *crops.shape[2:]), keep=keep)
+        return self.global_vectors(features).reshape(batch, views, self.losses, -1)
+
+    def global_vectors(self, features: Features) -> jax.Array:
+        """Those that the losses see, [B, G, D]."""
         if self.loss_scope == "all":
-            vectors = features.global_vector
-        else:
-            registers = features.registers
-            vectors = registers.reshape(registers.shape[0], self.heads, -1, registers.shape[-1])
-            vectors = vectors.mean(2)
-        return vectors.reshape(batch, views, self.losses, -1)
+            return features.global_vector[:, None]
+        registers = features.registers
+        return registers.reshape(len(registers), self.heads, -1, registers.shape[-1]).mean(2)
 
 
 def make_network(

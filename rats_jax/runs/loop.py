@@ -253,13 +253,17 @@ class _Run:
         writer.flush()
         say(progress.line(step, scalars))
         self._scalars = scalars
-        for alarm in self._alarms.judge(step, scalars):
+        alarms, collapse = self._alarms.judge(step, scalars), self._config.guards.collapse
+        alarms = [alarm for alarm in alarms if collapse != "off" or not alarm.collapse]
+        for alarm in alarms:
             say(f"warning: {alarm.message}")
             self._events.add("alarm", step=step, name=alarm.name, message=alarm.message)
-            if alarm.collapse and self._config.guards.collapse == "stop":
-                raise UserError(
-                    f"config.guards.collapse=stop ended the run at step {step}: {alarm.message}"
-                )
+        names = [alarm.name for alarm in alarms if alarm.collapse]
+        if names and collapse == "stop":
+            raise UserError(
+                f"{', '.join(names)} at step {step}: the run ends (config.guards.collapse=stop); "
+                "docs/operations.md says what to do, and which checkpoint to go on from"
+            )
 
     def _save(self, step: int, state: dict) -> None:
         config = self._config

@@ -42,7 +42,7 @@ def alarms(workdir: Path) -> dict[str, int]:
 def run_that_stops(config: ConfigDict, workdir: Path) -> dict[str, int]:
     """The alarms of a run that the first collapse is to end."""
     config.guards.collapse = "stop"
-    with pytest.raises(UserError, match=r"guards\.collapse=stop .*docs/operations\.md"):
+    with pytest.raises(UserError, match=r"guards\.collapse=stop.*docs/operations\.md"):
         loop.train(config, str(workdir))
     found = alarms(workdir)
     assert max(found.values()) < SOON
