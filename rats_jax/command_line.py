@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict
@@ -72,12 +72,19 @@ def fail(message: str, status: int = FAILED) -> NoReturn:
 def say(message: str) -> None:
     """A line of a command's report, at once also where output is a pipe."""
     if not _process:
-        print(message, flush=True)
+        _print(message, sys.stdout)
 
 
 def _complain(message: str) -> None:
     who = "" if _process is None else f"process {_process}: "
-    print(f"{who}{message}", file=sys.stderr, flush=True)
+    _print(f"{who}{message}", sys.stderr)
+
+
+def _print(message: str, stream: TextIO) -> None:
+    try:
+        print(message, file=stream, flush=True)
+    except OSError:  # who reads it has gone, as `tee` by the same Ctrl-C: the run has more to lose
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _leave(status: int) -> NoReturn:

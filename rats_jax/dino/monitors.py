@@ -88,7 +88,7 @@ def targets(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
 def feature_std(vectors: jax.Array) -> jax.Array:
     """[S, G, D] -> scalar"""
     vectors = vectors.astype(jnp.float32)
-    directions = vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+    directions = _directions(vectors)
     return jnp.mean(jnp.std(directions, axis=0)) * vectors.shape[-1] ** 0.5
 
 
@@ -105,7 +105,7 @@ def effective_rank(vectors: jax.Array) -> jax.Array:
 def register_copies(registers: jax.Array) -> jax.Array:
     """[S, N, D] -> scalar"""
     registers = registers.astype(jnp.float32)
-    directions = registers / jnp.linalg.norm(registers, axis=-1, keepdims=True)
+    directions = _directions(registers)
     cosines = jnp.einsum("SND,SMD->NM", directions, directions, precision="highest")
     others = cosines / len(registers) - 2 * jnp.eye(len(cosines))
     return jnp.mean(others.max(1) > COPY)
@@ -115,4 +115,10 @@ def registers_dead(registers: jax.Array) -> jax.Array:
     """[S, N, D] -> scalar"""
     registers = registers.astype(jnp.float32)
     variance = jnp.var(registers, axis=0).sum(-1)
-    return jnp.mean(variance < DEAD * jnp.mean(registers**2, axis=0).sum(-1))
+    return jnp.mean(variance <= DEAD * jnp.mean(registers**2, axis=0).sum(-1))
+
+
+def _directions(vectors: jax.Array) -> jax.Array:
+    """Of length 1; zero stays zero."""
+    norms = jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / jnp.maximum(norms, jnp.finfo(jnp.float32).tiny)

@@ -89,7 +89,10 @@ class Checkpoints:
         self._values: dict[int, float | None] = {}  # the metric of each step
         self._saving: tuple[int, Future] | None = None
         if not read_only:
-            self._folder.mkdir(exist_ok=True)
+            try:
+                self._folder.mkdir(exist_ok=True)
+            except OSError as error:
+                raise UserError(f"{self._folder} cannot be used: {error.strerror}") from None
             self._remove_remains()
             self._background = ThreadPoolExecutor(1, "checkpoints")
             # Were directories made in the background, a failure there would leave the others
@@ -218,7 +221,10 @@ class Checkpoints:
             steps = self.steps()
             for step in sorted(set(steps) - self._staying(steps, self._value)):
                 folder = self._folder / str(step)
-                shutil.rmtree(folder.rename(folder.with_name(f"{step}.removed")))
+                try:
+                    shutil.rmtree(folder.rename(folder.with_name(f"{step}.removed")))
+                except OSError as error:  # what is left goes at the next start
+                    say(f"warning: {folder} cannot be removed ({error.strerror})")
 
     def _value(self, step: int) -> float | None:
         if step not in self._values:

@@ -213,11 +213,14 @@ class _Run:
                 if last > start:
                     self._save(last, state)
                 self._checkpoints.finish()
+        if status is None:
+            status = self._stop.asked_too_late()
         if self._unreadable.count:
             say(f"{self._unreadable.count} images could not be read: see {self._unreadable.file}")
         if status is not None:
             self._events.add("stopped", step=last, status=status)
-            raise Stopped(f"saved at step {last}: the same command goes on from there", status)
+            where = f"saved at step {last}" if last > start else f"no step was taken from {start}"
+            raise Stopped(f"{where}: the same command goes on from there", status)
 
     def _open_input(self, start: int) -> BatchStream:
         config, data = self._config, self._config.data
@@ -252,7 +255,12 @@ class _Run:
         writer.write_scalars(step, scalars)
         writer.flush()
         say(progress.line(step, scalars))
-        self._scalars = scalars
+        run, self._scalars = self._config.run, scalars
+        if run.keep_best and run.best_metric not in scalars:
+            raise UserError(
+                f"config.run.best_metric is {run.best_metric!r}: a report has "
+                f"{', '.join(sorted(scalars))}"
+            )
         alarms, collapse = self._alarms.judge(step, scalars), self._config.guards.collapse
         alarms = [alarm for alarm in alarms if collapse != "off" or not alarm.collapse]
         for alarm in alarms:

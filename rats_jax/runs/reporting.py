@@ -58,13 +58,21 @@ def open_writer(workdir: Path | None, *, start: int) -> metric_writers.MetricWri
 
 
 def _forget_after(step: int, file: Path) -> None:
-    """Drops the lines of later steps, and one that a kill has cut short."""
-    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    """Drops the lines of later steps, and those that a kill or a power cut has spoilt."""
+    text = file.read_text(errors="replace") if file.exists() else ""
+    lines = text.splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
     if kept != lines:
         new = file.with_suffix(".new")
         new.write_text("".join(kept))
         new.replace(file)
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, TypeError, KeyError):
+        return math.inf
 
 
 class Progress:

@@ -1,17 +1,19 @@
-"""SIGTERM and Ctrl-C end a run after a step, and its state is saved."""
+"""SIGTERM, Ctrl-C and the end of the terminal end a run after a step, and its state is saved."""
 
 import os
 import signal
 import socket
 import threading
+from contextlib import suppress
 from typing import NoReturn
 
 import jax
 
 from rats_jax.command_line import INTERRUPTED, SAVED, say
-from rats_jax.parallel.distributed import link
+from rats_jax.errors import Stopped
+from rats_jax.parallel.distributed import gather, link
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stop:
@@ -34,12 +36,12 @@ class Stop:
             self._listen()
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, kind, *_) -> None:
         if self._before:
             signal.set_wakeup_fd(self._wakeup_before)
             for number, handler in self._before.items():
                 signal.signal(number, handler)
-            if self._asked is not None:  # launchers may say it again: the status is to be seen
+            if kind is Stopped:  # launchers may say it again: the status is to be seen
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
             self._signals.close()
             self._thread.join()
@@ -52,6 +54,10 @@ class Stop:
         """The exit status, if the run stops before this step, of which every process asks before it
         begins it: 130 after Ctrl-C, else 85."""
         return link().stops_before(step) if link() else self._asked
+
+    def asked_too_late(self) -> int | None:
+        """After the last step, of which all ask: the exit status if one of them was told to end."""
+        return next((asked for asked in gather(self._asked) if asked is not None), None)
 
     def _listen(self) -> None:
         self._hears, self._signals = socket.socketpair()
@@ -81,12 +87,13 @@ class Stop:
             _end(INTERRUPTED, "interrupted; the same command goes on from the last checkpoint")
         if self._asked is None:
             self._asked = status
-            again = "; Ctrl-C again ends at once" if self._interrupts else ""
-            say(f"{heard.name}: the run ends after this step, saved{again}")
             if link():
                 link().ask_to_stop(status)
+            again = "; Ctrl-C again ends at once" if self._interrupts else ""
+            say(f"{heard.name}: the run ends after this step, saved{again}")
 
 
 def _end(status: int, message: str) -> NoReturn:
-    os.write(2, f"{message}\n".encode())  # the main thread may hold the lock of sys.stderr
+    with suppress(OSError):  # the terminal may have gone
+        os.write(2, f"{message}\n".encode())  # the main thread may hold the lock of sys.stderr
     os._exit(status)

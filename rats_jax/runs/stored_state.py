@@ -27,6 +27,7 @@ from rats_jax.runs.fingerprint import fingerprints, named_leaves
 # Orbax logs an error, traceback and all, before it raises it; and of several writes that fail, the
 # later ones come to its event loop when that has been closed.
 logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+logging.getLogger("asyncio").addFilter(lambda record: "never retrieved" not in record.getMessage())
 
 
 def _unraisable(error, before=sys.unraisablehook) -> None:

@@ -47,15 +47,17 @@ class Watchdog:
                 self._end()
 
     def _end(self) -> None:
-        # Not by sys.stderr: whoever hangs may hold its lock.
+        with suppress(OSError), self._file.open("w") as file:
+            faulthandler.dump_traceback(file)
+        # From a thread, lest nobody reads; not by sys.stderr, whose lock who hangs may hold.
+        threading.Thread(target=self._tell, daemon=True).start()
+        time.sleep(FAREWELL if jax.process_count() > 1 else 1)
+        os._exit(LOST)
+
+    def _tell(self) -> None:
         os.write(
             2,
             f"error: no step for {self._seconds / 60:g} minutes (config.guards.stall_minutes): "
             f"the run ends; what each thread was at stands below and in {self._file}\n".encode(),
         )
         faulthandler.dump_traceback(2)
-        with suppress(OSError), self._file.open("w") as file:
-            faulthandler.dump_traceback(file)
-        if jax.process_count() > 1:
-            time.sleep(FAREWELL)
-        os._exit(LOST)

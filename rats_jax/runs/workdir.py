@@ -62,16 +62,20 @@ def open_workdir(path: str, config: ConfigDict) -> Iterator[Path]:
                 old = json.loads(file.read_text())
                 _compare(_flat(old), _flat(json.loads(_json(config))), workdir)
             new = file.with_suffix(".new")
-            new.write_text(_json(config))
+            with new.open("w") as written:
+                written.write(_json(config))
+                written.flush()
+                os.fsync(written.fileno())
             new.replace(file)
         except OSError as error:
             raise UserError(
                 f"--workdir {path} cannot be used ({error.strerror or error}); choose a directory "
                 "that you may write to"
             ) from error
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise UserError(
-                f"{file} is damaged ({error}); restore it or choose another --workdir"
+                f"{file} is damaged ({error}): delete it, if this is the config of the run, or "
+                "choose another --workdir"
             ) from None
         yield workdir
 

@@ -172,3 +172,12 @@ def test_models_without_registers_have_no_register_signs():
         lambda *x: vital_signs(dino.network, *x, teacher_temperature=TEMPERATURE), state, crops
     )
     assert signs.keys() == {*OF_VECTORS, "student_distance"}
+
+
+def test_zeros_are_dead_and_no_nan():
+    registers = draw(16, 4, 8)
+    registers[:, 1:] = registers[:, :1]  # copies
+    registers[:, 3] = 0
+    assert float(register_copies(registers)) == 3 / 4
+    assert float(registers_dead(registers)) == 1 / 4
+    assert float(feature_std(np.zeros((16, 1, 8), np.float32))) == 0

@@ -26,6 +26,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--keep", type=Path, help="a new folder, in which the runs are left")
     options = parser.parse_args()
+    if options.kills < 1:
+        parser.error("--kills: 1 is the least")
     chosen = [
         each
         for each in FAULTS

@@ -76,7 +76,7 @@ def killed(bench: Bench, verdict: Verdict) -> None:
     verdict.see(
         f"{sum(kinds.values())} kills in {runs} runs ({told}); {cut_short} cut a save short"
     )
-    verdict.check(cut_short >= bench.kills // 6, "too few kills fell into a save")
+    verdict.check(cut_short >= max(1, bench.kills // 6), "too few kills fell into a save")
 
 
 def _one_run(bench: Bench, verdict: Verdict, moments: Moments, kinds, workdir: Path) -> int:
@@ -109,7 +109,9 @@ def _went_on(verdict: Verdict, end: Ended, reached: int, newest: int) -> None:
     if end.from_step is None:
         return
     verdict.check(end.from_step == newest, f"from {end.from_step}, the newest being {newest}")
-    verdict.lose(reached - end.from_step)
+    lost = reached - end.from_step
+    verdict.check(lost <= 2 * EVERY, f"{lost} steps lost, more than one save under way explains")
+    verdict.lose(lost)
 
 
 @fault("kill, data workers", "kill -9 of a run that has two, the same command again at once")

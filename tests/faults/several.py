@@ -61,11 +61,21 @@ def one_killed(bench: Bench, verdict: Verdict) -> None:
         verdict.see(f"the other ended {seconds:.1f} s after process {which}")
         verdict.check(seconds < 15, f"the other took {seconds:.0f} s")
         verdict.check(ends[which].status == -signal.SIGKILL, f"status {ends[which].status}")
-        verdict.ended(ends[1 - which], LOST, says=f"process {which}")
+        verdict.ended(_without_jax(verdict, ends[1 - which]), LOST, says=f"process {which}")
         _lose(verdict, ends[0], reached)
         reached = max([reached, *ends[0].steps])
     _lose(verdict, _finish(bench, verdict, workdir), reached)
     verdict.same(workdir, reference)
+
+
+def _without_jax(verdict: Verdict, end: Ended) -> Ended:
+    """Of a process whose process 0 is gone: JAX's own log may tell of its lost service before."""
+    lines = end.error.splitlines(keepends=True)
+    ours = [line for line in lines if line.startswith("process ")]
+    if len(ours) < len(lines):
+        verdict.see(f"JAX logged {len(lines) - len(ours)} lines before that")
+    traced = "Traceback" in end.error
+    return end if traced else end._replace(error="".join(ours))
 
 
 @fault("SIGTERM to one of two", "two processes, SIGTERM to one: the second, the first; both again")

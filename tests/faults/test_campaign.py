@@ -14,7 +14,7 @@ pytestmark = [
 
 
 def test_a_run_survives_the_commonest_faults(tmp_path):
-    bench = Bench(tmp_path, seed=0, kills=4)
+    bench = Bench(tmp_path, seed=0, kills=3)
     _judge(bench, [each for each in FAULTS if each.short])
 
 

@@ -101,6 +101,8 @@ def clock(seconds: str) -> None:
         return real() + jump
 
     class Jumping(datetime.datetime):
+        __slots__ = ()  # of the size that C code expects
+
         @classmethod
         def now(cls, tz=None):
             return cls.fromtimestamp(time_of_day(), tz)

@@ -65,7 +65,7 @@ def start(tmp_path):
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
@@ -85,6 +85,18 @@ def test_a_signal_ends_training_saved_and_its_workers(tmp_path, ctrl_c, start, n
     while session(process.pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_ctrl_c_saves_also_where_it_ends_who_reads_the_output(tmp_path, ctrl_c, start):
+    """As `train | tee log` does."""
+    process = start()
+    process.stdout.close()
+    process.stderr.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    event = json.loads((tmp_path / "run" / "events.jsonl").read_text().splitlines()[-1])
+    saved = [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()]
+    assert (event["event"], saved) == ("stopped", [str(event["step"])])
 
 
 @pytest.fixture
@@ -112,7 +124,9 @@ def deaf():
         process.communicate()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 85)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 85), (signal.SIGHUP, 85)]
+)
 def test_a_signal_before_there_is_something_to_save_ends_at_once(ctrl_c, deaf, number, status):
     process = deaf()
     process.send_signal(number)

@@ -181,7 +181,7 @@ def test_what_a_killed_run_reported_after_its_last_checkpoint_is_not_there_twice
     workdir = tmp_path / "run"
     train(tiny_config(run__stop_after=4), str(workdir))
     with (workdir / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps({"step": 5, "loss": 0.0}) + "\n" + '{"step": 6, "lo')
+        file.write(json.dumps({"step": 5, "loss": 0.0}) + "\n\0\0\0\n" + '{"step": 6, "lo')
     train(tiny_config(run__stop_after=6), str(workdir))
     assert metrics(workdir) == metrics(whole_run)[:6]
 
@@ -195,6 +195,12 @@ def test_a_second_run_on_a_workdir_is_refused(tmp_path, monkeypatch):
     ):
         train(config, str(tmp_path))
     train(config, str(tmp_path))
+
+
+def test_a_best_metric_that_no_report_has_is_named(tmp_path):
+    config = tiny_config(run__stop_after=2, run__keep_best=1, run__best_metric="los")
+    with pytest.raises(UserError, match=r"best_metric is 'los': a report has .*, loss, "):
+        train(config, str(tmp_path))
 
 
 def test_checkpoints_of_epochs_are_kept_beside_the_newest(tmp_path):
