@@ -15,8 +15,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 @pytest.fixture
 def ctrl_c():
-    """Processes that the test starts hear Ctrl-C: a shell's background jobs, such as the tests may
-    be, are deaf to it, and what they start as well."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Processes that the test starts hear Ctrl-C, and the end of the terminal: a shell's background
+    jobs and what nohup starts, such as the tests may be, are deaf to it, and their own as well."""
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    }
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

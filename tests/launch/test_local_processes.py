@@ -97,7 +97,7 @@ def wait_until_ready(process: subprocess.Popen) -> None:
         (signal.SIGHUP, "SIGTERM", SAVED),  # the terminal has gone
     ],
 )
-def test_a_signal_is_passed_on_once_and_all_have_time_to_save(sent, passed_on, status):
+def test_a_signal_is_passed_on_once_and_all_have_time_to_save(ctrl_c, sent, passed_on, status):
     process = launch("--processes=2", "--devices=1", program=SAVES, group=True)
     wait_until_ready(process)
     os.killpg(process.pid, sent)  # as a terminal does: to the launcher, and who is in its group
@@ -133,7 +133,7 @@ time.sleep(1000)
     assert not any(session(pid) for pid in started)
 
 
-def test_the_end_of_the_terminal_takes_no_time_from_saving():
+def test_the_end_of_the_terminal_takes_no_time_from_saving(ctrl_c):
     program = SAVES.replace('print("heard"', 'print("much\\n" * 100_000); print("heard"')
     process = launch("--processes=2", "--devices=1", program=program)
     wait_until_ready(process)
