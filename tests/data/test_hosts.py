@@ -1,16 +1,10 @@
 """Hosts that train together hold, between them, the batch that one host holds."""
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 
 from tests.data.test_pipeline import batches
+from tests.processes import two_hosts
 
-ROOT = Path(__file__).parents[2]
 HOST = """
 import sys
 import jax, numpy as np
@@ -20,9 +14,9 @@ from rats_jax.data.pipeline import open_batches
 from rats_jax.parallel.mesh import batch_sharding, make_mesh
 
 if __name__ == "__main__":
-    host, hosts, address, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+    host, address, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(address, hosts, host)
+    jax.distributed.initialize(address, 2, host)
     from rats_jax.parallel.distributed import agree
     assert agree({"word": "of host " + str(host)} if host == 0 else None) == {"word": "of host 0"}
     sharding = batch_sharding(make_mesh())
@@ -37,33 +31,14 @@ if __name__ == "__main__":
             assert samples["global"].shape == (8, 2, 16, 16, 3)
             for shard in samples["global"].addressable_shards:
                 found[f"{step} {shard.index[0].start}"] = np.asarray(shard.data)
-    np.savez(out, **found)
+    np.savez(f"{folder}/{host}.npz", **found)
 """
 
 
 def test_two_hosts_of_two_devices_share_the_global_batch(tmp_path):
     script = tmp_path / "host.py"
     script.write_text(HOST)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-        "PYTHONPATH": str(ROOT),
-    }
-    hosts = [
-        subprocess.Popen(
-            [sys.executable, script, str(i), "2", address, tmp_path / f"{i}.npz"],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i in range(2)
-    ]
-    errors = [host.communicate(timeout=120)[1] for host in hosts]
-    assert [host.returncode for host in hosts] == [0, 0], errors
+    two_hosts(script, tmp_path)
     expected = batches(3, start_step=1)
     shares = [np.load(tmp_path / f"{i}.npz") for i in range(2)]
     assert not set(shares[0]) & set(shares[1])

@@ -1,0 +1,17 @@
+"""What several tests of runs start from."""
+
+from pathlib import Path
+
+import pytest
+
+from rats_jax.runs.checkpoint import Checkpoints
+from tests.runs.checkpoints import save
+
+
+@pytest.fixture
+def workdir(tmp_path) -> Path:
+    """Of a run with checkpoints at steps 10, 20 and 30."""
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        for step in (10, 20, 30):
+            save(checkpoints, step)
+    return tmp_path
