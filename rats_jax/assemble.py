@@ -18,18 +18,19 @@ from rats_jax.data.tfds_source import TFDS
 from rats_jax.dino.network import Network, make_network
 from rats_jax.dino.step import DINO
 from rats_jax.errors import UserError
-from rats_jax.models import RATS, DINOHead, Perceiver, ViT
+from rats_jax.models import DINOHead, make_backbone
 from rats_jax.parallel.mesh import batch_shards
 from rats_jax.parallel.mesh import make_mesh as mesh_of
 
-#: The fields of config.model that each architecture takes beside the common ones.
-ARCHITECTURES = {
-    "rats": (RATS, ("registers_per_head", "communicate", "sharing", "parallel")),
-    "vit": (ViT, ("plain_registers",)),
-    "perceiver": (Perceiver, ("latents", "queries")),
+#: The fields of config.model that say what a backbone computes: of all, and of each architecture.
+COMMON = ("width", "depth", "heads", "patch", "mlp_ratio", "position_offset")
+OWN = {
+    "rats": ("registers_per_head", "communicate", "sharing", "parallel"),
+    "vit": ("plain_registers",),
+    "perceiver": ("latents", "queries"),
 }
-COMMON = ("width", "depth", "heads", "patch", "mlp_ratio")
-COMMON += ("drop_path", "position_offset", "remat", "unroll")
+#: And those that say how it is trained.
+TRAINING = ("drop_path", "remat", "unroll")
 
 
 def make_source(config: ConfigDict) -> Source:
@@ -84,13 +85,20 @@ def make_samples(config: ConfigDict) -> Samples:
     return {"fast": FastCrops, "exact": ExactCrops}[config.data.cropping](crops)
 
 
+def backbone_options(config: ConfigDict) -> dict:
+    """What `models.make_backbone` takes, plain values: the backbone in this config."""
+    model = config.model
+    options = {name: model[name] for name in COMMON + OWN[model.architecture]}
+    size = {"image_size": config.crops.global_size}
+    return {"architecture": model.architecture} | options | size
+
+
 def make_model(config: ConfigDict) -> tuple[Network, Callable[[jax.Array], dict]]:
     """Backbone and head, and the function that makes their parameters from a key."""
     dtype = jnp.dtype(config.compute_dtype)
-    model, own_fields = ARCHITECTURES[config.model.architecture]
-    options = {name: config.model[name] for name in COMMON + own_fields}
+    options = backbone_options(config) | {name: config.model[name] for name in TRAINING}
     return make_network(
-        lambda rngs: model(**options, image_size=config.crops.global_size, dtype=dtype, rngs=rngs),
+        lambda rngs: make_backbone(options, dtype=dtype, rngs=rngs),
         lambda rngs: DINOHead(width=config.model.width, **config.head, dtype=dtype, rngs=rngs),
         heads=config.model.heads,
         loss_scope=config.dino.loss_scope,

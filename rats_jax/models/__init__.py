@@ -10,6 +10,10 @@ Shape letters, used in names and docstrings everywhere in this package:
 Parameters of the blocks are stacked: every array under `blocks` has a leading depth axis.
 """
 
+from collections.abc import Mapping
+
+from flax import nnx
+
 from rats_jax.models.dino_head import DINOHead
 from rats_jax.models.features import Features
 from rats_jax.models.perceiver import Perceiver
@@ -25,4 +29,26 @@ SIZES = {
     "g": {"width": 1536, "depth": 40, "heads": 24},
 }
 
-__all__ = ["SIZES", "RATS", "DINOHead", "Features", "Perceiver", "ViT"]
+ARCHITECTURES = {"rats": RATS, "vit": ViT, "perceiver": Perceiver}
+
+
+def make_backbone(options: Mapping, **others) -> nnx.Module:
+    """The backbone of `options["architecture"]`, made with the other options and `others`.
+
+    options: plain values, those that say what the backbone computes (width, depth, heads, ...); the
+        same dict makes it in PyTorch (torch_export). others: dtype, rngs, ...
+    """
+    options = dict(options)
+    return ARCHITECTURES[options.pop("architecture")](**options, **others)
+
+
+__all__ = [
+    "ARCHITECTURES",
+    "SIZES",
+    "RATS",
+    "DINOHead",
+    "Features",
+    "Perceiver",
+    "ViT",
+    "make_backbone",
+]
