@@ -1,0 +1,101 @@
+"""A checkpoint as the official DINO code writes it (facebookresearch/dino, `main_dino.py`)."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from rats_jax.assemble import backbone_options
+from rats_jax.weights.names import to_torch
+
+#: Official argument: the field of our config that means the same.
+ARGUMENTS = {
+    "seed": "seed",
+    "patch_size": "model.patch",
+    "drop_path_rate": "model.drop_path",
+    "out_dim": "head.prototypes",
+    "norm_last_layer": "head.norm_last_layer",
+    "global_crops_scale": "crops.global_scale",
+    "local_crops_scale": "crops.local_scale",
+    "local_crops_number": "crops.local_crops",
+    "warmup_teacher_temp": "dino.teacher_temperature_start",
+    "teacher_temp": "dino.teacher_temperature",
+    "warmup_teacher_temp_epochs": "dino.teacher_temperature_warmup_epochs",
+    "momentum_teacher": "dino.teacher_momentum",
+    "freeze_last_layer": "dino.freeze_last_layer_epochs",
+    "batch_size_per_gpu": "optimizer.batch_size",
+    "epochs": "optimizer.epochs",
+    "warmup_epochs": "optimizer.warmup_epochs",
+    "lr": "optimizer.learning_rate",
+    "min_lr": "optimizer.end_learning_rate",
+    "weight_decay": "optimizer.weight_decay",
+    "weight_decay_end": "optimizer.end_weight_decay",
+    "clip_grad": "optimizer.clip",
+}
+SIZES = {192: "tiny", 384: "small", 768: "base"}
+LAUNCHER = Path(__file__).parent / "files" / "official_dino.py"
+
+
+def write(
+    folder: Path,
+    *,
+    student: Mapping,
+    teacher: Mapping,
+    center: np.ndarray,
+    config: ConfigDict,
+    epoch: int,
+) -> None:
+    """checkpoint.pth, and the launcher of the official scripts beside it.
+
+    student, teacher: parameter trees {"backbone", "head"}. center: float32 [G, K], where the
+    official code knows G = 1 alone. epoch: as there, of those that are over.
+
+    Nothing but tensors and plain values is in it, so that `torch.load` reads it as it is.
+    """
+    import torch
+
+    content = {
+        # The official student is wrapped for several GPUs, which shows in its names.
+        "student": _state(student, "module."),
+        "teacher": _state(teacher, ""),
+        "epoch": epoch,
+        "args": arguments(config),
+        "dino_loss": {"center": torch.tensor(np.asarray(center, np.float32))},
+    }
+    torch.save(content, folder / "checkpoint.pth")
+    shutil.copyfile(LAUNCHER, folder / LAUNCHER.name)
+
+
+def arguments(config: ConfigDict) -> dict:
+    """The official arguments of a run, with the official names, as of one process; and, as
+    "rats_options", what makes the backbone here."""
+    model, given = config.model, {}
+    for name, field in ARGUMENTS.items():
+        section, _, last = field.rpartition(".")
+        value = (config[section] if section else config)[last]
+        given[name] = list(value) if isinstance(value, tuple) else value
+    return given | {
+        "arch": f"{model.architecture}_{SIZES.get(model.width, 'other')}",
+        "use_bn_in_head": False,
+        "optimizer": "adamw",
+        "world_size": 1,
+        "rats_options": backbone_options(config),
+    }
+
+
+def _state(params: Mapping, prefix: str) -> dict:
+    """Both parts of a network, as tensors of their own memory."""
+    import torch
+
+    parts = {name: to_torch(params[name]) for name in ("backbone", "head")}
+    gain = "last_layer.weight_g"
+    if gain not in parts["head"]:  # fixed at 1 and so no parameter here; there it is written always
+        prototypes = len(parts["head"]["last_layer.weight_v"])
+        parts["head"][gain] = np.ones((prototypes, 1), np.float32)
+    return {
+        f"{prefix}{part}.{name}": torch.tensor(array)
+        for part, arrays in parts.items()
+        for name, array in arrays.items()
+    }
