@@ -7,6 +7,7 @@ from flax import nnx
 from rats_jax.models.axes import FSDP, TENSOR
 from rats_jax.models.linear import Affine, plus, product
 from rats_jax.models.remat import again, dear
+from rats_jax.models.rope import Rotation, rotate
 
 
 class Attention(nnx.Module):
@@ -25,14 +26,27 @@ class Attention(nnx.Module):
         self.qkv = Affine((width, 3, *per_head), (3, *per_head), axes=axes, rngs=rngs)
         self.out = Affine((*per_head, width), (width,), axes=(TENSOR, None, FSDP), rngs=rngs)
 
-    def attend(self, tokens: jax.Array, context: jax.Array | None = None) -> jax.Array:
-        """Tokens [B, T, D] attend to a context [B, S, D], by default to themselves: [B, T, D]."""
-        qkv = (self.split(x) for x in self._qkv(tokens, context))
+    def attend(
+        self,
+        tokens: jax.Array,
+        context: jax.Array | None = None,
+        rotation: Rotation | None = None,
+    ) -> jax.Array:
+        """Tokens [B, T, D] attend to a context [B, S, D], by default to themselves: [B, T, D].
+
+        rotation: of their queries and keys, by position (rope.py); for attention to themselves.
+        """
+        qkv = self._qkv(tokens, context, rotation)
         return self.merge(flat(jax.nn.dot_product_attention(*qkv)))
 
-    def weights(self, tokens: jax.Array, context: jax.Array | None = None) -> jax.Array:
+    def weights(
+        self,
+        tokens: jax.Array,
+        context: jax.Array | None = None,
+        rotation: Rotation | None = None,
+    ) -> jax.Array:
         """Attention probabilities [B, H, T, S], float32."""
-        query, key, _ = (self.split(x) for x in self._qkv(tokens, context))
+        query, key, _ = self._qkv(tokens, context, rotation)
         return softmax_attention("BTHd,BSHd->BHTS", query, key)
 
     def project(self, tokens: jax.Array, first: int = 0, last: int = 3) -> list[jax.Array]:
@@ -58,10 +72,18 @@ class Attention(nnx.Module):
 
         return dear(plus(again(map_out)(x_BTE, self.out.kernel[...]), self.out.bias[...]))
 
-    def _qkv(self, tokens: jax.Array, context: jax.Array | None) -> list[jax.Array]:
+    def _qkv(
+        self, tokens: jax.Array, context: jax.Array | None, rotation: Rotation | None
+    ) -> list[jax.Array]:
+        """Query [B, T, H, d], key and value [B, S, H, d]."""
         if context is None:
-            return self.project(tokens)
-        return self.project(tokens, last=1) + self.project(context, first=1)
+            qkv = self.project(tokens)
+        else:
+            qkv = self.project(tokens, last=1) + self.project(context, first=1)
+        query, key, value = (self.split(x) for x in qkv)
+        if rotation is not None:
+            query, key = rotate(query, rotation), rotate(key, rotation)
+        return [query, key, value]
 
 
 def flat(x: jax.Array) -> jax.Array:

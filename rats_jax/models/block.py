@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rats_jax.models.attention import Attention
-from rats_jax.models.axes import BATCH, FSDP, TENSOR, constrain
-from rats_jax.models.gelu import gelu
-from rats_jax.models.linear import Affine, plus, product
+from rats_jax.models.axes import BATCH, TENSOR, constrain
+from rats_jax.models.mlp import MLP, GatedMLP
 from rats_jax.models.register_attention import RegisterAttention
-from rats_jax.models.remat import POLICIES, again, dear
+from rats_jax.models.remat import POLICIES, again
+from rats_jax.models.rope import Rotation
 
 
 class LayerNorm(nnx.LayerNorm):
@@ -23,50 +23,70 @@ class LayerNorm(nnx.LayerNorm):
         return again(lambda x: normalise(x).astype(x.dtype))(x)
 
 
-def layer_norm(width: int, *, rngs: nnx.Rngs) -> LayerNorm:
-    """eps 1e-6; statistics in the two-pass form."""
-    return LayerNorm(width, epsilon=1e-6, use_fast_variance=False, dtype=jnp.float32, rngs=rngs)
+def layer_norm(width: int, *, eps: float = 1e-6, rngs: nnx.Rngs) -> LayerNorm:
+    """Statistics in the two-pass form."""
+    return LayerNorm(width, epsilon=eps, use_fast_variance=False, dtype=jnp.float32, rngs=rngs)
 
 
-class MLP(nnx.Module):
-    """Linear, exact GELU, linear: [..., D] -> [..., D]."""
+class LayerScale(nnx.Module):
+    """A gain for each feature of a residual (CaiT), small at first."""
 
-    def __init__(self, *, width: int, hidden: int, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.dtype = dtype
-        self.fc1 = Affine((width, hidden), (hidden,), axes=(FSDP, TENSOR), rngs=rngs)
-        self.fc2 = Affine((hidden, width), (width,), axes=(TENSOR, FSDP), rngs=rngs)
+    def __init__(self, width: int):
+        self.gamma = nnx.Param(jnp.full(width, 1e-5))
 
-    def __call__(self, x: jax.Array, *, whole: bool = False) -> jax.Array:
-        """whole: on a mesh, with kernels gathered rather than split along the hidden width, for
-        tokens that are split themselves."""
-        for affine in (self.fc1, self.fc2):
-            x = product("...D,DM->...M", x, affine.kernel[...], affine.axes, whole)
-            x = plus(x, affine.bias[...])
-            x = gelu(dear(x)) if affine is self.fc1 else x
-        return x
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x * self.gamma[...].astype(x.dtype)
 
 
 class Block(nnx.Module):
     """ViT block: X += Attn(LN X), X += MLP(LN X). With a context, attention is to the context,
-    which goes through the same LN."""
+    which goes through the same LN. With a rotation, it is of turned queries and keys.
 
-    def __init__(self, *, width: int, heads: int, mlp_ratio: int, dtype, rngs: nnx.Rngs):
-        self.norm1 = layer_norm(width, rngs=rngs)
+    layer_scale: a gain for each feature of both residuals. gated_mlp: GatedMLP in place of MLP.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        heads: int,
+        mlp_ratio: float,
+        norm_eps: float = 1e-6,
+        layer_scale: bool = False,
+        gated_mlp: bool = False,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        mlp, hidden = GatedMLP if gated_mlp else MLP, round(mlp_ratio * width)
+        self.norm1 = layer_norm(width, eps=norm_eps, rngs=rngs)
         self.attn = Attention(width=width, heads=heads, dtype=dtype, rngs=rngs)
-        self.norm2 = layer_norm(width, rngs=rngs)
-        self.mlp = MLP(width=width, hidden=mlp_ratio * width, dtype=dtype, rngs=rngs)
+        self.norm2 = layer_norm(width, eps=norm_eps, rngs=rngs)
+        self.mlp = mlp(width=width, hidden=hidden, dtype=dtype, rngs=rngs)
+        self.ls1 = LayerScale(width) if layer_scale else None
+        self.ls2 = LayerScale(width) if layer_scale else None
 
     def __call__(
-        self, x: jax.Array, keep: jax.Array | None = None, context: jax.Array | None = None
+        self,
+        x: jax.Array,
+        keep: jax.Array | None = None,
+        context: jax.Array | None = None,
+        rotation: Rotation | None = None,
     ) -> jax.Array:
         """[B, T, D] -> [B, T, D]; `keep` [2, B] as drawn by `draw_drop_path`."""
         x = constrain(x, BATCH, None, None)
-        x += dropped(self.attn.attend(self.norm1(x), self._norm(context)), keep, 0)
-        return constrain(x + dropped(self.mlp(self.norm2(x)), keep, 1), BATCH, None, None)
+        attended = self.attn.attend(self.norm1(x), self._norm(context), rotation)
+        x += dropped(scaled(attended, self.ls1), keep, 0)
+        x += dropped(scaled(self.mlp(self.norm2(x)), self.ls2), keep, 1)
+        return constrain(x, BATCH, None, None)
 
-    def attention(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
+    def attention(
+        self,
+        x: jax.Array,
+        context: jax.Array | None = None,
+        rotation: Rotation | None = None,
+    ) -> jax.Array:
         """Attention probabilities of this block, float32 [B, H, T, S]."""
-        return self.attn.weights(self.norm1(x), self._norm(context))
+        return self.attn.weights(self.norm1(x), self._norm(context), rotation)
 
     def _norm(self, context: jax.Array | None) -> jax.Array | None:
         return None if context is None else self.norm1(context)
@@ -85,7 +105,7 @@ class RegisterBlock(nnx.Module):
         *,
         width: int,
         heads: int,
-        mlp_ratio: int,
+        mlp_ratio: float,
         communicate: str,
         sharing: str,
         parallel: str,
@@ -107,7 +127,7 @@ class RegisterBlock(nnx.Module):
         if parallel == "separate":
             self.patch_attn = Attention(width=width, heads=heads, dtype=dtype, rngs=rngs)
         self.norm2 = layer_norm(width, rngs=rngs)
-        self.mlp = MLP(width=width, hidden=mlp_ratio * width, dtype=dtype, rngs=rngs)
+        self.mlp = MLP(width=width, hidden=round(mlp_ratio * width), dtype=dtype, rngs=rngs)
 
     def __call__(
         self, tokens: tuple[jax.Array, jax.Array], keep: jax.Array | None = None
@@ -148,6 +168,10 @@ def draw_drop_path(key: jax.Array, *, rate: float, depth: int, batch: int) -> ja
     return jax.random.bernoulli(key, kept, (depth, 2, batch)) / kept
 
 
+def scaled(residual: jax.Array, by: LayerScale | None) -> jax.Array:
+    return residual if by is None else by(residual)
+
+
 def dropped(residual: jax.Array, keep: jax.Array | None, branch: int) -> jax.Array:
     """The residual [B, ...] after drop path; branch 0 is attention, 1 the MLP."""
     if keep is None:
@@ -177,20 +201,21 @@ def run_blocks(
     remat: str = "none",
     unroll: int = 1,
     attention_of: Sequence[int] = (),
+    **shared,
 ):
     """Apply some `layers` of a stack to a pytree of tokens; returns tokens, {layer: attention}.
 
     keep: [depth, 2, B] of the whole stack. remat: a name in `remat.POLICIES`. unroll: blocks in one
     iteration of the compiled loop. With `attention_of` the stack is unrolled in Python: for
-    looking, not for training.
+    looking, not for training. shared: what every block is given beside its tokens.
     """
     if attention_of:
         attention = {}
         for i in layers:
             block = layer(blocks, i)
             if i in attention_of:
-                attention[i] = block.attention(tokens)
-            tokens = block(tokens, None if keep is None else keep[i])
+                attention[i] = block.attention(tokens, **shared)
+            tokens = block(tokens, None if keep is None else keep[i], **shared)
         return tokens, attention
 
     graphdef, params = nnx.split(blocks)
@@ -198,7 +223,7 @@ def run_blocks(
 
     def body(tokens, layer):
         params, keep = layer
-        return nnx.merge(graphdef, params)(tokens, keep), None
+        return nnx.merge(graphdef, params)(tokens, keep, **shared), None
 
     if remat != "none":
         body = again(body, POLICIES[remat])

@@ -14,7 +14,8 @@ class PatchEmbed(nnx.Module):
 
     Initialised as PyTorch does: U(+-1 / sqrt(fan in)), bias too (the official DINO code leaves it
     so). The position table is the model's own; this knows its grid, that of a square image of
-    `image_size` pixels, and resamples it for others (`offset`: see `interpolate_positions`).
+    `image_size` pixels, and resamples it for others (`offset`, `antialias`: see
+    `interpolate_positions`).
     """
 
     def __init__(
@@ -24,6 +25,7 @@ class PatchEmbed(nnx.Module):
         patch: int,
         image_size: int,
         offset: float,
+        antialias: bool = False,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
@@ -31,7 +33,8 @@ class PatchEmbed(nnx.Module):
             raise ValueError(f"image size {image_size} is not a multiple of the patch ({patch})")
         bound = (3 * patch**2) ** -0.5
         uniform = jax.random.uniform
-        self.patch, self.offset, self.dtype = patch, offset, dtype
+        self.patch, self.dtype = patch, dtype
+        self.offset, self.antialias = offset, antialias
         self.native = (image_size // patch, image_size // patch)
         self.kernel = nnx.Param(
             uniform(rngs.params(), (patch, patch, 3, width), minval=-bound, maxval=bound)
@@ -43,21 +46,30 @@ class PatchEmbed(nnx.Module):
         """Rows of the position table."""
         return self.native[0] * self.native[1]
 
-    def __call__(self, images: jax.Array, positions: jax.Array) -> jax.Array:
-        """[B, height, width, 3], sides multiples of the patch, and the table [positions, D] ->
-        [B, L, D], row by row."""
+    def grid(self, images: jax.Array) -> tuple[int, int]:
+        """(h, w) of images [B, height, width, 3], whose sides are multiples of the patch."""
         height, width, channels = images.shape[1:]
         if height % self.patch or width % self.patch or channels != 3:
             raise ValueError(
                 f"images [B, {height}, {width}, {channels}]: height and width must be multiples "
                 f"of the patch ({self.patch}), with 3 channels last"
             )
-        h, w = height // self.patch, width // self.patch
+        return height // self.patch, width // self.patch
+
+    def __call__(self, images: jax.Array, positions: jax.Array | None) -> jax.Array:
+        """Images, and the table [positions, D] if there is one -> [B, L, D], row by row."""
+        h, w = self.grid(images)
         x = images.reshape(-1, h, self.patch, w, self.patch, 3).swapaxes(2, 3)
         x = x.reshape(-1, h * w, self.patch**2 * 3).astype(self.dtype)
         kernel = self.kernel[...].reshape(x.shape[-1], -1)
         x = plus(product("BLC,CD->BLD", x, kernel, (None, FSDP)), self.bias[...])
+        if positions is None:
+            return x
         positions = interpolate_positions(
-            positions, native=self.native, grid=(h, w), offset=self.offset
+            positions,
+            native=self.native,
+            grid=(h, w),
+            offset=self.offset,
+            antialias=self.antialias,
         )
         return plus(x, positions)

@@ -1,17 +1,27 @@
 """Interpolation of learned position embeddings, equal to PyTorch's bicubic.
 
-`jax.image.resize("cubic")` uses another kernel (A = -0.5) and antialiases; PyTorch, and so every
-DINO checkpoint, uses A = -0.75, half-pixel centres, replicated borders and no antialiasing.
+`jax.image.resize("cubic")` mixes PyTorch's two kinds: half-pixel centres, and
+
+    plain        A = -0.75, replicated borders: every DINO checkpoint, and ours
+    antialiased  A = -0.5, borders left out, the kernel as wide as the step where it shrinks
+                 (Pillow's bicubic): DINOv2 with registers, and timm
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-A = -0.75
+
+def cubic(distance: np.ndarray, a: float) -> np.ndarray:
+    """Keys' convolution kernel at distances of 0 or more; 0 from 2 on."""
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    far = a * (((distance - 5) * distance + 8) * distance - 4)
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0))
 
 
-def bicubic_matrix(source: int, target: int, *, step: float | None = None) -> np.ndarray:
+def bicubic_matrix(
+    source: int, target: int, *, step: float | None = None, antialias: bool = False
+) -> np.ndarray:
     """Matrix [target, source], float32, that resamples `source` points to `target` points.
 
     `step` is the distance between samples in units of source points; by default source / target.
@@ -19,19 +29,26 @@ def bicubic_matrix(source: int, target: int, *, step: float | None = None) -> np
     """
     step = source / target if step is None else step
     centres = (np.arange(target) + 0.5) * step - 0.5
+    if antialias:
+        distance = np.abs(np.arange(source) - centres[:, None]) / max(step, 1)
+        matrix = cubic(distance, a=-0.5)
+        matrix /= matrix.sum(axis=1, keepdims=True)
+        return matrix.astype(np.float32)
     first = np.floor(centres).astype(int)
     matrix = np.zeros((target, source))
     for tap in range(-1, 3):
-        distance = np.abs(centres - (first + tap))
-        near = ((A + 2) * distance - (A + 3)) * distance**2 + 1
-        far = A * (((distance - 5) * distance + 8) * distance - 4)
-        weight = np.where(distance <= 1, near, far)
+        weight = cubic(np.abs(centres - (first + tap)), a=-0.75)
         np.add.at(matrix, (np.arange(target), np.clip(first + tap, 0, source - 1)), weight)
     return matrix.astype(np.float32)
 
 
 def interpolate_positions(
-    positions: jax.Array, *, native: tuple[int, int], grid: tuple[int, int], offset: float
+    positions: jax.Array,
+    *,
+    native: tuple[int, int],
+    grid: tuple[int, int],
+    offset: float,
+    antialias: bool = False,
 ) -> jax.Array:
     """Position embeddings [L, D] of the `native` (h, w) grid, resampled to another `grid`.
 
@@ -42,7 +59,7 @@ def interpolate_positions(
     if grid == native:
         return positions
     rows, columns = (
-        bicubic_matrix(source, target, step=source / (target + offset))
+        bicubic_matrix(source, target, step=source / (target + offset), antialias=antialias)
         for source, target in zip(native, grid, strict=True)
     )
     table = positions.reshape(*native, -1)

@@ -1,4 +1,5 @@
-"""The ViT baseline of DINO v1, with [CLS] and, by choice, plain registers."""
+"""The ViT: the baseline of DINO v1, with [CLS] and, by choice, plain registers; and by options
+that training does not use, DINOv2's and DINOv3's."""
 
 from collections.abc import Sequence
 
@@ -10,13 +11,19 @@ from rats_jax.models.block import Block, layer_norm, run_blocks, stack, watched
 from rats_jax.models.features import Features
 from rats_jax.models.linear import init, repeat
 from rats_jax.models.patch_embed import PatchEmbed
+from rats_jax.models.rope import axial_rotation
+
+POSITIONS = ("learned", "learned_antialiased", "rope")
 
 
 class ViT(nnx.Module):
     """Vision Transformer; tokens are [CLS], patches, then `plain_registers` extra tokens without
     position embedding that are not part of the global vector (Darcet et al. 2023).
 
-    Arguments as in RATS.
+    norm_eps: of every LayerNorm. layer_scale, gated_mlp: see Block.
+    positions: "learned", a table that is resampled for other sizes, in the other way if
+        "learned_antialiased" (positions.py); or "rope" with `rope_periods` (rope.py), no table.
+    Other arguments as in RATS.
     """
 
     def __init__(
@@ -26,9 +33,14 @@ class ViT(nnx.Module):
         depth: int,
         heads: int,
         plain_registers: int = 0,
-        mlp_ratio: int = 4,
+        mlp_ratio: float = 4,
         patch: int = 16,
         image_size: int = 224,
+        norm_eps: float = 1e-6,
+        layer_scale: bool = False,
+        gated_mlp: bool = False,
+        positions: str = "learned",
+        rope_periods: Sequence[float] | None = None,
         drop_path: float = 0.0,
         position_offset: float = 0.1,
         remat: str = "none",
@@ -36,30 +48,47 @@ class ViT(nnx.Module):
         dtype: jnp.dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
+        if positions not in POSITIONS:
+            raise ValueError(f"positions is one of {', '.join(POSITIONS)}, not {positions!r}")
+        turned = rope_periods is not None and 4 * len(rope_periods) * heads == width
+        if (positions == "rope") != turned:
+            raise ValueError('rope_periods, a quarter of a head\'s width, go with positions "rope"')
         self.depth, self.plain_registers, self.drop_path = depth, plain_registers, drop_path
         self.remat, self.unroll, self.dtype = remat, unroll, dtype
+        self.rope_periods = None if rope_periods is None else tuple(rope_periods)
         self.patch_embed = PatchEmbed(
             width=width,
             patch=patch,
             image_size=image_size,
             offset=position_offset,
+            antialias=positions == "learned_antialiased",
             dtype=dtype,
             rngs=rngs,
         )
-        # [CLS] has a position too, in the same tensor: clipping by tensor depends on it.
-        positions = 1 + self.patch_embed.positions
-        self.pos_embed = nnx.Param(init(rngs.params(), (positions, width)))
+        if positions == "rope":
+            self.pos_embed = None
+        else:
+            # [CLS] has a position too, in the same tensor: clipping by tensor depends on it.
+            rows = 1 + self.patch_embed.positions
+            self.pos_embed = nnx.Param(init(rngs.params(), (rows, width)))
         self.cls_token = nnx.Param(init(rngs.params(), (width,)))
         if plain_registers:
             self.registers = nnx.Param(init(rngs.params(), (plain_registers, width)))
         self.blocks = stack(
             lambda rngs: Block(
-                width=width, heads=heads, mlp_ratio=mlp_ratio, dtype=dtype, rngs=rngs
+                width=width,
+                heads=heads,
+                mlp_ratio=mlp_ratio,
+                norm_eps=norm_eps,
+                layer_scale=layer_scale,
+                gated_mlp=gated_mlp,
+                dtype=dtype,
+                rngs=rngs,
             ),
             depth=depth,
             rngs=rngs,
         )
-        self.norm = layer_norm(width, rngs=rngs)
+        self.norm = layer_norm(width, eps=norm_eps, rngs=rngs)
 
     def __call__(
         self,
@@ -71,8 +100,18 @@ class ViT(nnx.Module):
         """As RATS; the attention returned is that of [CLS] and the registers to the patches,
         a part of a softmax over all tokens."""
         batch = images.shape[0]
-        cls_position, positions = jnp.split(self.pos_embed[...], [1])
-        patches = self.patch_embed(images, positions)
+        if self.pos_embed is None:
+            cls_position, table = jnp.zeros((1, 1)), None
+            rotation = axial_rotation(
+                self.patch_embed.grid(images),
+                self.rope_periods,
+                before=1,
+                after=self.plain_registers,
+            )
+        else:
+            cls_position, table = jnp.split(self.pos_embed[...], [1])
+            rotation = None
+        patches = self.patch_embed(images, table)
         last_patch = 1 + patches.shape[1]
 
         tokens = [repeat(self.cls_token[...] + cls_position, batch, self.dtype), patches]
@@ -86,6 +125,7 @@ class ViT(nnx.Module):
             remat=self.remat,
             unroll=self.unroll,
             attention_of=watched(attention_of, self.depth),
+            rotation=rotation,
         )
         tokens = self.norm(tokens)
         attention = {

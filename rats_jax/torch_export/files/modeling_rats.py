@@ -224,7 +224,7 @@ class RATS(Encoder):
 
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
         registers = self.registers.reshape(1, self.heads, -1, self.embed_dim)
-        return registers.expand(len(images), -1, -1, -1), self.embed_patches(images)
+        return registers.expand(images.shape[0], -1, -1, -1), self.embed_patches(images)
 
     def features(self, tokens: tuple[Tensor, Tensor]) -> Features:
         registers, patches = tokens
@@ -272,9 +272,9 @@ class ViT(Encoder):
         cls = self.cls_token
         if self.positions != "rope":
             cls = cls + self.pos_embed[:, :1]
-        tokens = [cls.expand(len(images), -1, -1), patches]
+        tokens = [cls.expand(images.shape[0], -1, -1), patches]
         if self.plain_registers:
-            tokens.append(self.registers.expand(len(images), -1, -1))
+            tokens.append(self.registers.expand(images.shape[0], -1, -1))
         tokens = torch.cat(tokens, dim=1)
         if self.positions != "rope":
             return (tokens,)
@@ -311,7 +311,7 @@ class Perceiver(Encoder):
         self.reset_parameters()
 
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.latents.expand(len(images), -1, -1), self.embed_patches(images)
+        return self.latents.expand(images.shape[0], -1, -1), self.embed_patches(images)
 
     def layer(self, i: int, tokens: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         latents, patches = tokens
@@ -319,7 +319,7 @@ class Perceiver(Encoder):
             return self.blocks[i](latents, patches), patches
         if i < self.depth - 1:
             return self.blocks[i](latents), patches
-        queries = self.queries.expand(len(latents), -1, -1)
+        queries = self.queries.expand(latents.shape[0], -1, -1)
         return self.blocks[i](queries, latents), patches
 
     def attention(self, i: int, tokens: tuple[Tensor, Tensor]) -> Tensor:

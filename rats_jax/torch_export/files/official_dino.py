@@ -78,7 +78,8 @@ class OnCPU(TorchFunctionMode):
         os.environ.setdefault("MASTER_PORT", "0")  # any that is free
         for name, alone in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
             os.environ.setdefault(name, alone)
-        torch.cuda.set_device = torch.cuda.synchronize = lambda *args: None
+        torch.cuda.set_device = lambda device: None
+        torch.cuda.synchronize = lambda: None
         parallel, start = nn.parallel.DistributedDataParallel, torch.distributed.init_process_group
         nn.parallel.DistributedDataParallel = lambda module, device_ids: parallel(module)
         torch.distributed.init_process_group = lambda backend, **others: start("gloo", **others)
