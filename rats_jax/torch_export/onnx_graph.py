@@ -24,7 +24,7 @@ def write(folder: Path) -> None:
     size = sum(4 * parameter.numel() for parameter in model.parameters())
     if size > LARGEST:
         raise UserError(
-            f"--format=onnx: {size / 2**30:.1f} GiB of weights do not fit into an ONNX file (2 GiB): "
+            f"--format=onnx: {size / 2**30:.1f} GiB of weights do not fit into one ONNX file: "
             "choose other formats"
         )
     names = ["registers", "patches", "global_vector"]

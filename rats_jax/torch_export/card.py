@@ -1,0 +1,192 @@
+"""The model card, README.md of an export: what it is, how to load it, how it was trained."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
+
+PAGE = """\
+---
+library_name: {library}
+tags: [dino, self-supervised, image-feature-extraction, rats_jax]
+---
+
+# {title}
+
+{origin}.
+
+## Load it
+
+{loading}
+
+## Images
+
+RGB, scaled to 0..1, then normalised by mean {mean} and standard deviation {std}.
+Positions belong to {size} x {size} pixels; any height and width that are multiples of {patch} can
+be fed, for which they are resampled as in training.
+
+## What it computes
+
+{options}
+{training}
+## Checked
+
+After writing, each format was loaded again and compared with the JAX model. Largest absolute
+differences, float32:
+
+{differences}
+
+## Licence
+
+The code in this folder is Apache-2.0, as rats_jax. The licence of the weights is for whoever
+trained them to state, and may depend on the training images: **write it here before you publish
+them.**
+"""
+
+TRAINING = """
+## Training
+
+DINO self-distillation, without labels, by rats_jax. {metrics}
+
+The recipe, as fields of rats_jax:
+
+{recipe}
+"""
+
+#: Format -> how to load it.
+LOADING = {
+    "safetensors": """\
+PyTorch alone; copy `modeling_rats.py` wherever you like:
+
+```python
+from modeling_rats import load
+
+model = load("{folder}")  # every tensor must match
+features = model(images)  # [B, 3, height, width], normalised as below
+features.registers        # {registers}
+features.patches          # [B, L, {width}], row by row
+features.global_vector    # [B, {width}]
+model(images, attention_of=[-1]).attention  # {{layer: attention over the patches}}
+```
+""",
+    "dino": """\
+The official DINO code: `checkpoint.pth` has its layout (student, teacher, head, center), and
+`official_dino.py` runs its scripts unmodified, on a CPU too:
+
+```
+python {folder}/official_dino.py DINO/eval_knn.py --data_path IMAGENET
+python {folder}/official_dino.py DINO/eval_linear.py --data_path IMAGENET
+python {folder}/official_dino.py DINO/visualize_attention.py --image_path IMAGE
+```
+""",
+    "hf": """\
+transformers:
+
+```python
+from transformers import AutoBackbone, AutoImageProcessor, AutoModel
+
+processor = AutoImageProcessor.from_pretrained("{folder}")
+model = AutoModel.from_pretrained("{folder}", trust_remote_code=True)
+outputs = model(**processor(images, return_tensors="pt"))
+outputs.last_hidden_state, outputs.pooler_output, outputs.registers
+
+backbone = AutoBackbone.from_pretrained("{folder}", trust_remote_code=True)  # feature maps
+```
+""",
+    "onnx": """\
+onnxruntime, any batch and any size that is a multiple of {patch}:
+
+```python
+session = onnxruntime.InferenceSession("{folder}/model.onnx")
+outputs = session.run(None, {{"images": images}})  # {outputs}
+```
+""",
+}
+
+KINDS = {"rats": "RATS (Register Attention Transformer)", "vit": "ViT", "perceiver": "Perceiver"}
+#: Fields that say where and how fast, not what.
+NOT_RECIPE = ("data.path", "data.workers", "data.threads", "data.prefetch")
+
+
+def write(
+    folder: Path,
+    *,
+    name: str,
+    formats: Sequence[str],
+    options: Mapping,
+    origin: str,
+    config: ConfigDict | None,
+    metrics: Mapping,
+    differences: Mapping[str, float],
+) -> None:
+    """name: of the folder, once it is in its place. origin: where the weights come from, one line.
+    metrics: as last reported at that step. differences: what -> how far it is from the JAX model.
+    """
+    registers, width = _registers(options), options["width"]
+    values = {
+        "folder": name,
+        "width": width,
+        "patch": options["patch"],
+        "registers": f"[B, {registers}, {width}]" if registers else "none",
+        "outputs": ("registers, " if registers else "") + "patches, global_vector",
+    }
+    page = PAGE.format(
+        library="transformers" if "hf" in formats else "pytorch",
+        title=f"{KINDS[options['architecture']]}, width {width}, depth {options['depth']}, "
+        f"{options['heads']} heads",
+        origin=origin,
+        loading="\n".join(LOADING[form].format(**values) for form in LOADING if form in formats),
+        mean=list(IMAGENET_MEAN),
+        std=list(IMAGENET_STD),
+        size=options["image_size"],
+        patch=options["patch"],
+        options=_table(options),
+        training="" if config is None else _training(config, metrics),
+        differences="\n".join(f"- {what}: {far:.1e}" for what, far in differences.items()),
+    )
+    (folder / "README.md").write_text(page)
+
+
+def reported(workdir: Path, step: int) -> dict:
+    """The last report in a run's metrics.jsonl up to a step; {} if there is none."""
+    file, last = workdir / "metrics.jsonl", {}
+    for line in file.read_text().splitlines() if file.exists() else ():
+        try:
+            report = json.loads(line)
+        except ValueError:  # cut off by a kill
+            continue
+        if isinstance(report, dict) and report.get("step", step + 1) <= step:
+            last = report
+    return last
+
+
+def _training(config: ConfigDict, metrics: Mapping) -> str:
+    recipe = {
+        f"{section}.{name}": value
+        for section in ("dino", "optimizer", "crops", "photometrics", "head", "data")
+        for name, value in config[section].items()
+    }
+    recipe = {name: value for name, value in recipe.items() if name not in NOT_RECIPE}
+    told = f"Its last report up to this step:\n\n{_table(metrics)}" if metrics else ""
+    return TRAINING.format(metrics=told, recipe=_table(recipe))
+
+
+def _registers(options: Mapping) -> int:
+    match options["architecture"]:
+        case "rats":
+            return options["heads"] * options["registers_per_head"]
+        case "perceiver":
+            return options["queries"]
+    return options["plain_registers"]
+
+
+def _table(values: Mapping) -> str:
+    rows = (f"| `{name}` | {_value(value)} |" for name, value in values.items())
+    return "\n".join(["| | |", "|---|---|", *rows])
+
+
+def _value(value) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

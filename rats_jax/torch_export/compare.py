@@ -1,0 +1,51 @@
+"""What was written against what was trained: forward passes, in float32."""
+
+from collections.abc import Callable, Iterable
+
+import jax
+import numpy as np
+
+from rats_jax.backbones import Backbone
+from rats_jax.errors import UserError
+
+#: Of an output's largest absolute value. Rounding makes some 1e-6, a wrong weight more than .01.
+TOLERANCE = 1e-4
+PARTS = ("registers", "patches", "global vectors")
+
+#: Registers, patches, global vectors of images [B, 3, h, w].
+Outputs = Callable[[np.ndarray], tuple[np.ndarray, ...]]
+
+
+def references(backbone: Backbone) -> Iterable[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
+    """Images [2, 3, h, w], of the native size and of another, and what JAX makes of them."""
+    patch, size = backbone.options["patch"], backbone.options["image_size"]
+    rng = np.random.default_rng(0)
+    features = jax.jit(lambda images: backbone.features(images)[:3])
+    for height, width in ((size, size), (size + 2 * patch, max(size - patch, patch))):
+        images = rng.standard_normal((2, 3, height, width), np.float32)
+        with jax.default_matmul_precision("highest"):
+            found = features(np.moveaxis(images, 1, -1))
+        yield images, tuple(np.asarray(x) for x in found)
+
+
+def difference(outputs: Outputs, references: Iterable, *, what: str) -> float:
+    """The largest absolute difference of all outputs for all images.
+
+    Raises:
+      UserError: if one is over the tolerance.
+    """
+    largest = 0.0
+    for images, expected in references:
+        for part, ours, theirs in zip(PARTS, expected, outputs(images), strict=True):
+            if not ours.size:
+                continue
+            far, scale = np.abs(ours - theirs).max(), np.abs(ours).max()
+            if not far <= TOLERANCE * scale:
+                h, w = images.shape[2:]
+                raise UserError(
+                    f"{what}: what was written computes other {part} than JAX, at {h} x {w} pixels "
+                    f"(largest difference {far:.1e}, of values up to {scale:.1e}); nothing was "
+                    "kept. Please report this, with the versions of jax and torch"
+                )
+            largest = max(largest, float(far))
+    return largest

@@ -1,0 +1,149 @@
+"""A backbone to a folder that evaluates elsewhere: written, read again, compared, put in place."""
+
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rats_jax.backbones import Backbone, open_backbone
+from rats_jax.command_line import say
+from rats_jax.errors import UserError
+from rats_jax.runs.restore import restore_parts
+from rats_jax.runs.version import code_version
+from rats_jax.torch_export import card, compare, dino_checkpoint, hugging_face, one_file, onnx_graph
+
+#: Format -> the packages that writing it and reading it again takes.
+FORMATS = {
+    "safetensors": ("torch",),
+    "dino": ("torch",),
+    "hf": ("torch", "transformers"),
+    "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
+}
+WRITTEN = {
+    "safetensors": "model.safetensors",
+    "dino": "checkpoint.pth",
+    "hf": "AutoModel",
+    "onnx": "model.onnx",
+}
+
+
+def export(checkpoint: str, output: Path, *, formats: Sequence[str], weights: str) -> None:
+    """Makes the folder `output`, which must be new or empty; on failure nothing is left of it.
+
+    checkpoint, weights: as `open_backbone`. formats: of FORMATS; "safetensors" is always there.
+
+    Raises:
+      UserError: when the checkpoint, the output or a format cannot be had, and when what was
+        written computes something else than the JAX model.
+    """
+    formats = _checked(formats)
+    _check_free(output)
+    backbone = open_backbone(checkpoint, weights=weights)
+    say(backbone.origin)
+    if "dino" in formats and backbone.workdir is None:
+        raise UserError(
+            f"--format=dino needs the student, the heads and the center of a run; {checkpoint} "
+            "holds a backbone alone: choose safetensors, hf or onnx"
+        )
+    metrics = card.reported(backbone.workdir, backbone.step) if backbone.workdir else {}
+    with _new_folder(output) as folder:
+        outputs = _write(folder, backbone, formats, weights=weights, epoch=metrics.get("epoch", 0))
+        references = list(compare.references(backbone))
+        differences = {}
+        for form in formats:
+            what = WRITTEN[form]
+            differences[what] = compare.difference(
+                lambda images, form=form: outputs[form](folder, images), references, what=what
+            )
+            say(f"{what}: as the JAX model, but for {differences[what]:.1e}")
+        card.write(
+            folder,
+            name=output.name,
+            formats=formats,
+            options=backbone.options,
+            origin=backbone.origin,
+            config=backbone.config,
+            metrics=metrics,
+            differences=differences,
+        )
+    say(f"results: {output} ({', '.join(sorted(os.listdir(output)))})")
+
+
+def _write(
+    folder: Path, backbone: Backbone, formats: Sequence[str], *, weights: str, epoch: float
+) -> dict:
+    """Returns, for each format, the function that computes by what was written."""
+    about = {"origin": backbone.origin, "code": code_version()}
+    if backbone.step is not None:
+        about |= {"step": backbone.step, "weights": weights}
+    one_file.write(folder, options=backbone.options, params=backbone.params, about=about)
+    if "hf" in formats:
+        hugging_face.write(folder)
+    if "dino" in formats:
+        parts = restore_parts(
+            backbone.workdir, ("student", "teacher", "center"), step=backbone.step
+        ).state
+        dino_checkpoint.write(folder, **parts, config=backbone.config, epoch=int(epoch))
+    if "onnx" in formats:
+        say("tracing the ONNX graph")
+        onnx_graph.write(folder)
+    return {
+        "safetensors": one_file.outputs,
+        "hf": hugging_face.outputs,
+        "dino": dino_checkpoint.outputs,
+        "onnx": onnx_graph.outputs,
+    }
+
+
+def _checked(formats: Sequence[str]) -> tuple[str, ...]:
+    """In the order of FORMATS, "safetensors" among them."""
+    for form in formats:
+        if form not in FORMATS:
+            raise UserError(f"--format={form}: choose of {', '.join(FORMATS)}")
+    formats = tuple(form for form in FORMATS if form in formats or form == "safetensors")
+    for form in formats:
+        for package in FORMATS[form]:
+            if importlib.util.find_spec(package) is None:
+                raise UserError(
+                    f"--format={form} needs {package}, which is not installed: "
+                    "pip install -r requirements-export.txt"
+                )
+    return formats
+
+
+def _check_free(output: Path) -> None:
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise UserError(f"--output {output} is there already: name a new folder, or remove it")
+
+
+@contextmanager
+def _new_folder(output: Path) -> Iterator[Path]:
+    """A folder beside `output` that takes its place when the block has ended well."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    except OSError as error:
+        raise UserError(
+            f"--output {output} cannot be made ({error.strerror}): choose another"
+        ) from None
+    try:
+        yield folder
+        folder.chmod(0o777 & ~_umask())
+        if output.exists():
+            output.rmdir()
+        folder.rename(output)
+    except OSError as error:
+        raise UserError(
+            f"--output {output} cannot be written ({error.strerror or error})"
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
