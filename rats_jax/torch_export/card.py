@@ -107,8 +107,9 @@ outputs = session.run(None, {{"images": images}})  # {outputs}
 }
 
 KINDS = {"rats": "RATS (Register Attention Transformer)", "vit": "ViT", "perceiver": "Perceiver"}
-#: Fields that say where and how fast, not what.
-NOT_RECIPE = ("data.path", "data.workers", "data.threads", "data.prefetch")
+#: Fields and metrics that say where and how fast, not what.
+LEFT_OUT = ("data.path", "data.workers", "data.threads", "data.prefetch", "data.max_unreadable")
+LEFT_OUT += ("time", "images_per_second", "input_wait", "seconds_left")
 
 
 def write(
@@ -137,7 +138,7 @@ def write(
         library="transformers" if "hf" in formats else "pytorch",
         title=f"{KINDS[options['architecture']]}, width {width}, depth {options['depth']}, "
         f"{options['heads']} heads",
-        origin=origin,
+        origin=origin[0].upper() + origin[1:],
         loading="\n".join(LOADING[form].format(**values) for form in LOADING if form in formats),
         mean=list(IMAGENET_MEAN),
         std=list(IMAGENET_STD),
@@ -169,7 +170,6 @@ def _training(config: ConfigDict, metrics: Mapping) -> str:
         for section in ("dino", "optimizer", "crops", "photometrics", "head", "data")
         for name, value in config[section].items()
     }
-    recipe = {name: value for name, value in recipe.items() if name not in NOT_RECIPE}
     told = f"Its last report up to this step:\n\n{_table(metrics)}" if metrics else ""
     return TRAINING.format(metrics=told, recipe=_table(recipe))
 
@@ -184,7 +184,11 @@ def _registers(options: Mapping) -> int:
 
 
 def _table(values: Mapping) -> str:
-    rows = (f"| `{name}` | {_value(value)} |" for name, value in values.items())
+    rows = (
+        f"| `{name}` | {_value(value)} |"
+        for name, value in values.items()
+        if name not in LEFT_OUT and value not in ("", None)
+    )
     return "\n".join(["| | |", "|---|---|", *rows])
 
 

@@ -11,22 +11,12 @@ import pytest
 import torch
 from flax import nnx
 
-from rats_jax.models import SIZES, make_backbone
+from rats_jax.models import SIZES
 from rats_jax.torch_export import one_file
 from rats_jax.weights import names
-from tests.torch_reference.weights import randomised
+from tests.torch_export.models import MODELS, SMALL, draw, random_params
 
 TOLERANCE = 1e-5  # absolute
-MODELS = {
-    "rats": {"architecture": "rats"},
-    "learned": {"architecture": "rats", "communicate": "learned"},
-    "shared": {"architecture": "rats", "sharing": "shared"},
-    "parallel, shared": {"architecture": "rats", "parallel": "shared"},
-    "parallel, separate": {"architecture": "rats", "parallel": "separate"},
-    "vit": {"architecture": "vit"},
-    "vit with registers": {"architecture": "vit", "plain_registers": 4},
-    "perceiver": {"architecture": "perceiver"},
-}
 PIXELS = [(96, 96), (224, 224), (320, 224), (512, 512)]
 QUICK = {("Ti", (96, 96)), ("Ti", (320, 224))}
 CASES = [
@@ -43,8 +33,6 @@ CASES = [
     for name in MODELS
     for pixels in PIXELS
 ]
-SMALL = {"width": 48, "depth": 3, "heads": 3, "image_size": 64, "patch": 16}
-
 modeling = one_file.modeling(one_file.FILES)
 
 
@@ -54,24 +42,11 @@ def full_precision():
         yield
 
 
-def random_params(options: dict) -> tuple[nnx.GraphDef, dict]:
-    """Every array matters, and kernels are as large as training makes them, about .04."""
-    graph, state = nnx.split(nnx.eval_shape(lambda: make_backbone(options, rngs=nnx.Rngs(0))))
-    params = randomised(nnx.to_pure_dict(state), seed=1)
-    return graph, jax.tree_util.tree_map_with_path(
-        lambda path, x: x / 2 if path[-1].key == "kernel" else x, params
-    )
-
-
 def in_torch(options: dict, params: dict) -> torch.nn.Module:
     model = modeling.build(options)
     state = {name: torch.from_numpy(array) for name, array in names.to_torch(params).items()}
     model.load_state_dict(state, strict=True)
     return model.eval()
-
-
-def draw(batch: int, pixels: tuple[int, int]) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((batch, 3, *pixels), np.float32)
 
 
 @torch.no_grad()

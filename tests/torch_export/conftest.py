@@ -1,0 +1,36 @@
+"""A run that has something to export, without training it."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from rats_jax.assemble import make_dino
+from rats_jax.runs.checkpoint import Checkpoints
+from rats_jax.runs.workdir import open_workdir
+from tests.runs.tiny import tiny_config
+from tests.torch_reference.weights import randomised
+
+STEPS = (10, 20)
+
+
+@pytest.fixture(scope="session")
+def workdir(tmp_path_factory) -> Path:
+    """Two checkpoints in which all weights differ, and reports up to a later step."""
+    workdir, config = tmp_path_factory.mktemp("run"), tiny_config()
+    dino = make_dino(config, images=40)
+    with open_workdir(str(workdir), config), Checkpoints(workdir, keep=2) as checkpoints:
+        for step in STEPS:
+            state = dino.init(0)
+            for i, name in enumerate(("student", "teacher")):
+                state[name] = jax.tree.map(jnp.asarray, randomised(state[name], seed=step + i))
+            state |= {"step": jnp.int32(step), "center": state["center"] + step}
+            checkpoints.save(step, state, about={"config": config.to_dict()}, metrics={})
+            checkpoints.finish()
+    reports = [
+        {"step": step, "epoch": step / 5, "loss": 3 - step / 100} for step in range(5, 35, 5)
+    ]
+    (workdir / "metrics.jsonl").write_text("\n".join(map(json.dumps, reports)) + "\n{cut of")
+    return workdir

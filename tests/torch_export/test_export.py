@@ -1,0 +1,160 @@
+"""python -m rats_jax.export: what is written computes what was trained, or nothing is written."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from rats_jax.backbones import open_backbone
+from rats_jax.errors import UserError
+from rats_jax.runs.restore import restore_parts
+from rats_jax.torch_export import onnx_graph
+from rats_jax.torch_export.run import FORMATS, export
+from rats_jax.weights import names
+
+
+@pytest.fixture(scope="module")
+def exported(workdir, tmp_path_factory):
+    """All formats, of the newest checkpoint's teacher."""
+    output = tmp_path_factory.mktemp("exports") / "all"
+    export(str(workdir), output, formats=list(FORMATS), weights="teacher")
+    return output
+
+
+def assert_same(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_all_formats_are_one_folder(exported):
+    assert sorted(file.name for file in exported.iterdir()) == sorted(
+        ["README.md", "config.json", "model.safetensors", "modeling_rats.py"]
+        + ["checkpoint.pth", "official_dino.py", "model.onnx"]
+        + ["hf_rats.py", "timm_rats.py", "preprocessor_config.json"]
+    )
+    assert [file.name for file in exported.parent.iterdir()] == ["all"]
+
+
+@pytest.mark.parametrize("weights", ["teacher", "student"])
+@pytest.mark.parametrize("step", [10, 20])
+def test_jax_to_pytorch_to_jax_is_the_same_to_the_bit(workdir, tmp_path, weights, step):
+    checkpoint = workdir / "checkpoints" / str(step)
+    export(str(checkpoint), tmp_path / "out", formats=["dino"], weights=weights)
+    params = restore_parts(workdir, [weights], step=step).state[weights]
+    for file in ("", "model.safetensors"):
+        assert_same(params["backbone"], open_backbone(str(tmp_path / "out" / file)).params)
+    back = open_backbone(str(tmp_path / "out" / "checkpoint.pth"), weights=weights)
+    assert_same(params["backbone"], back.params)
+
+
+def test_a_step_is_taken_as_asked_and_else_the_newest(workdir, exported):
+    newest = restore_parts(workdir, ["teacher"], step=20).state["teacher"]["backbone"]
+    assert_same(newest, open_backbone(str(exported)).params)
+    assert open_backbone(str(workdir / "checkpoints" / "10")).step == 10
+
+
+def test_an_export_is_exported_again_as_it_was(exported, tmp_path):
+    export(str(exported), tmp_path / "again", formats=["safetensors"], weights="teacher")
+    first, again = (
+        (folder / "model.safetensors").read_bytes() for folder in (exported, tmp_path / "again")
+    )
+    assert first == again
+
+
+@pytest.mark.parametrize(
+    "batch, pixels", [(1, (16, 16)), (3, (16, 16)), (1, (40, 24)), (3, (40, 24))]
+)
+def test_the_onnx_graph_takes_any_batch_and_size(exported, batch, pixels):
+    images = np.random.default_rng(0).standard_normal((batch, 3, *pixels), np.float32)
+    backbone = open_backbone(str(exported))
+    with jax.default_matmul_precision("highest"):
+        expected = backbone.features(np.moveaxis(images, 1, -1))
+    found = onnx_graph.outputs(exported, images)
+    for ours, theirs in zip(expected[:3], found, strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=0, atol=2e-5)
+
+
+def test_the_card_tells_recipe_step_metrics_and_licence(exported):
+    card = (exported / "README.md").read_text()
+    for told in (
+        "teacher of the run in",
+        "at step 20",
+        "| `loss` | 2.8 |",
+        "| `optimizer.learning_rate` | 0.03 |",
+        "| `registers_per_head` | 2 |",
+        "modeling_rats",
+        "AutoModel",
+        "official_dino.py",
+        "onnxruntime",
+        "licence",
+        "multiples of 8",
+    ):
+        assert told in card
+    assert str(exported.parent) not in card
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"formats": ["onyx"]}, "--format=onyx: choose of safetensors, dino, hf, onnx"),
+        ({"checkpoint": "nowhere"}, "nowhere is not there"),
+        ({"step": 15}, "15"),
+    ],
+)
+def test_what_cannot_be_exported_leaves_nothing(workdir, tmp_path, changes, message):
+    checkpoint = changes.get("checkpoint", str(workdir))
+    if "step" in changes:
+        checkpoint += f"/checkpoints/{changes['step']}"
+    formats = changes.get("formats", ["safetensors"])
+    with pytest.raises(UserError, match=message):
+        export(checkpoint, tmp_path / "deep" / "out", formats=formats, weights="teacher")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_holds_something_is_left_as_it_is(workdir, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="is there already: name a new folder"):
+        export(str(workdir), tmp_path, formats=["safetensors"], weights="teacher")
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_the_official_layout_needs_a_run(exported, tmp_path):
+    with pytest.raises(UserError, match="needs the student, the heads and the center of a run"):
+        export(str(exported), tmp_path / "out", formats=["dino"], weights="teacher")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "form, module",
+    [("safetensors", "rats_jax.weights.names"), ("dino", "rats_jax.torch_export.dino_checkpoint")],
+)
+def test_what_computes_something_else_is_not_kept(workdir, tmp_path, monkeypatch, form, module):
+    to_torch = names.to_torch
+
+    def wrong(params):
+        state = to_torch(params)
+        for name in state:
+            if name.endswith("blocks.1.mlp.fc1.weight"):
+                state[name] = state[name].copy()
+                state[name][0, 0] += 1
+        return state
+
+    monkeypatch.setattr(f"{module}.to_torch", wrong)
+    with pytest.raises(UserError, match="computes other (registers|patches) than JAX"):
+        export(str(workdir), tmp_path / "out", formats=[form], weights="teacher")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_tells_what_it_did_and_where(workdir, tmp_path):
+    command = [sys.executable, "-m", "rats_jax.export", f"--checkpoint={workdir}"]
+    done = subprocess.run(
+        [*command, f"--output={tmp_path / 'out'}"], capture_output=True, text=True, check=True
+    )
+    assert "the teacher of the run in" in done.stdout and "at step 20" in done.stdout
+    assert "model.safetensors: as the JAX model" in done.stdout
+    assert f"results: {tmp_path / 'out'}" in done.stdout
+    failed = subprocess.run(command, capture_output=True, text=True)
+    assert failed.returncode == 2
+    assert failed.stderr == "error: no --output: name the folder to make\n"
