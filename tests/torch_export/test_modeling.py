@@ -92,6 +92,29 @@ def test_positions_are_those_of_training_at_any_size(offset):
         np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE, err_msg=str(pixels))
 
 
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"layer_scale": True, "gated_mlp": True, "norm_eps": 1e-5, "mlp_ratio": 2.5},
+        {"positions": "learned_antialiased", "position_offset": 0.0, "plain_registers": 2},
+        {"positions": "rope", "rope_periods": [1.0, 3.0, 10.0, 30.0], "plain_registers": 2},
+    ],
+    ids=["layer scale, gated", "antialiased", "rope"],
+)
+def test_the_vits_of_others_are_computed_too(others):
+    options = SMALL | {"architecture": "vit"} | others
+    graph, params = random_params(options)
+    model = in_torch(options, params)
+    for pixels in [(64, 64), (48, 96), (32, 16)]:
+        images = draw(2, pixels)
+        ours = nnx.merge(graph, params)(np.moveaxis(images, 1, -1), attention_of=[1])
+        theirs = run(model, images, attention_of=[1])
+        for expected, found in zip(
+            (*ours[:3], ours[3][1]), (*theirs[:3], theirs[3][1]), strict=True
+        ):
+            np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
+
+
 def test_the_native_size_leaves_positions_as_they_are():
     model = modeling.build(SMALL | {"architecture": "rats"})
     for matrix in model.resampling(4, 4):
