@@ -86,14 +86,25 @@ python {folder}/official_dino.py DINO/visualize_attention.py --image_path IMAGE
 transformers:
 
 ```python
-from transformers import AutoBackbone, AutoImageProcessor, AutoModel
+from transformers import AutoBackbone, AutoConfig, AutoImageProcessor, AutoModel
 
 processor = AutoImageProcessor.from_pretrained("{folder}")
 model = AutoModel.from_pretrained("{folder}", trust_remote_code=True)
 outputs = model(**processor(images, return_tensors="pt"))
 outputs.last_hidden_state, outputs.pooler_output, outputs.registers
 
-backbone = AutoBackbone.from_pretrained("{folder}", trust_remote_code=True)  # feature maps
+config = AutoConfig.from_pretrained("{folder}", trust_remote_code=True, out_indices={stages})
+backbone = AutoBackbone.from_config(config, trust_remote_code=True)
+backbone.encoder.load_state_dict(model.encoder.state_dict())
+backbone(images).feature_maps  # of these stages, for detection, segmentation, ...
+```
+
+timm, where it is installed, with this folder on Python's path:
+
+```python
+import timm, timm_rats
+
+model = timm.create_model("rats", pretrained=True)
 ```
 """,
     "onnx": """\
@@ -132,6 +143,7 @@ def write(
         "width": width,
         "patch": options["patch"],
         "registers": f"[B, {registers}, {width}]" if registers else "none",
+        "stages": sorted({max(options["depth"] // 2, 1), options["depth"]}),
         "outputs": ("registers, " if registers else "") + "patches, global_vector",
     }
     page = PAGE.format(

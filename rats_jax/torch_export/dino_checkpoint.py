@@ -1,5 +1,6 @@
 """A checkpoint as the official DINO code writes it (facebookresearch/dino, `main_dino.py`)."""
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from rats_jax.assemble import backbone_options
+from rats_jax.torch_export import one_file
 from rats_jax.weights.names import to_torch
 
 #: Official argument: the field of our config that means the same.
@@ -35,7 +37,6 @@ ARGUMENTS = {
     "clip_grad": "optimizer.clip",
 }
 SIZES = {192: "tiny", 384: "small", 768: "base"}
-LAUNCHER = Path(__file__).parent / "files" / "official_dino.py"
 
 
 def write(
@@ -65,7 +66,26 @@ def write(
         "dino_loss": {"center": torch.tensor(np.asarray(center, np.float32))},
     }
     torch.save(content, folder / "checkpoint.pth")
-    shutil.copyfile(LAUNCHER, folder / LAUNCHER.name)
+    shutil.copy(one_file.FILES / "official_dino.py", folder)
+
+
+def outputs(folder: Path, images: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Registers, patches and global vectors of images [B, 3, h, w], by what was written: by the
+    network, student or teacher, that the rest of the folder holds too."""
+    import torch
+
+    config = json.loads((folder / "config.json").read_text())
+    state = torch.load(folder / "checkpoint.pth", weights_only=True)[config["made_from"]["weights"]]
+    model = one_file.modeling(folder).build(config["options"])
+    model.load_state_dict(
+        {
+            name.partition("backbone.")[2]: tensor
+            for name, tensor in state.items()
+            if "backbone." in name
+        }
+    )
+    with torch.inference_mode():
+        return tuple(x.numpy() for x in model(torch.from_numpy(images))[:3])
 
 
 def arguments(config: ConfigDict) -> dict:

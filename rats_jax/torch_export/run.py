@@ -131,6 +131,7 @@ def _new_folder(output: Path) -> Iterator[Path]:
         ) from None
     try:
         yield folder
+        shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # of the modules tried out there
         folder.chmod(0o777 & ~_umask())
         if output.exists():
             output.rmdir()

@@ -62,17 +62,16 @@ def build(options: dict) -> "Encoder":
 
 
 def read_safetensors(file: Path) -> dict[str, Tensor]:
-    """The float32 tensors of a file (the safetensors package reads it too)."""
+    """The tensors of a file, floating point (the safetensors package reads it too)."""
+    dtypes = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
     content = bytearray(file.read_bytes())
     start = 8 + int.from_bytes(content[:8], "little")
     state = {}
     for name, entry in json.loads(content[8:start]).items():
         if name != "__metadata__":
-            if entry["dtype"] != "F32":
-                raise ValueError(f"{file}: {name} is {entry['dtype']}; exports are F32")
-            first, last = entry["data_offsets"]
+            dtype, (first, last) = dtypes[entry["dtype"]], entry["data_offsets"]
             data = torch.frombuffer(
-                content, dtype=torch.float32, offset=start + first, count=(last - first) // 4
+                content, dtype=dtype, offset=start + first, count=(last - first) // dtype.itemsize
             )
             state[name] = data.reshape(entry["shape"])
     return state

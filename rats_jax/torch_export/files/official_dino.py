@@ -9,7 +9,7 @@ The options are the script's own. Those that say which model (--arch, --patch_si
 themselves do not ask for. Without a GPU the scripts run on the CPU.
 """
 
-import functools
+import contextlib
 import json
 import os
 import runpy
@@ -103,12 +103,10 @@ def main() -> None:
     for name in ("vit_tiny", "vit_small", "vit_base"):
         setattr(vision_transformer, name, lambda **_: Exported())
     sys.argv = [script, *given, *(word for option in FILLED_IN.items() for word in option)]
-    run = functools.partial(runpy.run_path, script, run_name="__main__")
-    if torch.cuda.is_available():
-        run()
-    else:
-        with OnCPU():
-            run()
+    with contextlib.nullcontext() if torch.cuda.is_available() else OnCPU():
+        runpy.run_path(script, run_name="__main__")
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
