@@ -161,6 +161,21 @@ class Checkpoints:
         """As `restore`, of the parts that `like` has, such as {"teacher": ...}."""
         return self._restore(like, whole=False)
 
+    def restore_step(self, step: int, like: dict) -> Found:
+        """As `restore_part`, of this one alone: raises UserError if it is damaged, or not there."""
+        steps = agree(self.steps())
+        if step not in steps:
+            there = f"there are {', '.join(map(str, steps))}" if steps else "there is none yet"
+            raise UserError(f"{self._folder} holds no checkpoint {step}: {there}")
+        try:
+            state, about = self._read(step, like, whole=False)
+        except Damaged as reason:
+            raise UserError(
+                f"the checkpoint {self._folder / str(step)} is damaged ({reason}): name another, "
+                "or the workdir for the newest good one"
+            ) from None
+        return Found(step, state, about, [])
+
     def _restore(self, like: dict, *, whole: bool) -> Found | None:
         damaged: list[tuple[int, str]] = []
         tried = set()

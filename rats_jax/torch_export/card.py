@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
+from rats_jax.backbones import Backbone
 
 PAGE = """\
 ---
@@ -128,15 +128,14 @@ def write(
     *,
     name: str,
     formats: Sequence[str],
-    options: Mapping,
-    origin: str,
-    config: ConfigDict | None,
+    backbone: Backbone,
     metrics: Mapping,
     differences: Mapping[str, float],
 ) -> None:
-    """name: of the folder, once it is in its place. origin: where the weights come from, one line.
-    metrics: as last reported at that step. differences: what -> how far it is from the JAX model.
+    """name: of the folder, once it is in its place. metrics: as last reported at that step.
+    differences: what -> how far it is from the JAX model.
     """
+    options, config = backbone.options, backbone.config
     registers, width = _registers(options), options["width"]
     values = {
         "folder": name,
@@ -150,10 +149,10 @@ def write(
         library="transformers" if "hf" in formats else "pytorch",
         title=f"{KINDS[options['architecture']]}, width {width}, depth {options['depth']}, "
         f"{options['heads']} heads",
-        origin=origin[0].upper() + origin[1:],
+        origin=backbone.origin[0].upper() + backbone.origin[1:],
         loading="\n".join(LOADING[form].format(**values) for form in LOADING if form in formats),
-        mean=list(IMAGENET_MEAN),
-        std=list(IMAGENET_STD),
+        mean=list(backbone.mean),
+        std=list(backbone.std),
         size=options["image_size"],
         patch=options["patch"],
         options=_table(options),

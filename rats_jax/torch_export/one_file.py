@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,21 @@ from rats_jax.weights import names
 FILES = Path(__file__).parent / "files"
 
 
-def write(folder: Path, *, options: dict, params: dict, about: dict) -> None:
-    """params: the backbone's tree. about: where it comes from, plain values for config.json."""
+def write(
+    folder: Path,
+    *,
+    options: dict,
+    params: dict,
+    about: dict,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> None:
+    """params: the backbone's tree. about: where it comes from, plain values for config.json.
+    mean, std: by which images in 0..1 are normalised."""
     content = safetensors.numpy.save(names.to_torch(params), metadata={"format": "pt"})
     (folder / "model.safetensors").write_bytes(content)
     config = {"model_type": "rats", "options": options}
-    config |= {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD, "made_from": about}
+    config |= {"image_mean": list(mean), "image_std": list(std), "made_from": about}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     shutil.copy(FILES / "modeling_rats.py", folder)
 

@@ -63,9 +63,7 @@ def export(checkpoint: str, output: Path, *, formats: Sequence[str], weights: st
             folder,
             name=output.name,
             formats=formats,
-            options=backbone.options,
-            origin=backbone.origin,
-            config=backbone.config,
+            backbone=backbone,
             metrics=metrics,
             differences=differences,
         )
@@ -79,7 +77,14 @@ def _write(
     about = {"origin": backbone.origin, "code": code_version()}
     if backbone.step is not None:
         about |= {"step": backbone.step, "weights": weights}
-    one_file.write(folder, options=backbone.options, params=backbone.params, about=about)
+    one_file.write(
+        folder,
+        options=backbone.options,
+        params=backbone.params,
+        about=about,
+        mean=backbone.mean,
+        std=backbone.std,
+    )
     if "hf" in formats:
         hugging_face.write(folder)
     if "dino" in formats:

@@ -1,0 +1,202 @@
+"""What a pickle of torch.save may name, and what each name makes here: values that do nothing.
+
+Every function here is called with whatever a file says. What it cannot use is an error of Python's
+(which `unpickler.load` takes for damage) or one of `Refused`. None copies more than a few hundred
+bytes, so a file that calls them many times gains nothing.
+"""
+
+import posixpath
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import ml_dtypes
+import numpy as np
+
+LONGEST = 1000  # characters of a part of a path, bytes of a number
+
+
+class Refused(Exception):
+    """What is not read, and the remedy: the message goes on after the file's name."""
+
+
+class Damaged(Refused):
+    """A file that is not as it was written."""
+
+    def __init__(self, what: str):
+        super().__init__(f"is damaged, or a part of a file ({what}): copy or download it again")
+
+
+class Foreign(Refused):
+    """A file with more in it than weights."""
+
+    def __init__(self, what: str):
+        super().__init__(
+            f"holds {what}, which is no part of weights; nothing of it was run: take a file of "
+            "tensors alone, as torch.save(model.state_dict(), ...) writes"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """`count` numbers in a row, that one or more tensors are views of."""
+
+    key: str
+    dtype: np.dtype
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A view of a storage, all of it inside; offset and strides in numbers."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Namespace:
+    """An argparse.Namespace."""
+
+    attributes: dict
+
+
+class OrderedDict(dict):
+    """Also without the attributes that PyTorch gives its own."""
+
+
+@dataclass(slots=True)
+class NumpyType:
+    """A NumPy dtype. Its byte order follows it."""
+
+    dtype: np.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What a name makes when it is called, or the dtype it stands for."""
+
+    make: Callable | None = None
+    dtype: np.dtype | None = None
+
+
+def one_line(text: str) -> str:
+    """A name from a file, fit for a message."""
+    start = text[:100]
+    start = start if start.isprintable() else ascii(start)
+    return start if len(text) <= 100 else f"{start}..."
+
+
+def check(holds: bool, what: str) -> None:
+    if not holds:
+        raise Damaged(what)
+
+
+def _tensor(storage, offset, shape, strides, *_) -> Tensor:
+    check(isinstance(storage, Storage), "a tensor without its storage")
+    check(type(shape) is tuple and type(strides) is tuple, "a tensor without its shape")
+    check(len(shape) == len(strides) <= 32, "a tensor with too many axes")
+    numbers = (offset, *shape, *strides)
+    check(all(type(n) is int and 0 <= n < 2**62 for n in numbers), "a tensor of impossible shape")
+    if all(shape):
+        last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+        check(last < storage.count, "a tensor that goes beyond its storage")
+        check(prod(shape) <= storage.count, "a tensor larger than its storage")
+    return Tensor(storage, offset, shape, strides)
+
+
+def _parameter(tensor, *_) -> Tensor:
+    check(isinstance(tensor, Tensor), "a parameter without its tensor")
+    return tensor
+
+
+def _ordered_dict(*filled) -> OrderedDict:
+    if filled:  # as Python 2 wrote it
+        raise Foreign("a dictionary of Python 2")
+    return OrderedDict()
+
+
+def _as_it_is(kind: type) -> Callable:
+    def make(value=None):
+        value = kind() if value is None else value
+        check(type(value) is kind, f"no {kind.__name__}")
+        return value
+
+    return make
+
+
+def _joined_by(join: Callable[[list[str]], str]) -> Callable:
+    def make(*parts) -> str:
+        for part in parts:
+            check(type(part) is int or type(part) is str and len(part) < LONGEST, "a path")
+        return join([str(part) for part in parts])
+
+    return make
+
+
+def _path(parts: list[str]) -> str:
+    return posixpath.join("", *parts)
+
+
+def _namespace() -> Namespace:
+    return Namespace({})
+
+
+def _encode(text: str, _) -> bytes:
+    """Bytes, as protocol 2 has them: those of a NumPy number."""
+    if len(text) > LONGEST:
+        raise Foreign("bytes")
+    return text.encode("latin-1")
+
+
+def _numpy_type(code: str, *_) -> NumpyType:
+    if not re.fullmatch("[iu][1248]|f[248]|b1", code):
+        raise Foreign(f"a NumPy {one_line(code)}")
+    return NumpyType(np.dtype(code))
+
+
+def _numpy_scalar(kind: NumpyType, data: bytes) -> bool | int | float:
+    (value,) = np.frombuffer(data, kind.dtype)
+    return value.item()
+
+
+_DTYPES = {
+    "DoubleStorage float64": np.float64,
+    "FloatStorage float32": np.float32,
+    "HalfStorage float16": np.float16,
+    "BFloat16Storage bfloat16": ml_dtypes.bfloat16,
+    "LongStorage int64": np.int64,
+    "IntStorage int32": np.int32,
+    "ShortStorage int16": np.int16,
+    "CharStorage int8": np.int8,
+    "ByteStorage uint8": np.uint8,
+    "BoolStorage bool": np.bool_,
+}
+#: Everything that a pickle may name.
+NAMES = {
+    f"torch.{name}": Name(dtype=np.dtype(dtype))
+    for names, dtype in _DTYPES.items()
+    for name in names.split()
+} | {
+    "torch._utils._rebuild_tensor": Name(_tensor),
+    "torch._utils._rebuild_tensor_v2": Name(_tensor),
+    "torch._utils._rebuild_parameter": Name(_parameter),
+    "torch.Size": Name(_as_it_is(tuple)),
+    "torch.device": Name(_joined_by(":".join)),
+    "collections.OrderedDict": Name(_ordered_dict),
+    "collections.Counter": Name(_as_it_is(dict)),
+    "collections.defaultdict": Name(lambda *factory: OrderedDict()),
+    "builtins.dict": Name(_as_it_is(dict)),
+    "builtins.list": Name(_as_it_is(list)),
+    "builtins.set": Name(_as_it_is(list)),
+    "argparse.Namespace": Name(_namespace),
+    "pathlib.PosixPath": Name(_joined_by(_path)),
+    "pathlib._local.PosixPath": Name(_joined_by(_path)),
+    "numpy.dtype": Name(_numpy_type),
+    "numpy.core.multiarray.scalar": Name(_numpy_scalar),
+    "numpy._core.multiarray.scalar": Name(_numpy_scalar),
+    "_codecs.encode": Name(_encode),
+}
