@@ -1,0 +1,136 @@
+"""Options of a ViT: out of its tensors, and of what lies beside them."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rats_jax.errors import UserError
+from rats_jax.weights.other_names import PERIODS, Layout
+from rats_jax.weights.renaming import is_square
+
+
+def read_options(
+    layout: Layout, arrays: Mapping[str, np.ndarray], settings: Mapping, *, source: str
+) -> dict:
+    """What `models.make_backbone` takes.
+
+    arrays: in our names, with their shapes checked, and RoPE's periods where the file has them.
+
+    Raises:
+      UserError: when the settings say otherwise than the tensors, or what is not supported.
+    """
+    width, _, _, patch = arrays["patch_embed.proj.weight"].shape
+    depth = sum(name.endswith(".norm1.weight") for name in arrays)
+    gated = "blocks.0.mlp.w3.weight" in arrays
+    hidden = arrays[f"blocks.0.mlp.{'w3' if gated else 'fc2'}.weight"].shape[1]
+    options = {
+        "architecture": "vit",
+        "width": width,
+        "depth": depth,
+        "heads": _heads(layout, arrays, settings, source),
+        "patch": patch,
+        "image_size": _image_size(arrays, settings, patch, source),
+        "mlp_ratio": hidden // width if hidden % width == 0 else hidden / width,
+        "position_offset": layout.position_offset,
+        "plain_registers": arrays["registers"].shape[1] if "registers" in arrays else 0,
+        "norm_eps": number(settings, "layer_norm_eps", source) or layout.norm_eps,
+        "layer_scale": "blocks.0.ls1.gamma" in arrays,
+        "gated_mlp": gated,
+        "positions": layout.positions,
+    }
+    if layout.positions == "rope":
+        options["rope_periods"] = _periods(options, arrays, settings, source)
+    _check_settings(layout, options, hidden, settings, source)
+    return options
+
+
+def number(
+    settings: Mapping, name: str, source: str, kinds: tuple[type, ...] = (int, float)
+) -> Any:
+    """A setting that is a number, not negative, or the same one twice; None if not given."""
+    value = settings.get(name)
+    if isinstance(value, list | tuple) and len(value) == 2 and value[0] == value[1]:
+        value = value[0]
+    if value is not None and (type(value) not in kinds or not 0 <= value < math.inf):
+        raise UserError(f"{source}: {name} {value!r:.80} in its config.json cannot be read")
+    return value
+
+
+def whole(settings: Mapping, name: str, source: str) -> int | None:
+    return number(settings, name, source, kinds=(int,))
+
+
+def _heads(layout: Layout, arrays: Mapping, settings: Mapping, source: str) -> int:
+    width = arrays["cls_token"].shape[-1]
+    heads = whole(settings, "num_attention_heads", source)
+    if heads is None and PERIODS in arrays:
+        heads = width // max(4 * len(arrays[PERIODS]), 1)
+    if heads is None and width % 64 == 0 and width <= layout.widest:
+        heads = width // 64
+    if not heads or width % heads:
+        raise UserError(
+            f"{source} does not say how many heads share its width of {width}: put the model's "
+            "config.json with num_attention_heads beside it"
+        )
+    return heads
+
+
+def _image_size(arrays: Mapping, settings: Mapping, patch: int, source: str) -> int:
+    size = whole(settings, "image_size", source)
+    if "pos_embed" not in arrays:
+        return max((size or 224) // patch, 1) * patch
+    positions = arrays["pos_embed"].shape[1] - 1
+    if not is_square(positions):
+        raise UserError(f"{source}: {positions} positions in pos_embed are no square of patches")
+    grid = math.isqrt(positions)
+    if size is not None and size // patch != grid:
+        raise UserError(
+            f"{source}: pos_embed is of {grid} x {grid} patches of {patch} pixels, but its "
+            f"config.json says image_size {size}"
+        )
+    return grid * patch
+
+
+def _periods(options: Mapping, arrays: Mapping, settings: Mapping, source: str) -> list[float]:
+    """Those in the file, which DINOv3 publishes rounded to bfloat16, or those of a base."""
+    head_width = options["width"] // options["heads"]
+    if head_width % 4:
+        raise UserError(f"{source}: RoPE needs heads of a multiple of 4 features, not {head_width}")
+    if PERIODS in arrays:
+        periods = arrays[PERIODS].tolist()
+        if 4 * len(periods) != head_width or not all(0 < p < math.inf for p in periods):
+            raise UserError(
+                f"{source}: {PERIODS} {str(periods):.80} do not fit heads of {head_width}"
+            )
+        return periods
+    base = number(settings, "rope_theta", source) or 100.0
+    return [base ** (4 * i / head_width) for i in range(head_width // 4)]
+
+
+def _check_settings(
+    layout: Layout, options: Mapping, hidden: int, settings: Mapping, source: str
+) -> None:
+    width, gated = options["width"], options["gated_mlp"]
+    has = {
+        "hidden_size": width,
+        "patch_size": options["patch"],
+        "num_register_tokens": options["plain_registers"],
+        "intermediate_size": hidden,
+        "use_swiglu_ffn": gated,
+        "use_gated_mlp": gated,
+        # DINOv2's gate is silu whatever this says.
+        "hidden_act": "silu" if gated and layout.positions == "rope" else "gelu",
+    }
+    ratio = number(settings, "mlp_ratio", source)
+    if ratio is not None and layout.model_type:
+        plain = int(width * ratio)
+        gate = -(-int(plain * 2 / 3) // 8) * 8  # as DINOv2 rounds it
+        has["mlp_ratio"] = ratio if hidden == (gate if gated else plain) else options["mlp_ratio"]
+    for name, value in has.items():
+        given = whole(settings, name, source) if type(value) is int else settings.get(name)
+        if given not in (None, value):
+            raise UserError(
+                f"{source}: its config.json says {name} {given!r:.80}, but only {value!r} fits"
+            )

@@ -1,0 +1,236 @@
+"""The names that other implementations give to what `names.py` lists.
+
+`layouts.py` reads files by them. Sources: facebookresearch/dino, dinov2 and dinov3, timm, and
+transformers before and since version 5, which goes on to write the old names into its files.
+"""
+
+from typing import NamedTuple
+
+#: Of our tensors that are no parameters: a mask of the bias of qkv, and RoPE's periods.
+BIAS_MASK, PERIODS = "blocks.{i}.attn.qkv.bias_mask", "rope_embed.periods"
+QKV_BIAS = "blocks.{i}.attn.qkv.bias"
+
+
+class Layout(NamedTuple):
+    """One implementation's names of a ViT, and what its files do not say themselves.
+
+    title: for people. names: of ours, with {i} for the layer, to the tensors there, whose rows
+    follow each other in ours where they are several. A gated MLP (w12, w3) and a plain one exclude
+    each other. may_lack: of ours, what some models do without, and for each part of it what in
+    config.json says that it is there. left_out: patterns of what is in such files and no part of a
+    backbone. model_type: in transformers' config.json.
+    norm_eps, positions, position_offset: options of ViT, as that code has them. widest: of the
+    published models, heads of those up to it are 64 wide.
+    """
+
+    title: str
+    names: dict[str, tuple[str, ...]]
+    may_lack: dict[str, tuple[str, ...]]
+    left_out: tuple[str, ...] = ()
+    model_type: str | None = None
+    norm_eps: float = 1e-6
+    positions: str = "learned"
+    position_offset: float = 0.0
+    widest: int = 1024
+
+
+def _names(table: str, *, layer: str = "blocks.{i}.") -> dict[str, tuple[str, ...]]:
+    """Of lines "ours theirs ...": * stands for the layer, + for a weight and a bias. "theirs" is
+    "ours" where it is left out."""
+    names = {}
+    for line in filter(None, map(str.strip, table.splitlines())):
+        ours, *theirs = line.split()
+        for end in (".weight", ".bias") if ours.endswith("+") else ("",):
+            names[ours.replace("*", "blocks.{i}.").replace("+", end)] = tuple(
+                name.replace("*", layer).replace("+", end) for name in theirs or [ours]
+            )
+    return names
+
+
+_CORE = """
+    cls_token
+    patch_embed.proj+
+    *norm1+
+    *attn.qkv+
+    *attn.proj+
+    *norm2+
+    norm+
+"""
+_TABLE = "pos_embed"
+_MLP = """
+    *mlp.fc1+
+    *mlp.fc2+
+"""
+_SCALES = """
+    *ls1.gamma
+    *ls2.gamma
+"""
+
+DINO = Layout(
+    "DINO v1 or timm",
+    _names(_CORE + _TABLE + _MLP),
+    {QKV_BIAS: ("qkv_bias",)},
+    left_out=(r"head\..*",),
+    position_offset=0.1,
+)
+TIMM = Layout(
+    "timm",
+    _names(
+        _CORE + _TABLE + _MLP + _SCALES + "registers  reg_token\n"
+        "*mlp.w12+  *mlp.fc1+\n"
+        "*mlp.w3+   *mlp.fc2+\n"
+    ),
+    may_lack=DINO.may_lack
+    | {name: ("init_values",) for name in ("blocks.{i}.ls1.gamma", "blocks.{i}.ls2.gamma")}
+    | {"registers": ("reg_tokens",)},
+    left_out=DINO.left_out,
+    positions="learned_antialiased",
+)
+_HUB_V2 = _CORE + _TABLE + _MLP + _SCALES + "*mlp.w12+\n*mlp.w3+\n"
+DINOV2 = Layout(
+    "DINOv2",
+    _names(_HUB_V2),
+    DINO.may_lack,
+    left_out=("mask_token",),
+    position_offset=0.1,
+    widest=1536,
+)
+DINOV2_REGISTERS = DINOV2._replace(
+    title="DINOv2 with registers",
+    names=_names(_HUB_V2 + "registers  register_tokens"),
+    positions="learned_antialiased",
+    position_offset=0.0,
+)
+DINOV3 = Layout(
+    "DINOv3",
+    _names(
+        f"""{_CORE} {_MLP} {_SCALES}
+        registers  storage_tokens
+        *mlp.w12+  *mlp.w1+ *mlp.w2+
+        *mlp.w3+
+        {BIAS_MASK}
+        {PERIODS}
+        """
+    ),
+    may_lack=DINO.may_lack | {"registers": ("n_storage_tokens",), BIAS_MASK: ("mask_k_bias",)},
+    left_out=("mask_token", r"local_cls_norm\..*"),  # the latter is for crops in training
+    norm_eps=1e-5,
+    positions="rope",
+)
+
+_EMBEDDINGS = """
+    cls_token          embeddings.cls_token
+    pos_embed          embeddings.position_embeddings
+    patch_embed.proj+  embeddings.patch_embeddings.projection+
+    norm+              layernorm+
+"""
+_ATTENTION = """
+    *attn.qkv+   *attention.q_proj+ *attention.k_proj+ *attention.v_proj+
+    *attn.proj+  *attention.o_proj+
+"""
+_OLD_ATTENTION = """
+    *attn.qkv+   *attention.attention.query+ *attention.attention.key+ *attention.attention.value+
+    *attn.proj+  *attention.output.dense+
+"""
+_LAMBDAS = """
+    *ls1.gamma  *layer_scale1.lambda1
+    *ls2.gamma  *layer_scale2.lambda1
+"""
+_GATED = """
+    *mlp.w12+  *mlp.gate_proj+ *mlp.up_proj+
+    *mlp.w3+   *mlp.down_proj+
+"""
+_MASK_TOKEN = r"embeddings\.mask_token"
+
+_VIT_NORMS = """
+    *norm1+  *layernorm_before+
+    *norm2+  *layernorm_after+
+"""
+VIT = Layout(
+    "transformers ViT",
+    _names(_EMBEDDINGS + _ATTENTION + _VIT_NORMS + _MLP, layer="layers.{i}."),
+    {QKV_BIAS: ("qkv_bias",) * 3},
+    left_out=(_MASK_TOKEN, r"pooler\..*"),
+    model_type="vit",
+    norm_eps=1e-12,
+)
+VIT_OLD = VIT._replace(
+    title="transformers ViT, old names",
+    names=_names(
+        f"""{_EMBEDDINGS} {_OLD_ATTENTION} {_VIT_NORMS}
+        *mlp.fc1+  *intermediate.dense+
+        *mlp.fc2+  *output.dense+
+        """,
+        layer="encoder.layer.{i}.",
+    ),
+)
+
+
+_V2 = f"""{_EMBEDDINGS} {_LAMBDAS} {_MLP}
+    *norm1+
+    *norm2+
+"""
+V2 = Layout(
+    "transformers DINOv2",
+    _names(_V2 + _ATTENTION + _GATED, layer="encoder.layer.{i}."),
+    VIT.may_lack,
+    left_out=(_MASK_TOKEN,),
+    model_type="dinov2",
+    widest=1536,
+)
+V2_OLD = V2._replace(
+    title="transformers DINOv2, old names",
+    names=_names(
+        f"""{_V2} {_OLD_ATTENTION}
+        *mlp.w12+  *mlp.weights_in+
+        *mlp.w3+   *mlp.weights_out+
+        """,
+        layer="encoder.layer.{i}.",
+    ),
+)
+
+
+def _with_registers(layout: Layout) -> Layout:
+    return layout._replace(
+        title=layout.title.replace("DINOv2", "DINOv2 with registers"),
+        names=layout.names | {"registers": ("embeddings.register_tokens",)},
+        model_type="dinov2_with_registers",
+        positions="learned_antialiased",
+    )
+
+
+_V3 = f"""{_LAMBDAS} {_ATTENTION} {_GATED}
+    cls_token          embeddings.cls_token
+    registers          embeddings.register_tokens
+    patch_embed.proj+  embeddings.patch_embeddings+
+    *norm1+
+    *norm2+
+    *mlp.fc1+          *mlp.up_proj+
+    *mlp.fc2+          *mlp.down_proj+
+    norm+
+"""
+V3 = Layout(
+    "transformers DINOv3",
+    _names(_V3, layer="model.layer.{i}."),
+    may_lack={
+        "registers": ("num_register_tokens",),
+        QKV_BIAS: ("query_bias", "key_bias", "value_bias"),
+        "blocks.{i}.attn.proj.bias": ("proj_bias",),
+        "blocks.{i}.mlp.fc1.bias": ("mlp_bias",),
+        "blocks.{i}.mlp.fc2.bias": ("mlp_bias",),
+        "blocks.{i}.mlp.w12.bias": ("mlp_bias", "mlp_bias"),
+        "blocks.{i}.mlp.w3.bias": ("mlp_bias",),
+    },
+    left_out=(_MASK_TOKEN,),
+    model_type="dinov3_vit",
+    norm_eps=1e-5,
+    positions="rope",
+    widest=1536,
+)
+V3_OLD = V3._replace(title="transformers DINOv3, old names", names=_names(_V3, layer="layer.{i}."))
+
+#: Where several fit a file equally well, the first is meant.
+LAYOUTS = (
+    *(DINO, TIMM, DINOV2, DINOV2_REGISTERS, DINOV3),
+    *(VIT, VIT_OLD, V2, V2_OLD, _with_registers(V2), _with_registers(V2_OLD), V3, V3_OLD),
+)
