@@ -114,10 +114,9 @@ def main(_) -> None:
         for side, forward in forwards.items():
             times[side].append(seconds(forward))
     medians = {side: statistics.median(values) for side, values in times.items()}
-    print(
-        "| attention | RATS-S, s | ViT-S, s | ViT-S / RATS-S | over turns | RATS-S, GB | ViT-S, GB |"
-    )
-    print("|---|---|---|---|---|---|---|")
+    columns = ("attention", "RATS-S, s", "ViT-S, s", "ViT-S / RATS-S", "over turns")
+    columns += ("RATS-S, GB", "ViT-S, GB")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for way in ("fused", "unfused"):
         rats, vit = f"RATS-S, {way}", f"ViT-S, {way}"
         ratios = sorted(v / r for r, v in zip(times[rats], times[vit], strict=True))

@@ -118,10 +118,14 @@ class Encoder(nn.Module):
 
     def reset_parameters(self) -> None:
         """As training starts: normal .02 for kernels and tokens, the patch embedding as nn.Conv2d
-        does, biases 0, norms 1."""
+        does, biases 0, norms 1, layer scales 1e-5."""
         for name, parameter in self.named_parameters():
-            if name.endswith(("bias", "norm.weight", "norm1.weight", "norm2.weight", "gamma")):
-                nn.init.constant_(parameter, float(not name.endswith("bias")))
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif name.endswith("gamma"):
+                nn.init.constant_(parameter, 1e-5)
+            elif "norm" in name:
+                nn.init.ones_(parameter)
             else:
                 nn.init.normal_(parameter, std=0.02)
         self.patch_embed.proj.reset_parameters()
@@ -462,7 +466,7 @@ class LayerScale(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.gamma = nn.Parameter(torch.ones(width))
+        self.gamma = nn.Parameter(torch.full((width,), 1e-5))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gamma
