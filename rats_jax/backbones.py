@@ -97,12 +97,13 @@ def _of_run(workdir: Path, step: int | None, weights: str) -> Backbone:
 
 def _of_file(path: Path, weights: str) -> Backbone:
     file = read(path, weights=weights)
-    found = recognise(file.arrays, file.settings, source=str(path))
     with _making(path):
+        found = recognise(file.arrays, file.settings, source=str(path))
         graph, like = _abstract(found.options)
         params = jax.device_put(from_torch(found.arrays, like, source=str(path)))
     size = f"width {found.options['width']}, depth {found.options['depth']}"
     origin = f"{path.resolve().name}: {file.about}, {found.layout}, {size}"
+    origin += "".join(f", {taken}" for taken in found.assumed)
     if found.left_out:
         more = ", ..." if len(found.left_out) > 3 else ""
         origin += f"; left out {', '.join(found.left_out[:3])}{more}"

@@ -16,6 +16,9 @@ LOST = 75  # of the end of another process: the same command may go on (EX_TEMPF
 SAVED = 85  # of a SIGTERM, after the state was saved: the same command goes on
 INTERRUPTED = 128 + signal.SIGINT
 
+#: What Ctrl-C leaves of a command that trains.
+GOES_ON = "interrupted; the same command goes on from the last checkpoint, if there is one"
+
 _process: int | None = None  # the number of this process among several
 
 
@@ -25,8 +28,9 @@ def speak_as(process: int) -> None:
     _process = process
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses absl flags and runs `main`; a mistake ends it with one line and exit status 2."""
+def run(main: Callable[[], None], *, interrupted: str = "interrupted") -> None:
+    """Parses absl flags and runs `main`; a mistake ends it with one line and exit status 2, Ctrl-C
+    with the line `interrupted`."""
 
     def guarded(_):
         try:
@@ -37,9 +41,7 @@ def run(main: Callable[[], None]) -> None:
             say(str(stopped))
             _leave(stopped.status)
         except KeyboardInterrupt:
-            _complain(
-                "interrupted; the same command goes on from the last checkpoint, if there is one"
-            )
+            _complain(interrupted)
             # The interpreter's own end may crash in threads of JAX that are still compiling.
             _leave(INTERRUPTED)
 

@@ -59,9 +59,12 @@ The recipe, as fields of rats_jax:
 #: Format -> how to load it.
 LOADING = {
     "safetensors": """\
-PyTorch alone; copy `modeling_rats.py` wherever you like:
+PyTorch alone; `modeling_rats.py` needs nothing else of this folder and may be copied anywhere:
 
 ```python
+import sys
+
+sys.path.insert(0, "{folder}")  # or wherever the copy is
 from modeling_rats import load
 
 model = load("{folder}")  # every tensor must match
@@ -78,7 +81,7 @@ The official DINO code: `checkpoint.pth` has its layout (student, teacher, head,
 
 ```
 python {folder}/official_dino.py DINO/eval_knn.py --data_path IMAGENET
-python {folder}/official_dino.py DINO/eval_linear.py --data_path IMAGENET
+python {folder}/official_dino.py DINO/eval_linear.py --data_path IMAGENET{last_blocks}
 python {folder}/official_dino.py DINO/visualize_attention.py --image_path IMAGE
 ```
 """,
@@ -108,7 +111,8 @@ model = timm.create_model("rats", pretrained=True)
 ```
 """,
     "onnx": """\
-onnxruntime, any batch and any size that is a multiple of {patch}:
+onnxruntime, any batch and any size that is a multiple of {patch} (of others, what is over at the
+right and below is not seen):
 
 ```python
 session = onnxruntime.InferenceSession("{folder}/model.onnx")
@@ -136,13 +140,14 @@ def write(
     differences: what -> how far it is from the JAX model.
     """
     options, config = backbone.options, backbone.config
-    registers, width = _registers(options), options["width"]
+    registers, width, depth = _registers(options), options["width"], options["depth"]
     values = {
         "folder": name,
         "width": width,
         "patch": options["patch"],
         "registers": f"[B, {registers}, {width}]" if registers else "none",
-        "stages": sorted({max(options["depth"] // 2, 1), options["depth"]}),
+        "last_blocks": "" if depth >= 4 else f" --n_last_blocks {depth}",
+        "stages": sorted({max(depth // 2, 1), depth}),
         "outputs": ("registers, " if registers else "") + "patches, global_vector",
     }
     page = PAGE.format(
@@ -165,7 +170,7 @@ def write(
 def reported(workdir: Path, step: int) -> dict:
     """The last report in a run's metrics.jsonl up to a step; {} if there is none."""
     file, last = workdir / "metrics.jsonl", {}
-    for line in file.read_text().splitlines() if file.exists() else ():
+    for line in file.read_text(errors="replace").splitlines() if file.exists() else ():
         try:
             report = json.loads(line)
         except ValueError:  # cut off by a kill

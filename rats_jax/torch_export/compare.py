@@ -10,6 +10,7 @@ from rats_jax.errors import UserError
 
 #: Of an output's largest absolute value. Rounding makes some 1e-6, a wrong weight more than .01.
 TOLERANCE = 1e-4
+LARGEST = 1024  # pixels that are tried
 PARTS = ("registers", "patches", "global vectors")
 
 #: Registers, patches, global vectors of images [B, 3, h, w].
@@ -19,6 +20,7 @@ Outputs = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 def references(backbone: Backbone) -> Iterable[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
     """Images [2, 3, h, w], of the native size and of another, and what JAX makes of them."""
     patch, size = backbone.options["patch"], backbone.options["image_size"]
+    size = min(size, max(LARGEST // patch, 1) * patch)
     rng = np.random.default_rng(0)
     features = jax.jit(lambda images: backbone.features(images)[:3])
     for height, width in ((size, size), (size + 2 * patch, max(size - patch, patch))):

@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from rats_jax.assemble import backbone_options
+from rats_jax.errors import UserError
 from rats_jax.torch_export import one_file
 from rats_jax.weights.names import to_torch
 
@@ -65,7 +66,14 @@ def write(
         "args": arguments(config),
         "dino_loss": {"center": torch.tensor(np.asarray(center, np.float32))},
     }
-    torch.save(content, folder / "checkpoint.pth")
+    try:
+        torch.save(content, folder / "checkpoint.pth")
+    except RuntimeError as error:  # PyTorch's, of whatever the disk says
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"checkpoint.pth cannot be written to {folder.parent} ({reason}): make room there, or "
+            "choose another --output"
+        ) from None
     shutil.copy(one_file.FILES / "official_dino.py", folder)
 
 

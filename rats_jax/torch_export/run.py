@@ -4,7 +4,7 @@ import importlib.util
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def export(checkpoint: str, output: Path, *, formats: Sequence[str], weights: st
         written computes something else than the JAX model.
     """
     formats = _checked(formats)
-    _check_free(output)
+    target = _free(output)
     backbone = open_backbone(checkpoint, weights=weights)
     say(backbone.origin)
     if "dino" in formats and backbone.workdir is None:
@@ -49,8 +49,8 @@ def export(checkpoint: str, output: Path, *, formats: Sequence[str], weights: st
             "holds a backbone alone: choose safetensors, hf or onnx"
         )
     metrics = card.reported(backbone.workdir, backbone.step) if backbone.workdir else {}
-    with _new_folder(output) as folder:
-        outputs = _write(folder, backbone, formats, weights=weights, epoch=metrics.get("epoch", 0))
+    with _new_folder(target) as folder:
+        outputs = _write(folder, backbone, formats, weights=weights, metrics=metrics)
         references = list(compare.references(backbone))
         differences = {}
         for form in formats:
@@ -61,17 +61,17 @@ def export(checkpoint: str, output: Path, *, formats: Sequence[str], weights: st
             say(f"{what}: as the JAX model, but for {differences[what]:.1e}")
         card.write(
             folder,
-            name=output.name,
+            name=target.name,
             formats=formats,
             backbone=backbone,
             metrics=metrics,
             differences=differences,
         )
-    say(f"results: {output} ({', '.join(sorted(os.listdir(output)))})")
+    say(f"results: {output} ({', '.join(sorted(os.listdir(target)))})")
 
 
 def _write(
-    folder: Path, backbone: Backbone, formats: Sequence[str], *, weights: str, epoch: float
+    folder: Path, backbone: Backbone, formats: Sequence[str], *, weights: str, metrics: Mapping
 ) -> dict:
     """Returns, for each format, the function that computes by what was written."""
     about = {"origin": backbone.origin, "code": code_version()}
@@ -91,7 +91,9 @@ def _write(
         parts = restore_parts(
             backbone.workdir, ("student", "teacher", "center"), step=backbone.step
         ).state
-        dino_checkpoint.write(folder, **parts, config=backbone.config, epoch=int(epoch))
+        reported = metrics.get("step") or 1  # in this run, at or before the checkpoint
+        epoch = int(backbone.step * metrics.get("epoch", 0) / reported + 1e-6)
+        dino_checkpoint.write(folder, **parts, config=backbone.config, epoch=epoch)
     if "onnx" in formats:
         say("tracing the ONNX graph")
         onnx_graph.write(folder)
@@ -119,9 +121,16 @@ def _checked(formats: Sequence[str]) -> tuple[str, ...]:
     return formats
 
 
-def _check_free(output: Path) -> None:
-    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise UserError(f"--output {output} is there already: name a new folder, or remove it")
+def _free(output: Path) -> Path:
+    """The folder that is meant, when it is not there or empty."""
+    try:
+        target = output.resolve()
+        if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+            return target
+    except (OSError, RuntimeError) as error:  # the latter: links that go round
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--output {output} cannot be made ({reason}): choose another") from None
+    raise UserError(f"--output {output} is there already: name a new folder, or remove it")
 
 
 @contextmanager

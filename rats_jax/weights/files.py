@@ -193,11 +193,13 @@ def _read_parts(index: Path, weights: str) -> Weights:
 
 def _config_beside(path: Path) -> dict | None:
     config = path.with_name("config.json")
-    return read_json(config) if config.is_file() else None
+    return read_json(config) if config.exists() else None
 
 
 def read_json(path: Path) -> dict:
     """The object in a JSON file. Raises UserError."""
+    if not path.is_file():
+        raise UserError(f"{path} is no file: put the model's config.json there, or take it away")
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:

@@ -1,11 +1,10 @@
 """What a pickle of torch.save may name, and what each name makes here: values that do nothing.
 
 Every function here is called with whatever a file says. What it cannot use is an error of Python's
-(which `unpickler.load` takes for damage) or one of `Refused`. None copies more than a few hundred
-bytes, so a file that calls them many times gains nothing.
+(which `unpickler.load` takes for damage) or one of `Refused`. What a call makes is small, whatever
+it is given, so a file that calls them many times gains nothing.
 """
 
-import posixpath
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from math import prod
 import ml_dtypes
 import numpy as np
 
-LONGEST = 1000  # characters of a part of a path, bytes of a number
+LONGEST = 32  # bytes of a number
 
 
 class Refused(Exception):
@@ -128,17 +127,8 @@ def _as_it_is(kind: type) -> Callable:
     return make
 
 
-def _joined_by(join: Callable[[list[str]], str]) -> Callable:
-    def make(*parts) -> str:
-        for part in parts:
-            check(type(part) is int or type(part) is str and len(part) < LONGEST, "a path")
-        return join([str(part) for part in parts])
-
-    return make
-
-
-def _path(parts: list[str]) -> str:
-    return posixpath.join("", *parts)
+def _nothing(*_) -> None:
+    """Paths and devices, which no reader here asks for."""
 
 
 def _namespace() -> Namespace:
@@ -185,7 +175,7 @@ NAMES = {
     "torch._utils._rebuild_tensor_v2": Name(_tensor),
     "torch._utils._rebuild_parameter": Name(_parameter),
     "torch.Size": Name(_as_it_is(tuple)),
-    "torch.device": Name(_joined_by(":".join)),
+    "torch.device": Name(_nothing),
     "collections.OrderedDict": Name(_ordered_dict),
     "collections.Counter": Name(_as_it_is(dict)),
     "collections.defaultdict": Name(lambda *factory: OrderedDict()),
@@ -193,8 +183,8 @@ NAMES = {
     "builtins.list": Name(_as_it_is(list)),
     "builtins.set": Name(_as_it_is(list)),
     "argparse.Namespace": Name(_namespace),
-    "pathlib.PosixPath": Name(_joined_by(_path)),
-    "pathlib._local.PosixPath": Name(_joined_by(_path)),
+    "pathlib.PosixPath": Name(_nothing),
+    "pathlib._local.PosixPath": Name(_nothing),
     "numpy.dtype": Name(_numpy_type),
     "numpy.core.multiarray.scalar": Name(_numpy_scalar),
     "numpy._core.multiarray.scalar": Name(_numpy_scalar),

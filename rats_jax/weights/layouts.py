@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from rats_jax.errors import UserError
-from rats_jax.weights.options import read_options, whole
-from rats_jax.weights.other_names import LAYOUTS, PERIODS, TIMM, Layout
+from rats_jax.weights.options import own_options, read_options, whole
+from rats_jax.weights.other_names import DINO, LAYOUTS, PERIODS, TIMM, Layout
 from rats_jax.weights.renaming import Tensors, layer_of, renamed, template
 
 #: What every layout has: it tells what stands before a backbone's names.
@@ -19,12 +19,14 @@ OTHERS = re.compile(r"(.*\.)?(head|heads|dino_head|ibot_head|classifier|decoder)
 
 class Recognised(NamedTuple):
     """layout: for people. options: what `models.make_backbone` takes. arrays: of the backbone, in
-    our names. left_out: what else is in the file, and is known to be no part of a backbone."""
+    our names. left_out: what else is in the file, and is known to be no part of a backbone.
+    assumed: what neither the tensors nor the settings say, as it was taken; for people."""
 
     layout: str
     options: dict
     arrays: dict[str, np.ndarray]
     left_out: list[str]
+    assumed: Sequence[str] = ()
 
 
 def recognise(
@@ -44,7 +46,8 @@ def recognise(
     own = settings.get("options", settings.get("rats_options"))
     if isinstance(own, Mapping) and "architecture" in own:
         tensors, left_out = _backbone(arrays, source)
-        return Recognised("in the layout of rats_jax", dict(own), tensors.arrays, left_out)
+        options = own_options(own, source=source)
+        return Recognised("in the layout of rats_jax", options, tensors.arrays, left_out)
 
     layouts = _possible(settings, source)
     tensors, left_out = _backbone(arrays, source)
@@ -56,8 +59,18 @@ def recognise(
     depth = depth or 1 + max(map(layer_of, tensors.arrays))
     backbone = renamed(layout, tensors, settings, depth=depth)
     options = read_options(layout, backbone, settings, source=source)
+    assumed = _assumed(layout, backbone, options, settings)
     backbone.pop(PERIODS, None)
-    return Recognised(f"in the layout of {layout.title}", options, backbone, left_out)
+    return Recognised(f"in the layout of {layout.title}", options, backbone, left_out, assumed)
+
+
+def _assumed(layout: Layout, backbone: Mapping, options: Mapping, settings: Mapping) -> list[str]:
+    assumed = []
+    if PERIODS not in backbone and "num_attention_heads" not in settings:
+        assumed.append(f"{options['heads']} heads, taken as 64 wide")
+    if layout.title in (DINO.title, TIMM.title) and "pretrained_cfg" not in settings:
+        assumed.append(f"positions resampled as in {layout.title.split(' or')[0]}")
+    return assumed
 
 
 def _possible(settings: Mapping, source: str) -> Sequence[Layout]:

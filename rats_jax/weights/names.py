@@ -143,6 +143,14 @@ def from_torch(arrays: Mapping[str, Array], like: Mapping, *, source: str) -> di
                 f"{source}: {name} is {list(array.shape)}, not {list(expected)}: it is "
                 + ("transposed" if array.shape == expected[::-1] else "of another model")
             )
+        if array.dtype.kind != "f":
+            raise UserError(
+                f"{source}: {name} is of {array.dtype}: only floating point can be read"
+            )
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{source}: {name} holds NaN or infinity: it is damaged, or its training diverged"
+            )
         return np.ascontiguousarray(form.back(array, shape), np.float32)
 
     def build(path: str, leaf) -> Array:

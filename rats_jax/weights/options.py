@@ -10,6 +10,8 @@ from rats_jax.errors import UserError
 from rats_jax.weights.other_names import PERIODS, Layout
 from rats_jax.weights.renaming import is_square
 
+LARGEST = 10**6  # of any size
+
 
 def read_options(
     layout: Layout, arrays: Mapping[str, np.ndarray], settings: Mapping, *, source: str
@@ -35,7 +37,9 @@ def read_options(
         "mlp_ratio": hidden // width if hidden % width == 0 else hidden / width,
         "position_offset": layout.position_offset,
         "plain_registers": arrays["registers"].shape[1] if "registers" in arrays else 0,
-        "norm_eps": number(settings, "layer_norm_eps", source) or layout.norm_eps,
+        "norm_eps": layout.norm_eps
+        if (eps := number(settings, "layer_norm_eps", source)) is None
+        else eps,
         "layer_scale": "blocks.0.ls1.gamma" in arrays,
         "gated_mlp": gated,
         "positions": layout.positions,
@@ -44,6 +48,36 @@ def read_options(
         options["rope_periods"] = _periods(options, arrays, settings, source)
     _check_settings(layout, options, hidden, settings, source)
     return options
+
+
+#: Of the options in our own exports, what each may be.
+KINDS = {
+    int: ("width", "depth", "heads", "patch", "image_size", "registers_per_head")
+    + ("plain_registers", "latents", "queries"),
+    float: ("mlp_ratio", "position_offset", "norm_eps"),
+    str: ("architecture", "communicate", "sharing", "parallel", "positions"),
+    bool: ("layer_scale", "gated_mlp"),
+    list: ("rope_periods",),
+}
+
+
+def own_options(options: Mapping, *, source: str) -> dict:
+    """Those in the config.json of an export, or in its checkpoint. Raises UserError."""
+    kinds = {name: kind for kind, names in KINDS.items() for name in names}
+    for name, value in options.items():
+        kind = kinds.get(name)
+        fits = type(value) is kind or (kind is float and type(value) is int)
+        if kind in (int, float):
+            fits = fits and 0 <= value < LARGEST
+        if not fits:
+            raise UserError(
+                f"{source}: its config.json has the option {name!r:.80} {value!r:.80}, which is "
+                "of no model that can be made: mend it"
+            )
+    for name in ("architecture", "width", "depth", "heads", "patch", "image_size"):
+        if name not in options:
+            raise UserError(f"{source}: its config.json has no option {name!r}: mend it")
+    return dict(options)
 
 
 def number(
@@ -82,7 +116,7 @@ def _image_size(arrays: Mapping, settings: Mapping, patch: int, source: str) -> 
     if "pos_embed" not in arrays:
         return max((size or 224) // patch, 1) * patch
     positions = arrays["pos_embed"].shape[1] - 1
-    if not is_square(positions):
+    if positions < 1 or not is_square(positions):
         raise UserError(f"{source}: {positions} positions in pos_embed are no square of patches")
     grid = math.isqrt(positions)
     if size is not None and size // patch != grid:
@@ -105,7 +139,10 @@ def _periods(options: Mapping, arrays: Mapping, settings: Mapping, source: str) 
                 f"{source}: {PERIODS} {str(periods):.80} do not fit heads of {head_width}"
             )
         return periods
-    base = number(settings, "rope_theta", source) or 100.0
+    base = number(settings, "rope_theta", source)
+    base = 100.0 if base is None else base
+    if base == 0:
+        raise UserError(f"{source}: rope_theta 0 in its config.json cannot be read")
     return [base ** (4 * i / head_width) for i in range(head_width // 4)]
 
 

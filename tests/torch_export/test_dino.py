@@ -85,14 +85,15 @@ def network(seed: int = 0, **fields):
     return config, randomised(jax.eval_shape(init, jax.random.key(0)), seed=seed)
 
 
-def export(folder, **fields):
+def export(folder, *, weights="teacher", **fields):
     """The folder of a small model, with different student and teacher."""
     config, teacher = network(seed=0, **fields)
     _, student = network(seed=1, **fields)
     folder.mkdir()
-    about = {"weights": "teacher"}
+    about = {"weights": weights}
     options = backbone_options(config)
-    one_file.write(folder, options=options, params=teacher["backbone"], about=about)
+    params = {"teacher": teacher, "student": student}[weights]["backbone"]
+    one_file.write(folder, options=options, params=params, about=about)
     center = np.arange(config.head.prototypes, dtype=np.float32)[None]
     parts = {"student": student, "teacher": teacher, "center": center}
     dino_checkpoint.write(folder, **parts, config=config, epoch=3)
@@ -194,10 +195,12 @@ def test_what_was_written_is_read_back_exactly(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("fields", [RATS_FIELDS, VIT_FIELDS], ids=["rats", "vit"])
-def test_official_calls_run_on_a_cpu_and_see_the_exported_model(tmp_path, fields):
+@pytest.mark.parametrize(
+    "fields, weights", [(RATS_FIELDS, "teacher"), (VIT_FIELDS, "student")], ids=["rats", "vit"]
+)
+def test_official_calls_run_on_a_cpu_and_see_the_exported_model(tmp_path, fields, weights):
     folder, repo = tmp_path / "export", tmp_path / "dino"
-    config, _ = export(folder, **fields)
+    config, _ = export(folder, weights=weights, **fields)
     repo.mkdir()
     (repo / "script.py").write_text(SCRIPT)
     (repo / "helping.py").write_text("PREFIX = 'reduced'")
@@ -207,7 +210,7 @@ def test_official_calls_run_on_a_cpu_and_see_the_exported_model(tmp_path, fields
     hidden = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, folder / "official_dino.py", repo / "script.py"]
-        + ["--checkpoint_key", "teacher", "--images", "images.npy", "found.npz"],
+        + ["--images", "images.npy", "found.npz"],
         cwd=tmp_path,
         env={name: x for name, x in os.environ.items() if name not in hidden}
         | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},

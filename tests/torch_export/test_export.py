@@ -1,16 +1,19 @@
 """python -m rats_jax.export: what is written computes what was trained, or nothing is written."""
 
+import signal
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
 import pytest
+import torch
 
 from rats_jax.backbones import open_backbone
 from rats_jax.errors import UserError
 from rats_jax.runs.restore import restore_parts
-from rats_jax.torch_export import onnx_graph
+from rats_jax.torch_export import card, one_file, onnx_graph
 from rats_jax.torch_export.run import FORMATS, export
 from rats_jax.weights import names
 
@@ -145,6 +148,47 @@ def test_what_computes_something_else_is_not_kept(workdir, tmp_path, monkeypatch
     with pytest.raises(UserError, match="computes other (registers|patches) than JAX"):
         export(str(workdir), tmp_path / "out", formats=[form], weights="teacher")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_that_shows_at_other_sizes_alone_is_seen(workdir, tmp_path, monkeypatch):
+    write = one_file.write
+
+    def wrong(folder, *, options, **others):
+        write(folder, options=options | {"position_offset": 0.9}, **others)
+
+    monkeypatch.setattr(one_file, "write", wrong)
+    with pytest.raises(UserError, match="computes other .* than JAX, at 32 x 8 pixels"):
+        export(str(workdir), tmp_path / "out", formats=["safetensors"], weights="teacher")
+
+
+def test_the_epoch_is_that_of_the_step(workdir, tmp_path, monkeypatch):
+    """Reports are fewer than steps: the last before step 10 may be of step 9, in epoch 1.8."""
+    monkeypatch.setattr(card, "reported", lambda *_: {"step": 9, "epoch": 1.8})
+    checkpoint = str(workdir / "checkpoints" / "10")
+    export(checkpoint, tmp_path / "out", formats=["dino"], weights="teacher")
+    assert torch.load(tmp_path / "out" / "checkpoint.pth")["epoch"] == 2
+
+
+def test_sigterm_leaves_nothing(workdir, tmp_path):
+    command = [sys.executable, "-m", "rats_jax.export", f"--checkpoint={workdir}"]
+    running = subprocess.Popen([*command, f"--output={tmp_path / 'out'}"])
+    while not list(tmp_path.iterdir()):
+        assert running.poll() is None
+        time.sleep(0.01)
+    running.terminate()
+    assert running.wait() == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_to_an_empty_folder_is_filled(workdir, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    export(str(workdir), tmp_path / "link", formats=["safetensors"], weights="teacher")
+    assert (tmp_path / "there" / "model.safetensors").exists()
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    for output in (tmp_path / "round", tmp_path / ("x" * 300)):
+        with pytest.raises(UserError, match="choose another"):
+            export(str(workdir), output, formats=["safetensors"], weights="teacher")
 
 
 def test_the_command_tells_what_it_did_and_where(workdir, tmp_path):

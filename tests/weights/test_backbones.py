@@ -125,7 +125,10 @@ def test_an_official_checkpoint_computes_as_in_pytorch(tmp_path, zipped):
     found = open_backbone(str(path))
     assert_computes(found, teacher)
     assert found.origin.startswith("checkpoint.pth: teacher after 100 epochs, in")
-    assert found.origin.endswith("depth 2; left out head.mlp.0.weight, head.last_layer.weight_v")
+    assert found.origin.endswith(
+        "depth 2, 2 heads, taken as 64 wide, positions resampled as in DINO v1; left out "
+        "head.mlp.0.weight, head.last_layer.weight_v"
+    )
     assert found.step is None and found.workdir is None
     assert_computes(open_backbone(str(path), weights="student"), student)
 
@@ -138,6 +141,13 @@ def test_a_file_of_weights_alone_computes_as_in_pytorch(tmp_path, name):
     else:
         save_file({name: x.numpy() for name, x in model.state_dict().items()}, path)
     assert_computes(open_backbone(str(path)), model)
+
+
+def test_a_config_that_is_no_file_is_told(tmp_path):
+    save_file({"norm.bias": np.zeros(3, np.float32)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(UserError, match="config.json is no file"):
+        open_backbone(str(tmp_path))
 
 
 @pytest.mark.parametrize("beside", ["config.json", "preprocessor_config.json"])

@@ -303,7 +303,8 @@ def test_integers_are_not_weights():
 
 
 def test_our_own_options_stand():
-    options = {"architecture": "rats", "width": WIDTH}
+    options = {"architecture": "rats", "width": WIDTH, "depth": 1, "heads": 2, "patch": 4}
+    options |= {"image_size": 8, "position_offset": 0.1}
     state = {
         "patch_embed.proj.weight": np.zeros((WIDTH, 3, 4, 4)),
         "registers": np.zeros((1, 4, 8)),
@@ -314,6 +315,29 @@ def test_our_own_options_stand():
         found = recognise(in_checkpoint, settings, source="x")
         assert found.options == options and found.arrays.keys() == state.keys()
         assert found.left_out == ["head.mlp.0.weight"]
+    for wrong, told in [
+        ({"remat": "none"}, "'remat'"),
+        ({"unroll": 0}, "'unroll'"),
+        ({"position_offset": "a"}, "'position_offset' 'a'"),
+        ({"width": 10**9}, "'width' 1000000000"),
+        ({"depth": True}, "'depth' True"),
+    ]:
+        with pytest.raises(UserError, match=told):
+            recognise(state, {"options": options | wrong}, source="x")
+    del options["heads"]
+    with pytest.raises(UserError, match="no option 'heads'"):
+        recognise(state, {"options": options}, source="x")
+
+
+def test_what_was_assumed_is_said():
+    def assumed(name, settings):
+        return recognise(state_dict(name), settings, source="x").assumed
+
+    config = {"num_attention_heads": 2}
+    assert assumed("DINO v1 or timm", config) == ["positions resampled as in DINO v1"]
+    assert assumed("timm", config) == ["positions resampled as in timm"]
+    assert assumed("DINOv2", config) == []
+    assert assumed("DINOv3", None) == []  # its periods tell
 
 
 def test_a_mask_of_the_key_bias_is_applied():

@@ -75,6 +75,8 @@ def change(state: dict, name: str, to) -> dict:
             r"blocks.2.mlp.fc1.weight is \[48, 192\], not \[192, 48\]: it is transposed",
         ),
         ("norm.weight", lambda x: x[:-1], r"norm.weight is \[47\], not \[48\]: it is of another"),
+        ("norm.bias", lambda x: x.astype(int), "norm.bias is of int64: only floating point"),
+        ("blocks.0.norm1.weight", lambda x: x * np.nan, "blocks.0.norm1.weight holds NaN"),
         ("registers", lambda x: x[0], r"registers is \[4, 48\], not \[1, 4, 48\]"),
     ],
 )

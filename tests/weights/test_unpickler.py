@@ -66,7 +66,7 @@ def test_arguments_of_a_run_become_plain_values(protocol):
     assert args.attributes == {"lr": 0.1, "n": -3, "yes": True}
     assert type(args.attributes["lr"]) is float
     assert read == {
-        "path": "/a/b",
+        "path": None,
         "counts": {"a": 2, "b": 1},
         "ordered": {"b": 1, "a": 2},
         "defaults": {"x": [1]},
@@ -200,6 +200,39 @@ def test_no_more_memory_is_asked_for_than_the_file_is_long(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**20
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        b"cpathlib\nPosixPath\n" + part(("x" * 999,) * 90),
+        b"ctorch\ndevice\n" + part(("x" * 999,) * 90),
+        b"c_codecs\nencode\n" + part(("x" * 999, "latin1")),
+        b"cbuiltins\nlist\n" + part((list(range(200)),)),
+        b"cbuiltins\ndict\n" + part((dict.fromkeys(map(str, range(200))),)),
+        REBUILD + part((1,) * 90),
+    ],
+    ids=lambda call: call.split(b"\n")[1].decode(),
+)
+def test_no_call_makes_much_of_little(call):
+    """Each call is 6 bytes of the file, its arguments come from the memo."""
+    name, arguments = call[: call.index(b"\n", call.index(b"\n") + 1) + 1], None
+    arguments = call[len(name) :]
+    calls = 2000
+    data = b"\x80\x02(" + name + b"q\xfe" + arguments + b"q\xff" + b"h\xfeh\xffR" * calls + b"t."
+    tracemalloc.start()
+    with contextlib.suppress(Refused):
+        loads(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * len(data) + 200_000
+
+
+def test_a_storage_of_two_sizes_is_refused():
+    """By the first, the second tensor would be read beyond the end."""
+    two = tensor(count=12)[2:-1] + tensor(count=1200, shape=(30, 40), strides=(40, 1))[2:-1]
+    with pytest.raises(Damaged, match="a storage of two types"):
+        loads(b"\x80\x02(" + two + b"t.")
 
 
 def test_every_changed_byte_is_refused_or_a_value():

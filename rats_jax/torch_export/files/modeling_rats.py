@@ -189,11 +189,12 @@ class Encoder(nn.Module):
         identity at the native size (without a branch, so that exported graphs hold both)."""
         matrix = antialiased_matrix if self.positions == "learned_antialiased" else bicubic_matrix
         device, native = self.pos_embed.device, self.native
+        device = torch.device("cpu") if device.type == "mps" else device  # which has no float64
         h_, w_ = (torch.full((), x, dtype=torch.float64, device=device) for x in (h, w))
         offset = self.position_offset * ((h_ != native) | (w_ != native))
-        return (
-            matrix(native, h, step=native / (h_ + offset)).float(),
-            matrix(native, w, step=native / (w_ + offset)).float(),
+        return tuple(
+            matrix(native, size, step=native / (size_ + offset)).float().to(self.pos_embed.device)
+            for size, size_ in ((h, h_), (w, w_))
         )
 
 

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 HERE = Path(__file__).resolve().parent
-OPTIONS = json.loads((HERE / "config.json").read_text())["options"]
+CONFIG = json.loads((HERE / "config.json").read_text())
+OPTIONS = CONFIG["options"]
 FILLED_IN = {
     "--arch": "vit_small",  # a name that all scripts know: it stands for this model
     "--patch_size": str(OPTIONS["patch"]),
@@ -102,7 +103,14 @@ def main() -> None:
 
     for name in ("vit_tiny", "vit_small", "vit_base"):
         setattr(vision_transformer, name, lambda **_: Exported())
-    sys.argv = [script, *given, *(word for option in FILLED_IN.items() for word in option)]
+    # As in model.safetensors, unless --checkpoint_key is given.
+    default = ["--checkpoint_key", CONFIG["made_from"]["weights"]]
+    sys.argv = [
+        script,
+        *default,
+        *given,
+        *(word for option in FILLED_IN.items() for word in option),
+    ]
     with contextlib.nullcontext() if torch.cuda.is_available() else OnCPU():
         runpy.run_path(script, run_name="__main__")
         if torch.distributed.is_initialized():
