@@ -4,8 +4,6 @@ A backbone out of a run, or out of other weights, to a folder that PyTorch, tran
 official DINO code or onnxruntime loads. Needs requirements-export.txt.
 """
 
-import signal
-import sys
 from pathlib import Path
 
 from absl import flags
@@ -27,8 +25,6 @@ WEIGHTS = flags.DEFINE_enum("weights", "teacher", ["teacher", "student"], "Whose
 def main() -> None:
     from rats_jax.torch_export.run import export
 
-    # As Ctrl-C: what is half written goes.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if not CHECKPOINT.value:
         raise UserError("no --checkpoint: name a run's workdir, or a file of weights")
     if not OUTPUT.value:

@@ -24,3 +24,11 @@ def ctrl_c():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory):
+    """The workdir of a run, see `make_run`; no test may change it."""
+    from tests.runs.untrained import make_run  # JAX must not be imported before the lines above
+
+    return make_run(tmp_path_factory.mktemp("run"))

@@ -2,15 +2,13 @@
 
 import importlib.util
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rats_jax.backbones import Backbone, open_backbone
 from rats_jax.command_line import say
 from rats_jax.errors import UserError
+from rats_jax.results_folder import free_folder, new_folder
 from rats_jax.runs.restore import restore_parts
 from rats_jax.runs.version import code_version
 from rats_jax.torch_export import card, compare, dino_checkpoint, hugging_face, one_file, onnx_graph
@@ -40,7 +38,7 @@ def export(checkpoint: str, output: Path, *, formats: Sequence[str], weights: st
         written computes something else than the JAX model.
     """
     formats = _checked(formats)
-    target = _free(output)
+    target = free_folder(output)
     backbone = open_backbone(checkpoint, weights=weights)
     say(backbone.origin)
     if "dino" in formats and backbone.workdir is None:
@@ -49,7 +47,7 @@ def export(checkpoint: str, output: Path, *, formats: Sequence[str], weights: st
             "holds a backbone alone: choose safetensors, hf or onnx"
         )
     metrics = card.reported(backbone.workdir, backbone.step) if backbone.workdir else {}
-    with _new_folder(target) as folder:
+    with new_folder(target) as folder:
         outputs = _write(folder, backbone, formats, weights=weights, metrics=metrics)
         references = list(compare.references(backbone))
         differences = {}
@@ -119,46 +117,3 @@ def _checked(formats: Sequence[str]) -> tuple[str, ...]:
                     "pip install -r requirements-export.txt"
                 )
     return formats
-
-
-def _free(output: Path) -> Path:
-    """The folder that is meant, when it is not there or empty."""
-    try:
-        target = output.resolve()
-        if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-            return target
-    except (OSError, RuntimeError) as error:  # the latter: links that go round
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--output {output} cannot be made ({reason}): choose another") from None
-    raise UserError(f"--output {output} is there already: name a new folder, or remove it")
-
-
-@contextmanager
-def _new_folder(output: Path) -> Iterator[Path]:
-    """A folder beside `output` that takes its place when the block has ended well."""
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    except OSError as error:
-        raise UserError(
-            f"--output {output} cannot be made ({error.strerror}): choose another"
-        ) from None
-    try:
-        yield folder
-        shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # of the modules tried out there
-        folder.chmod(0o777 & ~_umask())
-        if output.exists():
-            output.rmdir()
-        folder.rename(output)
-    except OSError as error:
-        raise UserError(
-            f"--output {output} cannot be written ({error.strerror or error})"
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,11 +1,10 @@
-"""A run that has something to export, without training it."""
+"""A run that has checkpoints, without training it."""
 
 import json
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import pytest
 
 from rats_jax.assemble import make_dino
 from rats_jax.runs.checkpoint import Checkpoints
@@ -13,16 +12,13 @@ from rats_jax.runs.workdir import open_workdir
 from tests.runs.tiny import tiny_config
 from tests.torch_reference.weights import randomised
 
-STEPS = (10, 20)
 
-
-@pytest.fixture(scope="session")
-def workdir(tmp_path_factory) -> Path:
-    """Two checkpoints in which all weights differ, and reports up to a later step."""
-    workdir, config = tmp_path_factory.mktemp("run"), tiny_config()
+def make_run(workdir: Path) -> Path:
+    """Checkpoints at steps 10 and 20 in which all weights differ, reports up to a later step."""
+    config = tiny_config()
     dino = make_dino(config, images=40)
     with open_workdir(str(workdir), config), Checkpoints(workdir, keep=2) as checkpoints:
-        for step in STEPS:
+        for step in (10, 20):
             state = dino.init(0)
             for i, name in enumerate(("student", "teacher")):
                 state[name] = jax.tree.map(jnp.asarray, randomised(state[name], seed=step + i))

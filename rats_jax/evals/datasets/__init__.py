@@ -1,0 +1,48 @@
+"""Images with ground-truth parts, from the files that users have: `open_dataset("KIND:PATH")`."""
+
+from pathlib import Path
+
+from rats_jax.data.sources import printable
+from rats_jax.errors import UserError
+from rats_jax.evals.datasets.coco_instances import open_coco_instances
+from rats_jax.evals.datasets.coco_panoptic import open_coco_panoptic
+from rats_jax.evals.datasets.label_images import (
+    open_ade20k,
+    open_folder,
+    open_imagenet_s,
+    open_partimagenet,
+)
+from rats_jax.evals.datasets.part_dataset import VOID, Labelled, PartDataset
+from rats_jax.evals.datasets.sam import open_sam
+
+__all__ = ["KINDS", "VOID", "Labelled", "PartDataset", "open_dataset"]
+
+KINDS = {
+    "folder": open_folder,
+    "ade20k": open_ade20k,
+    "coco-panoptic": open_coco_panoptic,
+    "coco-instances": open_coco_instances,
+    "imagenet-s": open_imagenet_s,
+    "partimagenet": open_partimagenet,
+    "sam": open_sam,
+}
+
+
+def open_dataset(spec: str) -> PartDataset:
+    """Opens KIND:PATH, where PATH is the root of the unpacked files, or the folder of one split.
+
+    Lists the files, and reads COCO's annotations; images and masks are read by `sample`.
+
+    Raises:
+      UserError: an unknown kind, or files that are not laid out as this kind's.
+    """
+    kind, _, path = spec.partition(":")
+    if kind not in KINDS or not path:
+        raise UserError(f"dataset {spec!r} is not KIND:PATH; KIND is one of {', '.join(KINDS)}")
+    path = Path(path).expanduser().absolute()
+    if not path.exists():
+        raise UserError(f"dataset {spec}: {path} does not exist; give the path to its files")
+    try:
+        return KINDS[kind](path)
+    except UserError as error:
+        raise UserError(printable(str(error))) from error  # names may hold line ends

@@ -1,0 +1,38 @@
+"""Integer ids of pixels, from PNG files."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from rats_jax.errors import UserError
+from rats_jax.evals.datasets.part_dataset import read_bytes
+
+_ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B")
+
+
+def read_ids(path: Path) -> np.ndarray:
+    """int32 [h, w] of a PNG of one channel, 1 to 16 bits; of a palette, the indices."""
+    return _read(path, _ONE_CHANNEL, "one channel of 8 or 16 bits").astype(np.int32)
+
+
+def read_rgb_ids(path: Path) -> np.ndarray:
+    """int32 [h, w], R + 256 G + 65536 B of an RGB PNG."""
+    red, green, blue = np.moveaxis(_read(path, ("RGB",), "RGB").astype(np.int32), -1, 0)
+    return red + 256 * green + 65536 * blue
+
+
+def _read(path: Path, modes: tuple[str, ...], expected: str) -> np.ndarray:
+    file = io.BytesIO(read_bytes(path))
+    try:
+        with Image.open(file, formats=["PNG"]) as image:
+            mode, values = image.mode, np.asarray(image)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly every type on damaged data
+        reason = str(error).replace(repr(file), "its content")
+        raise UserError(f"{path} is no PNG that can be read ({reason}); get it again") from error
+    if mode not in modes:
+        raise UserError(f"{path} has Pillow's mode {mode}; write ids as a PNG of {expected}")
+    return values

@@ -1,0 +1,283 @@
+// One image: its picture, what is told of it, and its maps; made when first in view.
+
+class Card {
+  constructor(image) {
+    this.image = image;
+    this.sets = []; // of each set: the maps, and the maps smoothed
+    this.pinned = this.hovered = this.patch = null; // ranks, and a place in the grid
+    this.figure = document.createElement("figure");
+    this.figure.innerHTML =
+      '<figcaption></figcaption><canvas class="picture" tabindex="0" role="img"></canvas>' +
+      '<p class="told"></p><div class="strip" role="group"></div>';
+    [this.caption, this.canvas, this.told, this.strip] = this.figure.children;
+    this.caption.textContent = image.name;
+    // small pictures are enlarged, so that lines stay thin
+    const factor = Math.ceil(512 / Math.max(image.width, image.height));
+    this.canvas.width = image.width * factor;
+    this.canvas.height = image.height * factor;
+    this.canvas.setAttribute("aria-label", `${image.name}; arrow keys move from patch to patch`);
+    this.strip.setAttribute("aria-label", `Maps of ${image.name}`);
+    this.listen();
+  }
+
+  async open() {
+    if (this.opened) return;
+    this.opened = true;
+    try {
+      this.photo = new Image();
+      this.photo.src = `data:image/jpeg;base64,${this.image.jpeg}`;
+      await this.photo.decode();
+      const bytes = Uint8Array.from(atob(this.image.pca), (c) => c.charCodeAt(0));
+      this.pca = patchCanvas(this.image.grid, (i) => bytes.subarray(3 * i, 3 * i + 3));
+      for (const packed of this.image.sets) {
+        const maps = await unpack(packed, this.image.grid);
+        const smoothed = smoothAll(maps, this.image.grid, data.sigma);
+        this.sets.push({ maps, smoothed, places: colourPlaces(packed.kept, data.palette.length) });
+      }
+      this.ready = true;
+      this.refill();
+    } catch (error) {
+      this.told.className = "told failed";
+      this.told.textContent = `This image cannot be shown (${error.message}). The page needs a browser of 2023 or later.`;
+    }
+  }
+
+  // Another set of maps: its buttons are made anew.
+  refill() {
+    if (!this.ready) return;
+    const which = Number(chosenSet.value);
+    this.about = data.sets[which];
+    this.packed = this.image.sets[which];
+    this.set = this.sets[which];
+    this.pinned = this.hovered = null;
+    this.strip.replaceChildren();
+    this.update();
+  }
+
+  name(rank) {
+    return this.about.names[this.packed.kept[rank]];
+  }
+
+  colour(rank) {
+    return data.palette[this.set.places[rank]];
+  }
+
+  addButtons(k) {
+    for (let rank = this.strip.children.length; rank < k; rank++) {
+      const map = this.set.maps[rank];
+      const low = this.packed.low[rank];
+      const span = this.packed.high[rank] - low || 1;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.dataset.rank = rank;
+      button.tabIndex = rank ? -1 : 0;
+      button.title = `${this.name(rank)}, rank ${rank + 1}`;
+      button.setAttribute("aria-label", button.title);
+      button.style.setProperty("--colour", rgb(this.colour(rank)));
+      const label = document.createElement("span");
+      label.textContent = this.about.labels[this.packed.kept[rank]];
+      const small = patchCanvas(this.image.grid, (i) => heatColour((map[i] - low) / span));
+      button.append(small, label);
+      this.strip.append(button);
+    }
+  }
+
+  // Another K, or another set.
+  update() {
+    if (!this.ready) return;
+    this.k = Math.min(Number(slider.value), this.set.maps.length);
+    if (this.pinned >= this.k) this.pinned = null;
+    this.hovered = null;
+    this.regions = regionsOf(this.set.smoothed, this.k);
+    this.areas = new Array(this.k).fill(0);
+    for (const rank of this.regions) this.areas[rank]++;
+    this.addButtons(this.k);
+    for (const button of this.strip.children) button.hidden = button.dataset.rank >= this.k;
+    if (this.strip.querySelector('[tabindex="0"]').hidden) this.rove(0);
+    this.draw();
+  }
+
+  // The map that is shown large, the region that stands out, and whether by pointing at a map.
+  get shown() {
+    if (this.hovered !== null) return { rank: this.hovered, map: true };
+    if (this.patch !== null) return { rank: this.regions[this.patch], map: false };
+    return this.pinned === null ? null : { rank: this.pinned, map: true };
+  }
+
+  draw() {
+    if (!this.ready) return;
+    const { grid } = this.image;
+    const { width, height } = this.canvas;
+    const context = this.canvas.getContext("2d");
+    const shown = this.shown;
+    const alpha = document.getElementById("tint").value / 100;
+    const lay = (patches, opacity) => {
+      context.globalAlpha = opacity;
+      context.imageSmoothingEnabled = false;
+      context.drawImage(patches, 0, 0, width, height);
+      context.globalAlpha = 1;
+    };
+    context.drawImage(this.photo, 0, 0, width, height);
+    if (view() !== "image" || shown?.map) {
+      context.globalCompositeOperation = "saturation";
+      context.fillStyle = "#888";
+      context.fillRect(0, 0, width, height);
+      context.globalCompositeOperation = "source-over";
+    }
+    if (shown?.map) {
+      const map = this.set.maps[shown.rank];
+      const low = this.packed.low[shown.rank];
+      const span = this.packed.high[shown.rank] - low || 1;
+      lay(patchCanvas(grid, (i) => heatColour((map[i] - low) / span)), Math.max(alpha, 0.6));
+    } else if (view() === "regions") {
+      lay(patchCanvas(grid, (i) => this.colour(this.regions[i])), alpha);
+      outline(this.canvas, grid, this.regions, () => true, 1);
+    } else if (view() === "pca") {
+      lay(this.pca, Math.max(alpha, 0.6));
+    }
+    if (shown && !shown.map) {
+      lay(patchCanvas(grid, (i) => [0, 0, 0, this.regions[i] === shown.rank ? 0 : 150]), 1);
+    }
+    if (shown) {
+      const its = (a, b) => a === shown.rank || b === shown.rank;
+      outline(this.canvas, grid, this.regions, its, 3);
+    }
+    if (this.patch !== null) frame(this.canvas, grid, this.patch);
+    this.tell(shown);
+    for (const button of this.strip.children) {
+      const rank = Number(button.dataset.rank);
+      button.classList.toggle("active", shown?.rank === rank);
+      button.setAttribute("aria-pressed", this.pinned === rank);
+    }
+  }
+
+  tell(shown) {
+    const count = this.areas.filter(Boolean).length;
+    if (!shown) {
+      this.told.textContent = `${count} region${count > 1 ? "s" : ""} from ${this.k} map${this.k > 1 ? "s" : ""}. Point at the picture or at a map.`;
+      return;
+    }
+    const { rank } = shown;
+    const name = document.createElement("b");
+    name.textContent = this.name(rank);
+    name.style.setProperty("--colour", rgb(this.colour(rank)));
+    const scale = document.createElement("span");
+    scale.className = "scale";
+    scale.style.background = heatGradient;
+    const [low, high] = [this.packed.low[rank], this.packed.high[rank]].map(number);
+    const here = this.patch === null ? "" : `, here ${number(this.set.maps[rank][this.patch])}`;
+    this.told.replaceChildren(
+      name,
+      `, rank ${rank + 1} of ${this.set.maps.length}. Region: ${percent(this.areas[rank] / this.regions.length)} of the image. `,
+      `${this.about.quantity} from ${low} `,
+      scale,
+      ` to ${high}${here}.`,
+    );
+  }
+
+  patchAt(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const [h, w] = this.image.grid;
+    // object-fit: contain leaves margins where the height is bounded
+    const scale = Math.min(box.width / this.image.width, box.height / this.image.height);
+    const x = (event.clientX - box.left - (box.width - this.image.width * scale) / 2) / scale;
+    const y = (event.clientY - box.top - (box.height - this.image.height * scale) / 2) / scale;
+    const column = Math.floor((x / this.image.width) * w);
+    const row = Math.floor((y / this.image.height) * h);
+    return column >= 0 && column < w && row >= 0 && row < h ? row * w + column : null;
+  }
+
+  pointAt(patch) {
+    this.patch = patch;
+    this.draw();
+    if (patch === null) return;
+    const button = this.strip.children[this.regions[patch]];
+    const [top, bottom] = [this.strip.scrollTop, this.strip.scrollTop + this.strip.clientHeight];
+    if (button.offsetTop < top || button.offsetTop + button.offsetHeight > bottom)
+      this.strip.scrollTop = button.offsetTop - 3;
+  }
+
+  hover(rank) {
+    this.hovered = rank;
+    this.draw();
+  }
+
+  pin(rank) {
+    this.pinned = this.pinned === rank ? null : rank;
+    if (this.pinned === null) this.hovered = null;
+    this.draw();
+  }
+
+  // One button at a time can be reached by Tab; the arrow keys go on from there.
+  rove(rank) {
+    for (const button of this.strip.children)
+      button.tabIndex = Number(button.dataset.rank) === rank ? 0 : -1;
+  }
+
+  listen() {
+    const rankOf = (event) => {
+      const button = event.target.closest("button");
+      return button ? Number(button.dataset.rank) : null;
+    };
+    const ready = (handler) => (event) => this.ready && handler(event);
+    const on = (element, kind, handler) => element.addEventListener(kind, ready(handler));
+    on(this.canvas, "pointermove", (event) => {
+      const patch = this.patchAt(event);
+      if (patch !== this.patch) this.pointAt(patch);
+    });
+    on(this.canvas, "pointerleave", (event) => event.pointerType === "mouse" && this.pointAt(null));
+    on(this.canvas, "click", (event) => {
+      const patch = this.patchAt(event);
+      if (patch === null) return;
+      this.pointAt(patch);
+      this.pin(this.regions[patch]);
+    });
+    on(this.canvas, "keydown", (event) => this.keyOnPicture(event));
+    on(this.canvas, "blur", () => this.pointAt(null));
+    on(this.strip, "pointerover", (event) => {
+      if (event.pointerType === "mouse") this.hover(rankOf(event));
+    });
+    on(this.strip, "pointerleave", () => this.hover(null));
+    on(this.strip, "focusin", (event) => {
+      if (event.target.matches(":focus-visible")) this.hover(rankOf(event));
+      this.rove(rankOf(event));
+    });
+    on(this.strip, "focusout", () => this.hover(null));
+    on(this.strip, "click", (event) => {
+      this.patch = null;
+      if (rankOf(event) !== null) this.pin(rankOf(event));
+    });
+    on(this.strip, "keydown", (event) => this.keyOnMaps(event, rankOf(event)));
+    // Only the card in use speaks: the slider changes all at once.
+    on(this.figure, "focusin", () => this.told.setAttribute("aria-live", "polite"));
+    on(this.figure, "focusout", () => this.told.removeAttribute("aria-live"));
+    on(this.figure, "keydown", (event) => {
+      if (event.key !== "Escape") return;
+      this.pinned = this.hovered = this.patch = null;
+      this.draw();
+    });
+  }
+
+  keyOnPicture(event) {
+    const [h, w] = this.image.grid;
+    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    if (event.key in steps) {
+      const at = this.patch ?? Math.floor(h / 2) * w + Math.floor(w / 2);
+      const [x, y] = steps[event.key];
+      const column = Math.min(Math.max((at % w) + x, 0), w - 1);
+      const row = Math.min(Math.max(Math.floor(at / w) + y, 0), h - 1);
+      this.pointAt(row * w + column);
+    } else if ((event.key === "Enter" || event.key === " ") && this.patch !== null) {
+      this.pin(this.regions[this.patch]);
+    } else return;
+    event.preventDefault();
+  }
+
+  keyOnMaps(event, rank) {
+    const last = this.k - 1;
+    const to = { ArrowLeft: rank - 1, ArrowUp: rank - 1, ArrowRight: rank + 1, ArrowDown: rank + 1, Home: 0, End: last }[event.key];
+    if (to === undefined) return;
+    this.strip.children[Math.min(Math.max(to, 0), last)].focus();
+    event.preventDefault();
+  }
+}

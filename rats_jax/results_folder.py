@@ -1,0 +1,59 @@
+"""A folder of results: there when all of it has been written, or not at all."""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rats_jax.errors import UserError
+
+
+def free_folder(output: Path) -> Path:
+    """The folder that `output` means, links followed, when it is not there or empty. Raises
+    UserError."""
+    try:
+        target = output.resolve()
+        if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+            return target
+    except (OSError, RuntimeError) as error:  # the latter: links that go round
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--output {output} cannot be made ({reason}): choose another") from None
+    raise UserError(f"--output {output} is there already: name a new folder, or remove it")
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder beside `target` that takes its place when the block has ended well, and else goes,
+    also by Ctrl-C or SIGTERM."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise UserError(
+            f"--output {target} cannot be made ({error.strerror}): choose another"
+        ) from None
+    try:
+        yield folder
+        shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # of modules tried out there
+        folder.chmod(0o777 & ~_umask())
+        if target.exists():
+            target.rmdir()
+        folder.rename(target)
+    except OSError as error:
+        raise UserError(
+            f"--output {target} cannot be written ({error.strerror or error})"
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
