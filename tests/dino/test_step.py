@@ -170,8 +170,7 @@ def test_the_teacher_moves_and_learns_from_no_gradient():
     assert np.abs(student["kernel"] - old["kernel"]).max() > 1e-4
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("bad, accumulation", [(np.nan, 1), (np.inf, 2)])
 def test_a_step_that_is_not_finite_changes_nothing_but_counts(bad, accumulation):
     dino = dataclasses.replace(make_dino(), accumulation=accumulation)
     step, good = jax.jit(dino.step), make_crops()
