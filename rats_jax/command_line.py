@@ -51,6 +51,25 @@ def run(main: Callable[[], None], *, interrupted: str = "interrupted") -> None:
     app.run(guarded, flags_parser=_parse)
 
 
+def define_checkpoint() -> tuple[flags.FlagHolder, flags.FlagHolder]:
+    """The flags --checkpoint and --weights of what takes a backbone, for `open_backbone`."""
+    checkpoint = flags.DEFINE_string(
+        "checkpoint",
+        "",
+        "A run's workdir, or one of its checkpoints (WORKDIR/checkpoints/STEP), or weights of "
+        "DINO, DINOv2, DINOv3, timm or transformers: a file or a folder.",
+    )
+    whose = flags.DEFINE_enum("weights", "teacher", ["teacher", "student"], "Whose weights.")
+    return checkpoint, whose
+
+
+def require(needed: dict[flags.FlagHolder, str]) -> None:
+    """Raises UserError at the first flag without a value; the texts say what to name."""
+    for flag, what in needed.items():
+        if not flag.value:
+            raise UserError(f"no --{flag.name}: name {what}")
+
+
 def read_config(flag: flags.FlagHolder) -> ConfigDict:
     """The config of a `DEFINE_config_file` flag."""
     config = flag.value

@@ -12,12 +12,7 @@ from rats_jax import command_line
 from rats_jax.command_line import say
 from rats_jax.errors import UserError
 
-CHECKPOINT = flags.DEFINE_string(
-    "checkpoint",
-    "",
-    "A run's workdir, or one of its checkpoints (WORKDIR/checkpoints/STEP), or weights of DINO, "
-    "DINOv2, DINOv3, timm or transformers: a file or a folder.",
-)
+CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
 TASK = flags.DEFINE_enum("task", "parts", ["parts"], "What to measure.")
 DATASET = flags.DEFINE_string(
     "dataset",
@@ -33,7 +28,6 @@ RESOLUTION = flags.DEFINE_integer(
 )
 UNTRAINED = flags.DEFINE_bool("untrained", False, "Score the run's untrained model beside it.")
 SKIP_BROKEN = flags.DEFINE_bool("skip-broken", False, "Leave out samples that cannot be read.")
-WEIGHTS = flags.DEFINE_enum("weights", "teacher", ["teacher", "student"], "Whose weights.")
 
 
 def main() -> None:
@@ -43,13 +37,13 @@ def main() -> None:
     from rats_jax.results_folder import free_folder, new_folder
     from rats_jax.runs.restore import untrained
 
-    for flag, what in (
-        (CHECKPOINT, "a run's workdir, or a file of weights"),
-        (DATASET, "the images and masks, as KIND:PATH"),
-        (OUTPUT, "the folder to make"),
-    ):
-        if not flag.value:
-            raise UserError(f"no --{flag.name}: name {what}")
+    command_line.require(
+        {
+            CHECKPOINT: "a run's workdir, or a file of weights",
+            DATASET: "the images and masks, as KIND:PATH",
+            OUTPUT: "the folder to make",
+        }
+    )
     output = Path(OUTPUT.value).expanduser()
     target = free_folder(output)
     dataset = open_dataset(DATASET.value)

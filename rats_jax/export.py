@@ -9,26 +9,18 @@ from pathlib import Path
 from absl import flags
 
 from rats_jax import command_line
-from rats_jax.errors import UserError
 
-CHECKPOINT = flags.DEFINE_string(
-    "checkpoint",
-    "",
-    "A run's workdir, or one of its checkpoints (WORKDIR/checkpoints/STEP), or weights of DINO, "
-    "DINOv2, DINOv3, timm or transformers: a file or a folder.",
-)
+CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
 OUTPUT = flags.DEFINE_string("output", "", "The folder to make.")
 FORMAT = flags.DEFINE_list("format", ["safetensors"], "Of safetensors, dino, hf, onnx.")
-WEIGHTS = flags.DEFINE_enum("weights", "teacher", ["teacher", "student"], "Whose weights.")
 
 
 def main() -> None:
     from rats_jax.torch_export.run import export
 
-    if not CHECKPOINT.value:
-        raise UserError("no --checkpoint: name a run's workdir, or a file of weights")
-    if not OUTPUT.value:
-        raise UserError("no --output: name the folder to make")
+    command_line.require(
+        {CHECKPOINT: "a run's workdir, or a file of weights", OUTPUT: "the folder to make"}
+    )
     export(
         CHECKPOINT.value,
         Path(OUTPUT.value).expanduser(),

@@ -11,14 +11,8 @@ from absl import flags
 
 from rats_jax import command_line
 from rats_jax.command_line import say
-from rats_jax.errors import UserError
 
-CHECKPOINT = flags.DEFINE_string(
-    "checkpoint",
-    "",
-    "A run's workdir, or one of its checkpoints (WORKDIR/checkpoints/STEP), or weights of DINO, "
-    "DINOv2, DINOv3, timm or transformers: a file or a folder.",
-)
+CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
 IMAGES = flags.DEFINE_string("images", "", "An image, a folder of them, or several with commas.")
 OUTPUT = flags.DEFINE_string("output", "", "The folder to make.")
 TOP_K = flags.DEFINE_integer(
@@ -27,7 +21,6 @@ TOP_K = flags.DEFINE_integer(
 RESOLUTION = flags.DEFINE_integer(
     "resolution", 512, "Pixels of each image's longer side, as the model sees it.", lower_bound=1
 )
-WEIGHTS = flags.DEFINE_enum("weights", "teacher", ["teacher", "student"], "Whose weights.")
 
 
 def main() -> None:
@@ -36,12 +29,13 @@ def main() -> None:
     from rats_jax.pictures.images import find_images
     from rats_jax.results_folder import free_folder, new_folder
 
-    if not CHECKPOINT.value:
-        raise UserError("no --checkpoint: name a run's workdir, or a file of weights")
-    if not IMAGES.value:
-        raise UserError("no --images: name image files, or a folder of them")
-    if not OUTPUT.value:
-        raise UserError("no --output: name the folder to make")
+    command_line.require(
+        {
+            CHECKPOINT: "a run's workdir, or a file of weights",
+            IMAGES: "image files, or a folder of them",
+            OUTPUT: "the folder to make",
+        }
+    )
     output = Path(OUTPUT.value).expanduser()
     target = free_folder(output)
     images = find_images(IMAGES.value)

@@ -12,49 +12,9 @@ from rats_jax.errors import UserError
 from rats_jax.weights.layouts import recognise
 from rats_jax.weights.names import BACKBONE
 from rats_jax.weights.other_names import BIAS_MASK, LAYOUTS, PERIODS, Layout
+from tests.weights.state_dicts import BY_TITLE, DEPTH, GRID, PATCH, WIDTH, state_dict
 
-WIDTH, DEPTH, HIDDEN, PATCH, GRID = 128, 3, 256, 4, 5
-BY_TITLE = {layout.title: layout for layout in LAYOUTS}
 OURS = {row.name for row in BACKBONE} | {BIAS_MASK, PERIODS}
-
-
-def shape_of(ours: str, *, parts: int) -> tuple[int, ...]:
-    """What a tensor is in its file when ours is made of `parts` like it."""
-    shapes = {
-        "patch_embed.proj.weight": (WIDTH, 3, PATCH, PATCH),
-        "pos_embed": (1, 1 + GRID**2, WIDTH),
-        "cls_token": (1, 1, WIDTH),
-        "registers": (1, 2, WIDTH),
-        PERIODS: (16,),
-        "attn.qkv.weight": (3 * WIDTH // parts, WIDTH),
-        "attn.qkv.bias": (3 * WIDTH // parts,),
-        "attn.qkv.bias_mask": (3 * WIDTH,),
-        "attn.proj.weight": (WIDTH, WIDTH),
-        "mlp.fc1.weight": (HIDDEN, WIDTH),
-        "mlp.fc1.bias": (HIDDEN,),
-        "mlp.fc2.weight": (WIDTH, HIDDEN),
-        "mlp.w12.weight": (2 * HIDDEN // parts, WIDTH),
-        "mlp.w12.bias": (2 * HIDDEN // parts,),
-        "mlp.w3.weight": (WIDTH, HIDDEN),
-    }
-    return shapes.get(ours.removeprefix("blocks.{i}."), (WIDTH,))
-
-
-def state_dict(title: str, *, gated: bool = False, prefix: str = "") -> dict[str, np.ndarray]:
-    """All that the layout has a name for, with one kind of MLP; and a mask token in Meta's own."""
-    rng, state = np.random.default_rng(0), {}
-    for ours, theirs in BY_TITLE[title].names.items():
-        if re.search(r"mlp\.fc" if gated else r"mlp\.w", ours):
-            continue
-        for i in range(DEPTH) if "{i}" in ours else (0,):
-            for name in theirs:
-                shape = shape_of(ours, parts=len(theirs))
-                array = rng.uniform(1, 2, shape).astype(np.float32)
-                array = array.round() - 1 if ours == BIAS_MASK else array
-                state[prefix + name.format(i=i)] = array
-    if title.startswith("DINOv"):
-        state[prefix + "mask_token"] = np.zeros((1, WIDTH), np.float32)
-    return state
 
 
 def has_gated(layout: Layout) -> bool:
@@ -158,102 +118,6 @@ def test_a_layer_in_the_middle_is_missed():
 
 # What is beside the tensors.
 
-CONFIG = {"model_type": "vit", "hidden_size": WIDTH, "num_hidden_layers": DEPTH, "patch_size": 4}
-CONFIG |= {"num_attention_heads": 8, "intermediate_size": HIDDEN, "image_size": 20}
-CONFIG |= {"hidden_act": "gelu", "layer_norm_eps": 1e-3, "qkv_bias": True}
-
-
-def test_a_config_says_heads_and_eps():
-    found = recognise(state_dict("transformers ViT"), CONFIG, source="x")
-    assert (found.options["heads"], found.options["norm_eps"]) == (8, 1e-3)
-
-
-@pytest.mark.parametrize(
-    ("setting", "value", "message"),
-    [
-        ("num_hidden_layers", 2, r"x: layers.2.* is there, but config.json says num_hidden_layers"),
-        ("num_hidden_layers", 4, r"x: layers.3.* is missing"),
-        ("hidden_size", 192, "hidden_size 192, but only 128 fits"),
-        ("intermediate_size", 512, "intermediate_size 512, but only 256"),
-        ("patch_size", [8, 8], "patch_size 8, but only 4 fits"),
-        ("patch_size", "4", "patch_size '4' in its config.json cannot be read"),
-        ("image_size", 224, "pos_embed is of 5 x 5 patches.*image_size 224"),
-        ("hidden_act", "quick_gelu", "hidden_act 'quick_gelu', but only 'gelu'"),
-        ("num_attention_heads", 7, "how many heads"),
-        ("num_attention_heads", None, None),
-        ("layer_norm_eps", float("nan"), "layer_norm_eps nan"),
-        ("model_type", "dinov3_convnext", "model_type 'dinov3_convnext', which cannot be read"),
-        ("model_type", "deit", "model_type 'deit', which cannot be read; what can is vit, dinov2"),
-    ],
-)
-def test_a_config_that_says_otherwise(setting, value, message):
-    state, settings = state_dict("transformers ViT"), {**CONFIG, setting: value}
-    if message is None:
-        assert recognise(state, settings, source="x").options["heads"] == WIDTH // 64
-        return
-    with pytest.raises(UserError, match=message) as error:
-        recognise(state, settings, source="x")
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(("switch", "lacking"), [(True, False), (False, True), (None, True)])
-def test_a_bias_that_no_layer_has_is_zeros_unless_config_promises_it(switch, lacking):
-    state = state_dict("transformers ViT")
-    state = {name: x for name, x in state.items() if not name.endswith("k_proj.bias")}
-    settings = {**CONFIG, "qkv_bias": switch}
-    if not lacking:
-        with pytest.raises(UserError, match=r"x: layers.0.attention.k_proj.bias is missing"):
-            recognise(state, settings, source="x")
-        return
-    bias = recognise(state, settings, source="x").arrays["blocks.1.attn.qkv.bias"]
-    assert (bias[WIDTH : 2 * WIDTH] == 0).all() and (bias[2 * WIDTH :] > 0).all()
-
-
-@pytest.mark.parametrize("act", ["silu", "gelu"])
-def test_a_gate_of_dinov3_is_silu(act):
-    state = state_dict("transformers DINOv3", gated=True)
-    settings = {"model_type": "dinov3_vit", "use_gated_mlp": True, "hidden_act": act}
-    if act == "silu":
-        assert recognise(state, settings, source="x").options["gated_mlp"]
-    else:
-        with pytest.raises(UserError, match="hidden_act 'gelu', but only 'silu'"):
-            recognise(state, settings, source="x")
-
-
-def test_heads_that_nothing_tells_are_not_guessed():
-    """ViT-H has heads of 80: as many features as 20 heads of 64."""
-    wide = {"patch_embed.proj.weight": np.zeros((1280, 3, 14, 14), np.float32)}
-    state = {}
-    for name, x in state_dict("DINO v1 or timm").items():
-        shape = [1280 * n // WIDTH if n in (WIDTH, 2 * WIDTH, 3 * WIDTH) else n for n in x.shape]
-        state[name] = np.broadcast_to(np.float32(0), shape)
-    with pytest.raises(UserError, match="how many heads share its width of 1280"):
-        recognise(state | wide, None, source="x")
-
-
-def test_positions_that_are_no_square():
-    state = state_dict("DINO v1 or timm")
-    state["pos_embed"] = np.zeros((1, 1 + 4 * 6, WIDTH), np.float32)
-    with pytest.raises(UserError, match="24 positions in pos_embed are no square"):
-        recognise(state, None, source="x")
-
-
-def test_timm_has_positions_for_the_patches_alone():
-    state = state_dict("timm")
-    state["pos_embed"] = state["pos_embed"][:, 1:]
-    found = recognise(state, None, source="x")
-    assert found.options["image_size"] == GRID * PATCH
-    assert (found.arrays["pos_embed"][:, 0] == 0).all()
-    np.testing.assert_array_equal(found.arrays["pos_embed"][:, 1:], state["pos_embed"])
-
-
-def test_a_config_of_timm_says_how_positions_are_resampled():
-    state, settings = state_dict("DINO v1 or timm"), {"pretrained_cfg": {}, "architecture": "vit"}
-    found = [recognise(state, given, source="x").options for given in (None, settings)]
-    resampled = [(options["positions"], options["position_offset"]) for options in found]
-    assert resampled == [("learned", 0.1), ("learned_antialiased", 0.0)]
-
-
 # What is beside the backbone.
 
 
@@ -300,44 +164,6 @@ def test_integers_are_not_weights():
     state["blocks.0.mlp.fc1.weight"] = state["blocks.0.mlp.fc1.weight"].astype(np.int8)
     with pytest.raises(UserError, match="x: blocks.0.mlp.fc1.weight is of int8"):
         recognise(state, None, source="x")
-
-
-def test_our_own_options_stand():
-    options = {"architecture": "rats", "width": WIDTH, "depth": 1, "heads": 2, "patch": 4}
-    options |= {"image_size": 8, "position_offset": 0.1}
-    state = {
-        "patch_embed.proj.weight": np.zeros((WIDTH, 3, 4, 4)),
-        "registers": np.zeros((1, 4, 8)),
-    }
-    for settings in ({"model_type": "rats", "options": options}, {"rats_options": options}):
-        in_checkpoint = {f"backbone.{name}": x for name, x in state.items()}
-        in_checkpoint["head.mlp.0.weight"] = np.zeros(3)
-        found = recognise(in_checkpoint, settings, source="x")
-        assert found.options == options and found.arrays.keys() == state.keys()
-        assert found.left_out == ["head.mlp.0.weight"]
-    for wrong, told in [
-        ({"remat": "none"}, "'remat'"),
-        ({"unroll": 0}, "'unroll'"),
-        ({"position_offset": "a"}, "'position_offset' 'a'"),
-        ({"width": 10**9}, "'width' 1000000000"),
-        ({"depth": True}, "'depth' True"),
-    ]:
-        with pytest.raises(UserError, match=told):
-            recognise(state, {"options": options | wrong}, source="x")
-    del options["heads"]
-    with pytest.raises(UserError, match="no option 'heads'"):
-        recognise(state, {"options": options}, source="x")
-
-
-def test_what_was_assumed_is_said():
-    def assumed(name, settings):
-        return recognise(state_dict(name), settings, source="x").assumed
-
-    config = {"num_attention_heads": 2}
-    assert assumed("DINO v1 or timm", config) == ["positions resampled as in DINO v1"]
-    assert assumed("timm", config) == ["positions resampled as in timm"]
-    assert assumed("DINOv2", config) == []
-    assert assumed("DINOv3", None) == []  # its periods tell
 
 
 def test_a_mask_of_the_key_bias_is_applied():
