@@ -63,9 +63,9 @@ def define_checkpoint() -> tuple[flags.FlagHolder, flags.FlagHolder]:
     return checkpoint, whose
 
 
-def require(needed: dict[flags.FlagHolder, str]) -> None:
+def require(*needed: tuple[flags.FlagHolder, str]) -> None:
     """Raises UserError at the first flag without a value; the texts say what to name."""
-    for flag, what in needed.items():
+    for flag, what in needed:
         if not flag.value:
             raise UserError(f"no --{flag.name}: name {what}")
 

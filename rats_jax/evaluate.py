@@ -38,11 +38,9 @@ def main() -> None:
     from rats_jax.runs.restore import untrained
 
     command_line.require(
-        {
-            CHECKPOINT: "a run's workdir, or a file of weights",
-            DATASET: "the images and masks, as KIND:PATH",
-            OUTPUT: "the folder to make",
-        }
+        (CHECKPOINT, "a run's workdir, or a file of weights"),
+        (DATASET, "the images and masks, as KIND:PATH"),
+        (OUTPUT, "the folder to make"),
     )
     output = Path(OUTPUT.value).expanduser()
     target = free_folder(output)

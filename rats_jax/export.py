@@ -19,7 +19,8 @@ def main() -> None:
     from rats_jax.torch_export.run import export
 
     command_line.require(
-        {CHECKPOINT: "a run's workdir, or a file of weights", OUTPUT: "the folder to make"}
+        (CHECKPOINT, "a run's workdir, or a file of weights"),
+        (OUTPUT, "the folder to make"),
     )
     export(
         CHECKPOINT.value,

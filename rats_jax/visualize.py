@@ -30,11 +30,9 @@ def main() -> None:
     from rats_jax.results_folder import free_folder, new_folder
 
     command_line.require(
-        {
-            CHECKPOINT: "a run's workdir, or a file of weights",
-            IMAGES: "image files, or a folder of them",
-            OUTPUT: "the folder to make",
-        }
+        (CHECKPOINT, "a run's workdir, or a file of weights"),
+        (IMAGES, "image files, or a folder of them"),
+        (OUTPUT, "the folder to make"),
     )
     output = Path(OUTPUT.value).expanduser()
     target = free_folder(output)
