@@ -1,13 +1,14 @@
 """A backbone with its weights, from whatever holds one: a run, or a file of weights."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -42,6 +43,18 @@ class Backbone(NamedTuple):
         """Of normalised images [B, height, width, 3], computed in float32; options as the module's.
         Jit it."""
         return nnx.merge(self.graph, self.params)(images, **options)
+
+    def looking(self, attention_of: Sequence[int]) -> Callable[[np.ndarray], Features]:
+        """The jitted function from uint8 images [B, height, width, 3] to features, with the
+        attention of some layers. It normalises; compiled once for each shape."""
+        mean, std = (np.asarray(x, np.float32) for x in (self.mean, self.std))
+
+        @jax.jit
+        def features(params: dict, images: jax.Array) -> Features:
+            normalised = (images / np.float32(255) - mean) / std
+            return self._replace(params=params).features(normalised, attention_of=attention_of)
+
+        return lambda images: features(self.params, images)
 
 
 def open_backbone(checkpoint: str, *, weights: str = "teacher") -> Backbone:

@@ -28,7 +28,7 @@ def main() -> None:
     import numpy as np
 
     from rats_jax.data.procedural_parts import SUPER_CATEGORIES, ProceduralParts
-    from rats_jax.evals.parts import extract, region_maps, score_maps
+    from rats_jax.evals.parts import extract, region_maps, score_maps, score_table
     from rats_jax.evals.regions import grid_regions
     from rats_jax.pictures.overlays import part_sheet, save_png
     from rats_jax.runs.loop import train
@@ -67,15 +67,7 @@ def main() -> None:
         for k, ways in maps.items()
     }
 
-    table = ["| K | label maps | M2O | O2O | ARI |", "|---|---|---|---|---|"]
-    for k, rows in scores.items():
-        for name, s in rows.items():
-            cells = " | ".join(
-                f"{100 * mean:.1f} ({100 * low:.1f}-{100 * high:.1f})"
-                for mean, low, high in zip(s.mean, s.low, s.high, strict=True)
-            )
-            table.append(f"| {k} | {name} | {cells} |")
-    say("\n".join(table))
+    say(score_table([(k, name, s) for k, rows in scores.items() for name, s in rows.items()]))
     say("(means over pictures, in percent, with 95 % bootstrap intervals)")
 
     (workdir / "results.json").write_text(

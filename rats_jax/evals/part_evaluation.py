@@ -16,8 +16,8 @@ from rats_jax.backbones import Backbone
 from rats_jax.command_line import say
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets import VOID, Labelled, PartDataset
-from rats_jax.evals.parts import region_maps
-from rats_jax.evals.region_metrics import MeanScores, RegionScores, mean_scores, score
+from rats_jax.evals.parts import region_maps, score_table
+from rats_jax.evals.region_metrics import RegionScores, mean_scores, score
 from rats_jax.evals.regions import grid_regions, resize_labels
 from rats_jax.models import Features
 
@@ -93,7 +93,7 @@ def evaluate_parts(
       UserError: of the first sample that is broken, unless they are skipped; if none is left.
     """
     side = resolution // next(iter(models.values())).options["patch"]
-    look = {name: looking(model) for name, model in models.items()}
+    look = {name: model.looking(_watched(model.options)) for name, model in models.items()}
     images: list[Future] = []
     skipped: list[str] = []
     with ThreadPoolExecutor(max(os.cpu_count() or 1, 2)) as pool:
@@ -122,18 +122,9 @@ def evaluate_parts(
     return PartScores(scored, skipped)
 
 
-def looking(backbone: Backbone) -> Callable[[np.ndarray], Features]:
-    """uint8 [B, h, w, 3] -> Features, with the last attention to patches."""
-    depth, once = backbone.options["depth"], backbone.options["architecture"] == "perceiver"
-    mean, std = (np.asarray(x, np.float32) for x in (backbone.mean, backbone.std))
-
-    @jax.jit
-    def features(params: dict, images: jax.Array) -> Features:
-        normalised = (images / np.float32(255) - mean) / std
-        watched = () if once else (depth - 1,)
-        return backbone._replace(params=params).features(normalised, attention_of=watched)
-
-    return lambda images: features(backbone.params, images)
+def _watched(options: Mapping) -> tuple[int, ...]:
+    """A ViT's regions are made of its last attention, those of others of their registers."""
+    return (options["depth"] - 1,) if options["architecture"] == "vit" else ()
 
 
 def _read(pool: ThreadPoolExecutor, dataset: PartDataset, start: int) -> list[Future]:
@@ -200,24 +191,13 @@ def write_results(folder: Path, found: PartScores, *, about: Mapping) -> str:
         parts = {part: getattr(mean, part)._asdict() for part in ("mean", "low", "high")}
         results["scores"].setdefault(str(k), {})[way] = parts | {"images": mean.images}
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    table = _table(rows)
+    table = score_table(rows)
     (folder / "table.md").write_text(table + "\n")
     _write_csv(folder / "images.csv", "name", [(image.name, image) for image in found.images])
     if any(image.group for image in found.images):
         of_class = sorted(found.images, key=lambda image: image.group or "")
         _write_csv(folder / "classes.csv", "class", [(i.group or "", i) for i in of_class])
     return table
-
-
-def _table(rows: Sequence[tuple[int, str, MeanScores]]) -> str:
-    lines = ["| K | regions | M2O | O2O | ARI |", "|---|---|---|---|---|"]
-    for k, way, mean in rows:
-        cells = [
-            f"{100 * middle:.1f} ({100 * low:.1f}-{100 * high:.1f})"
-            for middle, low, high in zip(mean.mean, mean.low, mean.high, strict=True)
-        ]
-        lines.append(f"| {k} | {way} | {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def _write_csv(file: Path, first: str, images: Sequence[tuple[str, Scored]]) -> None:

@@ -62,3 +62,15 @@ def score_maps(
 ) -> MeanScores:
     """Mean scores of label maps against masks of the same sizes, over images."""
     return mean_scores([score(m, truth, void=void) for m, truth in zip(maps, masks, strict=True)])
+
+
+def score_table(rows: Sequence[tuple[int, str, MeanScores]]) -> str:
+    """A Markdown table of (K, label maps, scores), in percent with the intervals."""
+    lines = ["| K | label maps | M2O | O2O | ARI |", "|---|---|---|---|---|"]
+    for k, name, scores in rows:
+        cells = " | ".join(
+            f"{100 * mean:.1f} ({100 * low:.1f}-{100 * high:.1f})"
+            for mean, low, high in zip(scores.mean, scores.low, scores.high, strict=True)
+        )
+        lines.append(f"| {k} | {name} | {cells} |")
+    return "\n".join(lines)

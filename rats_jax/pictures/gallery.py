@@ -1,6 +1,6 @@
 """Pictures of what a backbone sees in images: the work of python -m rats_jax.visualize."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -12,7 +12,6 @@ from rats_jax.command_line import say
 from rats_jax.data.sources import printable
 from rats_jax.errors import UserError
 from rats_jax.evals.regions import resize_labels
-from rats_jax.models import Features
 from rats_jax.pictures.images import file_names, read_image, resized
 from rats_jax.pictures.maps import MapSet, attention_rows, map_sets
 from rats_jax.pictures.overlays import PALETTE, paint, save_png
@@ -53,7 +52,9 @@ def draw(
         image = read_image(path)
         sizes.append(image.shape[:2])
         pictures.append(resized(image, resolution=resolution, patch=patch))
-    look = _looking(backbone)
+    # The layer that attends to the patches.
+    layer = 0 if options["architecture"] == "perceiver" else options["depth"] - 1
+    look = backbone.looking((layer,))
 
     names = [printable(name) for name, _ in images]
     stems = file_names(names)
@@ -61,7 +62,7 @@ def draw(
     for i, (name, image) in enumerate(zip(names, pictures, strict=True)):
         grid = (image.shape[0] // patch, image.shape[1] // patch)
         say(f"image {i + 1} of {len(images)}: {name}, {grid[0]} x {grid[1]} patches")
-        features = look(image)
+        features = jax.device_get(look(image[None]))
         sets = map_sets(features, options, grid=grid)
         k = _checked_k(top_k, sets[0])
         labels = sets[0].regions(k)
@@ -85,21 +86,6 @@ def draw(
         save_png(sheet([(names[i], cells)], side=384), folder / "regions" / f"{stems[i]}.png")
     html = page(origin=backbone.origin, sets=sets, top_k=k, images=parts)
     (folder / "index.html").write_text(html, "utf-8")
-
-
-def _looking(backbone: Backbone) -> Callable[[np.ndarray], Features]:
-    """uint8 [height, width, 3] -> Features of one image, on the host, with the last attention to
-    patches. Compiled once for each size."""
-    reads_once = backbone.options["architecture"] == "perceiver"
-    layer = 0 if reads_once else backbone.options["depth"] - 1
-    mean, std = (np.asarray(x, np.float32) for x in (backbone.mean, backbone.std))
-
-    @jax.jit
-    def features(params: dict, image: jax.Array) -> Features:
-        normalised = (image[None] / np.float32(255) - mean) / std
-        return backbone._replace(params=params).features(normalised, attention_of=(layer,))
-
-    return lambda image: jax.device_get(features(backbone.params, image))
 
 
 def _checked_k(top_k: int | None, maps: MapSet) -> int:
