@@ -44,15 +44,20 @@ class Backbone(NamedTuple):
         Jit it."""
         return nnx.merge(self.graph, self.params)(images, **options)
 
-    def looking(self, attention_of: Sequence[int]) -> Callable[[np.ndarray], Features]:
+    def looking(
+        self, attention_of: Sequence[int] = (), layers_of: Sequence[int] = ()
+    ) -> Callable[[np.ndarray], Features]:
         """The jitted function from uint8 images [B, height, width, 3] to features, with the
-        attention of some layers. It normalises; compiled once for each shape."""
+        attention of some layers and the tokens of some. It normalises; compiled once for each
+        shape."""
         mean, std = (np.asarray(x, np.float32) for x in (self.mean, self.std))
 
         @jax.jit
         def features(params: dict, images: jax.Array) -> Features:
             normalised = (images / np.float32(255) - mean) / std
-            return self._replace(params=params).features(normalised, attention_of=attention_of)
+            return self._replace(params=params).features(
+                normalised, attention_of=attention_of, layers_of=layers_of
+            )
 
         return lambda images: features(self.params, images)
 

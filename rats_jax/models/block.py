@@ -1,6 +1,6 @@
 """Pre-norm transformer blocks, and the scan over a stack of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -200,23 +200,27 @@ def run_blocks(
     keep: jax.Array | None = None,
     remat: str = "none",
     unroll: int = 1,
-    attention_of: Sequence[int] = (),
+    attention_of: Collection[int] = (),
+    tokens_of: Collection[int] = (),
     **shared,
 ):
-    """Apply some `layers` of a stack to a pytree of tokens; returns tokens, {layer: attention}.
+    """Apply some `layers` of a stack to a pytree of tokens; returns tokens, {layer: attention} and
+    {layer: its tokens}.
 
     keep: [depth, 2, B] of the whole stack. remat: a name in `remat.POLICIES`. unroll: blocks in one
-    iteration of the compiled loop. With `attention_of` the stack is unrolled in Python: for
-    looking, not for training. shared: what every block is given beside its tokens.
+    iteration of the compiled loop. With `attention_of` or `tokens_of` the stack is unrolled in
+    Python: for looking, not for training. shared: what every block is given beside its tokens.
     """
-    if attention_of:
-        attention = {}
+    if attention_of or tokens_of:
+        attention, passed = {}, {}
         for i in layers:
             block = layer(blocks, i)
             if i in attention_of:
                 attention[i] = block.attention(tokens, **shared)
             tokens = block(tokens, None if keep is None else keep[i], **shared)
-        return tokens, attention
+            if i in tokens_of:
+                passed[i] = tokens
+        return tokens, attention, passed
 
     graphdef, params = nnx.split(blocks)
     params, keep = jax.tree.map(lambda x: x[layers.start : layers.stop], (params, keep))
@@ -228,12 +232,12 @@ def run_blocks(
     if remat != "none":
         body = again(body, POLICIES[remat])
     tokens, _ = jax.lax.scan(body, tokens, (params, keep), unroll=unroll)
-    return tokens, {}
+    return tokens, {}, {}
 
 
-def watched(attention_of: Sequence[int], depth: int) -> set[int]:
+def watched(layers: Sequence[int], depth: int) -> set[int]:
     """Layer numbers, negative ones counted from the end, as a set; an unknown layer is an error."""
-    unknown = [i for i in attention_of if not -depth <= i < depth]
+    unknown = [i for i in layers if not -depth <= i < depth]
     if unknown:
         raise ValueError(f"no layer {unknown[0]} in a model of {depth} layers")
-    return {i % depth for i in attention_of}
+    return {i % depth for i in layers}

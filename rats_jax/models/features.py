@@ -5,19 +5,40 @@ from typing import NamedTuple
 import jax
 
 
-class Features(NamedTuple):
-    """Output of a backbone, after its final LayerNorm, in the compute dtype.
+class Tokens(NamedTuple):
+    """Tokens at one place of a backbone, in the compute dtype.
 
     registers: [B, N, D], head by head for RATS (head 0's registers first); a ViT's plain registers
-        (N may be 0); a Perceiver's output queries.
+        (N may be 0); a Perceiver's latents, and of its last layer the output queries.
     patches: [B, L, D], row by row.
-    global_vector: [B, D], the input of the DINO head: mean of the registers, or [CLS] for a ViT.
+    global_vector: [B, D], mean of the registers, or [CLS] for a ViT.
+    """
+
+    registers: jax.Array
+    patches: jax.Array
+    global_vector: jax.Array
+
+
+class Layer(NamedTuple):
+    """What a layer puts out: as it is, and after the model's final LayerNorm."""
+
+    raw: Tokens
+    normed: Tokens
+
+
+class Features(NamedTuple):
+    """Output of a backbone.
+
+    registers, patches, global_vector: of the last layer after the final LayerNorm, see Tokens;
+        global_vector is the input of the DINO head.
     attention: layer -> attention over the patches, float32, for the layers asked for:
         RATS [B, H, n, L] (shared registers [B, H, N, L]), ViT [B, H, 1 + N, L] ([CLS] first),
         Perceiver [B, H, latents, L] of layer 0.
+    layers: layer -> what it puts out, for the layers asked for.
     """
 
     registers: jax.Array
     patches: jax.Array
     global_vector: jax.Array
     attention: dict[int, jax.Array]
+    layers: dict[int, Layer]

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rats_jax.models.block import Block, layer, layer_norm, run_blocks, stack
-from rats_jax.models.features import Features
+from rats_jax.models.block import Block, layer, layer_norm, run_blocks, stack, watched
+from rats_jax.models.features import Features, Layer, Tokens
 from rats_jax.models.linear import init, repeat
 from rats_jax.models.patch_embed import PatchEmbed
 
@@ -68,25 +68,35 @@ class Perceiver(nnx.Module):
         *,
         keep: jax.Array | None = None,
         attention_of: Sequence[int] = (),
+        layers_of: Sequence[int] = (),
     ) -> Features:
         """As RATS; only layer 0 attends to patches, and only its attention can be returned."""
         if set(attention_of) - {0}:
             raise ValueError("only layer 0 of a Perceiver attends to the patches")
+        wanted, last = watched(layers_of, self.depth), self.depth - 1
         batch = images.shape[0]
         patches = self.patch_embed(images, self.pos_embed[...])
         latents, queries = (repeat(x[...], batch, self.dtype) for x in (self.latents, self.queries))
         keep_in, keep_out = (None, None) if keep is None else (keep[0], keep[-1])
 
-        read_in, read_out = layer(self.blocks, 0), layer(self.blocks, self.depth - 1)
+        read_in, read_out = layer(self.blocks, 0), layer(self.blocks, last)
         attention = {0: read_in.attention(latents, patches)} if attention_of else {}
-        latents = read_in(latents, keep_in, patches)
-        latents, _ = run_blocks(
+        passed = {0: (latents := read_in(latents, keep_in, patches))}
+        latents, _, between = run_blocks(
             self.blocks,
             latents,
-            layers=range(1, self.depth - 1),
+            layers=range(1, last),
             keep=keep,
             remat=self.remat,
             unroll=self.unroll,
+            tokens_of=wanted - {0, last},
         )
-        registers = self.norm(read_out(queries, keep_out, latents))
-        return Features(registers, self.norm(patches), registers.mean(1), attention)
+        passed |= between | {last: read_out(queries, keep_out, latents)}
+
+        def tokens(registers: jax.Array, patches: jax.Array) -> Tokens:
+            return Tokens(registers, patches, registers.mean(1))
+
+        raw = {i: tokens(x, patches) for i, x in passed.items()}
+        normed = {i: tokens(self.norm(passed[i]), self.norm(patches)) for i in {*wanted, last}}
+        layers = {i: Layer(raw[i], normed[i]) for i in sorted(wanted)}
+        return Features(*normed[last], attention, layers)

@@ -13,7 +13,7 @@ from rats_jax.models.block import (
     stack,
     watched,
 )
-from rats_jax.models.features import Features
+from rats_jax.models.features import Features, Layer, Tokens
 from rats_jax.models.linear import init, repeat
 from rats_jax.models.patch_embed import PatchEmbed
 
@@ -83,16 +83,18 @@ class RATS(nnx.Module):
         *,
         keep: jax.Array | None = None,
         attention_of: Sequence[int] = (),
+        layers_of: Sequence[int] = (),
     ) -> Features:
         """Normalised images [B, height, width, 3], any float dtype, sides multiples of the patch.
 
         keep: the drop path, see `draw_drop_path`; none without it. attention_of: layers whose
-        compress attention to return.
+        compress attention to return; layers_of: layers whose tokens to return. Negative ones count
+        from the end.
         """
         batch = images.shape[0]
         patches = self.patch_embed(images, self.pos_embed[...])
         registers = repeat(self.registers[...], batch, self.dtype)
-        (registers, patches), attention = run_blocks(
+        tokens, attention, passed = run_blocks(
             self.blocks,
             (registers, patches),
             layers=range(self.depth),
@@ -100,6 +102,16 @@ class RATS(nnx.Module):
             remat=self.remat,
             unroll=self.unroll,
             attention_of=watched(attention_of, self.depth),
+            tokens_of=watched(layers_of, self.depth),
         )
-        registers = self.norm(registers).reshape(batch, -1, registers.shape[-1])
-        return Features(registers, self.norm(patches), registers.mean(1), attention)
+        layers = {i: self._layer(*x) for i, x in passed.items()}
+        return Features(*self._layer(*tokens).normed, attention, layers)
+
+    def _layer(self, registers: jax.Array, patches: jax.Array) -> Layer:
+        """Of registers [B, H, n, D] and patches."""
+
+        def tokens(registers: jax.Array, patches: jax.Array) -> Tokens:
+            registers = registers.reshape(len(registers), -1, registers.shape[-1])
+            return Tokens(registers, patches, registers.mean(1))
+
+        return Layer(tokens(registers, patches), tokens(self.norm(registers), self.norm(patches)))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rats_jax.models.block import Block, layer_norm, run_blocks, stack, watched
-from rats_jax.models.features import Features
+from rats_jax.models.features import Features, Layer, Tokens
 from rats_jax.models.linear import init, repeat
 from rats_jax.models.patch_embed import PatchEmbed
 from rats_jax.models.rope import axial_rotation
@@ -96,6 +96,7 @@ class ViT(nnx.Module):
         *,
         keep: jax.Array | None = None,
         attention_of: Sequence[int] = (),
+        layers_of: Sequence[int] = (),
     ) -> Features:
         """As RATS; the attention returned is that of [CLS] and the registers to the patches,
         a part of a softmax over all tokens."""
@@ -114,10 +115,13 @@ class ViT(nnx.Module):
         patches = self.patch_embed(images, table)
         last_patch = 1 + patches.shape[1]
 
+        def parted(tokens: jax.Array) -> Tokens:
+            return Tokens(tokens[:, last_patch:], tokens[:, 1:last_patch], tokens[:, 0])
+
         tokens = [repeat(self.cls_token[...] + cls_position, batch, self.dtype), patches]
         if self.plain_registers:
             tokens.append(repeat(self.registers[...], batch, self.dtype))
-        tokens, attention = run_blocks(
+        tokens, attention, passed = run_blocks(
             self.blocks,
             jnp.concatenate(tokens, axis=1),
             layers=range(self.depth),
@@ -125,11 +129,12 @@ class ViT(nnx.Module):
             remat=self.remat,
             unroll=self.unroll,
             attention_of=watched(attention_of, self.depth),
+            tokens_of=watched(layers_of, self.depth),
             rotation=rotation,
         )
-        tokens = self.norm(tokens)
         attention = {
             i: jnp.concatenate([a[:, :, :1], a[:, :, last_patch:]], axis=2)[..., 1:last_patch]
             for i, a in attention.items()
         }
-        return Features(tokens[:, last_patch:], tokens[:, 1:last_patch], tokens[:, 0], attention)
+        layers = {i: Layer(parted(x), parted(self.norm(x))) for i, x in passed.items()}
+        return Features(*parted(self.norm(tokens)), attention, layers)

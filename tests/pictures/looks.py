@@ -23,6 +23,7 @@ def features(*, registers: int = 6, heads: int = 3, tokens: int = 2, seed: int =
         jnp.asarray(patches),
         jnp.zeros((1, 8)),
         {2: jnp.asarray(attention / (1 + attention.sum(-1, keepdims=True)))},
+        {},
     )
 
 
