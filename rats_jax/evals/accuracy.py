@@ -1,0 +1,59 @@
+"""How often the right class is the first, or among the first five."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from rats_jax.command_line import say
+from rats_jax.errors import UserError
+
+RANKS = 5
+
+
+class Accuracy(NamedTuple):
+    """Fractions of the images scored."""
+
+    top1: float
+    top5: float
+
+
+def accuracy(ranked: np.ndarray, labels: np.ndarray) -> Accuracy:
+    """Of predictions int [N, at most 5], the likeliest class first, and labels [N]."""
+    right = ranked == labels[:, None]
+    return Accuracy(float(right[:, 0].mean()), float(right.any(1).mean()))
+
+
+def majority(learned: np.ndarray, labels: np.ndarray) -> Accuracy:
+    """What is right by naming the commonest classes of `learned` for every image, of equals the
+    lowest: the null baseline."""
+    classes, counts = np.unique(learned, return_counts=True)
+    commonest = classes[np.argsort(-counts, kind="stable")][:RANKS]
+    return accuracy(np.broadcast_to(commonest, (len(labels), len(commonest))), labels)
+
+
+def check_classes(learned: np.ndarray, scored: int, *, of: str) -> None:
+    """Raises UserError where the labels `learned` from, those of `of`, are of one class, or nothing
+    is scored."""
+    if len(np.unique(learned)) < 2:
+        raise UserError(f"{of} has images of fewer than two classes: name images of several")
+    if not scored:
+        raise UserError(f"a fifth of each class of {of} is no image at all: name more, or --train")
+
+
+def warn_of_strangers(learned: np.ndarray, labels: np.ndarray, *, of: str) -> None:
+    """Says how many labels of the images scored can only be missed, as nothing in `of` has them."""
+    if strangers := np.count_nonzero(~np.isin(labels, learned)):
+        say(
+            f"warning: {strangers} of {len(labels)} images are of classes that {of} has no image of"
+        )
+
+
+def accuracy_table(columns: Iterable[str], rows: Iterable[tuple]) -> str:
+    """Markdown; fractions in percent."""
+    columns = list(columns)
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for row in rows:
+        cells = (f"{100 * cell:.1f}" if isinstance(cell, float) else str(cell) for cell in row)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

@@ -1,0 +1,52 @@
+"""What linear_evaluation.py found, written."""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from rats_jax.evals.accuracy import Accuracy, accuracy_table
+from rats_jax.evals.linear_evaluation import BATCH, LinearScores, Recipe
+
+
+def write_results(folder: Path, found: LinearScores, recipe: Recipe, *, about: Mapping) -> str:
+    """results.json, table.md and epochs.csv. Returns the table. about: plain values, how the scores
+    came about."""
+    scores: dict[str, dict] = {}
+    rows: list[tuple] = []
+    for name, epochs in found.epochs.items():
+        for i, rate in enumerate(recipe.learning_rates):
+            course = [epoch.accuracy[i] for epoch in epochs]
+            best = max(range(len(course)), key=lambda e: course[e].top1)
+            scores.setdefault(name, {})[str(rate)] = {
+                "last": course[-1]._asdict(),
+                "best": course[best]._asdict() | {"epoch": best + 1},
+            }
+            rows.append(
+                (name, f"{rate:g}", *course[-1], f"{100 * course[best].top1:.1f} ({best + 1})")
+            )
+    rows.append(("majority class", "", *found.baseline, ""))
+    results = {
+        **about,
+        **recipe._asdict(),
+        "batch": BATCH,
+        "images": found.images,
+        "learned_from": found.learned_from,
+        "skipped": found.skipped,
+        "scores": scores,
+        "majority_class": found.baseline._asdict(),
+    }
+    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    columns = ("features", "learning rate", "top-1", "top-5", "best top-1 (epoch)")
+    table = accuracy_table(columns, rows)
+    (folder / "table.md").write_text(table + "\n")
+    with (folder / "epochs.csv").open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["features", "learning_rate", "epoch", "loss", *Accuracy._fields])
+        for name, epochs in found.epochs.items():
+            for number, epoch in enumerate(epochs, 1):
+                for rate, loss, score in zip(recipe.learning_rates, *epoch, strict=True):
+                    writer.writerow(
+                        [name, rate, number, f"{loss:.6f}", *(f"{x:.6f}" for x in score)]
+                    )
+    return table

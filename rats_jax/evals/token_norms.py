@@ -1,0 +1,170 @@
+"""Outlier tokens: how the norms of patch tokens are spread, layer by layer, and how many stand out.
+
+Vision Transformers Need Registers (Darcet et al., arXiv 2309.16588) found patches of DINOv2 whose
+norm is several times that of others, after the middle layers, where the image has nothing to tell;
+extra tokens take their role. The work of python -m rats_jax.evaluate --task=norms.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rats_jax.backbones import Backbone
+from rats_jax.data.decode import UnreadableImage, decode_fast
+from rats_jax.errors import UserError
+from rats_jax.evals.labelled import LabelledImages
+from rats_jax.evals.vectors import LeftOut, Progress, in_threads, vectors_of
+from rats_jax.evals.views import central_crop
+from rats_jax.models import Features
+
+BATCH = 16
+SHOWN = 8  # images whose norms are drawn
+PERCENT = (1, 5, 25, 50, 75, 95, 99)
+# Norms are counted in bins of one percent, so that memory does not grow with the images.
+WIDTH = math.log(1.01)
+LOWEST = 1e-4
+BINS = round(math.log(1e10) / WIDTH)
+
+
+class Outlier(NamedTuple):
+    """What stands out: a norm above `value`, or above `value` times the layer's median."""
+
+    value: float
+    relative: bool
+
+    def __str__(self) -> str:
+        return f"{self.value:g} x median" if self.relative else f"{self.value:g}"
+
+
+def outlier(given: str) -> Outlier:
+    """ "3x": relative; "150", the paper's for DINOv2: as it is. Raises UserError."""
+    relative = given.endswith("x")
+    try:
+        value = float(given.removesuffix("x"))
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UserError(f"--outlier={given}: give a norm such as 150, or 3x for 3 times the median")
+    return Outlier(value, relative)
+
+
+class Norms:
+    """Norms met so far, of each layer."""
+
+    def __init__(self, layers: int):
+        self.layers = layers
+        self._counts = np.zeros((layers, BINS), np.int64)
+        self._largest = np.zeros(layers)
+
+    def add(self, norms: np.ndarray) -> None:
+        """[images, layers, tokens]"""
+        norms = np.moveaxis(norms, 1, 0).reshape(len(self._counts), -1).astype(np.float64)
+        places = np.log(np.maximum(norms, LOWEST) / LOWEST) / WIDTH
+        places = np.clip(places.astype(np.int64), 0, BINS - 1)
+        for counts, of_layer in zip(self._counts, places, strict=True):
+            counts += np.bincount(of_layer, minlength=BINS)
+        self._largest = np.maximum(self._largest, norms.max(1))
+
+    def largest(self, layer: int) -> float:
+        return float(self._largest[layer])
+
+    def percentile(self, layer: int, percent: float) -> float:
+        """Within half a percent of its value."""
+        passed = self._counts[layer].cumsum()
+        place = int(np.searchsorted(passed, percent / 100 * passed[-1]))
+        return LOWEST * math.exp((place + 0.5) * WIDTH)
+
+    def share_above(self, layer: int, norm: float) -> float:
+        """Of the tokens whose norm is above; those within a percent of it may count or not."""
+        place = math.log(max(norm, LOWEST) / LOWEST) / WIDTH
+        return float(self._counts[layer][math.ceil(place) :].sum() / self._counts[layer].sum())
+
+
+class ModelNorms(NamedTuple):
+    """of: "patches", and "registers", "[CLS]" where the model has them. shown: the last layer's
+    norms of the first images, [S, L]."""
+
+    of: dict[str, Norms]
+    shown: np.ndarray
+
+
+class TokenNorms(NamedTuple):
+    """pictures: the first images, uint8 [S, side, side, 3]."""
+
+    models: dict[str, ModelNorms]
+    images: int
+    pictures: np.ndarray
+
+
+def measure_norms(
+    models: Mapping[str, Backbone], images: LabelledImages, *, side: int, left_out: LeftOut
+) -> TokenNorms:
+    """Norms of what every layer of each model puts out, before the final LayerNorm.
+
+    Images are cropped as for k-NN, to side x side pixels; labels are not used.
+
+    Raises:
+      UserError: of a broken image that may not be left out; if none is left.
+    """
+
+    def crop(index: int) -> np.ndarray:
+        try:
+            return central_crop(decode_fast(images.source[index][0]), side)
+        except (OSError, UnreadableImage) as error:
+            raise images.broken(index, getattr(error, "strerror", None) or error) from error
+
+    look = {name: _norms_of(model) for name, model in models.items()}
+    found: dict[str, dict[str, Norms]] = {name: {} for name in models}
+    shown: dict[str, list[np.ndarray]] = {name: [] for name in models}
+    pictures: list[np.ndarray] = []
+    count, progress = 0, Progress(images.name, len(images.source))
+    for batch in _batches(in_threads(crop, range(len(images.source)), left_out, ahead=2 * BATCH)):
+        padded = np.pad(batch, ((0, BATCH - len(batch)), (0, 0), (0, 0), (0, 0)))
+        more = max(SHOWN - len(pictures), 0)
+        for name, norms_of in look.items():
+            norms = {k: np.asarray(v)[: len(batch)] for k, v in norms_of(padded).items()}
+            for tokens, values in norms.items():
+                found[name].setdefault(tokens, Norms(values.shape[1])).add(values)
+            shown[name] += list(norms["patches"][:more, -1])
+        pictures += list(batch[:more])
+        count += len(batch)
+        progress.add(len(batch))
+    if not count:
+        raise UserError(f"no image of {images.name} could be read; the first: {left_out.lines[0]}")
+    of_models = {name: ModelNorms(found[name], np.stack(shown[name])) for name in models}
+    return TokenNorms(of_models, count, np.stack(pictures))
+
+
+def _batches(crops: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    full: list[np.ndarray] = []
+    for crop in crops:
+        full.append(crop)
+        if len(full) == BATCH:
+            yield np.stack(full)
+            full = []
+    if full:
+        yield np.stack(full)
+
+
+def _norms_of(backbone: Backbone) -> Callable[[np.ndarray], dict[str, jax.Array]]:
+    """uint8 [B, side, side, 3] -> name of the tokens -> [B, layers, tokens]"""
+    layers, has_cls = range(backbone.options["depth"]), backbone.options["architecture"] == "vit"
+
+    def norms(features: Features) -> dict[str, jax.Array]:
+        def stacked(name: str) -> jax.Array:
+            tokens = [getattr(features.layers[i].raw, name) for i in layers]
+            return jnp.stack([jnp.linalg.norm(x.astype(jnp.float32), axis=-1) for x in tokens], 1)
+
+        found = {"patches": stacked("patches")}
+        if features.registers.shape[1] and backbone.options["architecture"] != "perceiver":
+            found["registers"] = stacked("registers")
+        if has_cls:
+            found["[CLS]"] = stacked("global_vector")[..., None]
+        return found
+
+    run = jax.jit(vectors_of(backbone, norms, layers))
+    return lambda images: run(backbone.params, images)

@@ -1,0 +1,38 @@
+"""Top-1, top-5 and the null baseline, from few labels by hand."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import top_k_accuracy_score
+
+from rats_jax.evals.accuracy import accuracy, accuracy_table, majority, warn_of_strangers
+
+
+def test_top_1_and_top_5_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(size=(80, 12)), rng.integers(0, 12, 80)
+    found = accuracy(np.argsort(-scores, axis=1)[:, :5], labels)
+    for k, share in zip((1, 5), found, strict=True):
+        expected = top_k_accuracy_score(labels, scores, k=k, labels=range(12))
+        assert share == pytest.approx(expected)
+
+
+def test_the_majority_is_of_what_was_learned_from():
+    learned = np.array([9, 9, 9, 2, 2, 4, 5, 6, 7])  # 9, 2, then of equals the lowest: 4, 5, 6
+    found = majority(learned, np.array([9, 2, 2, 7, 6, 5]))
+    assert found == pytest.approx((1 / 6, 5 / 6))
+
+
+def test_labels_that_were_never_learned_are_told(capsys):
+    warn_of_strangers(np.array([0, 1]), np.array([0, 1, 1]), of="train")
+    assert capsys.readouterr().out == ""
+    warn_of_strangers(np.array([0, 1]), np.array([0, 2, 3]), of="train")
+    said = capsys.readouterr().out
+    assert said == "warning: 2 of 3 images are of classes that train has no image of\n"
+
+
+def test_fractions_are_written_in_percent():
+    table = accuracy_table(("features", "k", "top-1"), [("model", 10, 0.12345), ("none", "", 1.0)])
+    assert (
+        table
+        == "| features | k | top-1 |\n|---|---|---|\n| model | 10 | 12.3 |\n| none |  | 100.0 |"
+    )

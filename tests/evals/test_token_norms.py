@@ -1,0 +1,99 @@
+"""Norms of patch tokens by layer."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from PIL import Image
+
+from rats_jax.backbones import Backbone
+from rats_jax.errors import UserError
+from rats_jax.evals.labelled import open_labelled
+from rats_jax.evals.norm_results import write_norms
+from rats_jax.evals.token_norms import Norms, Outlier, measure_norms, outlier
+from rats_jax.evals.vectors import LeftOut
+from rats_jax.models import make_backbone
+
+OPTIONS = {"architecture": "vit", "width": 12, "depth": 2, "heads": 3, "patch": 8, "image_size": 32}
+
+
+def test_percentiles_and_shares_are_those_of_all_norms_to_half_a_percent():
+    norms = np.random.default_rng(0).lognormal(3, 1, (30, 2, 500)) * [[1], [7]]
+    found = Norms(2)
+    for part in np.array_split(norms, 4):
+        found.add(part)
+    for layer in range(2):
+        values = norms[:, layer].ravel()
+        for percent in (1, 50, 99):
+            expected = np.percentile(values, percent)
+            assert found.percentile(layer, percent) == pytest.approx(expected, rel=0.01)
+        assert found.largest(layer) == values.max()
+        cut = 3 * np.median(values)
+        assert found.share_above(layer, cut) == pytest.approx((values > cut).mean(), abs=0.004)
+    assert found.share_above(0, 1e9) == 0 and found.share_above(0, 0) == 1
+
+
+@pytest.fixture(scope="module")
+def model() -> Backbone:
+    graph, state = nnx.split(make_backbone(OPTIONS | {"plain_registers": 2}, rngs=nnx.Rngs(0)))
+    params = nnx.to_pure_dict(state)
+    params["registers"] = np.full_like(params["registers"], 50.0)
+    return Backbone(OPTIONS | {"plain_registers": 2}, graph, params, "a model of tests")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    draws = np.random.default_rng(1)
+    for i in range(3):
+        pixels = draws.integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).resize((37, 37), 0).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def test_norms_are_those_of_every_layers_tokens_before_the_final_norm(model, folder):
+    images = open_labelled(f"image_folder:{folder}")
+    measured = measure_norms({"model": model}, images, side=32, left_out=LeftOut(skip_broken=False))
+    found, pixels = measured.models["model"], measured.pictures
+    raw = model.looking(layers_of=[0, 1])(pixels).layers[1].raw
+    expected = np.linalg.norm(raw.patches, axis=-1)
+    np.testing.assert_allclose(found.shown, expected, rtol=1e-5)
+    assert found.of["patches"].largest(1) == pytest.approx(expected.max(), rel=1e-5)
+    assert found.of["registers"].percentile(0, 50) == pytest.approx(50 * 12**0.5, rel=0.05)
+    assert found.of["[CLS]"].largest(1) == pytest.approx(
+        np.linalg.norm(raw.global_vector, axis=-1).max(), rel=1e-5
+    )
+
+
+def test_a_patch_that_stands_out_is_counted(model, folder, tmp_path):
+    """White patches of a model that embeds brightness alone, in two of 48."""
+    for i in range(3):
+        pixels = np.full((32, 32, 3), 130, np.uint8)
+        pixels[:8, :8] = 255 if i < 2 else 130
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    params = jax.tree.map(np.zeros_like, model.params)
+    params["patch_embed"]["kernel"] = np.full_like(model.params["patch_embed"]["kernel"], 0.1)
+    images = open_labelled(f"image_folder:{folder}")
+    found = measure_norms(
+        {"bright": model._replace(params=params)},
+        images,
+        side=32,
+        left_out=LeftOut(skip_broken=False),
+    )
+    results = tmp_path / "results"
+    results.mkdir()
+    table = write_norms(results, found, limit=outlier("3x"), about={"task": "norms"})
+    row = json.loads((results / "results.json").read_text())["layers"]["bright"][1]
+    assert row["share_above"] == pytest.approx(2 / 48)
+    assert table.count("\n") == 3 and "4.17 %" in table
+    assert {p.name for p in results.iterdir()} == {
+        *("results.json", "table.md", "norms.png", "maps.png")
+    }
+
+
+def test_outlier_is_a_norm_or_a_multiple_of_the_median():
+    assert outlier("3x") == Outlier(3, True) and outlier("150") == Outlier(150, False)
+    for bad in ("", "x", "-1", "nanx", "inf"):
+        with pytest.raises(UserError, match="--outlier"):
+            outlier(bad)
