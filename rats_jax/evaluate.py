@@ -1,7 +1,12 @@
 """python -m rats_jax.evaluate --checkpoint=RUN_OR_WEIGHTS --dataset=KIND:PATH --output=DIR
 
-Part discovery: how well a model's regions agree with part masks, beside what a plain grid and
-k-means on the same features reach at the same number of regions.
+Part discovery: how well a model's regions agree with part masks, beside what a plain grid, SLIC
+and k-means on the same features reach at the same number of regions. With --regions also, or only,
+the regions that other programs made.
+
+With --task=knn and --task=linear: how well the model's vectors tell classes apart, by the official
+protocols of DINO. With --task=norms: how the norms of patch tokens are spread in each layer,
+and how many stand out.
 """
 
 from pathlib import Path
@@ -13,77 +18,278 @@ from rats_jax.command_line import say
 from rats_jax.errors import UserError
 
 CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
-TASK = flags.DEFINE_enum("task", "parts", ["parts"], "What to measure.")
+TASK = flags.DEFINE_enum("task", "parts", ["parts", "knn", "linear", "norms"], "What to measure.")
 DATASET = flags.DEFINE_string(
     "dataset",
     "",
-    "KIND:PATH; folder, ade20k, coco-panoptic, coco-instances, imagenet-s, partimagenet, sam.",
+    "KIND:PATH; folder, ade20k, coco-panoptic, coco-instances, imagenet-s, partimagenet, sam. For "
+    "other tasks: image_folder, records, tar, tfds:NAME/SPLIT@DATA_DIR, procedural_parts:COUNT.",
 )
 OUTPUT = flags.DEFINE_string("output", "", "The folder to make.")
 TOP_K = flags.DEFINE_list(
     "top_k", None, "Numbers of regions; by default 6,12,33,96, as far as the model has registers."
 )
-RESOLUTION = flags.DEFINE_integer(
-    "resolution", 512, "Pixels of both sides, as the model sees an image.", lower_bound=1
+RESOLUTION = flags.DEFINE_list(
+    "resolution",
+    None,
+    "Pixels of both sides, as the model sees an image; by default 512, and 224 for other tasks. "
+    "For parts several, as 224,512.",
+)
+SMOOTHING = flags.DEFINE_float(
+    "smoothing", 1.0, "Of maps, the sigma of a Gaussian in patches; 0: none.", lower_bound=0
+)
+NORM = flags.DEFINE_enum(
+    "norm", "post", ["post", "pre"], "Tokens of the last layer after or before the final LayerNorm."
+)
+ARGMAX = flags.DEFINE_enum(
+    "argmax", "patch", ["patch", "pixel"], "Label patches; or pixels, by maps resized bilinearly."
+)
+REGIONS = flags.DEFINE_multi_string(
+    "regions",
+    [],
+    "NAME=DIR or DIR: label maps of any other program (PNG, npy, npz), named as the images; "
+    "repeat it for several. They need no --checkpoint.",
 )
 UNTRAINED = flags.DEFINE_bool("untrained", False, "Score the run's untrained model beside it.")
 SKIP_BROKEN = flags.DEFINE_bool("skip-broken", False, "Leave out samples that cannot be read.")
 
+# --task=knn and --task=linear, whose --dataset and --train are labelled images.
+TRAIN = flags.DEFINE_string(
+    "train", "", "KIND:PATH of the images to learn from; by default four fifths of --dataset."
+)
+KNN_K = flags.DEFINE_list(
+    "knn_k", None, "Numbers of neighbours; by default 10,20,100,200, as far as there are images."
+)
+EPOCHS = flags.DEFINE_integer("epochs", 100, "Of a linear classifier.", lower_bound=1)
+LEARNING_RATES = flags.DEFINE_list(
+    "learning_rates", ["0.001"], "Of linear classifiers, one each, trained at once; at batch 256."
+)
+LAST_BLOCKS = flags.DEFINE_integer(
+    "last_blocks",
+    None,
+    "Blocks whose global vectors are classified; by default 4 up to width 384, else 1.",
+    lower_bound=1,
+)
+AVERAGE_PATCHES = flags.DEFINE_bool(
+    "average_patches", None, "Classify the mean of the patches too; by default above width 384."
+)
+
+# --task=norms
+OUTLIER = flags.DEFINE_string(
+    "outlier", "3x", "The norm above which a patch stands out: 150, or 3x for 3 times the median."
+)
+
+OF_TASK = {
+    "parts": (TOP_K, SMOOTHING, NORM, ARGMAX, REGIONS),
+    "knn": (TRAIN, KNN_K),
+    "linear": (TRAIN, EPOCHS, LEARNING_RATES, LAST_BLOCKS, AVERAGE_PATCHES),
+    "norms": (OUTLIER,),
+}
+
 
 def main() -> None:
-    from rats_jax.backbones import open_backbone
-    from rats_jax.evals import part_evaluation
-    from rats_jax.evals.datasets import open_dataset
-    from rats_jax.results_folder import free_folder, new_folder
-    from rats_jax.runs.restore import untrained
+    own = {flag.name for flag in OF_TASK[TASK.value]}
+    for task, theirs in OF_TASK.items():
+        for flag in theirs:
+            if flag.present and flag.name not in own:
+                raise UserError(
+                    f"--{flag.name} is of --task={task}: leave it out, or name that task"
+                )
+    if TASK.value == "parts":
+        _parts()
+    elif TASK.value == "norms":
+        _norms()
+    else:
+        _classify()
 
+
+def _parts() -> None:
+    """--task=parts."""
+    from rats_jax.evals.datasets import open_dataset
+    from rats_jax.evals.part_evaluation import evaluate_parts, numbers_of_regions
+    from rats_jax.evals.part_results import write_results
+    from rats_jax.evals.parts import RegionOptions
+    from rats_jax.evals.saved_regions import open_saved_regions
+    from rats_jax.results_folder import free_folder, new_folder
+
+    if not REGIONS.value:
+        command_line.require((CHECKPOINT, "a run's workdir, or a file of weights"))
     command_line.require(
-        (CHECKPOINT, "a run's workdir, or a file of weights"),
         (DATASET, "the images and masks, as KIND:PATH"),
         (OUTPUT, "the folder to make"),
     )
     output = Path(OUTPUT.value).expanduser()
     target = free_folder(output)
     dataset = open_dataset(DATASET.value)
-    backbone = open_backbone(CHECKPOINT.value, weights=WEIGHTS.value)
-    say(backbone.origin)
-    say(f"{dataset.name}: {len(dataset)} images; {dataset.flattening}")
-    patch, resolution = backbone.options["patch"], RESOLUTION.value
-    if resolution % patch:
-        nearest = max(round(resolution / patch), 1) * patch
-        raise UserError(
-            f"--resolution={resolution} is no multiple of the patch ({patch}); the nearest is "
-            f"{nearest}"
+    names = [entry.name for entry in dataset.entries if not entry.fault]
+    saved = open_saved_regions(REGIONS.value, names, skip_broken=SKIP_BROKEN.value)
+    options = RegionOptions(SMOOTHING.value, NORM.value, ARGMAX.value)
+    models, about, resolutions, top_k = {}, {"task": TASK.value}, (), ()
+    if CHECKPOINT.value:
+        models = _models()
+        backbone = models["model"]
+        patch = backbone.options["patch"]
+        resolutions = _resolutions(patch, usual=512)
+        top_k = numbers_of_regions(
+            TOP_K.value, backbone.options, patches=(resolutions[0] // patch) ** 2
         )
-    top_k = part_evaluation.numbers_of_regions(
-        TOP_K.value, backbone.options, patches=(resolution // patch) ** 2
-    )
-    models = {"model": backbone}
-    if UNTRAINED.value:
-        if backbone.config is None:
-            raise UserError("--untrained needs a run, whose config says how it started")
-        params = untrained(backbone.config).params["backbone"]
-        models["untrained"] = backbone._replace(params=params)
+        about |= {
+            "model": backbone.origin,
+            "options": backbone.options,
+            "resolutions": resolutions,
+            "regions": options._asdict(),
+        }
+    for flag in () if models else (TOP_K, RESOLUTION, SMOOTHING, NORM, ARGMAX, UNTRAINED):
+        if flag.present:
+            raise UserError(f"--{flag.name} is of a model's regions: name one with --checkpoint")
+    say(f"{dataset.name}: {len(dataset)} images; {dataset.flattening}")
+    about["saved_regions"] = {regions.name: str(regions.folder) for regions in saved}
+    about["dataset"] = {"name": dataset.name, "flattening": dataset.flattening}
     with new_folder(target) as folder:
-        found = part_evaluation.evaluate_parts(
+        found = evaluate_parts(
             models,
             dataset,
             top_k=top_k,
-            resolution=resolution,
+            resolutions=resolutions,
+            options=options,
+            saved=saved,
             skip_broken=SKIP_BROKEN.value,
         )
-        about = {
-            "task": TASK.value,
-            "model": backbone.origin,
-            "options": backbone.options,
-            "dataset": {"name": dataset.name, "flattening": dataset.flattening},
-            "resolution": resolution,
-            "smoothing": part_evaluation.SMOOTHING,
-        }
-        say(part_evaluation.write_results(folder, found, about=about))
+        say(write_results(folder, found, about=about))
     say("(means over images, in percent, with 95 % bootstrap intervals)")
     if found.skipped:
         say(f"{len(found.skipped)} of {len(dataset)} samples were left out: see results.json")
+    say(f"results: {output}")
+
+
+def _models() -> dict:
+    """The model of --checkpoint and, if asked for, its untrained twin."""
+    from rats_jax.backbones import open_backbone
+    from rats_jax.runs.restore import untrained
+
+    backbone = open_backbone(CHECKPOINT.value, weights=WEIGHTS.value)
+    say(backbone.origin)
+    if not UNTRAINED.value:
+        return {"model": backbone}
+    if backbone.config is None:
+        raise UserError("--untrained needs a run, whose config says how it started")
+    params = untrained(backbone.config).params["backbone"]
+    return {"model": backbone, "untrained": backbone._replace(params=params)}
+
+
+def _resolutions(patch: int, *, usual: int) -> tuple[int, ...]:
+    """Those of --resolution, rising. Raises UserError for one that the model cannot take."""
+    given = RESOLUTION.value or [str(usual)]
+    for side in given:
+        if not side.strip().isdecimal() or not int(side):
+            raise UserError(f"--resolution={','.join(given)}: write pixels, such as {usual}")
+        if int(side) % patch:
+            nearest = max(round(int(side) / patch), 1) * patch
+            raise UserError(
+                f"--resolution={side} is no multiple of the patch ({patch}); the nearest is "
+                f"{nearest}"
+            )
+    return tuple(sorted({int(side) for side in given}))
+
+
+def _classify() -> None:
+    """--task=knn and --task=linear."""
+    from rats_jax.evals import knn_evaluation, linear_evaluation, linear_results
+    from rats_jax.evals.labelled import open_labelled
+    from rats_jax.results_folder import free_folder, new_folder
+
+    command_line.require(
+        (CHECKPOINT, "a run's workdir, or a file of weights"),
+        (DATASET, "the labelled images to score, as KIND:PATH"),
+        (OUTPUT, "the folder to make"),
+    )
+    output = Path(OUTPUT.value).expanduser()
+    target = free_folder(output)
+    dataset = open_labelled(DATASET.value)
+    train = open_labelled(TRAIN.value) if TRAIN.value else None
+    models = _models()
+    backbone = models["model"]
+    resolution, *more = _resolutions(backbone.options["patch"], usual=224)
+    if more:
+        raise UserError(f"--task={TASK.value} takes one --resolution: name one")
+    for images in filter(None, (dataset, train)):
+        say(f"{images.name}: {len(images.source):,} images")
+    if train and not (train.classes and dataset.classes):
+        say("classes are matched by their numbers, as not both sets have names of them")
+    if train is None:
+        say("without --train, a fifth of each class, drawn by a fixed seed, is scored")
+    about = {
+        "task": TASK.value,
+        "model": backbone.origin,
+        "options": backbone.options,
+        "dataset": dataset.name,
+        "train": train.name if train else f"four fifths of {dataset.name}",
+        "resolution": resolution,
+    }
+    options = {"resolution": resolution, "skip_broken": SKIP_BROKEN.value}
+    recipe = linear_evaluation.choose_recipe(
+        backbone.options,
+        last_blocks=LAST_BLOCKS.value,
+        average_patches=AVERAGE_PATCHES.value,
+        learning_rates=LEARNING_RATES.value,
+        epochs=EPOCHS.value,
+    )
+    with new_folder(target) as folder:
+        if TASK.value == "knn":
+            found = knn_evaluation.evaluate_knn(
+                models, dataset, train, knn_k=KNN_K.value, **options
+            )
+            say(knn_evaluation.write_results(folder, found, about=about))
+        else:
+            found = linear_evaluation.evaluate_linear(
+                models, dataset, train, recipe=recipe, **options
+            )
+            say(linear_results.write_results(folder, found, recipe, about=about))
+            say("(best was chosen on the images scored, so it flatters, as would a learning rate)")
+    say(f"(percent of {found.images:,} images, having learned from {found.learned_from:,})")
+    if found.skipped:
+        say(f"left out: {len(found.skipped):,} images, see results.json")
+    say(f"results: {output}")
+
+
+def _norms() -> None:
+    """--task=norms."""
+    from rats_jax.evals.labelled import open_labelled
+    from rats_jax.evals.norm_results import write_norms
+    from rats_jax.evals.token_norms import measure_norms, outlier
+    from rats_jax.evals.vectors import LeftOut
+    from rats_jax.results_folder import free_folder, new_folder
+
+    command_line.require(
+        (CHECKPOINT, "a run's workdir, or a file of weights"),
+        (DATASET, "the images, as KIND:PATH"),
+        (OUTPUT, "the folder to make"),
+    )
+    limit = outlier(OUTLIER.value)
+    output = Path(OUTPUT.value).expanduser()
+    target = free_folder(output)
+    dataset = open_labelled(DATASET.value)
+    models = _models()
+    backbone = models["model"]
+    resolution, *more = _resolutions(backbone.options["patch"], usual=224)
+    if more:
+        raise UserError("--task=norms takes one --resolution: name one")
+    say(f"{dataset.name}: {len(dataset.source):,} images")
+    left_out = LeftOut(skip_broken=SKIP_BROKEN.value)
+    with new_folder(target) as folder:
+        found = measure_norms(models, dataset, side=resolution, left_out=left_out)
+        about = {
+            "task": "norms",
+            "model": backbone.origin,
+            "options": backbone.options,
+            "dataset": dataset.name,
+            "resolution": resolution,
+            "skipped": left_out.lines,
+        }
+        say(write_norms(folder, found, limit=limit, about=about))
+    say("(norms before the final LayerNorm)")
+    if left_out.lines:
+        say(f"left out: {len(left_out.lines):,} images, see results.json")
     say(f"results: {output}")
 
 

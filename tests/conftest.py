@@ -1,7 +1,11 @@
-"""Four devices on any machine, so that what a mesh must not change is tested everywhere."""
+"""Four devices on any machine, so that what a mesh must not change is tested everywhere; and what a
+test has compiled, the others and the processes they start need not compile again."""
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 
 import pytest
 
@@ -11,6 +15,10 @@ os.environ["XLA_FLAGS"] = (
     + " --xla_backend_optimization_level=0"  # halves the time that compiling takes
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # pytest-xdist's workers find that of the first
+    compiled = tempfile.mkdtemp(prefix="rats_jax_compiled")
+    atexit.register(shutil.rmtree, compiled, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
 """Part discovery on a data set: the work of python -m rats_jax.evaluate --task=parts."""
 
-import csv
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
-import jax
 import numpy as np
 from PIL import Image
 
@@ -16,16 +14,39 @@ from rats_jax.backbones import Backbone
 from rats_jax.command_line import say
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets import VOID, Labelled, PartDataset
-from rats_jax.evals.parts import region_maps, score_table
-from rats_jax.evals.region_metrics import RegionScores, mean_scores, score
-from rats_jax.evals.regions import grid_regions, resize_labels
+from rats_jax.evals.null_regions import grid_regions, slic_regions
+from rats_jax.evals.parts import RegionOptions, region_maps
+from rats_jax.evals.region_metrics import RegionScores, score
+from rats_jax.evals.regions import resize_labels
+from rats_jax.evals.saved_regions import SavedRegions
+from rats_jax.evals.vectors import Progress
 from rats_jax.models import Features
 
 USUAL_K = (6, 12, 33, 96)  # the paper's Table 1
-SMOOTHING = 1.0  # patches
-BATCH = 16
+BATCH = 16  # images read together
+_PATCHES = 1024 * BATCH  # that a model looks at together
 
-Regions = dict[int, dict[str, RegionScores]]  # K -> way of making regions -> scores
+Look = Callable[[np.ndarray], Features]
+
+
+class Row(NamedTuple):
+    """One way of making regions.
+
+    k: how many were asked for; "own" of saved regions and what stands beside them.
+    resolution: pixels of both sides, as a model sees images; None of what sees no model.
+    way: such as "model: registers", or "grid".
+    """
+
+    k: int | Literal["own"]
+    resolution: int | None
+    way: str
+
+
+class Measured(NamedTuple):
+    """scores: of one image. regions: how many labels there are, K at most."""
+
+    scores: RegionScores
+    regions: int
 
 
 class Scored(NamedTuple):
@@ -33,20 +54,22 @@ class Scored(NamedTuple):
 
     name: str
     group: str | None
-    scores: Regions
+    rows: dict[Row, Measured]
 
 
 class PartScores(NamedTuple):
-    """images: in the order of the data set. skipped: why, of each that could not be read."""
+    """images: in the order of the data set, with the same rows. skipped: why, of each left out."""
 
     images: list[Scored]
     skipped: list[str]
 
-    def ways(self) -> Iterator[tuple[int, str, list[RegionScores]]]:
-        """(K, way, the scores of all images)."""
-        for k, ways in self.images[0].scores.items():
-            for way in ways:
-                yield k, way, [image.scores[k][way] for image in self.images]
+
+class _Seen(NamedTuple):
+    """A sample. squeezed: by resolution, as models see it. saved: by name, of its mask's size."""
+
+    sample: Labelled
+    squeezed: dict[int, np.ndarray]
+    saved: dict[str, np.ndarray]
 
 
 def numbers_of_regions(
@@ -55,7 +78,7 @@ def numbers_of_regions(
     """The values of K, rising: those given, or the usual ones that the model can have. Raises
     UserError.
 
-    patches: of an image, for k-means can have no more regions.
+    patches: of an image at the lowest resolution, for k-means can have no more regions.
     """
     heads = options["heads"]
     registers = {
@@ -65,10 +88,14 @@ def numbers_of_regions(
     }[options["architecture"]]()
     most = min(registers, patches)
     if given is None:
-        usual = {*USUAL_K, heads} if options["architecture"] == "vit" else {*USUAL_K}
+        usual = {*USUAL_K}
+        if options["architecture"] == "vit":
+            usual |= {heads, options.get("plain_registers", 0)} - {0, 1}
         return tuple(sorted(k for k in usual if k <= most)) or (most,)
     if not given or not all(k.strip().isdecimal() and 1 <= int(k) <= most for k in given):
         what = f"{registers} registers" if most == registers else f"{patches} patches an image"
+        if options["architecture"] == "vit" or most < registers:
+            what += " at the lowest resolution"
         raise UserError(
             f"--top_k={','.join(given)}: the model has {what}; choose numbers from 1 to {most}"
         )
@@ -80,138 +107,146 @@ def evaluate_parts(
     dataset: PartDataset,
     *,
     top_k: Sequence[int],
-    resolution: int,
+    resolutions: Sequence[int],
+    options: RegionOptions,
+    saved: Sequence[SavedRegions],
     skip_broken: bool,
 ) -> PartScores:
-    """Scores the regions of models of one shape, and a grid, at each K.
+    """Scores the regions of models of one shape, a grid and SLIC, at each K; and saved regions,
+    with a grid and SLIC of as many.
 
     models: by the name they have in the results. Images are squeezed to `resolution` x `resolution`
     (the paper's 512); regions are brought to the size of the mask, in which they are scored.
-    Reading and scoring go on in threads while the device computes.
+    Reading, SLIC and scoring go on in threads while the device computes; each file is read once.
 
     Raises:
       UserError: of the first sample that is broken, unless they are skipped; if none is left.
     """
-    side = resolution // next(iter(models.values())).options["patch"]
-    look = {name: model.looking(_watched(model.options)) for name, model in models.items()}
-    images: list[Future] = []
+    look = {name: _looking(model, options) for name, model in models.items()}
+    patch = next((model.options["patch"] for model in models.values()), None)
+    label = partial(_label_maps, look, patch=patch, top_k=top_k, options=options)
+    images: list[Scored] = []
     skipped: list[str] = []
     with ThreadPoolExecutor(max(os.cpu_count() or 1, 2)) as pool:
+
+        def read(start: int) -> list[Future]:
+            stop = min(start + BATCH, len(dataset))
+            return [pool.submit(_seen, dataset, i, resolutions, saved) for i in range(start, stop)]
+
+        def finished(work: Iterable[Future]) -> list:
+            return _finished(work, skipped, skip_broken=skip_broken)
+
         try:
-            starts = range(0, len(dataset), BATCH)
-            coming = _read(pool, dataset, starts[0])
-            for start in starts:
-                reading = coming
-                coming = _read(pool, dataset, start + BATCH)
-                samples = _arrived(reading, skipped, skip_broken)
-                if not samples:
-                    continue
-                batch = np.stack([_squeezed(s.image, resolution) for s in samples])
-                features = {name: _features(look[name], batch) for name in models}
-                maps = _patch_maps(features, top_k, grid=(side, side))
-                for i, sample in enumerate(samples):
-                    of_image = {k: {w: m[i] for w, m in ways.items()} for k, ways in maps.items()}
-                    images.append(pool.submit(_scored, sample, of_image))
-                say(f"{min(start + BATCH, len(dataset))} of {len(dataset)} images")
-            scored = [image.result() for image in images]
+            coming, scoring, progress = read(0), deque(), Progress(dataset.name, len(dataset))
+            for start in range(0, len(dataset), BATCH):
+                reading, coming = coming, read(start + BATCH)
+                seen = finished(reading)
+                maps: list[dict[Row, np.ndarray]] = [{} for _ in seen]
+                for resolution in resolutions if seen else ():
+                    squeezed = np.stack([one.squeezed[resolution] for one in seen])
+                    for row, labels in label(squeezed).items():
+                        for of_image, of_row in zip(maps, labels, strict=True):
+                            of_image[row] = of_row
+                scoring.append(
+                    [pool.submit(_scored, *one, top_k) for one in zip(seen, maps, strict=True)]
+                )
+                if len(scoring) > 2:  # soon, for what is broken is told here, and maps take memory
+                    images += finished(scoring.popleft())
+                progress.add(len(reading))
+            for work in scoring:
+                images += finished(work)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    if not scored:
+    if not images:
         raise UserError(f"no image of {dataset.name} could be read; the first: {skipped[0]}")
-    return PartScores(scored, skipped)
+    return PartScores(images, skipped)
 
 
-def _watched(options: Mapping) -> tuple[int, ...]:
-    """A ViT's regions are made of its last attention, those of others of their registers."""
-    return (options["depth"] - 1,) if options["architecture"] == "vit" else ()
-
-
-def _read(pool: ThreadPoolExecutor, dataset: PartDataset, start: int) -> list[Future]:
-    stop = min(start + BATCH, len(dataset))
-    return [pool.submit(dataset.sample, i) for i in range(start, stop)]
-
-
-def _arrived(reading: Sequence[Future], skipped: list[str], skip_broken: bool) -> list[Labelled]:
-    samples = []
-    for sample in reading:
+def _finished(work: Iterable[Future], skipped: list[str], *, skip_broken: bool) -> list[Any]:
+    results = []
+    for one in work:
         try:
-            samples.append(sample.result())
+            results.append(one.result())
         except UserError as error:
             if not skip_broken:
                 raise UserError(f"{error} (or leave it out with --skip-broken)") from None
             say(f"warning: skipped: {error}")
             skipped.append(str(error))
-    return samples
+    return results
 
 
-def _squeezed(image: np.ndarray, side: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
+def _seen(
+    dataset: PartDataset, i: int, resolutions: Sequence[int], saved: Sequence[SavedRegions]
+) -> _Seen:
+    sample = dataset.sample(i)
+    image = Image.fromarray(sample.image)
+    bicubic = Image.Resampling.BICUBIC
+    return _Seen(
+        sample,
+        {side: np.asarray(image.resize((side, side), bicubic)) for side in resolutions},
+        {regions.name: regions.read(sample.name, sample.mask.shape) for regions in saved},
+    )
 
 
-def _features(look: Callable, images: np.ndarray) -> Features:
-    """Of whole batches, so that one program is compiled."""
-    padded = np.pad(images, ((0, BATCH - len(images)), (0, 0), (0, 0), (0, 0)))
-    return jax.tree.map(lambda x: np.asarray(x)[: len(images)], look(padded))
+def _looking(model: Backbone, options: RegionOptions) -> Look:
+    """A ViT's regions are made of its last attention, those of others of their registers."""
+    last = (model.options["depth"] - 1,)
+    is_vit = model.options["architecture"] == "vit"
+    return model.looking(last if is_vit else (), last if options.norm == "pre" else ())
 
 
-def _patch_maps(
-    features: Mapping[str, Features], top_k: Sequence[int], *, grid: tuple[int, int]
-) -> dict[int, dict[str, np.ndarray]]:
-    """K -> way -> int [B, h, w]"""
-    return {
-        k: {
-            f"{name}: {way}": maps
-            for name, of_model in features.items()
-            for way, maps in region_maps(
-                of_model, grid=grid, k=k, sigma=SMOOTHING, size=None
-            ).items()
-        }
-        for k in top_k
-    }
+def _label_maps(
+    look: Mapping[str, Look],
+    images: np.ndarray,
+    *,
+    patch: int,
+    top_k: Sequence[int],
+    options: RegionOptions,
+) -> dict[Row, np.ndarray]:
+    """Labels [n, ...] of n images uint8 [n, S, S, 3], of patches or of pixels."""
+    side = images.shape[1]
+    grid = (side // patch, side // patch)
+    size = (side, side) if options.argmax == "pixel" else None
+    together = BATCH
+    while together > 1 and together * grid[0] * grid[1] > _PATCHES:
+        together //= 2
+    maps: dict[Row, list[np.ndarray]] = defaultdict(list)
+    for start in range(0, len(images), together):
+        batch = images[start : start + together]
+        count = len(batch)
+        # whole batches, so that one program is compiled
+        batch = np.pad(batch, ((0, together - count), (0, 0), (0, 0), (0, 0)))
+        for name, model in look.items():
+            features = model(batch)
+            for k in top_k:
+                ways = region_maps(features, grid=grid, k=k, size=size, options=options)
+                for way, labels in ways.items():
+                    small = labels[:count].astype(np.min_scalar_type(k - 1))
+                    maps[Row(k, side, f"{name}: {way}")].append(small)
+    return {row: np.concatenate(labels) for row, labels in maps.items()}
 
 
-def _scored(sample: Labelled, maps: Mapping[int, Mapping[str, np.ndarray]]) -> Scored:
-    size = sample.mask.shape
+def _scored(seen: _Seen, maps: Mapping[Row, np.ndarray], top_k: Sequence[int]) -> Scored:
+    sample, size = seen.sample, seen.sample.mask.shape
 
-    def scores(k: int, ways: Mapping[str, np.ndarray]) -> dict[str, RegionScores]:
-        regions = {way: resize_labels(labels, size) for way, labels in ways.items()}
-        regions["grid"] = grid_regions(size=size, k=k)
-        return {way: score(labels, sample.mask, void=VOID) for way, labels in regions.items()}
+    def measured(labels: np.ndarray) -> Measured:
+        regions = int(np.count_nonzero(np.bincount(labels.ravel())))
+        return Measured(score(labels, sample.mask, void=VOID), regions)
 
-    return Scored(sample.name, sample.group, {k: scores(k, ways) for k, ways in maps.items()})
+    def nulls(k: int) -> dict[str, Measured]:
+        slic = resize_labels(slic_regions(sample.image, k=k), size)
+        return {"grid": measured(grid_regions(size=size, k=k)), "SLIC": measured(slic)}
 
-
-def write_results(folder: Path, found: PartScores, *, about: Mapping) -> str:
-    """results.json, table.md, images.csv and, where images have classes, classes.csv. Returns the
-    table. about: plain values, how the scores came about."""
-    rows = [(k, way, mean_scores(scores)) for k, way, scores in found.ways()]
-    results = {**about, "images": len(found.images), "skipped": found.skipped, "scores": {}}
-    for k, way, mean in rows:
-        parts = {part: getattr(mean, part)._asdict() for part in ("mean", "low", "high")}
-        results["scores"].setdefault(str(k), {})[way] = parts | {"images": mean.images}
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-    table = score_table(rows)
-    (folder / "table.md").write_text(table + "\n")
-    _write_csv(folder / "images.csv", "name", [(image.name, image) for image in found.images])
-    if any(image.group for image in found.images):
-        of_class = sorted(found.images, key=lambda image: image.group or "")
-        _write_csv(folder / "classes.csv", "class", [(i.group or "", i) for i in of_class])
-    return table
-
-
-def _write_csv(file: Path, first: str, images: Sequence[tuple[str, Scored]]) -> None:
-    """A line for each name, K and way, with the means over the images of that name."""
-    values: dict[tuple, list[RegionScores]] = {}
-    for name, image in images:
-        for k, ways in image.scores.items():
-            for way, scores in ways.items():
-                values.setdefault((name, k, way), []).append(scores)
-    with file.open("w", newline="") as out:
-        writer = csv.writer(out)
-        writer.writerow([first, "k", "regions", "images", *RegionScores._fields])
-        for key, scores in values.items():
-            array = np.asarray(scores)
-            array = array[~np.isnan(array).any(1)]
-            mean = [f"{x:.6f}" for x in array.mean(0)] if len(array) else [""] * 3
-            writer.writerow([*key, len(array), *mean])
+    rows = {row: measured(resize_labels(labels, size)) for row, labels in maps.items()}
+    try:
+        for k in top_k:
+            rows |= {Row(k, None, way): of_way for way, of_way in nulls(k).items()}
+        for name, labels in seen.saved.items():
+            own = measured(labels)
+            rows[Row("own", None, name)] = own
+            for way, of_way in nulls(own.regions).items():
+                rows[Row("own", None, f"{way} like {name}")] = of_way
+    except UserError as error:
+        raise UserError(f"{sample.name}: {error}") from None
+    return Scored(sample.name, sample.group, rows)

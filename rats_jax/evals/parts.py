@@ -1,15 +1,30 @@
 """Part discovery: a model's label maps for images, scored against part masks."""
 
 from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
 
 from rats_jax.dino.augment import normalize
 from rats_jax.dino.network import Network
+from rats_jax.evals.null_regions import kmeans_regions
 from rats_jax.evals.region_metrics import MeanScores, mean_scores, score
-from rats_jax.evals.regions import attention_regions, kmeans_regions, register_regions
+from rats_jax.evals.regions import Argmax, Size, attention_regions, register_regions
 from rats_jax.models import Features
+
+
+class RegionOptions(NamedTuple):
+    """How a model's tokens become regions.
+
+    smoothing: of each map, the sigma of a Gaussian in patches; 0 for none.
+    norm: tokens of the last layer, "post" or "pre" the model's final LayerNorm.
+    argmax: among maps of patches, or of pixels, see `register_regions`.
+    """
+
+    smoothing: float = 1.0
+    norm: Literal["post", "pre"] = "post"
+    argmax: Argmax = "patch"
 
 
 def extract(network: Network, params: dict, images: np.ndarray, *, batch: int = 50) -> Features:
@@ -30,30 +45,45 @@ def extract(network: Network, params: dict, images: np.ndarray, *, batch: int = 
 
 
 def region_maps(
-    features: Features, *, grid: tuple[int, int], k: int, sigma: float, size: tuple[int, int]
+    features: Features,
+    *,
+    grid: Size,
+    k: int,
+    size: Size | None,
+    options: RegionOptions,
 ) -> dict[str, np.ndarray]:
-    """int32 [B, *size] label maps of K regions by each way that these features allow.
+    """int32 [B, *size] label maps of K regions by each way that these features allow; for no size
+    one label a patch.
 
     "registers": the K best of N registers. "[CLS] attention": one region a head, for a ViT of K
-    heads. "k-means": of the patches.
+    heads. "register attention": one a plain register, for a ViT of K of them, by its attention in
+    the mean over heads. "k-means": of the patches, which are labelled whatever `options.argmax`.
+
+    features: with the last layer's attention for a ViT, and its tokens for `options.norm` "pre".
     """
-    maps = {}
+    maps, tokens = {}, features
+    if options.norm == "pre":
+        ((_, layer),) = features.layers.items()
+        tokens = layer.raw
+    shape = {
+        "grid": grid,
+        "sigma": options.smoothing,
+        "size": size,
+        "argmax": options.argmax,
+    }
     attention = next(iter(features.attention.values()), None)
-    of_heads = attention is not None and attention.shape[-2] == 1 + features.registers.shape[1]
-    if features.registers.shape[1] >= k and not of_heads:
+    registers = tokens.registers.shape[1]
+    is_vit = attention is not None and attention.shape[-2] == 1 + registers
+    if registers >= k and not is_vit:
         maps["registers"] = register_regions(
-            registers=features.registers,
-            patches=features.patches,
-            grid=grid,
-            top_k=k,
-            sigma=sigma,
-            size=size,
+            registers=tokens.registers, patches=tokens.patches, top_k=k, **shape
         )
-    if of_heads and attention.shape[1] == k:
-        maps["[CLS] attention"] = attention_regions(
-            attention=attention[:, :, 0], grid=grid, sigma=sigma, size=size
-        )
-    maps["k-means"] = kmeans_regions(features.patches, grid=grid, k=k, size=size)
+    if is_vit and attention.shape[1] == k:
+        maps["[CLS] attention"] = attention_regions(attention=attention[:, :, 0], **shape)
+    if is_vit and registers == k:
+        of_registers = attention[:, :, 1:].mean(1)
+        maps["register attention"] = attention_regions(attention=of_registers, **shape)
+    maps["k-means"] = kmeans_regions(tokens.patches, grid=grid, k=k, size=size)
     return {name: np.asarray(labels) for name, labels in maps.items()}
 
 
@@ -67,10 +97,13 @@ def score_maps(
 def score_table(rows: Sequence[tuple[int, str, MeanScores]]) -> str:
     """A Markdown table of (K, label maps, scores), in percent with the intervals."""
     lines = ["| K | label maps | M2O | O2O | ARI |", "|---|---|---|---|---|"]
-    for k, name, scores in rows:
-        cells = " | ".join(
-            f"{100 * mean:.1f} ({100 * low:.1f}-{100 * high:.1f})"
-            for mean, low, high in zip(scores.mean, scores.low, scores.high, strict=True)
-        )
-        lines.append(f"| {k} | {name} | {cells} |")
+    lines += [f"| {k} | {name} | {score_cells(scores)} |" for k, name, scores in rows]
     return "\n".join(lines)
+
+
+def score_cells(scores: MeanScores) -> str:
+    """M2O, O2O and ARI in percent with their intervals, as cells of a Markdown table."""
+    return " | ".join(
+        f"{100 * mean:.1f} ({100 * low:.1f}-{100 * high:.1f})"
+        for mean, low, high in zip(scores.mean, scores.low, scores.high, strict=True)
+    )

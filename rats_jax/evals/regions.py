@@ -2,20 +2,21 @@
 
 Shape letters: B images, N registers, L = h w patches (row-major), D width, H heads, K regions.
 A `size` is (height, width) in pixels. Every map labels regions 0..K-1; a region may end up empty.
+`null_regions.py` has what a model must beat.
 """
 
-import warnings
 from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.cluster.vq import kmeans2
 
 from rats_jax.errors import UserError
 
 Size = tuple[int, int]
-_EXACT = jax.lax.Precision.HIGHEST  # accelerators would otherwise round cosines to bf16 or TF32
+Argmax = Literal["patch", "pixel"]
+EXACT = jax.lax.Precision.HIGHEST  # accelerators would otherwise round cosines to bf16 or TF32
 
 
 @partial(jax.jit, static_argnames="top_k")
@@ -38,12 +39,12 @@ def register_maps(
     count = registers.shape[1]
     if not 1 <= top_k <= count:
         raise UserError(f"top_k={top_k} with {count} registers; choose 1 to {count}")
-    cosine = jnp.einsum("bnd,bld->bnl", _unit(registers), _unit(patches), precision=_EXACT)
+    cosine = jnp.einsum("bnd,bld->bnl", unit(registers), unit(patches), precision=EXACT)
     _, kept = jax.lax.top_k(cosine.max(-1), top_k)
     return jnp.take_along_axis(cosine, kept[..., None], axis=1), kept
 
 
-@partial(jax.jit, static_argnames=("grid", "top_k", "sigma", "size"))
+@partial(jax.jit, static_argnames=("grid", "top_k", "sigma", "size", "argmax"))
 def register_regions(
     *,
     registers: jax.Array,
@@ -52,6 +53,7 @@ def register_regions(
     top_k: int,
     sigma: float = 1.0,
     size: Size | None = None,
+    argmax: Argmax = "patch",
 ) -> jax.Array:
     """RATS regions: each pixel joins the kept register its patch resembles most (Eq. 7).
 
@@ -60,104 +62,43 @@ def register_regions(
       grid: (h, w) patches.
       sigma: Gaussian smoothing of each map, in patches; 0 for none. The paper is silent: 1 chosen.
       size: pixels of the result; None for one label per patch.
+      argmax: "patch" labels patches, and repeats labels up to `size`; "pixel" resizes each map to
+        `size` first, bilinearly with half-pixel centres, and labels pixels.
 
     Returns:
       int32 [B, *size], or [B, h, w]; label k is the register of rank k.
     """
     maps, _ = register_maps(registers=registers, patches=patches, top_k=top_k)
-    return _strongest(maps, grid=grid, sigma=sigma, size=size)
+    return _strongest(maps, grid=grid, sigma=sigma, size=size, argmax=argmax)
 
 
-@partial(jax.jit, static_argnames=("grid", "sigma", "size"))
+@partial(jax.jit, static_argnames=("grid", "sigma", "size", "argmax"))
 def attention_regions(
-    *, attention: jax.Array, grid: Size, sigma: float = 1.0, size: Size | None = None
+    *,
+    attention: jax.Array,
+    grid: Size,
+    sigma: float = 1.0,
+    size: Size | None = None,
+    argmax: Argmax = "patch",
 ) -> jax.Array:
-    """The ViT baseline: one region per head, from the last block's [CLS] attention.
+    """The ViT baseline: one region per head, from the last block's [CLS] attention; or one per
+    plain register, from its attention.
 
-    The paper says only "one map per head". Chosen: each head's map is divided by its sum over the
+    The paper says only "one map per head". Chosen: each map is divided by its sum over the
     patches, so that a head that mostly looks at [CLS] or at plain registers competes on where it
     looks, not on how much; then smoothing and argmax as for registers.
 
     Args:
-      attention: [B, H, L] softmax weights from [CLS] to the patches.
-      grid, sigma, size: as for `register_regions`.
+      attention: [B, K, L] softmax weights to the patches: of [CLS] in each head, or of each plain
+        register in the mean over heads.
+      grid, sigma, size, argmax: as for `register_regions`.
 
     Returns:
-      int32 [B, *size], or [B, h, w]; label k is head k.
+      int32 [B, *size], or [B, h, w]; label k is map k.
     """
     attention = attention.astype(jnp.float32)
     total = jnp.maximum(attention.sum(-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
-    return _strongest(attention / total, grid=grid, sigma=sigma, size=size)
-
-
-def kmeans_regions(
-    features: np.ndarray, *, grid: Size, k: int, size: Size | None = None, seed: int = 0
-) -> np.ndarray:
-    """k-means on L2-normalised patch features, image by image: a null baseline.
-
-    Seeds by greedy k-means++, then at most 20 Lloyd iterations. An image with fewer than K distinct
-    features gets that many regions; a cluster that empties on the way stays empty.
-
-    Args:
-      features: [B, L, D] finite floats.
-      grid, size: as for `register_regions`.
-      k: regions asked for.
-      seed: each image starts from the same seed, so its map does not depend on its batch.
-
-    Returns:
-      int32 [B, *size], or [B, h, w].
-    """
-    features = np.asarray(features, np.float32)
-    images, length, _ = features.shape
-    _check_grid(grid, length)
-    if not 1 <= k <= length:
-        raise UserError(f"k={k} clusters of {length} patches; choose 1 to {length}")
-    features = features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
-    labels = np.empty((images, length), np.int32)
-    for image, points in enumerate(features):
-        centres = _spread_centres(points, k, np.random.default_rng(seed))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="One of the clusters is empty")
-            _, labels[image] = kmeans2(points, centres, iter=20, minit="matrix")
-    labels = labels.reshape(images, *grid)
-    return labels if size is None else resize_labels(labels, size)
-
-
-def grid_regions(*, size: Size, k: int) -> np.ndarray:
-    """A rectangular grid of exactly K cells: what M2O gives for free, so a null baseline.
-
-    The image is cut into r rows, row i into c_i columns, where the c_i differ by at most one and
-    sum to K; a row's height is proportional to its c_i. So all cells have the same area (up to
-    rounding to pixels), for primes too; r is the number of rows whose cells are squarest, by the
-    mean of |log(width / height)|. K = 7 on a square: rows of 2, 2 and 3 cells.
-
-    Args:
-      size: (height, width) in pixels.
-      k: cells.
-
-    Returns:
-      int32 [height, width], labels 0..K-1 in reading order.
-
-    Raises:
-      UserError: if the image is too small for K cells.
-    """
-    height, width = size
-    best, distortion = None, np.inf
-    for rows in range(1, min(k, height) + 1):
-        firsts = np.arange(rows + 1) * k // rows  # each row's first label
-        columns = np.diff(firsts)
-        edges = (2 * firsts * height + k) // (2 * k)  # rounded heights
-        if columns.max() > width or np.diff(edges).min() < 1:
-            continue
-        aspect = np.abs(np.log(width * k / (height * columns**2)))
-        if np.average(aspect, weights=columns) < distortion:
-            best, distortion = (firsts, columns, edges), np.average(aspect, weights=columns)
-    if best is None:
-        raise UserError(f"{height} x {width} pixels do not hold a grid of k={k} cells; lower k")
-    firsts, columns, edges = best
-    row = np.repeat(np.arange(len(columns)), np.diff(edges))[:, None]
-    column = (2 * np.arange(width) + 1) * columns[row] // (2 * width)
-    return (firsts[row] + column).astype(np.int32)
+    return _strongest(attention / total, grid=grid, sigma=sigma, size=size, argmax=argmax)
 
 
 def resize_labels(labels, size: Size):
@@ -173,23 +114,60 @@ def resize_labels(labels, size: Size):
     return labels[..., rows[:, None], columns]
 
 
-def _strongest(maps: jax.Array, *, grid: Size, sigma: float, size: Size | None) -> jax.Array:
-    """Smooths maps [B, K, L] on the patch grid and labels each pixel by the largest (ties: lowest).
+def unit(vectors: jax.Array) -> jax.Array:
+    """[..., D] of length 1, float32; zeros stay zeros."""
+    vectors = vectors.astype(jnp.float32)
+    return vectors / jnp.maximum(jnp.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+def check_grid(grid: Size, length: int) -> None:
+    """Raises ValueError unless a grid has that many patches."""
+    if grid[0] * grid[1] != length:
+        raise ValueError(f"grid {grid} does not hold {length} patches")
+
+
+def _strongest(
+    maps: jax.Array, *, grid: Size, sigma: float, size: Size | None, argmax: Argmax
+) -> jax.Array:
+    """Smooths maps [B, K, L] on the patch grid and labels each place by the largest (ties: lowest).
 
     Smoothing is separable, cut at 4 sigma, with half-sample reflection at the border: what
     `scipy.ndimage.gaussian_filter(mode="reflect")` does.
     """
-    _check_grid(grid, maps.shape[-1])
+    check_grid(grid, maps.shape[-1])
     maps = maps.reshape(*maps.shape[:2], *grid)
+    matrices = [_gaussian_matrix(length, sigma) for length in grid]
+    if argmax == "pixel":
+        pairs = zip(size, matrices, strict=True)
+        return _strongest_pixels(maps, *(_bilinear_matrix(n, len(m)) @ m for n, m in pairs))
     if sigma > 0:
-        down, across = (jnp.asarray(_gaussian_matrix(length, sigma)) for length in grid)
-        maps = jnp.einsum("ih,bkhw,jw->bkij", down, maps, across, precision=_EXACT)
+        down, across = matrices
+        maps = jnp.einsum("ih,bkhw,jw->bkij", down, maps, across, precision=EXACT)
     labels = jnp.argmax(maps, axis=1).astype(jnp.int32)
     return labels if size is None else resize_labels(labels, size)
 
 
+def _strongest_pixels(maps: jax.Array, down: np.ndarray, across: np.ndarray) -> jax.Array:
+    """int32 [B, H, W] from maps [B, K, h, w] resized by [H, h] and [W, w], one after the other: all
+    K in pixels would fill the memory."""
+
+    def stronger(best: tuple, numbered: tuple) -> tuple[tuple, None]:
+        (strength, labels), (k, one) = best, numbered
+        one = jnp.einsum("ih,bhw,jw->bij", down, one, across, precision=EXACT)
+        won = one > strength
+        return (jnp.where(won, one, strength), jnp.where(won, k, labels)), None
+
+    shape = (len(maps), len(down), len(across))
+    start = (jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32))
+    each = (jnp.arange(maps.shape[1]), jnp.moveaxis(maps, 1, 0))
+    (_, labels), _ = jax.lax.scan(stronger, start, each)
+    return labels
+
+
 def _gaussian_matrix(length: int, sigma: float) -> np.ndarray:
     """[length, length] float32: row i holds the weights of the inputs to output i."""
+    if sigma == 0:
+        return np.eye(length, dtype=np.float32)
     radius = int(4 * sigma + 0.5)
     offsets = np.arange(-radius, radius + 1)
     weights = np.exp(-0.5 * (offsets / sigma) ** 2)
@@ -200,33 +178,8 @@ def _gaussian_matrix(length: int, sigma: float) -> np.ndarray:
     return matrix.astype(np.float32)
 
 
-def _spread_centres(points: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Greedy k-means++ seeds from [L, D]: of a few draws, the one that lowers the error most.
-
-    Fewer than K if the points run out, where SciPy's own "++" divides by zero; and greedy, as in
-    scikit-learn, because a baseline should not lose by an unlucky draw.
-    """
-    squares = (points**2).sum(-1)
-    chosen, nearest = [], np.ones(len(points), np.float32)
-    draws = 1  # the first seed is drawn evenly
-    while len(chosen) < k and nearest.any():
-        odds = nearest / nearest.sum(dtype=np.float64)
-        drawn = rng.choice(len(points), draws, p=odds)
-        distance = squares + squares[drawn, None] - 2 * points[drawn] @ points.T
-        distance[distance < 1e-6] = 0  # equal, but for rounding
-        distance = distance if not chosen else np.minimum(distance, nearest)
-        best = distance.sum(-1).argmin()
-        chosen.append(drawn[best])
-        nearest = distance[best]
-        draws = 2 + int(np.log(k))
-    return points[chosen]
-
-
-def _unit(vectors: jax.Array) -> jax.Array:
-    vectors = vectors.astype(jnp.float32)
-    return vectors / jnp.maximum(jnp.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-
-def _check_grid(grid: Size, length: int) -> None:
-    if grid[0] * grid[1] != length:
-        raise ValueError(f"grid {grid} does not hold {length} patches")
+def _bilinear_matrix(pixels: int, length: int) -> np.ndarray:
+    """[pixels, length] float32: linear interpolation between centres, constant beyond the outer."""
+    place = ((np.arange(pixels) + 0.5) * length / pixels - 0.5).clip(0, length - 1)
+    distance = np.abs(place[:, None] - np.arange(length))
+    return np.maximum(1 - distance, 0).astype(np.float32)

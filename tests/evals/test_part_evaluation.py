@@ -1,6 +1,5 @@
 """python -m rats_jax.evaluate --task=parts: every image is scored as by hand, and all is kept."""
 
-import csv
 import json
 import shutil
 import subprocess
@@ -12,11 +11,13 @@ from PIL import Image
 
 from rats_jax.backbones import open_backbone
 from rats_jax.errors import UserError
-from rats_jax.evals import part_evaluation
 from rats_jax.evals.datasets import open_dataset
-from rats_jax.evals.part_evaluation import evaluate_parts, numbers_of_regions
+from rats_jax.evals.null_regions import grid_regions, kmeans_regions, slic_regions
+from rats_jax.evals.part_evaluation import Row, evaluate_parts, numbers_of_regions
+from rats_jax.evals.parts import RegionOptions
 from rats_jax.evals.region_metrics import score
-from rats_jax.evals.regions import grid_regions, kmeans_regions, register_regions, resize_labels
+from rats_jax.evals.regions import register_regions, resize_labels
+from rats_jax.evals.saved_regions import SavedRegions
 
 SIDE = 32  # 4 x 4 patches
 COUNT = 19  # more than a batch
@@ -39,66 +40,130 @@ def folder(tmp_path_factory):
 
 
 def evaluated(run_folder, folder, **options):
-    options = {"top_k": (2, 6), "resolution": SIDE, "skip_broken": False} | options
-    models = {"model": open_backbone(str(run_folder))}
+    options = {
+        "top_k": (2, 6),
+        "resolutions": (SIDE,),
+        "options": RegionOptions(),
+        "saved": (),
+        "skip_broken": False,
+    } | options
+    models = {"model": open_backbone(str(run_folder))} if run_folder else {}
     return evaluate_parts(models, open_dataset(f"folder:{folder}"), **options)
 
 
-def test_each_image_is_scored_as_by_hand(run_folder, folder):
-    found = evaluated(run_folder, folder)
-    dataset, look = open_dataset(f"folder:{folder}"), open_backbone(str(run_folder)).looking(())
-    assert [image.name for image in found.images] == [entry.name for entry in dataset.entries]
+def nulls(folder, **options):
+    """Without a model."""
+    return evaluated(None, folder, **{"resolutions": ()} | options)
+
+
+@pytest.fixture(scope="module")
+def found(run_folder, folder):
+    return evaluated(run_folder, folder, resolutions=(16, SIDE), top_k=(2, 4))
+
+
+@pytest.fixture(scope="module")
+def look(run_folder):
+    """Features, with the last layer's tokens."""
+    backbone = open_backbone(str(run_folder))
+    return backbone.looking((), (backbone.options["depth"] - 1,))
+
+
+def check_by_hand(found, look, folder, *, side, layer=False, **options):
+    """The rows of a resolution, for three images; options of `register_regions`."""
+    dataset = open_dataset(f"folder:{folder}")
+    grid = (side // 8, side // 8)
     for i in (0, 7, COUNT - 1):
         sample = dataset.sample(i)
-        small = Image.fromarray(sample.image).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        small = Image.fromarray(sample.image).resize((side, side), Image.Resampling.BICUBIC)
         features = look(np.asarray(small)[None])
-        for k, scores in found.images[i].scores.items():
+        tokens = next(iter(features.layers.values())).raw if layer else features
+        rows = found.images[i].rows
+        for k in sorted({row.k for row in rows}):
             registers = register_regions(
-                registers=features.registers, patches=features.patches, grid=(4, 4), top_k=k
+                registers=tokens.registers, patches=tokens.patches, grid=grid, top_k=k, **options
             )
-            kmeans = kmeans_regions(features.patches, grid=(4, 4), k=k)
-            for way, labels in (
-                ("model: registers", resize_labels(np.asarray(registers)[0], sample.mask.shape)),
-                ("model: k-means", resize_labels(kmeans[0], sample.mask.shape)),
-                ("grid", grid_regions(size=sample.mask.shape, k=k)),
+            size = sample.mask.shape
+            kmeans = kmeans_regions(tokens.patches, grid=grid, k=k, size=options.get("size"))
+            for row, labels in (
+                (Row(k, side, "model: registers"), registers[0]),
+                (Row(k, side, "model: k-means"), kmeans[0]),
+                (Row(k, None, "grid"), grid_regions(size=size, k=k)),
+                (Row(k, None, "SLIC"), slic_regions(sample.image, k=k)),
             ):
-                expected = score(labels, sample.mask)
-                np.testing.assert_allclose(scores[way], expected, atol=1e-9, err_msg=f"{k} {way}")
-            assert len(scores) == 3
+                labels = resize_labels(np.asarray(labels), size)
+                scores, regions = rows[row]
+                np.testing.assert_allclose(
+                    scores, score(labels, sample.mask), atol=1e-9, err_msg=str(row)
+                )
+                assert regions == len(np.unique(labels)), row
 
 
-def test_results_hold_means_images_and_classes(run_folder, folder, tmp_path):
-    found = evaluated(run_folder, folder, top_k=(3,))
-    table = part_evaluation.write_results(tmp_path, found, about={"task": "parts"})
-    results = json.loads((tmp_path / "results.json").read_text())
-    assert results["task"] == "parts" and results["images"] == COUNT and results["skipped"] == []
-    ways = [image.scores[3]["model: registers"] for image in found.images]
-    mean = results["scores"]["3"]["model: registers"]["mean"]
-    np.testing.assert_allclose([mean["m2o"], mean["o2o"], mean["ari"]], np.mean(ways, axis=0))
-    assert f"| 3 | model: registers | {100 * mean['m2o']:.1f} (" in table
-    assert (tmp_path / "table.md").read_text() == table + "\n"
-    with (tmp_path / "images.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 3 * COUNT
-    with (tmp_path / "classes.csv").open() as file:
-        of_classes = [row for row in csv.DictReader(file) if row["regions"] == "grid"]
-    assert [(row["class"], row["images"]) for row in of_classes] == [("a", "10"), ("b", "9")]
-    grid = [image.scores[3]["grid"].m2o for image in found.images if image.group == "a"]
-    np.testing.assert_allclose(float(of_classes[0]["m2o"]), np.mean(grid), atol=1e-6)
+def test_each_image_is_scored_as_by_hand_at_each_resolution(found, look, folder):
+    dataset = open_dataset(f"folder:{folder}")
+    assert [image.name for image in found.images] == [entry.name for entry in dataset.entries]
+    for side in (16, SIDE):
+        check_by_hand(found, look, folder, side=side)
+    assert all(len(image.rows) == 2 * (2 * 2 + 2) for image in found.images)
 
 
-def test_a_broken_sample_is_told_or_skipped_and_told(run_folder, folder, tmp_path, capsys):
+def test_options_reach_the_regions(run_folder, look, folder):
+    options = RegionOptions(smoothing=0.5, norm="pre", argmax="pixel")
+    other = evaluated(run_folder, folder, top_k=(4,), options=options)
+    size = {"sigma": 0.5, "size": (SIDE, SIDE), "argmax": "pixel"}
+    check_by_hand(other, look, folder, side=SIDE, layer=True, **size)
+
+
+def test_label_maps_do_not_depend_on_what_is_looked_at_together(
+    found, run_folder, folder, monkeypatch
+):
+    monkeypatch.setattr("rats_jax.evals.part_evaluation._PATCHES", 4 * 16)
+    again = evaluated(run_folder, folder, top_k=(2,))
+    for one, other in zip(again.images, found.images, strict=True):
+        assert one.rows == {row: other.rows[row] for row in one.rows}
+
+
+def test_saved_regions_stand_beside_nulls_of_as_many(folder):
+    """Labels are the masks of the images, so their scores are 1."""
+    maps = {entry.name: entry.mask for entry in open_dataset(f"folder:{folder}").entries}
+    saved = SavedRegions("truth", folder / "masks", maps)
+    found = nulls(folder, top_k=(), saved=[saved])
+    dataset = open_dataset(f"folder:{folder}")
+    for i in (0, COUNT - 1):
+        sample, rows = dataset.sample(i), found.images[i].rows
+        assert list(rows) == [
+            Row("own", None, way) for way in ("truth", "grid like truth", "SLIC like truth")
+        ]
+        own, grid, slic = rows.values()
+        count = len(np.unique(sample.mask))
+        assert own == ((1, 1, 1), count) and grid.regions == count >= slic.regions
+        assert grid.scores == score(grid_regions(size=sample.mask.shape, k=count), sample.mask)
+
+
+def test_a_broken_sample_is_told_or_skipped_and_told(folder, tmp_path, capsys):
     broken = tmp_path / "copy"
     shutil.copytree(folder, broken)
     (broken / "masks" / "b" / "17.png").write_bytes(b"no image")
     with pytest.raises(UserError, match="17.png .*--skip-broken"):
-        evaluated(run_folder, broken)
-    found = evaluated(run_folder, broken, top_k=(2,), skip_broken=True)
+        nulls(broken)
+    found = nulls(broken, skip_broken=True)
     assert len(found.images) == COUNT - 1 and "17.png" in found.skipped[0]
     assert "warning: skipped:" in capsys.readouterr().out
 
 
+def test_an_image_too_small_for_a_grid_is_broken(folder, tmp_path):
+    small = tmp_path / "copy"
+    shutil.copytree(folder, small)
+    for kind in ("images", "masks"):
+        path = small / kind / "a" / "04.png"
+        Image.open(path).crop((0, 0, 1, 3)).save(path)
+    with pytest.raises(UserError, match="a/04.png: 3 x 1 pixels do not hold .*--skip-broken"):
+        nulls(small)
+    found = nulls(small, skip_broken=True)
+    assert len(found.images) == COUNT - 1 and "a/04.png" in found.skipped[0]
+
+
 RATS = {"architecture": "rats", "heads": 3, "registers_per_head": 5}
-VIT = {"architecture": "vit", "heads": 3}
+VIT = {"architecture": "vit", "heads": 3, "plain_registers": 4}
 
 
 @pytest.mark.parametrize(
@@ -106,8 +171,8 @@ VIT = {"architecture": "vit", "heads": 3}
     [
         (None, RATS, 1024, (6, 12)),
         (None, RATS | {"registers_per_head": 1}, 1024, (3,)),
-        (None, VIT, 1024, (3, 6, 12, 33, 96)),
-        (None, VIT, 16, (3, 6, 12)),
+        (None, VIT, 1024, (3, 4, 6, 12, 33, 96)),
+        (None, VIT | {"plain_registers": 0}, 16, (3, 6, 12)),
         (["12", "4", "4"], RATS, 1024, (4, 12)),
     ],
 )
@@ -122,7 +187,7 @@ def test_numbers_of_regions(given, options, patches, expected):
         (["3", "0"], 1024, "choose numbers from 1 to 15"),
         (["x"], 1024, "choose numbers from 1 to 15"),
         ([], 1024, "choose numbers from 1 to 15"),
-        (["10"], 9, "the model has 9 patches an image"),
+        (["10"], 9, "the model has 9 patches an image at the lowest resolution"),
     ],
 )
 def test_numbers_that_the_model_cannot_have_are_refused(given, patches, message):
@@ -130,27 +195,65 @@ def test_numbers_that_the_model_cannot_have_are_refused(given, patches, message)
         numbers_of_regions(given, RATS, patches=patches)
 
 
-def test_the_command_scores_the_untrained_model_beside(run_folder, folder, tmp_path):
-    command = [sys.executable, "-m", "rats_jax.evaluate", f"--checkpoint={run_folder}"]
-    command += [f"--dataset=folder:{folder}", f"--output={tmp_path / 'out'}"]
+def test_the_command_scores_the_untrained_model_and_saved_regions_beside(
+    run_folder, folder, tmp_path
+):
+    command = [sys.executable, "-m", "rats_jax.evaluate", f"--dataset=folder:{folder}"]
+    model = [f"--checkpoint={run_folder}", "--resolution=32", "--top_k=2", "--norm=pre"]
     done = subprocess.run(
-        [*command, "--resolution=32", "--top_k=2", "--untrained"],
+        [
+            *(*command, *model, f"--output={tmp_path / 'out'}", "--untrained"),
+            f"--regions=other={folder / 'masks'}",
+        ],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "| 2 | untrained: registers |" in done.stdout
+    assert "| 2 | untrained: registers | " in done.stdout
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert set(results["scores"]["2"]) == {
-        *("model: registers", "model: k-means", "untrained: registers", "untrained: k-means"),
-        "grid",
+    assert set(results["scores"]["32"]["2"]) == {
+        *("model: registers", "model: k-means", "untrained: registers", "untrained: k-means")
     }
-    failed = subprocess.run(
-        [*command[:-1], "--resolution=30", f"--output={tmp_path / 'no'}"],
+    assert results["scores"]["any"]["own"]["other"]["mean"]["m2o"] == 1
+    assert results["regions"] == {"smoothing": 1.0, "norm": "pre", "argmax": "patch"}
+    assert results["resolutions"] == [32] and list(results["saved_regions"]) == ["other"]
+
+
+TRIES = """
+import sys
+from absl import flags
+from absl.testing import flagsaver
+from rats_jax import evaluate
+from rats_jax.errors import UserError
+flags.FLAGS.mark_as_parsed()
+for command in sys.argv[1:]:
+    with flagsaver.flagsaver():
+        flags.FLAGS(["evaluate", *command.split()])
+        try:
+            evaluate.main()
+        except UserError as error:
+            print("error:", error)
+"""
+
+
+def test_mistakes_are_told_before_anything_is_read(run_folder, folder, tmp_path):
+    checkpoint, masks = f"--checkpoint={run_folder} ", f"--regions={folder}/masks "
+    patches = "--top_k=5: the model has 4 patches an image at the lowest resolution; "
+    cases = {
+        f"{checkpoint} --resolution=32,30": "--resolution=30 is no multiple of the patch (8); the "
+        "nearest is 32",
+        f"{checkpoint} --resolution=x": "--resolution=x: write pixels, such as 512",
+        f"{checkpoint} --resolution=16,32 --top_k=5": f"{patches}choose numbers from 1 to 4",
+        f"{masks} --smoothing=2": "--smoothing is of a model's regions: name one with --checkpoint",
+        "": "no --checkpoint: name a run's workdir, or a file of weights",
+    }
+    more = f"--dataset=folder:{folder} --output={tmp_path / 'out'}"
+    done = subprocess.run(
+        [sys.executable, "-c", TRIES, *(f"{case} {more}" for case in cases)],
         capture_output=True,
         text=True,
+        check=True,
     )
-    assert failed.returncode == 2 and not (tmp_path / "no").exists()
-    assert failed.stderr == (
-        "error: --resolution=30 is no multiple of the patch (8); the nearest is 32\n"
-    )
+    told = [line for line in done.stdout.splitlines() if line.startswith("error:")]
+    assert told == [f"error: {message}" for message in cases.values()]
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,142 @@
+"""Plots of part discovery: scores against K, and against the resolution of a sweep."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from rats_jax.evals.part_results import Result
+
+_SCORES = {"m2o": "M2O", "o2o": "O2O", "ari": "ARI"}
+# Okabe and Ito's colours, which colour-blind readers tell apart: one a model
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_NULL_COLOUR = "0.45"
+_STYLES = {
+    "registers": ("-", "o"),
+    "[CLS] attention": ("-", "D"),
+    "register attention": ("-", "^"),
+    "k-means": ("--", "s"),
+    "grid": ("--", "x"),
+    "SLIC": (":", "+"),
+}
+
+
+class _Line(NamedTuple):
+    """One way. at: where it was measured, along x; low, high: ends of the intervals."""
+
+    way: str
+    at: Sequence[float]
+    results: Sequence[Result]
+
+    def values(self, part: str, score: str) -> np.ndarray:
+        return np.array([100 * getattr(getattr(r.scores, part), score) for r in self.results])
+
+
+def draw(results: Sequence[Result], folder: Path) -> None:
+    """scores.png: M2O, O2O and ARI against K, a row of plots for each resolution; and
+    resolution.png, if there are several: the same against it, a row for each K.
+
+    Saved regions, and what is like them, stand at their mean number of regions.
+    """
+    resolutions = sorted({result.row.resolution for result in results} - {None})
+    rows = [
+        (f"{side} pixels", [_of(way, results, side) for way in _ways(results)])
+        for side in resolutions or [None]
+    ]
+    ks = sorted({result.row.k for result in results if result.row.k != "own"})
+    ticks = ks or sorted({line.at[0] for line in rows[0][1]})
+    _figure(rows, xlabel="K", ticks=ticks).savefig(folder / "scores.png", dpi=150)
+    if len(resolutions) > 1:
+        rows = []
+        for k in ks:
+            of_k = [result for result in results if result.row.k == k]
+            rows.append((f"K = {k}", [_over(way, of_k, resolutions) for way in _ways(of_k)]))
+        figure = _figure(rows, xlabel="resolution, pixels", ticks=resolutions)
+        figure.savefig(folder / "resolution.png", dpi=150)
+
+
+def _ways(results: Sequence[Result]) -> list[str]:
+    """Models, saved regions, null baselines."""
+    return sorted(dict.fromkeys(result.row.way for result in results), key=_is_null)
+
+
+def _of(way: str, results: Sequence[Result], resolution: int | None) -> _Line:
+    """Against K, at a resolution."""
+    chosen = [r for r in results if r.row.way == way and r.row.resolution in (resolution, None)]
+    _, _, name = way.rpartition(" like ")
+    own = {r.row.way: r.regions for r in results if r.row.k == "own"}
+    return _Line(way, [own[name] if r.row.k == "own" else r.row.k for r in chosen], chosen)
+
+
+def _over(way: str, results: Sequence[Result], resolutions: Sequence[int]) -> _Line:
+    """Against the resolution; level where there is none."""
+    chosen = [result for result in results if result.row.way == way]
+    if chosen[0].row.resolution is None:
+        return _Line(way, [resolutions[0], resolutions[-1]], chosen * 2)
+    return _Line(way, [result.row.resolution for result in chosen], chosen)
+
+
+def _figure(rows: Sequence[tuple[str, Sequence[_Line]]], *, xlabel: str, ticks: Sequence) -> Figure:
+    lines = {line.way: None for _, of_row in rows for line in of_row}
+    owners = dict.fromkeys(way.partition(": ")[0] for way in lines if not _is_null(way))
+    colours = {owner: _COLOURS[i % len(_COLOURS)] for i, owner in enumerate(owners)}
+    figure = Figure(figsize=(11, 0.9 + 2.8 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), len(_SCORES), squeeze=False, sharex=True, sharey="col")
+    for (title, of_row), axes in zip(rows, panels, strict=True):
+        for (score, name), panel in zip(_SCORES.items(), axes, strict=True):
+            for line in of_row:
+                if line.results:
+                    _draw_line(panel, line, score, colours)
+            panel.set_title(f"{name}, {title}" if len(rows) > 1 else name, fontsize=10)
+            _tidy(panel, ticks)
+        axes[0].set_ylabel("percent")
+    for panel in panels[-1]:
+        panel.set_xlabel(xlabel)
+    named: dict[str, Artist] = {}
+    for panel in panels[:, 0]:
+        handles, names = panel.get_legend_handles_labels()
+        named |= dict(zip(names, handles, strict=True))
+    shown = [way for way in lines if way in named]
+    figure.legend(
+        [named[way] for way in shown],
+        shown,
+        loc="outside right upper",
+        frameon=False,
+        fontsize=9,
+    )
+    return figure
+
+
+def _draw_line(panel: Axes, line: _Line, score: str, colours: dict[str, str]) -> None:
+    owner, _, kind = line.way.partition(": ")
+    style, marker = _STYLES.get(kind or owner.partition(" like ")[0], ("-", "*"))
+    colour = _NULL_COLOUR if _is_null(line.way) else colours[owner]
+    mean, low, high = (line.values(part, score) for part in ("mean", "low", "high"))
+    options = {"color": colour, "linestyle": style, "marker": marker, "markersize": 5}
+    if len(line.at) == 1:  # a band would have no width
+        options["linestyle"] = "none"
+        panel.errorbar(line.at, mean, (mean - low, high - mean), label=line.way, **options)
+        return
+    panel.plot(line.at, mean, label=line.way, linewidth=1.5, **options)
+    panel.fill_between(line.at, low, high, color=colour, alpha=0.12, linewidth=0)
+
+
+def _is_null(way: str) -> bool:
+    """Seen by no model: a grid, or SLIC."""
+    return way.partition(" like ")[0] in ("grid", "SLIC")
+
+
+def _tidy(panel: Axes, ticks: Sequence) -> None:
+    panel.set_xscale("log")
+    panel.xaxis.set_minor_locator(NullLocator())
+    if ticks:
+        panel.set_xticks(ticks, [f"{tick:.1f}".removesuffix(".0") for tick in ticks])
+    panel.grid(color="0.92")
+    panel.set_axisbelow(True)
+    for side in ("top", "right"):
+        panel.spines[side].set_visible(False)

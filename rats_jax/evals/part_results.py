@@ -1,0 +1,101 @@
+"""What part_evaluation.py found, written: numbers, tables and plots."""
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
+from rats_jax.evals.parts import score_cells
+from rats_jax.evals.region_metrics import MeanScores, RegionScores, mean_scores
+
+
+class Result(NamedTuple):
+    """regions: how many there really were, mean over the images scored."""
+
+    row: Row
+    scores: MeanScores
+    regions: float
+
+
+def summarised(images: Sequence[Scored]) -> list[Result]:
+    """Means over images, by K and resolution; what has none comes last."""
+
+    def place(row: Row) -> tuple:
+        return row.k == "own", row.k, row.resolution is None, row.resolution
+
+    results = []
+    for row in sorted(images[0].rows, key=place):
+        measured = [image.rows[row] for image in images]
+        scores = mean_scores([one.scores for one in measured])
+        results.append(Result(row, scores, float(_mean(measured)[-1])))
+    return results
+
+
+def write_results(folder: Path, found: PartScores, *, about: Mapping) -> str:
+    """results.json, table.md, images.csv, plots and, where images have classes, classes.csv.
+    Returns the table. about: plain values, how the scores came about.
+
+    In results.json scores are nested by resolution ("any" for what sees no model), K and way.
+    """
+    from rats_jax.evals.part_plots import draw  # and with it Matplotlib
+
+    results = summarised(found.images)
+    scores: dict = {}
+    for row, of_row, regions in results:
+        of_resolution = scores.setdefault(str(row.resolution or "any"), {})
+        parts = {part: getattr(of_row, part)._asdict() for part in ("mean", "low", "high")}
+        of_resolution.setdefault(str(row.k), {})[row.way] = {
+            "regions": regions,
+            **parts,
+            "images": of_row.images,
+        }
+    told = {**about, "images": len(found.images), "skipped": found.skipped, "scores": scores}
+    (folder / "results.json").write_text(json.dumps(told, indent=2) + "\n")
+    table = result_table(results)
+    (folder / "table.md").write_text(table + "\n")
+    _write_csv(folder / "images.csv", "name", [(image.name, image) for image in found.images])
+    if any(image.group for image in found.images):
+        of_class = sorted(found.images, key=lambda image: image.group or "")
+        _write_csv(folder / "classes.csv", "class", [(i.group or "", i) for i in of_class])
+    draw(results, folder)
+    return table
+
+
+def result_table(results: Sequence[Result]) -> str:
+    """Markdown; scores in percent with their intervals. With a column of resolutions if there are
+    several."""
+    sweep = len({result.row.resolution for result in results} - {None}) > 1
+    head = ["K", *(["resolution"] if sweep else []), "label maps", "regions", "M2O", "O2O", "ARI"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for row, scores, regions in results:
+        resolution = [str(row.resolution or "any")] if sweep else []
+        cells = [str(row.k), *resolution, row.way, f"{regions:.1f}", score_cells(scores)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _write_csv(file: Path, first: str, images: Sequence[tuple[str, Scored]]) -> None:
+    """A line for each name and row, with the means over the images of that name."""
+    measured: dict[tuple, list[Measured]] = defaultdict(list)
+    for name, image in images:
+        for row, of_row in image.rows.items():
+            measured[name, row].append(of_row)
+    columns = ["resolution", "k", "label_maps", "images", *RegionScores._fields, "regions"]
+    with file.open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow([first, *columns])
+        for (name, row), of_row in measured.items():
+            count = sum(not np.isnan(one.scores).any() for one in of_row)
+            mean = [f"{x:.6f}" for x in _mean(of_row)] if count else [""] * 4
+            writer.writerow([name, row.resolution or "any", row.k, row.way, count, *mean])
+
+
+def _mean(measured: Sequence[Measured]) -> np.ndarray:
+    """M2O, O2O, ARI and the number of regions: over images with a labelled pixel."""
+    values = np.array([(*one.scores, one.regions) for one in measured])
+    return values[~np.isnan(values).any(1)].mean(0)
