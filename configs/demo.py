@@ -67,4 +67,14 @@ def get_config():
 
     config.run.log_every = 25
     config.run.checkpoint_every = 125
+    config.run.keep_best = 1
+    config.run.best_metric = "parts/m2o_8"
+    config.run.best_is = "highest"
+
+    config.evaluation.every_epochs = 0.4  # 50 steps
+    config.evaluation.parts = "procedural_parts"
+    config.evaluation.images = 100  # of another world than those that make demo scores at the end
+    config.evaluation.resolution = 96
+    config.evaluation.top_k = (8,)
+    config.evaluation.smoothing = 0.5  # the usual 1 would be an eighth of these small grids
     return config

@@ -8,6 +8,12 @@ Written for one accelerator and 10,000 to 1,000,000 images. What one changes fir
     --config.optimizer.epochs=300              fewer images want more epochs
     --config.model.remat=dots                  half the memory, a few percent slower
     --config.compute_dtype=float32             on a CPU
+
+To watch parts come and keep the checkpoint where they peak, on images with masks of your own
+(docs/operations.md):
+
+    --config.evaluation.every_epochs=5 --config.evaluation.parts=folder:DIR \
+    --config.run.keep_best=1 --config.run.best_metric=parts/m2o_12 --config.run.best_is=highest
 """
 
 from rats_jax.config import default_config

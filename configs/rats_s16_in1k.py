@@ -2,6 +2,11 @@
 
 python -m rats_jax.train --config=configs/rats_s16_in1k.py --config.data.path=IMAGENET/train \
     --workdir=DIR
+
+Registers are looked at after each epoch. To score parts then as well, and keep where they peak:
+
+    --config.evaluation.parts=partimagenet:DIR --config.run.keep_best=1 \
+    --config.run.best_metric=parts/m2o_33 --config.run.best_is=highest
 """
 
 from rats_jax.config import default_config
@@ -49,4 +54,7 @@ def get_config():
 
     config.run.log_every = 100
     config.run.checkpoint_every = 1668  # an epoch
+
+    config.evaluation.every_epochs = 1.0
+    config.evaluation.images = 1000
     return config

@@ -57,7 +57,8 @@ def panels(prototypes: int) -> list[Panel]:
 def read(workdir: Path) -> tuple[int, list[dict]]:
     """K, and the reports."""
     prototypes = json.loads((workdir / "config.json").read_text())["head"]["prototypes"]
-    reports = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    reports = [line for line in lines if "loss" in line]  # others are of evaluations alone
     for report in reports:
         report["prototypes"] = report["prototype_usage"] * prototypes
     return prototypes, reports

@@ -65,8 +65,9 @@ class Backbone(NamedTuple):
 def open_backbone(checkpoint: str, *, weights: str = "teacher") -> Backbone:
     """The backbone in a checkpoint, on the first device.
 
-    checkpoint: the workdir of a run (its newest good checkpoint is taken), one step's directory in
-        it (WORKDIR/checkpoints/STEP), a file of weights (.safetensors, .pth), or a folder of
+    checkpoint: the workdir of a run (of its good checkpoints the best by `config.run.best_metric`
+        if the run keeps a best one, else the newest), one step's directory in it
+        (WORKDIR/checkpoints/STEP), a file of weights (.safetensors, .pth), or a folder of
         transformers or of rats_jax.export.
     weights: "teacher" or "student", where both are there.
 
@@ -101,12 +102,19 @@ def _of_run(workdir: Path, step: int | None, weights: str) -> Backbone:
         ) from None
     with _making(workdir):
         graph, _ = _abstract(options)
-    found = restore(workdir, weights=weights, step=step)
+    found = restore(workdir, weights=weights, step=step, best=True)
+    which = f"at step {found.step:,}"
+    if found.best:
+        metric, value = found.best
+        of_scores = metric.startswith(("parts/", "knn/"))
+        which += (
+            f", the best of {metric} ({f'{100 * value:.1f} %' if of_scores else f'{value:.4g}'})"
+        )
     return Backbone(
         options,
         graph,
         found.params["backbone"],
-        f"the {weights} of the run in {workdir.resolve().name} at step {found.step:,}",
+        f"the {weights} of the run in {workdir.resolve().name} {which}",
         workdir=workdir,
         step=found.step,
         config=found.config,

@@ -107,12 +107,32 @@ def default_config() -> ConfigDict:
     config.run.checkpoint_every = 1000
     config.run.keep_checkpoints = 2  # the newest
     config.run.keep_every_epochs = 0.0  # and one every so many epochs, for good; 0 for none
-    config.run.keep_best = 0  # and so many with the best of a metric, as last reported before
-    config.run.best_metric = "loss"  # a name in metrics.jsonl
+    config.run.keep_best = 0  # and so many with the best of a metric, as last reported
+    #: A name in metrics.jsonl. With one of an evaluation, such as "parts/m2o_12" or "knn/top1_20",
+    #: the state is saved at every evaluation, and judged by it alone.
+    config.run.best_metric = "loss"
     config.run.best_is = "lowest"  # or "highest"
     #: Where compiled programs are kept for the next start: a folder, "" for nowhere; "auto" for
     #: ~/.cache/rats_jax/compiled, but on CPUs nowhere.
     config.run.compilation_cache = "auto"
+
+    # Measures the teacher while it trains: docs/operations.md.
+    config.evaluation = ConfigDict()
+    #: 0 for never; else also before the first step and after the last.
+    config.evaluation.every_epochs = 0.0
+    #: Images with part masks: KIND:PATH as of `rats_jax.evaluate`, or "procedural_parts", drawings
+    #: of a world of their own; "" for none, and a training batch tells of the registers.
+    config.evaluation.parts = ""
+    config.evaluation.images = 0  # at most so many of them, evenly spread; 0 for all
+    config.evaluation.resolution = 512  # pixels of both sides, as the model sees them
+    #: Numbers of regions; () for 6, 12, 33, 96, as far as the model has them. A ViT has its heads.
+    config.evaluation.top_k = ()
+    config.evaluation.smoothing = 1.0  # of register maps, in patches; 0 for none
+    #: k-NN: images with a class each, KIND:PATH; those that vote, and those that are classified.
+    config.evaluation.knn_train = ""
+    config.evaluation.knn_test = ""
+    config.evaluation.knn_images = 0  # at most so many of each, evenly spread; 0 for all
+    config.evaluation.knn_k = 20
 
     # What watches over a run: docs/operations.md.
     config.guards = ConfigDict()
@@ -224,7 +244,7 @@ POSITIVE = (
     "optimizer.learning_rate",
     *("data.size", "data.threads", "data.prefetch", "data.canvas"),
     *("run.log_every", "run.checkpoint_every", "run.keep_checkpoints"),
-    "guards.nonfinite_steps",
+    *("evaluation.resolution", "evaluation.knn_k", "guards.nonfinite_steps"),
 )
 NOT_NEGATIVE = (
     *("seed", "model.plain_registers", "crops.local_crops", "optimizer.warmup_epochs"),
@@ -233,6 +253,8 @@ NOT_NEGATIVE = (
     *("dino.teacher_temperature_warmup_epochs", "data.length", "data.workers", "data.seed"),
     *("photometrics.brightness", "photometrics.contrast", "photometrics.saturation"),
     *("run.stop_after", "run.keep_every_epochs", "run.keep_best", "guards.stall_minutes"),
+    *("evaluation.every_epochs", "evaluation.images", "evaluation.smoothing"),
+    "evaluation.knn_images",
 )
 SHARES = (
     *("photometrics.jitter", "photometrics.grayscale", "photometrics.blur_local"),

@@ -28,8 +28,8 @@ def main() -> None:
     import numpy as np
 
     from rats_jax.data.procedural_parts import SUPER_CATEGORIES, ProceduralParts
-    from rats_jax.evals.parts import extract, region_maps, score_maps, score_table
-    from rats_jax.evals.regions import grid_regions
+    from rats_jax.evals.null_regions import grid_regions
+    from rats_jax.evals.parts import RegionOptions, extract, region_maps, score_maps, score_table
     from rats_jax.pictures.overlays import part_sheet, save_png
     from rats_jax.runs.loop import train
     from rats_jax.runs.restore import restore, untrained
@@ -42,6 +42,7 @@ def main() -> None:
     say("== ViT of the same size, for the same steps")
     config.model.architecture = "vit"
     config.dino.loss_scope = "all"  # it has one global vector
+    config.evaluation.every_epochs, config.run.keep_best = 0.0, 0
     vit = restore(train(config, str(workdir / "vit")))
 
     say(f"== scoring {HELD_OUT} held-out pictures of {PIXELS} px")
@@ -58,7 +59,7 @@ def main() -> None:
     for k, ways in maps.items():
         for name, f in features.items():
             for way, labels in region_maps(
-                f, grid=(side, side), k=k, sigma=SMOOTHING, size=(PIXELS, PIXELS)
+                f, grid=(side, side), k=k, size=(PIXELS, PIXELS), options=RegionOptions(SMOOTHING)
             ).items():
                 ways[f"{name}: {way}"] = labels
         ways["grid"] = np.stack([grid_regions(size=(PIXELS, PIXELS), k=k)] * HELD_OUT)

@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import count
@@ -21,7 +21,7 @@ import orbax.checkpoint as ocp
 from rats_jax.command_line import say
 from rats_jax.errors import UserError
 from rats_jax.parallel.distributed import agree, gather
-from rats_jax.runs.retention import staying
+from rats_jax.runs.retention import rank, staying
 from rats_jax.runs.stored_state import (
     Damaged,
     compare,
@@ -43,12 +43,14 @@ REMEDIES = {
 
 
 class Found(NamedTuple):
-    """A checkpoint, and the newer ones that are damaged, with the reason."""
+    """A checkpoint, and those before it in the order of choice that are damaged, with the reason.
+    value: its best metric, None if it has none."""
 
     step: int
     state: dict
     about: dict
     damaged: list[tuple[int, str]]
+    value: float | None = None
 
 
 class Checkpoints:
@@ -81,9 +83,11 @@ class Checkpoints:
     ):
         self._folder = (workdir / "checkpoints").absolute()
         self._set_aside_in = (workdir / "damaged").absolute()
+        highest = best_is == "highest"
         self._staying = partial(
-            staying, newest=keep, every=keep_every, best=keep_best, highest=best_is == "highest"
+            staying, newest=keep, every=keep_every, best=keep_best, highest=highest
         )
+        self._rank = partial(rank, value=self._value, highest=highest)
         self._best_metric = best_metric
         self._read_only = read_only
         self._values: dict[int, float | None] = {}  # the metric of each step
@@ -155,11 +159,15 @@ class Checkpoints:
         damaged/ once an older one has been restored. Raises UserError when all are damaged, or when
         one is of another state.
         """
-        return self._restore(like, whole=True)
+        return self._restore(like, whole=True, choose=max)
 
     def restore_part(self, like: dict) -> Found | None:
         """As `restore`, of the parts that `like` has, such as {"teacher": ...}."""
-        return self._restore(like, whole=False)
+        return self._restore(like, whole=False, choose=max)
+
+    def restore_best(self, like: dict) -> Found | None:
+        """As `restore_part`, the best by the metric; the newest where none has it."""
+        return self._restore(like, whole=False, choose=partial(max, key=self._rank))
 
     def restore_step(self, step: int, like: dict) -> Found:
         """As `restore_part`, of this one alone: raises UserError if it is damaged, or not there."""
@@ -176,12 +184,14 @@ class Checkpoints:
             ) from None
         return Found(step, state, about, [])
 
-    def _restore(self, like: dict, *, whole: bool) -> Found | None:
+    def _restore(
+        self, like: dict, *, whole: bool, choose: Callable[[list[int]], int]
+    ) -> Found | None:
         damaged: list[tuple[int, str]] = []
         tried = set()
         # Read anew each time: a run that trains meanwhile may have removed one, and saved another.
         while left := [step for step in agree(self.steps()) if step not in tried]:
-            step = left[-1]
+            step = choose(left)
             tried.add(step)
             try:
                 state, about = self._read(step, like, whole=whole)
@@ -192,7 +202,7 @@ class Checkpoints:
                 continue
             if not self._read_only and jax.process_index() == 0:
                 self._set_aside([step for step, _ in damaged])
-            return Found(step, state, about, damaged)
+            return Found(step, state, about, damaged, self._value(step))
         if damaged:
             step, reason = damaged[0]
             raise UserError(

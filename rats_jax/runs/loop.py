@@ -1,7 +1,6 @@
 """The training loop."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -21,21 +20,18 @@ from rats_jax.parallel.mesh import batch_sharding, describe
 from rats_jax.runs.alarms import Alarms
 from rats_jax.runs.checkpoint import Checkpoints
 from rats_jax.runs.compilation_cache import keep_compiled_programs
+from rats_jax.runs.dynamics import redraw
 from rats_jax.runs.events import Events
-from rats_jax.runs.programs import (
-    abstract_samples,
-    abstract_state,
-    compiled,
-    make_monitor,
-    make_train_step,
-)
+from rats_jax.runs.online_evaluation import OnlineEvaluation, is_of_evaluation, open_evaluation
+from rats_jax.runs.programs import abstract_samples, compiled, make_monitor, make_train_step
 from rats_jax.runs.reporting import Progress, open_writer, say_parameters
 from rats_jax.runs.skipped import SkippedSteps
+from rats_jax.runs.starting import open_together, start_state
 from rats_jax.runs.stop import Stop
 from rats_jax.runs.unreadable import Unreadable
 from rats_jax.runs.version import code_version
 from rats_jax.runs.watchdog import Watchdog
-from rats_jax.runs.workdir import open_workdir, sign, take_part, writing_to
+from rats_jax.runs.workdir import writing_to
 
 
 def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> Path:
@@ -55,9 +51,10 @@ def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> 
         source = make_source(config)
     dino = make_dino(config, images=len(source))
     mesh = make_mesh(config)
+    evaluation = open_evaluation(config, dino, mesh)
     with (
         Stop() as stop,
-        _open_together(workdir, config, images=len(source)) as folder,
+        open_together(workdir, config, images=len(source)) as folder,
         writing_to(folder),
         _open_checkpoints(config, dino, folder) as checkpoints,
     ):
@@ -67,12 +64,12 @@ def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> 
             f"{schedules.steps:,} steps of {schedules.steps_per_epoch:,} to the epoch"
         )
         last = min(config.run.stop_after or schedules.steps, schedules.steps)
-        state, start = _start(config, dino, mesh, checkpoints, events)
+        state, start = start_state(config, dino, mesh, checkpoints, events)
         say_parameters(state["student"])
         if start >= last:
             say(f"already at step {start} of {last}: nothing to do")
         else:
-            run = _Run(config, dino, source, mesh, folder, checkpoints, events, stop)
+            run = _Run(config, dino, source, mesh, evaluation, folder, checkpoints, events, stop)
             run.train(state, start, last)
     say(f"done: step {max(start, last)}, results in {folder}")
     return folder
@@ -96,43 +93,6 @@ def _keep_every(config: ConfigDict, dino: DINO) -> int:
     return max(round(epochs * dino.schedules.steps_per_epoch), 1) if epochs else 0
 
 
-def _start(
-    config: ConfigDict, dino: DINO, mesh: Mesh, checkpoints: Checkpoints, events: Events
-) -> tuple[dict, int]:
-    """State and the number of steps it has taken: the newest checkpoint, or a fresh one."""
-    like, code = abstract_state(dino, config.seed, mesh), code_version()
-    found = checkpoints.restore(like)
-    if found is None:
-        events.add("started", step=0, code=code)
-        shardings = jax.tree.map(lambda x: x.sharding, like)
-        return jax.jit(dino.init, static_argnums=0, out_shardings=shardings)(config.seed), 0
-    say(f"going on from the checkpoint at step {found.step}")
-    before = found.about["code"]
-    if before != code:
-        say(f"warning: it was written by rats_jax {before}, this is {code}")
-    for step, reason in found.damaged:
-        events.add("damaged", step=step, reason=reason)
-    events.add("continued", step=found.step, code=code)
-    return found.state, found.step
-
-
-@contextmanager
-def _open_together(path: str, config: ConfigDict, *, images: int) -> Iterator[Path]:
-    """The workdir, opened by process 0; the others see that it is theirs, too."""
-    if jax.process_index() == 0:
-        with open_workdir(path, config) as folder:
-            agree({"sign": sign(folder), "images": images})
-            yield folder
-        return
-    told = agree()
-    if told["images"] != images:
-        raise UserError(
-            f"config.data has {images:,} images here and {told['images']:,} for process 0: give "
-            "all processes the same"
-        )
-    yield take_part(path, config, told["sign"])
-
-
 class _Run:
     """The steps of a run, from one start of it to its end."""
 
@@ -142,12 +102,14 @@ class _Run:
         dino: DINO,
         source: Source,
         mesh: Mesh,
+        evaluation: OnlineEvaluation | None,
         folder: Path,
         checkpoints: Checkpoints,
         events: Events,
         stop: Stop,
     ):
         self._config, self._dino, self._source, self._mesh = config, dino, source, mesh
+        self._evaluation = evaluation
         self._folder, self._checkpoints, self._events = folder, checkpoints, events
         self._stop = stop
         self._sharding = batch_sharding(mesh)
@@ -160,6 +122,8 @@ class _Run:
         )
         self._code = code_version()
         self._scalars: dict[str, float] = {}  # as last reported
+        self._measured: dict[int, dict[str, float]] = {}  # by the last evaluation, at its step
+        self._best_is_measured = is_of_evaluation(config.run.best_metric)
 
     def train(self, state: dict, start: int, last: int) -> None:
         """Raises Stopped when a signal ended it before the step `last`."""
@@ -186,6 +150,8 @@ class _Run:
             agree()  # to compile takes longer on some hosts than on others
             self._stop.now_there_is_something_to_save()
             with watchdog:
+                if self._evaluation and not start:
+                    self._write(0, self._evaluate(0, state, None, watchdog), writer)
                 for step in range(start + 1, last + 1):
                     if (status := self._stop.before(step)) is not None:
                         last = step - 1
@@ -201,13 +167,23 @@ class _Run:
                     watchdog.beat()
                     if step == start + 1:
                         batches.take_seconds_waited()  # the first batch and compiling do not count
+                    scalars, measured = {}, {}
                     if step % run.log_every == 0 or step == last:
                         signs = monitor(state, samples) if monitor else {}
                         scalars = progress.report(
                             step, seconds_waited=batches.take_seconds_waited()
                         )
-                        self._report(step, scalars | jax.device_get(signs), progress, writer)
-                    if step % run.checkpoint_every == 0 or step % keep_every == 0:
+                        scalars = self._report(step, scalars | jax.device_get(signs), progress)
+                    evaluates = self._evaluation and self._evaluation.is_due(step, last=last)
+                    if scalars or evaluates:
+                        with progress.paused():
+                            if evaluates:
+                                measured = self._evaluate(step, state, samples, watchdog)
+                            self._write(step, scalars | measured, writer)
+                    if scalars:
+                        self._judge(step, scalars)
+                    judged = measured and run.keep_best and self._best_is_measured
+                    if step % run.checkpoint_every == 0 or step % keep_every == 0 or judged:
                         self._save(step, state)
                 self._skipped.finish()
                 if last > start:
@@ -241,26 +217,46 @@ class _Run:
         return stream
 
     def _compile(self, state: dict):
-        """The training step, and the monitor if there is to be one."""
+        """The training step, and the monitor if there is to be one; and what evaluates."""
         say("compiling the training step")
         config, arguments = self._config, (state, abstract_samples(self._config, self._mesh))
         step = compiled(make_train_step(self._dino, config, self._mesh).lower(*arguments))
+        if self._evaluation:
+            self._evaluation.compile(state["teacher"])
         if config.guards.collapse == "off":
             return step, None
         return step, compiled(make_monitor(self._dino, config, self._mesh).lower(*arguments))
 
-    def _report(self, step: int, scalars: dict, progress: Progress, writer) -> None:
+    def _report(self, step: int, scalars: dict, progress: Progress) -> dict[str, float]:
         scalars = {name: float(value) for name, value in scalars.items()}
         scalars["unreadable_images"] = self._unreadable.count
-        writer.write_scalars(step, scalars)
-        writer.flush()
         say(progress.line(step, scalars))
         run, self._scalars = self._config.run, scalars
-        if run.keep_best and run.best_metric not in scalars:
+        if run.keep_best and run.best_metric not in scalars and not self._best_is_measured:
             raise UserError(
                 f"config.run.best_metric is {run.best_metric!r}: a report has "
                 f"{', '.join(sorted(scalars))}"
             )
+        return scalars
+
+    def _evaluate(
+        self, step: int, state: dict, samples: dict | None, watchdog: Watchdog
+    ) -> dict[str, float]:
+        measured = self._evaluation.measure(
+            step, state["teacher"], samples, events=self._events, beat=watchdog.beat
+        )
+        self._measured = {step: measured}
+        return measured
+
+    def _write(self, step: int, scalars: dict[str, float], writer) -> None:
+        """One line for a step, of its report, its evaluation or both."""
+        if scalars:
+            writer.write_scalars(step, scalars)
+            writer.flush()
+        if self._measured.get(step) and jax.process_index() == 0:
+            redraw(self._folder)
+
+    def _judge(self, step: int, scalars: dict[str, float]) -> None:
         alarms, collapse = self._alarms.judge(step, scalars), self._config.guards.collapse
         alarms = [alarm for alarm in alarms if collapse != "off" or not alarm.collapse]
         for alarm in alarms:
@@ -284,4 +280,5 @@ class _Run:
                 "position": step * config.optimizer.batch_size,
             },
         }
-        self._checkpoints.save(step, state, about=about, metrics=self._scalars)
+        metrics = self._scalars | self._measured.get(step, {})
+        self._checkpoints.save(step, state, about=about, metrics=metrics)

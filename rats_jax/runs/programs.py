@@ -38,7 +38,7 @@ def make_train_step(dino: DINO, config: ConfigDict, mesh: Mesh):
     settings = Photometrics(**config.photometrics)
 
     def make_crops(batch: dict) -> dict[str, jax.Array]:
-        return augment(_cut(config, batch["samples"]), batch["draws"], settings=settings)
+        return augment(cut_out(config, batch["samples"]), batch["draws"], settings=settings)
 
     def train_step(state: dict, samples: dict[str, jax.Array]) -> tuple[dict, dict]:
         with on_mesh(mesh):
@@ -59,7 +59,7 @@ def make_monitor(dino: DINO, config: ConfigDict, mesh: Mesh):
 
     def monitor(state: dict, samples: dict[str, jax.Array]) -> dict[str, jax.Array]:
         with on_mesh(mesh):
-            crops = _cut(config, first_part(samples, dino.accumulation))
+            crops = cut_out(config, first_part(samples, dino.accumulation))
             return vital_signs(
                 dino.network,
                 state,
@@ -70,7 +70,7 @@ def make_monitor(dino: DINO, config: ConfigDict, mesh: Mesh):
     return jax.jit(monitor, out_shardings=replicated(mesh))
 
 
-def _cut(config: ConfigDict, samples: dict[str, jax.Array]) -> dict[str, jax.Array]:
+def cut_out(config: ConfigDict, samples: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """Samples as the host made them, to uint8 crops."""
     if "canvas" in samples:
         sizes = {name: config.crops[name] for name in ("global_size", "local_size")}
@@ -78,14 +78,17 @@ def _cut(config: ConfigDict, samples: dict[str, jax.Array]) -> dict[str, jax.Arr
     return flip_crops(samples)
 
 
-def compiled(program: jax.stages.Lowered) -> jax.stages.Compiled:
+def compiled(
+    program: jax.stages.Lowered,
+    *,
+    what: str = "the training step",
+    remedy: str = "python -m rats_jax.plan with the same flags finds what does (model.remat, "
+    "optimizer.accumulation, mesh.fsdp)",
+) -> jax.stages.Compiled:
     """Raises UserError when it does not fit in the devices' memory."""
     try:
         return program.compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise UserError(
-            "the training step does not fit in the devices' memory: python -m rats_jax.plan with "
-            "the same flags finds what does (model.remat, optimizer.accumulation, mesh.fsdp)"
-        ) from None
+        raise UserError(f"{what} does not fit in the devices' memory: {remedy}") from None

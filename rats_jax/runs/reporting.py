@@ -3,7 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -48,12 +49,14 @@ class JsonlWriter(metric_writers.MetricWriter):
 
 def open_writer(workdir: Path | None, *, start: int) -> metric_writers.MetricWriter:
     """Writes to `workdir`/tensorboard and `workdir`/metrics.jsonl, in this process's thread; to
-    nothing without a workdir. What stands there of steps after `start` goes: they come again."""
+    nothing without a workdir. What stands there of steps after `start` goes, for they come again;
+    at 0 that of step 0 as well."""
     if workdir is None:
         return metric_writers.MultiWriter([])
     file = workdir / "metrics.jsonl"
-    _forget_after(start, file)
-    events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+    kept = start or -1
+    _forget_after(kept, file)
+    events = SummaryWriter(str(workdir / "tensorboard"), purge_step=kept + 1)
     return metric_writers.MultiWriter([events, JsonlWriter(file)])
 
 
@@ -98,6 +101,14 @@ class Progress:
             self._start = time.perf_counter()
         else:
             self._timed += 1
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The time that the block takes does not count; the steps before it do, to their end."""
+        jax.block_until_ready(self._metrics)
+        began = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - began
 
     def report(self, step: int, *, seconds_waited: float) -> dict[str, float]:
         """Scalars of the interval that ends with `step` steps taken; starts the next interval."""

@@ -16,34 +16,42 @@ from rats_jax.runs.workdir import load_config
 
 
 class Restored(NamedTuple):
-    """network.features(params, images) are the features; params may hold the backbone alone."""
+    """network.features(params, images) are the features; params may hold the backbone alone.
+    best: the metric that the step is the best of, and its value; None for another step."""
 
     network: Network
     params: dict
     config: ConfigDict
     step: int
+    best: tuple[str, float] | None = None
 
 
 class Parts(NamedTuple):
-    """state: the parts asked for, by name."""
+    """state: the parts asked for, by name. best: as of Restored."""
 
     network: Network
     state: dict
     config: ConfigDict
     step: int
+    best: tuple[str, float] | None = None
 
 
-def restore(workdir: Path, *, weights: str = "teacher", step: int | None = None) -> Restored:
+def restore(
+    workdir: Path, *, weights: str = "teacher", step: int | None = None, best: bool = False
+) -> Restored:
     """The newest good checkpoint's teacher (or "student"), or the one at `step`, on the first
     device.
 
+    best: the best good one by `config.run.best_metric`, if the run keeps a best one and has it.
     A run may train there meanwhile.
     """
-    parts = restore_parts(workdir, [weights], step=step)
-    return Restored(parts.network, parts.state[weights], parts.config, parts.step)
+    parts = restore_parts(workdir, [weights], step=step, best=best)
+    return Restored(parts.network, parts.state[weights], parts.config, parts.step, parts.best)
 
 
-def restore_parts(workdir: Path, names: Sequence[str], *, step: int | None = None) -> Parts:
+def restore_parts(
+    workdir: Path, names: Sequence[str], *, step: int | None = None, best: bool = False
+) -> Parts:
     """As `restore`: of "student", "teacher" ({"backbone", "head"}) and "center" those named."""
     config = load_config(workdir)
     network, init = make_model(config)
@@ -55,12 +63,22 @@ def restore_parts(workdir: Path, names: Sequence[str], *, step: int | None = Non
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
         {name: state[name] for name in names},
     )
-    with Checkpoints(workdir, read_only=True) as checkpoints:
+    run = config.run
+    by_metric = best and step is None and run.get("keep_best", 0) > 0
+    settings = {"best_metric": run.best_metric, "best_is": run.best_is} if by_metric else {}
+    with Checkpoints(workdir, read_only=True, **settings) as checkpoints:
         if step is not None:
             found = checkpoints.restore_step(step, like)
-        elif (found := checkpoints.restore_part(like)) is None:
-            raise UserError(f"{workdir} holds no checkpoint yet: let the run reach one")
-    return Parts(network, found.state, config, found.step)
+        elif by_metric:
+            found = checkpoints.restore_best(like)
+        else:
+            found = checkpoints.restore_part(like)
+    if found is None:
+        raise UserError(f"{workdir} holds no checkpoint yet: let the run reach one")
+    best_of = None
+    if by_metric and found.value is not None:
+        best_of = run.best_metric, found.value
+    return Parts(network, found.state, config, found.step, best_of)
 
 
 def untrained(config: ConfigDict) -> Restored:

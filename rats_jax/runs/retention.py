@@ -1,6 +1,7 @@
 """Which checkpoints stay."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 
@@ -22,6 +23,13 @@ def staying(
         stay.update(step for step, first in zip(steps, begins, strict=True) if first)
     if best:
         known = [step for step in steps if value(step) is not None]
-        sign = 1 if highest else -1
-        stay.update(sorted(known, key=lambda step: (sign * value(step), step))[-best:])
+        stay.update(sorted(known, key=partial(rank, value=value, highest=highest))[-best:])
     return stay
+
+
+def rank(
+    step: int, *, value: Callable[[int], float | None], highest: bool
+) -> tuple[bool, float, int]:
+    """Larger for better: by the value, of equal ones the later; those without one come last."""
+    known = value(step)
+    return known is not None, (known or 0.0) * (1 if highest else -1), step

@@ -5,6 +5,7 @@ checkpoints/      orbax, one directory a step
 damaged/          checkpoints that could not be restored
 metrics.jsonl     one line a report
 tensorboard/      the same as events
+dynamics.png      the curves of the evaluations, if there are any
 events.jsonl      starts, alarms and what else happened
 unreadable.txt    images that could not be read, if any
 stacks.txt        where a run hung, if it did

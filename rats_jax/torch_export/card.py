@@ -124,7 +124,7 @@ outputs = session.run(None, {{"images": images}})  # {outputs}
 KINDS = {"rats": "RATS (Register Attention Transformer)", "vit": "ViT", "perceiver": "Perceiver"}
 #: Fields and metrics that say where and how fast, not what.
 LEFT_OUT = ("data.path", "data.workers", "data.threads", "data.prefetch", "data.max_unreadable")
-LEFT_OUT += ("time", "images_per_second", "input_wait", "seconds_left")
+LEFT_OUT += ("time", "images_per_second", "input_wait", "seconds_left", "evaluation/seconds")
 
 
 def write(
@@ -168,7 +168,8 @@ def write(
 
 
 def reported(workdir: Path, step: int) -> dict:
-    """The last report in a run's metrics.jsonl up to a step; {} if there is none."""
+    """The last report in a run's metrics.jsonl up to a step, with what was measured since; {} if
+    there is none."""
     file, last = workdir / "metrics.jsonl", {}
     for line in file.read_text(errors="replace").splitlines() if file.exists() else ():
         try:
@@ -176,7 +177,7 @@ def reported(workdir: Path, step: int) -> dict:
         except ValueError:  # cut off by a kill
             continue
         if isinstance(report, dict) and report.get("step", step + 1) <= step:
-            last = report
+            last = report if "loss" in report else last | report
     return last
 
 

@@ -1,0 +1,95 @@
+"""Which images an evaluation during training looks at, and with how many regions."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from rats_jax.data.procedural_parts import ProceduralParts
+from rats_jax.errors import UserError
+from rats_jax.evals.datasets import Labelled, open_dataset
+
+DRAWN_SEED = 2_000_003  # a world that nothing else is drawn from
+USUAL_K = (6, 12, 33, 96)  # the paper's Table 1
+
+
+class Parted(Protocol):
+    """What is read of `evals.datasets.PartDataset`."""
+
+    name: str
+    flattening: str
+
+    def __len__(self) -> int: ...
+
+    def sample(self, i: int) -> Labelled: ...
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """Drawings as a data set with part masks; each is drawn once."""
+
+    size: int
+    length: int
+    name: str = "procedural_parts"
+    flattening: str = "one part a pixel, as drawn; the background is a region"
+
+    def __len__(self) -> int:
+        return self.length
+
+    @cache  # noqa: B019, it lives as long as the run
+    def sample(self, i: int) -> Labelled:
+        source = ProceduralParts(size=self.size, length=self.length, seed=DRAWN_SEED)
+        drawn = source.sample(i)
+        return Labelled(drawn.image, np.asarray(drawn.parts, np.int32), f"drawing {i}", None)
+
+
+def open_parts(config: ConfigDict) -> Parted:
+    """The images that `config.evaluation.parts` names."""
+    evaluation = config.evaluation
+    if evaluation.parts != "procedural_parts":
+        try:
+            return open_dataset(evaluation.parts)
+        except UserError as error:
+            raise UserError(f"config.evaluation.parts: {error}") from None
+    if not evaluation.images:
+        raise UserError("config.evaluation.images is 0: say how many pictures to draw")
+    return Drawings(evaluation.resolution, evaluation.images)
+
+
+def numbers_of_regions(config: ConfigDict) -> tuple[int, ...]:
+    """The values of K, rising; raises UserError for those that the model cannot have."""
+    model, evaluation = config.model, config.evaluation
+    if evaluation.resolution % model.patch:
+        nearest = max(round(evaluation.resolution / model.patch), 1) * model.patch
+        raise UserError(
+            f"config.evaluation.resolution {evaluation.resolution} is not a multiple of "
+            f"config.model.patch {model.patch}; the nearest is {nearest}"
+        )
+    patches, given = (evaluation.resolution // model.patch) ** 2, tuple(evaluation.top_k)
+    if model.architecture == "vit":
+        if given not in ((), (model.heads,)):
+            raise UserError(
+                f"config.evaluation.top_k is {given}: a ViT has a region for each of its "
+                f"{model.heads} heads; leave it at ()"
+            )
+        return (model.heads,)
+    registers = {
+        "rats": lambda: model.heads * model.registers_per_head,
+        "perceiver": lambda: model.queries,
+    }[model.architecture]()
+    most = min(registers, patches)
+    if not all(isinstance(k, int) and 1 <= k <= most for k in given):
+        what = f"{registers} registers" if most == registers else f"{patches} patches an image"
+        raise UserError(
+            f"config.evaluation.top_k is {given}: the model has {what}; choose numbers from 1 to "
+            f"{most}"
+        )
+    return tuple(sorted(set(given))) or tuple(k for k in USUAL_K if k <= most) or (most,)
+
+
+def evenly(length: int, most: int) -> np.ndarray:
+    """Indices of at most `most` of `length` things, evenly spread; of all for 0."""
+    count = min(length, most) or length
+    return np.arange(count) * length // count

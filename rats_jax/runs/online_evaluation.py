@@ -1,0 +1,197 @@
+"""What is measured of the teacher while a run goes on: parts, k-NN, the health of its registers."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from rats_jax.command_line import say
+from rats_jax.dino.augment import normalize
+from rats_jax.dino.register_health import health, health_sums, layer_to_watch
+from rats_jax.dino.step import DINO, first_part
+from rats_jax.errors import UserError
+from rats_jax.parallel.distributed import gather
+from rats_jax.parallel.mesh import on_mesh, replicated
+from rats_jax.runs.events import Events
+from rats_jax.runs.online_knn import OnlineKNN
+from rats_jax.runs.online_parts import OnlineParts, figures
+from rats_jax.runs.programs import abstract_samples, compiled, cut_out
+
+
+def open_evaluation(config: ConfigDict, dino: DINO, mesh: Mesh) -> "OnlineEvaluation | None":
+    """What `config.evaluation` asks for, its data opened; None if it is off.
+
+    Raises UserError for what cannot be measured.
+    """
+    evaluation, run = config.evaluation, config.run
+    if not evaluation.every_epochs:
+        if run.keep_best and is_of_evaluation(run.best_metric):
+            raise UserError(
+                f"config.run.best_metric is {run.best_metric}, which an evaluation gives: set "
+                "config.evaluation.every_epochs, such as to 1"
+            )
+        return None
+    if bool(evaluation.knn_train) != bool(evaluation.knn_test):
+        raise UserError("config.evaluation.knn_train and knn_test go together: name both, or none")
+    return OnlineEvaluation(config, dino, mesh)
+
+
+def is_of_evaluation(metric: str) -> bool:
+    """Metrics of evaluations have a group in their names, those of reports have none."""
+    return "/" in metric
+
+
+class OnlineEvaluation:
+    """Measures nothing that training depends on, and draws no random number.
+
+    Without images with part masks the registers' health is that of a training batch: its global
+    crops as they were cut out.
+    """
+
+    def __init__(self, config: ConfigDict, dino: DINO, mesh: Mesh):
+        evaluation, model, network = config.evaluation, config.model, dino.network
+        self._config = config
+        self._steps_per_epoch = dino.schedules.steps_per_epoch
+        self._every = max(round(evaluation.every_epochs * self._steps_per_epoch), 1)
+        self._parts = OnlineParts(config, network, mesh) if evaluation.parts else None
+        self._knn = OnlineKNN(config, network, mesh) if evaluation.knn_train else None
+        self._about = {
+            name: value for of in (self._parts, self._knn) if of for name, value in of.about.items()
+        }
+        owned = model.architecture == "rats" and model.sharing == "partitioned"
+        self._heads = model.heads if owned else 1
+        self._samples = abstract_samples(config, mesh)
+        self._told: set[str] = set()
+        self._described = False
+        self._check_best_metric()
+
+        watched = (layer_to_watch(model.architecture, model.depth),)
+
+        def look(teacher: dict, samples: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            with on_mesh(mesh):
+                crops = cut_out(config, first_part(samples, dino.accumulation))["global"]
+                images = normalize(crops.reshape(-1, *crops.shape[2:]))
+                features = network.features(teacher, images, attention_of=watched)
+                return health_sums(features, jnp.ones(len(images), bool))
+
+        self._look = jax.jit(look, out_shardings=replicated(mesh))
+
+    def _check_best_metric(self) -> None:
+        run = self._config.run
+        if not (run.keep_best and is_of_evaluation(run.best_metric)):
+            return
+        names = [name for of in (self._parts, self._knn) if of for name in of.names]
+        of_scores = run.best_metric.split("/")[0] in ("parts", "knn")
+        if of_scores and run.best_metric not in names:
+            raise UserError(
+                f"config.run.best_metric is {run.best_metric!r}: this evaluation has "
+                f"{', '.join(names) or 'no scores, for it has no data'}"
+            )
+        if of_scores and run.best_is != "highest":
+            raise UserError(
+                f"config.run.best_metric is {run.best_metric}, of which the highest is the best: "
+                "set config.run.best_is=highest"
+            )
+
+    def _check_measured(self, scalars: Mapping[str, float], step: int) -> None:
+        run = self._config.run
+        if not step or not run.keep_best or run.best_metric in scalars:
+            return
+        if is_of_evaluation(run.best_metric):
+            raise UserError(
+                f"config.run.best_metric is {run.best_metric!r}: an evaluation has "
+                f"{', '.join(sorted(scalars))}"
+            )
+
+    def compile(self, teacher: dict) -> None:
+        """Before the first call of `measure`, in all processes. teacher: arrays, or abstract ones.
+
+        Raises UserError where processes have not the same images, or memory is too small.
+        """
+        for process, about in enumerate(gather(self._about)):
+            if about != self._about:
+                raise UserError(
+                    f"config.evaluation finds {self._about} here, and {about} at process "
+                    f"{process}: give all processes the same images"
+                )
+        for of in (self._parts, self._knn):
+            if of:
+                of.compile(teacher)
+        if not self._parts:
+            lowered = self._look.lower(teacher, self._samples)
+            self._of_batch = compiled(lowered, what="the evaluation of registers")
+
+    def is_due(self, step: int, *, last: int) -> bool:
+        """Before the first step, after each interval, after the last step."""
+        return step % self._every == 0 or step == last
+
+    def measure(
+        self,
+        step: int,
+        teacher: dict,
+        samples: Mapping[str, jax.Array] | None,
+        *,
+        events: Events,
+        beat: Callable[[], None],
+    ) -> dict[str, float]:
+        """The scalars of this step, the same in all processes, which all come here; none where
+        there is nothing to look at.
+
+        samples: of the batch at hand, if there is one. beat: called again and again, while all is
+        well. A plain grid's scores are added to the events at the first call, to judge by.
+        """
+        began = time.perf_counter()
+        scalars, left_out = {}, 0
+
+        def on_error(error: UserError) -> None:
+            if str(error) not in self._told:
+                self._told.add(str(error))
+                events.add_own("evaluation_left_out", step=step, reason=str(error))
+                say(f"warning: left out of the evaluation: {error}")
+
+        grid = {}
+        if self._parts:
+            found = self._parts.measure(
+                teacher, grid=not self._described, beat=beat, on_error=on_error
+            )
+            scalars |= figures(found.scores) | health(found.health, heads=self._heads)
+            grid = figures(found.grid)
+            left_out += found.left_out
+        elif samples is not None:
+            sums = jax.device_get(self._of_batch(teacher, samples))
+            scalars |= health(sums, heads=self._heads)
+        if self._knn:
+            scores, lost = self._knn.measure(teacher, beat=beat, on_error=on_error)
+            scalars, left_out = scalars | scores, left_out + lost
+        if self._about and not self._described:
+            events.add("evaluation", step=step, **self._about, grid=grid)
+        self._described = True
+        self._check_measured(scalars, step)
+        if not scalars:
+            return {}
+        seconds = time.perf_counter() - began
+        scalars |= {"evaluation/seconds": seconds, "evaluation/left_out": float(left_out)}
+        say(_line(step, scalars))
+        return {"epoch": step / self._steps_per_epoch} | scalars
+
+
+#: Of the registers' figures, those in the line to read.
+SAID = {
+    "registers/distinct": "distinct registers",
+    "registers/attention_entropy": "attention entropy",
+}
+
+
+def _line(step: int, scalars: Mapping[str, float]) -> str:
+    """An evaluation as a line to read; scores in percent."""
+    parts = [f"evaluation at step {step}"]
+    for name, value in scalars.items():
+        group, _, what = name.partition("/")
+        if group in ("parts", "knn"):
+            parts.append(f"{what} {100 * value:.1f} %")
+        elif name in SAID:
+            parts.append(f"{SAID[name]} {value:.2f}")
+    return "  ".join([*parts, f"({scalars['evaluation/seconds']:.1f} s)"])

@@ -1,0 +1,192 @@
+"""Part discovery and register health of the teacher, on the mesh where it lies."""
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from PIL import Image
+
+from rats_jax.dino.augment import normalize
+from rats_jax.dino.network import Network
+from rats_jax.dino.register_health import health_sums, layer_to_watch
+from rats_jax.errors import UserError
+from rats_jax.evals.datasets import VOID
+from rats_jax.evals.null_regions import grid_regions
+from rats_jax.evals.region_metrics import RegionScores, score
+from rats_jax.evals.regions import (
+    attention_regions,
+    register_regions,
+    resize_labels,
+)
+from rats_jax.models import Features
+from rats_jax.parallel.distributed import gather
+from rats_jax.parallel.mesh import batch_sharding, on_mesh, replicated
+from rats_jax.runs.online_data import evenly, numbers_of_regions, open_parts
+from rats_jax.runs.programs import compiled
+from rats_jax.runs.spread import Spread, own_rows
+
+
+class Measured(NamedTuple):
+    """scores: K -> means over images; grid: the same of a plain grid, where it was asked for.
+    health: sums, see `register_health`. left_out: images that could not be read."""
+
+    scores: dict[int, RegionScores]
+    grid: dict[int, RegionScores]
+    health: dict[str, np.ndarray]
+    left_out: int
+
+
+class OnlineParts:
+    """Scores the teacher's regions on images with part masks.
+
+    Images are squeezed to `config.evaluation.resolution` and pass through the network in the dtype
+    of training; regions are scored at the size of the mask. Every process scores the images of its
+    devices, in threads, while the devices compute; all come to the same figures.
+    """
+
+    def __init__(self, config: ConfigDict, network: Network, mesh: Mesh):
+        self._top_k = numbers_of_regions(config)
+        self._data = open_parts(config)
+        self._side = config.evaluation.resolution
+        self._chosen = evenly(len(self._data), config.evaluation.images)
+        self._spread = Spread(mesh, len(self._chosen))
+        self._images = self._spread.abstract((self._side, self._side, 3), np.uint8)
+        self._present = self._spread.abstract((), np.bool_)
+        self._look = _looking(config, network, mesh, self._top_k)
+
+    @property
+    def about(self) -> dict:
+        """What is measured, for the record."""
+        return {
+            "data": self._data.name,
+            "flattening": self._data.flattening,
+            "images": len(self._chosen),
+            "resolution": self._side,
+            "top_k": list(self._top_k),
+        }
+
+    @property
+    def names(self) -> list[str]:
+        """Those of `figures`."""
+        return list(figures(dict.fromkeys(self._top_k, RegionScores(0, 0, 0))))
+
+    def compile(self, teacher: dict) -> None:
+        """Before the first call of `measure`. teacher: arrays, or abstract ones."""
+        self._program = compiled(
+            self._look.lower(teacher, self._images, self._present),
+            what="the evaluation of parts",
+            remedy="lower config.evaluation.resolution",
+        )
+
+    def measure(
+        self,
+        teacher: dict,
+        *,
+        grid: bool,
+        beat: Callable[[], None],
+        on_error: Callable[[UserError], None],
+    ) -> Measured:
+        """grid: whether to score a plain grid, too. beat: called after each batch. on_error: for
+        images that cannot be read."""
+        sums: dict[str, np.ndarray] = {}
+        scoring: list[Future] = []
+        with ThreadPoolExecutor(max(os.cpu_count() or 1, 2)) as pool:
+            try:
+                for samples in self._spread.read(pool, self._read, on_error=on_error):
+                    images = {row: image for row, (image, _) in samples.items()}
+                    labels, health = self._program(
+                        teacher,
+                        self._spread.put(images, self._images),
+                        self._spread.put(dict.fromkeys(samples, np.True_), self._present),
+                    )
+                    for row, maps in own_rows(labels):
+                        if row in samples:
+                            mask = samples[row][1]
+                            scoring.append(pool.submit(_scored, maps, mask, self._top_k, grid))
+                    for name, x in jax.device_get(health).items():
+                        sums[name] = sums.get(name, 0) + np.asarray(x, np.float64)
+                    beat()
+                scores = [each.result() for each in scoring]
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        beat()
+        own, *plain = self._means(scores, ways=2 if grid else 1)
+        left_out = len(self._chosen) - int(sums["images"])
+        return Measured(own, plain[0] if grid else {}, sums, left_out)
+
+    def _means(self, scores: list[np.ndarray], *, ways: int) -> list[dict[int, RegionScores]]:
+        """Over the images of all processes, those without a labelled pixel left out."""
+        shape = ways, len(self._top_k), len(RegionScores._fields)
+        scores = np.array(scores, np.float64).reshape(-1, *shape)
+        scores = scores[~np.isnan(scores).any((1, 2, 3))]
+        told = gather({"count": len(scores), "sums": scores.sum(0).tolist()})
+        if not (count := sum(of["count"] for of in told)):
+            raise UserError(
+                f"config.evaluation.parts: no image of {self._data.name} could be read and scored"
+            )
+        means = np.sum([of["sums"] for of in told], axis=0) / count
+        return [
+            {k: RegionScores(*map(float, of)) for k, of in zip(self._top_k, way, strict=True)}
+            for way in means
+        ]
+
+    def _read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        sample = self._data.sample(int(self._chosen[i]))
+        image = Image.fromarray(sample.image)
+        if image.size != (self._side, self._side):
+            image = image.resize((self._side, self._side), Image.Resampling.BICUBIC)
+        return np.asarray(image), sample.mask
+
+
+def figures(scores: Mapping[int, RegionScores]) -> dict[str, float]:
+    """parts/m2o_K, parts/o2o_K, parts/ari_K: fractions, as `region_metrics.score` has them."""
+    return {
+        f"parts/{part}_{k}": float(value)
+        for k, of_k in scores.items()
+        for part, value in of_k._asdict().items()
+    }
+
+
+def _looking(config: ConfigDict, network: Network, mesh: Mesh, top_k: tuple[int, ...]):
+    """(teacher, images uint8 [B, S, S, 3], present [B]) -> (labels int32 [B, K values, h, w],
+    sums of `register_health`), jitted."""
+    model, sigma = config.model, config.evaluation.smoothing
+    grid = (config.evaluation.resolution // model.patch,) * 2
+    watched = layer_to_watch(model.architecture, model.depth)
+
+    def regions(features: Features, k: int) -> jax.Array:
+        if model.architecture == "vit":
+            attention = features.attention[watched][:, :, 0]
+            return attention_regions(attention=attention, grid=grid, sigma=sigma)
+        return register_regions(
+            registers=features.registers,
+            patches=features.patches,
+            grid=grid,
+            top_k=k,
+            sigma=sigma,
+        )
+
+    def look(teacher: dict, images: jax.Array, present: jax.Array) -> tuple[jax.Array, dict]:
+        with on_mesh(mesh):
+            features = network.features(teacher, normalize(images), attention_of=(watched,))
+            labels = jnp.stack([regions(features, k) for k in top_k], axis=1)
+            return labels, health_sums(features, present)
+
+    return jax.jit(look, out_shardings=(batch_sharding(mesh), replicated(mesh)))
+
+
+def _scored(
+    maps: np.ndarray, mask: np.ndarray, top_k: tuple[int, ...], grid: bool
+) -> list[list[RegionScores]]:
+    """[the model, and a grid if it is asked for][K]"""
+    ways = [[resize_labels(labels, mask.shape) for labels in maps]]
+    if grid:
+        ways.append([grid_regions(size=mask.shape, k=k) for k in top_k])
+    return [[score(labels, mask, void=VOID) for labels in way] for way in ways]
