@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,16 +50,30 @@ class Backbone(NamedTuple):
         """The jitted function from uint8 images [B, height, width, 3] to features, with the
         attention of some layers and the tokens of some. It normalises; compiled once for each
         shape."""
+        features = jax.jit(
+            self.taking(lambda found: found, attention_of=attention_of, layers_of=layers_of)
+        )
+        return lambda images: features(self.params, images)
+
+    def taking(
+        self,
+        pick: Callable[[Features], Any],
+        *,
+        attention_of: Sequence[int] = (),
+        layers_of: Sequence[int] = (),
+    ) -> Callable[[dict, jax.Array], Any]:
+        """The function from parameters and uint8 images [B, height, width, 3] to what `pick` takes
+        of the features. To be jitted: the rest of them is then never kept."""
         mean, std = (np.asarray(x, np.float32) for x in (self.mean, self.std))
 
-        @jax.jit
-        def features(params: dict, images: jax.Array) -> Features:
+        def taken(params: dict, images: jax.Array) -> Any:
             normalised = (images / np.float32(255) - mean) / std
-            return self._replace(params=params).features(
-                normalised, attention_of=attention_of, layers_of=layers_of
+            backbone = self._replace(params=params)
+            return pick(
+                backbone.features(normalised, attention_of=attention_of, layers_of=layers_of)
             )
 
-        return lambda images: features(self.params, images)
+        return taken
 
 
 def open_backbone(checkpoint: str, *, weights: str = "teacher") -> Backbone:

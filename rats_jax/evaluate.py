@@ -194,7 +194,7 @@ def _resolutions(patch: int, *, usual: int) -> tuple[int, ...]:
 
 def _classify() -> None:
     """--task=knn and --task=linear."""
-    from rats_jax.evals import knn_evaluation, linear_evaluation, linear_results
+    from rats_jax.evals.classification import knn_evaluation, linear_evaluation, linear_results
     from rats_jax.evals.labelled import open_labelled
     from rats_jax.results_folder import free_folder, new_folder
 
@@ -256,8 +256,8 @@ def _norms() -> None:
     """--task=norms."""
     from rats_jax.evals.labelled import open_labelled
     from rats_jax.evals.norm_results import write_norms
+    from rats_jax.evals.reading import LeftOut
     from rats_jax.evals.token_norms import measure_norms, outlier
-    from rats_jax.evals.vectors import LeftOut
     from rats_jax.results_folder import free_folder, new_folder
 
     command_line.require(

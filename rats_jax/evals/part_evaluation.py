@@ -16,10 +16,10 @@ from rats_jax.errors import UserError
 from rats_jax.evals.datasets import VOID, Labelled, PartDataset
 from rats_jax.evals.null_regions import grid_regions, slic_regions
 from rats_jax.evals.parts import RegionOptions, region_maps
+from rats_jax.evals.reading import Progress
 from rats_jax.evals.region_metrics import RegionScores, score
 from rats_jax.evals.regions import resize_labels
 from rats_jax.evals.saved_regions import SavedRegions
-from rats_jax.evals.vectors import Progress
 from rats_jax.models import Features
 
 USUAL_K = (6, 12, 33, 96)  # the paper's Table 1

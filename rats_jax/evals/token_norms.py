@@ -17,7 +17,7 @@ from rats_jax.backbones import Backbone
 from rats_jax.data.decode import UnreadableImage, decode_fast
 from rats_jax.errors import UserError
 from rats_jax.evals.labelled import LabelledImages
-from rats_jax.evals.vectors import LeftOut, Progress, in_threads, vectors_of
+from rats_jax.evals.reading import LeftOut, Progress, in_threads
 from rats_jax.evals.views import central_crop
 from rats_jax.models import Features
 
@@ -166,5 +166,5 @@ def _norms_of(backbone: Backbone) -> Callable[[np.ndarray], dict[str, jax.Array]
             found["[CLS]"] = stacked("global_vector")[..., None]
         return found
 
-    run = jax.jit(vectors_of(backbone, norms, layers))
+    run = jax.jit(backbone.taking(norms, layers_of=layers))
     return lambda images: run(backbone.params, images)

@@ -14,7 +14,7 @@ from rats_jax.data.decode import UnreadableImage, decode_fast
 from rats_jax.dino.augment import normalize
 from rats_jax.dino.network import Network
 from rats_jax.errors import UserError
-from rats_jax.evals.knn import knn_predictions
+from rats_jax.evals.classification.knn import knn_predictions
 from rats_jax.evals.labelled import BrokenImage, LabelledImages, labels_as, open_labelled
 from rats_jax.evals.views import central_crop
 from rats_jax.parallel.mesh import on_mesh, replicated

@@ -13,11 +13,13 @@ from rats_jax.data.crops import random_box
 from rats_jax.data.procedural_parts import SUPER_CATEGORIES
 from rats_jax.data.records import open_writer, pack
 from rats_jax.errors import UserError
-from rats_jax.evals import labelled, vectors
+from rats_jax.evals import labelled
+from rats_jax.evals.classification import vectors
+from rats_jax.evals.classification.vectors import batches, extract, read_labels
 from rats_jax.evals.labelled import held_out, labels_as, open_labelled
-from rats_jax.evals.vectors import LeftOut, batches, extract, read_labels, vectors_of
+from rats_jax.evals.reading import LeftOut
 from rats_jax.evals.views import central_crop, random_crop
-from tests.evals.colours import MeanColour, make_colours
+from tests.evals.classification.colours import MeanColour, make_colours
 
 CLASSES = ("blue", "green", "red")
 
@@ -214,7 +216,7 @@ def test_vectors_are_those_of_each_image_alone(run_folder, folder, monkeypatch):
     monkeypatch.setattr(vectors, "BATCH", 5)
     backbone, images = open_backbone(str(run_folder)), open_labelled(f"image_folder:{folder}")
     models = {"run": backbone, "colour": MeanColour()}
-    compute = {name: vectors_of(model, lambda f: f.global_vector) for name, model in models.items()}
+    compute = {name: model.taking(lambda f: f.global_vector) for name, model in models.items()}
     chosen = [11, 0, 3, 7, 4, 8]
     found = extract(compute, models, images, chosen, 16, LeftOut(skip_broken=False))
     assert found.indices.tolist() == chosen and found.labels.tolist() == [2, 0, 0, 1, 1, 2]
@@ -230,6 +232,6 @@ def test_vectors_are_those_of_each_image_alone(run_folder, folder, monkeypatch):
 def test_a_data_set_without_a_readable_image_is_told():
     images = labelled.LabelledImages("flawed", Flawed(), ())
     model = {"colour": MeanColour()}
-    compute = {"colour": vectors_of(model["colour"], lambda f: f.global_vector)}
+    compute = {"colour": model["colour"].taking(lambda f: f.global_vector)}
     with pytest.raises(UserError, match="no image of flawed could be read; the first: flawed, im"):
         extract(compute, model, images, [2, 7], 16, LeftOut(skip_broken=True))

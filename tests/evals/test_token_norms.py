@@ -12,8 +12,8 @@ from rats_jax.backbones import Backbone
 from rats_jax.errors import UserError
 from rats_jax.evals.labelled import open_labelled
 from rats_jax.evals.norm_results import write_norms
+from rats_jax.evals.reading import LeftOut
 from rats_jax.evals.token_norms import Norms, Outlier, measure_norms, outlier
-from rats_jax.evals.vectors import LeftOut
 from rats_jax.models import make_backbone
 
 OPTIONS = {"architecture": "vit", "width": 12, "depth": 2, "heads": 3, "patch": 8, "image_size": 32}

@@ -1,48 +1,21 @@
 """Batches of labelled images, and a frozen backbone's vectors of them."""
 
-import os
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from rats_jax.backbones import Backbone
-from rats_jax.command_line import say
 from rats_jax.data.decode import UnreadableImage, decode_fast
 from rats_jax.errors import UserError
-from rats_jax.evals.labelled import BrokenImage, LabelledImages
+from rats_jax.evals.labelled import LabelledImages
+from rats_jax.evals.reading import LeftOut, Progress, in_threads
 from rats_jax.evals.views import central_crop
-from rats_jax.models import Features
 
 BATCH = 64
-SAYS_EVERY = 20.0  # seconds
 
 View = Callable[[np.ndarray, int], np.ndarray]  # (an image's pixels, its index) -> [S, S, 3]
-
-
-class LeftOut:
-    """The images that are left out, each told once; `lines` in the order of meeting them."""
-
-    def __init__(self, *, skip_broken: bool):
-        self._skip_broken = skip_broken
-        self._lines: dict[str, None] = {}
-
-    @property
-    def lines(self) -> list[str]:
-        return list(self._lines)
-
-    def add(self, image: BrokenImage) -> None:
-        """Raises UserError if none may be left out."""
-        line = str(image)
-        if not self._skip_broken:
-            raise UserError(f"{line} (or leave it out with --skip-broken)") from image
-        if line not in self._lines:
-            self._lines[line] = None
-            say(f"warning: skipped: {line}")
 
 
 class Batch(NamedTuple):
@@ -112,45 +85,6 @@ def read_labels(images: LabelledImages, left_out: LeftOut) -> tuple[np.ndarray, 
     return table[:, 0], table[:, 1]
 
 
-def in_threads(
-    work: Callable[[Any], Any], tasks: Iterable, left_out: LeftOut, *, ahead: int
-) -> Iterator:
-    """`work(task)` of each task, in their order, without those that raise BrokenImage."""
-    waiting: deque[Future] = deque()
-    pool = ThreadPoolExecutor(max(os.cpu_count() or 1, 2))
-    try:
-        tasks = iter(tasks)
-        while True:
-            for task in tasks:
-                waiting.append(pool.submit(work, task))
-                if len(waiting) > ahead:
-                    break
-            if not waiting:
-                return
-            try:
-                result = waiting.popleft().result()
-            except BrokenImage as error:
-                left_out.add(error)
-            else:
-                yield result
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def vectors_of(
-    backbone: Backbone, pick: Callable[[Features], jax.Array], layers_of: Sequence[int] = ()
-) -> Callable[[dict, jax.Array], jax.Array]:
-    """The function from a backbone's parameters and uint8 images [B, S, S, 3] to what `pick` takes
-    of the features. To be jitted: the rest of them is then never kept."""
-    mean, std = (np.asarray(x, np.float32) for x in (backbone.mean, backbone.std))
-
-    def vectors(params: dict, images: jax.Array) -> jax.Array:
-        normalised = (images / np.float32(255) - mean) / std
-        return pick(backbone._replace(params=params).features(normalised, layers_of=layers_of))
-
-    return vectors
-
-
 def extract(
     vectors: Mapping[str, Callable[[dict, jax.Array], jax.Array]],
     models: Mapping[str, Backbone],
@@ -162,7 +96,7 @@ def extract(
     """The vectors of images' central crops, `side` pixels wide. While the device computes, threads
     decode.
 
-    vectors: as `vectors_of` makes them, for each of the models, by name.
+    vectors: as `Backbone.taking` makes them, for each of the models, by name.
 
     Raises:
       UserError: of a broken image that may not be left out; if none is left.
@@ -187,26 +121,3 @@ def extract(
     indices, labels = (np.concatenate(arrays) for arrays in zip(*known, strict=True))
     of = {name: np.concatenate([batch[name] for batch in found]) for name in coming}
     return Vectors(indices, labels, {name: rows[: len(indices)] for name, rows in of.items()})
-
-
-class Progress:
-    """Says every few seconds how far a long work is."""
-
-    def __init__(self, what: str, total: int):
-        self._what, self._total, self._done = what, total, 0
-        self._began = self._said = time.monotonic()
-
-    def add(self, count: int) -> None:
-        self._done += count
-        now = time.monotonic()
-        if now - self._said < SAYS_EVERY:
-            return
-        self._said = now
-        left = time_left(self._began, self._done / self._total)
-        say(f"{self._what}: {self._done:,} of {self._total:,} images, {left}")
-
-
-def time_left(began: float, share: float) -> str:
-    """How long a work will take that began at that `time.monotonic()` and is so far."""
-    minutes = (time.monotonic() - began) * (1 / share - 1) / 60
-    return f"about {minutes / 60:.0f} h left" if minutes > 120 else f"about {minutes:.0f} min left"

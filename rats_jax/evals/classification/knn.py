@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rats_jax.evals.accuracy import RANKS
+from rats_jax.evals.classification.accuracy import RANKS
 
 USUAL_K = (10, 20, 100, 200)
 TEMPERATURE = 0.07

@@ -13,12 +13,19 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from rats_jax.errors import UserError
-from rats_jax.evals import linear_evaluation, linear_results
+from rats_jax.evals.classification import linear_evaluation, linear_results
+from rats_jax.evals.classification.linear import (
+    Classifiers,
+    Learning,
+    learn,
+    ranked,
+    rates_at,
+    start,
+)
+from rats_jax.evals.classification.linear_evaluation import Recipe, choose_recipe, evaluate_linear
 from rats_jax.evals.labelled import open_labelled
-from rats_jax.evals.linear import Classifiers, Learning, learn, ranked, rates_at, start
-from rats_jax.evals.linear_evaluation import Recipe, choose_recipe, evaluate_linear
-from rats_jax.evals.vectors import LeftOut
-from tests.evals.colours import MeanColour, make_colours
+from rats_jax.evals.reading import LeftOut
+from tests.evals.classification.colours import MeanColour, make_colours
 
 SIDE = 16
 RATES = (0.001, 0.3, 2.0)

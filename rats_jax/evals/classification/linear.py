@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rats_jax.evals.accuracy import RANKS
+from rats_jax.evals.classification.accuracy import RANKS
 
 MOMENTUM = 0.9
 SPREAD = 0.01  # standard deviation of the kernel at the start

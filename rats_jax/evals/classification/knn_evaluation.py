@@ -11,7 +11,7 @@ import numpy as np
 from rats_jax.backbones import Backbone
 from rats_jax.data.sources import printable
 from rats_jax.errors import UserError
-from rats_jax.evals.accuracy import (
+from rats_jax.evals.classification.accuracy import (
     Accuracy,
     accuracy,
     accuracy_table,
@@ -19,9 +19,10 @@ from rats_jax.evals.accuracy import (
     majority,
     warn_of_strangers,
 )
-from rats_jax.evals.knn import TEMPERATURE, USUAL_K, knn_predictions
+from rats_jax.evals.classification.knn import TEMPERATURE, USUAL_K, knn_predictions
+from rats_jax.evals.classification.vectors import Vectors, extract
 from rats_jax.evals.labelled import LabelledImages, held_out, labels_as
-from rats_jax.evals.vectors import LeftOut, Vectors, extract, vectors_of
+from rats_jax.evals.reading import LeftOut
 
 
 class KnnScores(NamedTuple):
@@ -86,7 +87,7 @@ def evaluate_knn(
     as_learned = labels_as(train, dataset) if train else None
     numbers_of_neighbours(knn_k, len(learned.source))  # a mistake is told before the work
     vectors = {
-        name: vectors_of(model, lambda features: features.global_vector)
+        name: model.taking(lambda features: features.global_vector)
         for name, model in models.items()
     }
 

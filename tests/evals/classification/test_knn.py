@@ -12,11 +12,11 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from rats_jax.errors import UserError
-from rats_jax.evals import knn, knn_evaluation
-from rats_jax.evals.knn import knn_predictions
-from rats_jax.evals.knn_evaluation import evaluate_knn, numbers_of_neighbours
+from rats_jax.evals.classification import knn, knn_evaluation
+from rats_jax.evals.classification.knn import knn_predictions
+from rats_jax.evals.classification.knn_evaluation import evaluate_knn, numbers_of_neighbours
 from rats_jax.evals.labelled import open_labelled
-from tests.evals.colours import COLOURS, MeanColour, make_colours
+from tests.evals.classification.colours import COLOURS, MeanColour, make_colours
 
 SIDE = 16
 CLASSES = 8

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import top_k_accuracy_score
 
-from rats_jax.evals.accuracy import accuracy, accuracy_table, majority, warn_of_strangers
+from rats_jax.evals.classification.accuracy import (
+    accuracy,
+    accuracy_table,
+    majority,
+    warn_of_strangers,
+)
 
 
 def test_top_1_and_top_5_are_those_of_scikit_learn():

@@ -13,19 +13,17 @@ import numpy as np
 from rats_jax.backbones import Backbone
 from rats_jax.command_line import say
 from rats_jax.errors import UserError
-from rats_jax.evals.accuracy import Accuracy, accuracy, check_classes, majority, warn_of_strangers
-from rats_jax.evals.labelled import LabelledImages, held_out, labels_as
-from rats_jax.evals.linear import learn, ranked, rates_at, start
-from rats_jax.evals.vectors import (
-    Batch,
-    LeftOut,
-    Progress,
-    batches,
-    extract,
-    read_labels,
-    time_left,
-    vectors_of,
+from rats_jax.evals.classification.accuracy import (
+    Accuracy,
+    accuracy,
+    check_classes,
+    majority,
+    warn_of_strangers,
 )
+from rats_jax.evals.classification.linear import learn, ranked, rates_at, start
+from rats_jax.evals.classification.vectors import Batch, batches, extract, read_labels
+from rats_jax.evals.labelled import LabelledImages, held_out, labels_as
+from rats_jax.evals.reading import LeftOut, Progress, time_left
 from rats_jax.evals.views import random_crop
 from rats_jax.models import Features
 
@@ -168,7 +166,7 @@ def evaluate_linear(
 def _vectors(model: Backbone, recipe: Recipe) -> Callable[[dict, jax.Array], jax.Array]:
     depth = model.options["depth"]
     pick = partial(classified_vector, average_patches=recipe.average_patches)
-    return vectors_of(model, pick, layers_of=range(depth - recipe.last_blocks, depth))
+    return model.taking(pick, layers_of=range(depth - recipe.last_blocks, depth))
 
 
 def _epoch(

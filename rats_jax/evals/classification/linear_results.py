@@ -5,8 +5,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from rats_jax.evals.accuracy import Accuracy, accuracy_table
-from rats_jax.evals.linear_evaluation import BATCH, LinearScores, Recipe
+from rats_jax.evals.classification.accuracy import Accuracy, accuracy_table
+from rats_jax.evals.classification.linear_evaluation import BATCH, LinearScores, Recipe
 
 
 def write_results(folder: Path, found: LinearScores, recipe: Recipe, *, about: Mapping) -> str:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from rats_jax.backbones import Backbone
 from rats_jax.models.features import Features, Layer, Tokens
 
 COLOURS = {"blue": (40, 60, 200), "green": (60, 190, 80), "red": (200, 60, 40)}
@@ -35,7 +36,11 @@ class MeanColour(NamedTuple):
     std: Sequence[float] = (0.2, 0.3, 0.4)
     options: dict = {"depth": 3, "width": 3}
 
-    def features(self, images: jax.Array, *, layers_of: Sequence[int] = ()) -> Features:
+    taking = Backbone.taking
+
+    def features(
+        self, images: jax.Array, *, attention_of: Sequence[int] = (), layers_of: Sequence[int] = ()
+    ) -> Features:
         """Layer i has i times the mean colour, the last one that colour; patches are pixels."""
         pixels = self.params["scale"] * images.reshape(len(images), -1, 3)
         last = Tokens(pixels[:, :2], pixels, pixels.mean(1))
