@@ -5,7 +5,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,3 +57,17 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """A name for the files drawn of each image: its own, without extension, that any file system
+    takes, numbered where two images would share one."""
+    chosen: dict[str, str] = {}  # without the case of its letters -> name
+    for name in names:
+        plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+        stem = Path(plain).stem.strip(".")[:100] or "image"
+        free, number = stem, 2
+        while free.lower() in chosen:
+            free, number = f"{stem}_{number}", number + 1
+        chosen[free.lower()] = free
+    return list(chosen.values())

@@ -15,7 +15,7 @@ from rats_jax.evals.datasets.pairing import stem_of
 from rats_jax.evals.datasets.part_dataset import read_bytes
 from rats_jax.evals.datasets.png_ids import read_ids, read_rgb_ids
 from rats_jax.evals.regions import Size, resize_labels
-from rats_jax.pictures.images import file_names
+from rats_jax.results_folder import file_names
 
 ENDINGS = (".png", ".npy", ".npz")
 

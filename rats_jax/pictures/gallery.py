@@ -12,7 +12,8 @@ from rats_jax.command_line import say
 from rats_jax.data.sources import printable
 from rats_jax.errors import UserError
 from rats_jax.evals.regions import resize_labels
-from rats_jax.pictures.images import file_names, read_image, resized
+from rats_jax.pictures.images import read_image, resized
+from rats_jax.results_folder import file_names
 from rats_jax.pictures.maps import MapSet, attention_rows, map_sets
 from rats_jax.pictures.overlays import PALETTE, paint, save_png
 from rats_jax.pictures.page import page, page_image, pca_text

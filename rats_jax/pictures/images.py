@@ -55,17 +55,3 @@ def resized(image: np.ndarray, *, resolution: int, patch: int) -> np.ndarray:
     scale = resolution / max(height, width)
     height, width = (max(1, round(side * scale / patch)) * patch for side in (height, width))
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
-
-
-def file_names(names: Sequence[str]) -> list[str]:
-    """A name for the files drawn of each image: its own, without extension, that any file system
-    takes, numbered where two images would share one."""
-    chosen: dict[str, str] = {}  # without the case of its letters -> name
-    for name in names:
-        plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
-        stem = Path(plain).stem.strip(".")[:100] or "image"
-        free, number = stem, 2
-        while free.lower() in chosen:
-            free, number = f"{stem}_{number}", number + 1
-        chosen[free.lower()] = free
-    return list(chosen.values())

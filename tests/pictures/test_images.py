@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from rats_jax.errors import UserError
-from rats_jax.pictures.images import file_names, find_images, read_image, resized
+from rats_jax.pictures.images import find_images, read_image, resized
+from rats_jax.results_folder import file_names
 
 
 @pytest.fixture
