@@ -13,12 +13,12 @@ from rats_jax.data.sources import printable
 from rats_jax.errors import UserError
 from rats_jax.evals.regions import resize_labels
 from rats_jax.pictures.images import read_image, resized
-from rats_jax.results_folder import file_names
 from rats_jax.pictures.maps import MapSet, attention_rows, map_sets
 from rats_jax.pictures.overlays import PALETTE, paint, save_png
 from rats_jax.pictures.page import page, page_image, pca_text
 from rats_jax.pictures.pca import pca_colours
 from rats_jax.pictures.sheets import Cell, heat, over, sheet
+from rats_jax.results_folder import file_names
 
 USUAL_K = 8
 

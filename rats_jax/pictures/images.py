@@ -1,7 +1,6 @@
 """The images to look at: found, read, and brought to a size that the model takes."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
