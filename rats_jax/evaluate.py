@@ -9,6 +9,7 @@ protocols of DINO. With --task=norms: how the norms of patch tokens are spread i
 and how many stand out.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -118,8 +119,7 @@ def _parts() -> None:
         (DATASET, "the images and masks, as KIND:PATH"),
         (OUTPUT, "the folder to make"),
     )
-    output = Path(OUTPUT.value).expanduser()
-    target = free_folder(output)
+    target = free_folder(Path(OUTPUT.value).expanduser())
     dataset = open_dataset(DATASET.value)
     names = [entry.name for entry in dataset.entries if not entry.fault]
     saved = open_saved_regions(REGIONS.value, names, skip_broken=SKIP_BROKEN.value)
@@ -157,9 +157,7 @@ def _parts() -> None:
         )
         say(write_results(folder, found, about=about))
     say("(means over images, in percent, with 95 % bootstrap intervals)")
-    if found.skipped:
-        say(f"{len(found.skipped)} of {len(dataset)} samples were left out: see results.json")
-    say(f"results: {output}")
+    _say_end(found.skipped)
 
 
 def _models() -> dict:
@@ -192,43 +190,52 @@ def _resolutions(patch: int, *, usual: int) -> tuple[int, ...]:
     return tuple(sorted({int(side) for side in given}))
 
 
+def _open_images() -> tuple:
+    """What the tasks on whole images begin with: the folder to make, the images, the models, the
+    resolution, and for results.json how the figures came about."""
+    from rats_jax.evals.labelled import open_labelled
+    from rats_jax.results_folder import free_folder
+
+    command_line.require(
+        (CHECKPOINT, "a run's workdir, or a file of weights"),
+        (DATASET, "the images, as KIND:PATH"),
+        (OUTPUT, "the folder to make"),
+    )
+    target = free_folder(Path(OUTPUT.value).expanduser())
+    dataset = open_labelled(DATASET.value)
+    models = _models()
+    resolution, *more = _resolutions(models["model"].options["patch"], usual=224)
+    if more:
+        raise UserError(f"--task={TASK.value} takes one --resolution: name one")
+    say(f"{dataset.name}: {len(dataset.source):,} images")
+    about = {
+        "task": TASK.value,
+        "model": models["model"].origin,
+        "options": models["model"].options,
+        "dataset": dataset.name,
+        "resolution": resolution,
+    }
+    return target, dataset, models, resolution, about
+
+
 def _classify() -> None:
     """--task=knn and --task=linear."""
     from rats_jax.evals.classification import knn_evaluation, linear_evaluation, linear_results
     from rats_jax.evals.labelled import open_labelled
-    from rats_jax.results_folder import free_folder, new_folder
+    from rats_jax.results_folder import new_folder
 
-    command_line.require(
-        (CHECKPOINT, "a run's workdir, or a file of weights"),
-        (DATASET, "the labelled images to score, as KIND:PATH"),
-        (OUTPUT, "the folder to make"),
-    )
-    output = Path(OUTPUT.value).expanduser()
-    target = free_folder(output)
-    dataset = open_labelled(DATASET.value)
     train = open_labelled(TRAIN.value) if TRAIN.value else None
-    models = _models()
-    backbone = models["model"]
-    resolution, *more = _resolutions(backbone.options["patch"], usual=224)
-    if more:
-        raise UserError(f"--task={TASK.value} takes one --resolution: name one")
-    for images in filter(None, (dataset, train)):
-        say(f"{images.name}: {len(images.source):,} images")
-    if train and not (train.classes and dataset.classes):
-        say("classes are matched by their numbers, as not both sets have names of them")
+    target, dataset, models, resolution, about = _open_images()
     if train is None:
         say("without --train, a fifth of each class, drawn by a fixed seed, is scored")
-    about = {
-        "task": TASK.value,
-        "model": backbone.origin,
-        "options": backbone.options,
-        "dataset": dataset.name,
-        "train": train.name if train else f"four fifths of {dataset.name}",
-        "resolution": resolution,
-    }
+    else:
+        say(f"{train.name}: {len(train.source):,} images to learn from")
+        if not (train.classes and dataset.classes):
+            say("classes are matched by their numbers, as not both sets have names of them")
+    about["train"] = train.name if train else f"four fifths of {dataset.name}"
     options = {"resolution": resolution, "skip_broken": SKIP_BROKEN.value}
     recipe = linear_evaluation.choose_recipe(
-        backbone.options,
+        models["model"].options,
         last_blocks=LAST_BLOCKS.value,
         average_patches=AVERAGE_PATCHES.value,
         learning_rates=LEARNING_RATES.value,
@@ -247,50 +254,31 @@ def _classify() -> None:
             say(linear_results.write_results(folder, found, recipe, about=about))
             say("(best was chosen on the images scored, so it flatters, as would a learning rate)")
     say(f"(percent of {found.images:,} images, having learned from {found.learned_from:,})")
-    if found.skipped:
-        say(f"left out: {len(found.skipped):,} images, see results.json")
-    say(f"results: {output}")
+    _say_end(found.skipped)
 
 
 def _norms() -> None:
     """--task=norms."""
-    from rats_jax.evals.labelled import open_labelled
     from rats_jax.evals.norm_results import write_norms
     from rats_jax.evals.reading import LeftOut
     from rats_jax.evals.token_norms import measure_norms, outlier
-    from rats_jax.results_folder import free_folder, new_folder
+    from rats_jax.results_folder import new_folder
 
-    command_line.require(
-        (CHECKPOINT, "a run's workdir, or a file of weights"),
-        (DATASET, "the images, as KIND:PATH"),
-        (OUTPUT, "the folder to make"),
-    )
     limit = outlier(OUTLIER.value)
-    output = Path(OUTPUT.value).expanduser()
-    target = free_folder(output)
-    dataset = open_labelled(DATASET.value)
-    models = _models()
-    backbone = models["model"]
-    resolution, *more = _resolutions(backbone.options["patch"], usual=224)
-    if more:
-        raise UserError("--task=norms takes one --resolution: name one")
-    say(f"{dataset.name}: {len(dataset.source):,} images")
+    target, dataset, models, resolution, about = _open_images()
     left_out = LeftOut(skip_broken=SKIP_BROKEN.value)
     with new_folder(target) as folder:
         found = measure_norms(models, dataset, side=resolution, left_out=left_out)
-        about = {
-            "task": "norms",
-            "model": backbone.origin,
-            "options": backbone.options,
-            "dataset": dataset.name,
-            "resolution": resolution,
-            "skipped": left_out.lines,
-        }
+        about["skipped"] = left_out.lines
         say(write_norms(folder, found, limit=limit, about=about))
     say("(norms before the final LayerNorm)")
-    if left_out.lines:
-        say(f"left out: {len(left_out.lines):,} images, see results.json")
-    say(f"results: {output}")
+    _say_end(left_out.lines)
+
+
+def _say_end(skipped: Sequence[str]) -> None:
+    if skipped:
+        say(f"left out: {len(skipped):,}, see results.json")
+    say(f"results: {OUTPUT.value}")
 
 
 if __name__ == "__main__":
