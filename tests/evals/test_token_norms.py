@@ -1,6 +1,8 @@
 """Norms of patch tokens by layer."""
 
 import json
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -97,3 +99,18 @@ def test_outlier_is_a_norm_or_a_multiple_of_the_median():
     for bad in ("", "x", "-1", "nanx", "inf"):
         with pytest.raises(UserError, match="--outlier"):
             outlier(bad)
+
+
+def test_the_command_puts_the_untrained_model_beside(run_folder, folder, tmp_path):
+    (folder / "broken.png").write_bytes(b"no image")
+    command = [sys.executable, "-m", "rats_jax.evaluate", "--task=norms", "--outlier=0.001x"]
+    command += [f"--checkpoint={run_folder}", f"--dataset=image_folder:{folder}"]
+    command += ["--resolution=32", f"--output={tmp_path / 'out'}", "--untrained"]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 2 and "broken.png" in refused.stderr
+    assert refused.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
+    done = subprocess.run([*command, "--skip-broken"], capture_output=True, text=True, check=True)
+    assert "| above 0.001 x median |" in done.stdout and "| 100.00 % |" in done.stdout
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["images"] == 3 and len(results["skipped"]) == 1
+    assert list(results["layers"]) == ["model", "untrained"]
