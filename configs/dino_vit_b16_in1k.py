@@ -49,4 +49,7 @@ def get_config():
 
     config.run.log_every = 100
     config.run.checkpoint_every = 1251  # an epoch
+
+    config.evaluation.every_epochs = 1.0
+    config.evaluation.images = 1000
     return config

@@ -48,4 +48,7 @@ def get_config():
 
     config.run.log_every = 100
     config.run.checkpoint_every = 1668  # an epoch
+
+    config.evaluation.every_epochs = 1.0
+    config.evaluation.images = 1000
     return config
