@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from rats_jax.config import schedules, validate_source
+from rats_jax.config import schedules
 from rats_jax.data.crops import MultiCrop
 from rats_jax.data.procedural_parts import ProceduralParts
 from rats_jax.data.records import Records
@@ -21,6 +21,7 @@ from rats_jax.errors import UserError
 from rats_jax.models import DINOHead, make_backbone
 from rats_jax.parallel.mesh import batch_shards
 from rats_jax.parallel.mesh import make_mesh as mesh_of
+from rats_jax.validation import validate_source
 
 #: The fields of config.model that say what a backbone computes: of all, and of each architecture.
 COMMON = ("width", "depth", "heads", "patch", "mlp_ratio", "position_offset")

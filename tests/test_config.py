@@ -10,9 +10,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from rats_jax.assemble import make_dino, make_source
-from rats_jax.config import default_config, schedules, validate
+from rats_jax.config import default_config, schedules
 from rats_jax.errors import UserError
 from rats_jax.runs.workdir import open_workdir
+from rats_jax.validation import validate
 from tests.runs.tiny import tiny_config
 
 ROOT = Path(__file__).parents[1]

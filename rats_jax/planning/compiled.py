@@ -11,10 +11,10 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from rats_jax.assemble import make_dino, make_mesh
-from rats_jax.config import validate
 from rats_jax.planning.hlo import Program, read_program
 from rats_jax.planning.topology import Hardware
 from rats_jax.runs.programs import abstract_samples, abstract_state, make_train_step
+from rats_jax.validation import validate
 
 #: Bytes of the suffixes in XLA's messages.
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

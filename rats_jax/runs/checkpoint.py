@@ -4,7 +4,6 @@ checkpoints/STEP/   see stored_state.py
 damaged/STEP/       a checkpoint that could not be restored, where an older one could
 """
 
-import errno
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ import orbax.checkpoint as ocp
 from rats_jax.command_line import say
 from rats_jax.errors import UserError
 from rats_jax.parallel.distributed import agree, gather
+from rats_jax.runs.disk_errors import REMEDIES, error_number
 from rats_jax.runs.retention import rank, staying
 from rats_jax.runs.stored_state import (
     Damaged,
@@ -36,10 +36,6 @@ from rats_jax.runs.stored_state import (
 REMAINS = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|removed)")
 #: Seconds, of the clock on the wall, which may jump. A save that hangs is the watchdog's to end.
 NEVER = 10**9
-REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make the folder writable"),
-}
 
 
 class Found(NamedTuple):
@@ -263,7 +259,7 @@ class Checkpoints:
     def _explain(self, step: int, error: Exception) -> None:
         """Makes room on a disk that may be full. Raises UserError if the disk failed the save."""
         self._remove_remains()
-        if (code := _error_number(error)) is None:
+        if (code := error_number(error)) is None:
             return
         latest = self.latest()
         stays = "no other is there" if latest is None else f"the one at step {latest} stays"
@@ -293,14 +289,3 @@ class Checkpoints:
         finally:
             self._background.shutdown()
             self._writer.close()
-
-
-def _error_number(error: BaseException) -> int | None:
-    """errno of the operating system's error that is behind this one, if one is."""
-    while error:
-        if isinstance(error, OSError) and error.errno:
-            return error.errno
-        if told := re.search(r"(?:os_error_code='|OS error )(\d+)", str(error)):  # of tensorstore
-            return int(told[1])
-        error = error.__cause__
-    return None

@@ -9,7 +9,6 @@ from ml_collections import ConfigDict
 
 from rats_jax.assemble import make_dino, make_mesh, make_samples, make_source
 from rats_jax.command_line import say
-from rats_jax.config import validate
 from rats_jax.data.device import device_batches, rows_here
 from rats_jax.data.pipeline import BatchStream, open_batches
 from rats_jax.data.sources import Source
@@ -32,6 +31,7 @@ from rats_jax.runs.unreadable import Unreadable
 from rats_jax.runs.version import code_version
 from rats_jax.runs.watchdog import Watchdog
 from rats_jax.runs.workdir import writing_to
+from rats_jax.validation import validate
 
 
 def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> Path:

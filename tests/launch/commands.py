@@ -19,7 +19,7 @@ READ_FLAGS = """
 import json, sys
 from absl import flags
 from rats_jax import command_line, train
-from rats_jax.config import validate
+from rats_jax.validation import validate
 assert len(flags.FLAGS(sys.argv)) == 1, "positional arguments"
 config = command_line.read_config(train.CONFIG)
 validate(config)
