@@ -125,6 +125,23 @@ def labels_as(train: LabelledImages, test: LabelledImages) -> np.ndarray | None:
     return np.array([labels[name] for name in test.classes], np.int64)
 
 
+def check_apart(train: LabelledImages, test: LabelledImages) -> None:
+    """Raises UserError where both are the same images: each would be its own nearest."""
+    if _identity(train) == _identity(test):
+        apart = "another seed, COUNT@SEED" if train.name.startswith("procedural") else "others"
+        raise UserError(
+            f"{test.name} would be scored by what {train.name} has learned from, the same images: "
+            f"name {apart}"
+        )
+
+
+def _identity(images: LabelledImages) -> tuple[str, object]:
+    kind, _, place = images.name.partition(":")
+    if kind == "procedural_parts":  # the first pictures of a seed are the same for any count
+        return kind, images.source.seed
+    return kind, place if kind == "tfds" else os.path.realpath(os.path.expanduser(place))
+
+
 def held_out(labels: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Which images are for scoring, bool [N]: a fifth of each class, rounded, drawn by the seed."""
     rng, chosen = np.random.default_rng(seed), np.zeros(len(labels), bool)

@@ -16,7 +16,7 @@ from rats_jax.errors import UserError
 from rats_jax.evals import labelled
 from rats_jax.evals.classification import vectors
 from rats_jax.evals.classification.vectors import batches, extract, read_labels
-from rats_jax.evals.labelled import held_out, labels_as, open_labelled
+from rats_jax.evals.labelled import check_apart, held_out, labels_as, open_labelled
 from rats_jax.evals.reading import LeftOut
 from rats_jax.evals.views import central_crop, random_crop
 from tests.evals.classification.colours import MeanColour, make_colours
@@ -118,6 +118,18 @@ def test_labels_are_matched_by_the_names_of_classes():
     assert labels_as(train, named("tar")) is None
     with pytest.raises(UserError, match=r"1 of the 3 classes of train are not in test \(bee\)"):
         labels_as(test, train)
+
+
+def test_images_that_are_learned_from_are_not_scored(folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder)
+    drawn, same = open_labelled("procedural_parts:9"), open_labelled("procedural_parts:4@0")
+    with pytest.raises(UserError, match="the same images: name another seed, COUNT@SEED"):
+        check_apart(drawn, same)
+    check_apart(drawn, open_labelled("procedural_parts:9@1"))
+    images = open_labelled(f"image_folder:{folder}")
+    with pytest.raises(UserError, match="the same images: name others"):
+        check_apart(images, open_labelled(f"image_folder:{tmp_path / 'link'}/"))
+    check_apart(images, drawn)
 
 
 def test_a_fifth_of_each_class_is_held_out():

@@ -21,7 +21,7 @@ from rats_jax.evals.classification.accuracy import (
 )
 from rats_jax.evals.classification.knn import TEMPERATURE, USUAL_K, knn_predictions
 from rats_jax.evals.classification.vectors import Vectors, extract
-from rats_jax.evals.labelled import LabelledImages, held_out, labels_as
+from rats_jax.evals.labelled import LabelledImages, check_apart, held_out, labels_as
 from rats_jax.evals.reading import LeftOut
 
 
@@ -84,6 +84,8 @@ def evaluate_knn(
     """
     left_out = LeftOut(skip_broken=skip_broken)
     learned = train or dataset
+    if train:
+        check_apart(train, dataset)
     as_learned = labels_as(train, dataset) if train else None
     numbers_of_neighbours(knn_k, len(learned.source))  # a mistake is told before the work
     vectors = {

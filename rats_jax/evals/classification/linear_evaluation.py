@@ -22,7 +22,7 @@ from rats_jax.evals.classification.accuracy import (
 )
 from rats_jax.evals.classification.linear import learn, ranked, rates_at, start
 from rats_jax.evals.classification.vectors import Batch, batches, extract, read_labels
-from rats_jax.evals.labelled import LabelledImages, held_out, labels_as
+from rats_jax.evals.labelled import LabelledImages, check_apart, held_out, labels_as
 from rats_jax.evals.reading import LeftOut, Progress, time_left
 from rats_jax.evals.views import random_crop
 from rats_jax.models import Features
@@ -125,6 +125,8 @@ def evaluate_linear(
     """
     left_out = LeftOut(skip_broken=skip_broken)
     learned = train or dataset
+    if train:
+        check_apart(train, dataset)
     as_learned = labels_as(train, dataset) if train else None
     indices, labels = read_labels(learned, left_out)
     scored = np.arange(len(dataset.source))
