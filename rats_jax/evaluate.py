@@ -24,7 +24,7 @@ DATASET = flags.DEFINE_string(
     "dataset",
     "",
     "KIND:PATH; folder, ade20k, coco-panoptic, coco-instances, imagenet-s, partimagenet, sam. For "
-    "other tasks: image_folder, records, tar, tfds:NAME/SPLIT@DATA_DIR, procedural_parts:COUNT.",
+    "other tasks: image_folder, records, tar, tfds:NAME/SPLIT@FOLDER, procedural_parts:COUNT@SEED.",
 )
 OUTPUT = flags.DEFINE_string("output", "", "The folder to make.")
 TOP_K = flags.DEFINE_list(
@@ -119,6 +119,8 @@ def _parts() -> None:
         (DATASET, "the images and masks, as KIND:PATH"),
         (OUTPUT, "the folder to make"),
     )
+    if not SMOOTHING.value < 1000:
+        raise UserError(f"--smoothing={SMOOTHING.value}: give patches, such as 1; 0 for none")
     target = free_folder(Path(OUTPUT.value).expanduser())
     dataset = open_dataset(DATASET.value)
     names = [entry.name for entry in dataset.entries if not entry.fault]
@@ -252,7 +254,7 @@ def _classify() -> None:
                 models, dataset, train, recipe=recipe, **options
             )
             say(linear_results.write_results(folder, found, recipe, about=about))
-            say("(best was chosen on the images scored, so it flatters, as would a learning rate)")
+            say("(the best epoch was chosen on the images scored: it flatters; so would a rate)")
     say(f"(percent of {found.images:,} images, having learned from {found.learned_from:,})")
     _say_end(found.skipped)
 

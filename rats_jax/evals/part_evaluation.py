@@ -2,27 +2,26 @@
 
 import os
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from rats_jax.backbones import Backbone
-from rats_jax.command_line import say
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets import VOID, Labelled, PartDataset
 from rats_jax.evals.null_regions import grid_regions, slic_regions
 from rats_jax.evals.parts import RegionOptions, region_maps
-from rats_jax.evals.reading import Progress
+from rats_jax.evals.reading import LeftOut, Progress
+from rats_jax.evals.region_counts import USUAL_K, registers_of
 from rats_jax.evals.region_metrics import RegionScores, score
 from rats_jax.evals.regions import resize_labels
 from rats_jax.evals.saved_regions import SavedRegions
 from rats_jax.models import Features
 
-USUAL_K = (6, 12, 33, 96)  # the paper's Table 1
 BATCH = 16  # images read together
 _PATCHES = 1024 * BATCH  # that a model looks at together
 
@@ -80,12 +79,7 @@ def numbers_of_regions(
 
     patches: of an image at the lowest resolution, for k-means can have no more regions.
     """
-    heads = options["heads"]
-    registers = {
-        "rats": lambda: heads * options["registers_per_head"],
-        "perceiver": lambda: options["queries"],
-        "vit": lambda: patches,
-    }[options["architecture"]]()
+    registers, heads = registers_of(options) or patches, options["heads"]
     most = min(registers, patches)
     if given is None:
         usual = {*USUAL_K}
@@ -120,27 +114,32 @@ def evaluate_parts(
     Reading, SLIC and scoring go on in threads while the device computes; each file is read once.
 
     Raises:
-      UserError: of the first sample that is broken, unless they are skipped; if none is left.
+      UserError: of the first sample that is broken, unless they are skipped; if none is left, or
+        has a pixel that is not void.
     """
     look = {name: _looking(model, options) for name, model in models.items()}
     patch = next((model.options["patch"] for model in models.values()), None)
     label = partial(_label_maps, look, patch=patch, top_k=top_k, options=options)
     images: list[Scored] = []
-    skipped: list[str] = []
+    left_out = LeftOut(skip_broken=skip_broken)
     with ThreadPoolExecutor(max(os.cpu_count() or 1, 2)) as pool:
 
         def read(start: int) -> list[Future]:
             stop = min(start + BATCH, len(dataset))
             return [pool.submit(_seen, dataset, i, resolutions, saved) for i in range(start, stop)]
 
-        def finished(work: Iterable[Future]) -> list:
-            return _finished(work, skipped, skip_broken=skip_broken)
+        def finished(work: Iterable[Future]) -> Iterator:
+            for one in work:
+                try:
+                    yield one.result()
+                except UserError as error:
+                    left_out.add(error)
 
         try:
             coming, scoring, progress = read(0), deque(), Progress(dataset.name, len(dataset))
             for start in range(0, len(dataset), BATCH):
                 reading, coming = coming, read(start + BATCH)
-                seen = finished(reading)
+                seen = list(finished(reading))
                 maps: list[dict[Row, np.ndarray]] = [{} for _ in seen]
                 for resolution in resolutions if seen else ():
                     squeezed = np.stack([one.squeezed[resolution] for one in seen])
@@ -159,21 +158,10 @@ def evaluate_parts(
             pool.shutdown(cancel_futures=True)
             raise
     if not images:
-        raise UserError(f"no image of {dataset.name} could be read; the first: {skipped[0]}")
-    return PartScores(images, skipped)
-
-
-def _finished(work: Iterable[Future], skipped: list[str], *, skip_broken: bool) -> list[Any]:
-    results = []
-    for one in work:
-        try:
-            results.append(one.result())
-        except UserError as error:
-            if not skip_broken:
-                raise UserError(f"{error} (or leave it out with --skip-broken)") from None
-            say(f"warning: skipped: {error}")
-            skipped.append(str(error))
-    return results
+        raise UserError(f"no image of {dataset.name} could be read; the first: {left_out.lines[0]}")
+    if all(np.isnan(one.scores).any() for image in images for one in image.rows.values()):
+        raise UserError(f"no image of {dataset.name} has a labelled pixel to score: all are void")
+    return PartScores(images, left_out.lines)
 
 
 def _seen(

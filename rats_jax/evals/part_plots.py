@@ -16,6 +16,8 @@ _SCORES = {"m2o": "M2O", "o2o": "O2O", "ari": "ARI"}
 # Okabe and Ito's colours, which colour-blind readers tell apart: one a model
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _NULL_COLOUR = "0.45"
+_APART = 1.04  # factor between points side by side
+_WIDE = 1.5  # factor of room on either side of what stands close together
 _STYLES = {
     "registers": ("-", "o"),
     "[CLS] attention": ("-", "D"),
@@ -36,16 +38,21 @@ class _Line(NamedTuple):
     def values(self, part: str, score: str) -> np.ndarray:
         return np.array([100 * getattr(getattr(r.scores, part), score) for r in self.results])
 
+    def is_own(self) -> bool:
+        """Saved regions, at their own number."""
+        return any(r.row.k == "own" for r in self.results) and not _is_null(self.way)
+
 
 def draw(results: Sequence[Result], folder: Path) -> None:
     """scores.png: M2O, O2O and ARI against K, a row of plots for each resolution; and
     resolution.png, if there are several: the same against it, a row for each K.
 
-    Saved regions, and what is like them, stand at their mean number of regions.
+    Saved regions, and what is like them, stand at their mean number of regions, which the legend
+    tells.
     """
     resolutions = sorted({result.row.resolution for result in results} - {None})
     rows = [
-        (f"{side} pixels", [_of(way, results, side) for way in _ways(results)])
+        (f", {side} pixels" if side else "", [_of(way, results, side) for way in _ways(results)])
         for side in resolutions or [None]
     ]
     ks = sorted({result.row.k for result in results if result.row.k != "own"})
@@ -55,7 +62,7 @@ def draw(results: Sequence[Result], folder: Path) -> None:
         rows = []
         for k in ks:
             of_k = [result for result in results if result.row.k == k]
-            rows.append((f"K = {k}", [_over(way, of_k, resolutions) for way in _ways(of_k)]))
+            rows.append((f", K = {k}", [_over(way, of_k, resolutions) for way in _ways(of_k)]))
         figure = _figure(rows, xlabel="resolution, pixels", ticks=resolutions)
         figure.savefig(folder / "resolution.png", dpi=150)
 
@@ -83,17 +90,19 @@ def _over(way: str, results: Sequence[Result], resolutions: Sequence[int]) -> _L
 
 def _figure(rows: Sequence[tuple[str, Sequence[_Line]]], *, xlabel: str, ticks: Sequence) -> Figure:
     lines = {line.way: None for _, of_row in rows for line in of_row}
+    places = [place for _, of_row in rows for line in of_row for place in line.at]
     owners = dict.fromkeys(way.partition(": ")[0] for way in lines if not _is_null(way))
     colours = {owner: _COLOURS[i % len(_COLOURS)] for i, owner in enumerate(owners)}
     figure = Figure(figsize=(11, 0.9 + 2.8 * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), len(_SCORES), squeeze=False, sharex=True, sharey="col")
     for (title, of_row), axes in zip(rows, panels, strict=True):
         for (score, name), panel in zip(_SCORES.items(), axes, strict=True):
-            for line in of_row:
-                if line.results:
-                    _draw_line(panel, line, score, colours)
-            panel.set_title(f"{name}, {title}" if len(rows) > 1 else name, fontsize=10)
+            for line in _side_by_side([line for line in of_row if line.results]):
+                _draw_line(panel, line, score, colours)
+            panel.set_title(f"{name}{title}", fontsize=10)
             _tidy(panel, ticks)
+            if max(places) < _WIDE * min(places):  # Matplotlib gives one place no width of use
+                panel.set_xlim(min(places) / _WIDE, max(places) * _WIDE)
         axes[0].set_ylabel("percent")
     for panel in panels[-1]:
         panel.set_xlabel(xlabel)
@@ -101,15 +110,26 @@ def _figure(rows: Sequence[tuple[str, Sequence[_Line]]], *, xlabel: str, ticks: 
     for panel in panels[:, 0]:
         handles, names = panel.get_legend_handles_labels()
         named |= dict(zip(names, handles, strict=True))
+    own = {line.way: line.at[0] for _, of_row in rows for line in of_row if line.is_own()}
     shown = [way for way in lines if way in named]
     figure.legend(
         [named[way] for way in shown],
-        shown,
+        [f"{way} (K = {own[way]:.1f})" if way in own else way for way in shown],
         loc="outside right upper",
         frameon=False,
         fontsize=9,
     )
     return figure
+
+
+def _side_by_side(lines: Sequence[_Line]) -> list[_Line]:
+    """Those of a single point, if several have one place, moved a little apart."""
+    moved = []
+    for line in lines:
+        alike = [other.way for other in lines if len(line.at) == 1 and other.at == line.at]
+        step = alike.index(line.way) - (len(alike) - 1) / 2 if alike else 0
+        moved.append(line._replace(at=[_APART**step * at for at in line.at]))
+    return moved
 
 
 def _draw_line(panel: Axes, line: _Line, score: str, colours: dict[str, str]) -> None:
@@ -134,8 +154,7 @@ def _is_null(way: str) -> bool:
 def _tidy(panel: Axes, ticks: Sequence) -> None:
     panel.set_xscale("log")
     panel.xaxis.set_minor_locator(NullLocator())
-    if ticks:
-        panel.set_xticks(ticks, [f"{tick:.1f}".removesuffix(".0") for tick in ticks])
+    panel.set_xticks(ticks, [f"{tick:.1f}".removesuffix(".0") for tick in ticks])
     panel.grid(color="0.92")
     panel.set_axisbelow(True)
     for side in ("top", "right"):

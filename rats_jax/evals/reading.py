@@ -25,11 +25,11 @@ class LeftOut:
     def lines(self) -> list[str]:
         return list(self._lines)
 
-    def add(self, image: BrokenImage) -> None:
-        """Raises UserError if none may be left out."""
-        line = str(image)
+    def add(self, error: BrokenImage | UserError) -> None:
+        """Leaves out the image that the error names. Raises UserError if none may be."""
+        line = str(error)
         if not self._skip_broken:
-            raise UserError(f"{line} (or leave it out with --skip-broken)") from image
+            raise UserError(f"{line} (or leave it out with --skip-broken)") from error
         if line not in self._lines:
             self._lines[line] = None
             say(f"warning: skipped: {line}")

@@ -65,7 +65,8 @@ def open_saved_regions(
 
     Raises:
       UserError: a folder is not there or holds no label map, a sample has two, two samples have
-        one, or two folders have one name; a sample has none, unless broken ones are skipped.
+        one, two folders have one name, or a folder one that results use otherwise; a sample has
+        none, unless broken ones are skipped.
     """
     opened: list[SavedRegions] = []
     for spec in specs:
@@ -85,7 +86,13 @@ def _named(spec: str) -> tuple[str, Path]:
     folder = Path(path).expanduser()
     if not path or not folder.is_dir():
         raise UserError(f"--regions={spec}: {folder} is no folder; write NAME=DIR or DIR")
-    return name or folder.resolve().name, folder
+    name = name or folder.resolve().name
+    if name in ("grid", "SLIC") or any(mark in name for mark in (" like ", ": ", "|")):
+        raise UserError(
+            f"--regions={spec}: {name} is taken for other rows, or no name in a table; write "
+            f"--regions=NAME={folder}"
+        )
+    return name, folder
 
 
 def _matched(folder: Path, samples: Sequence[str]) -> dict[str, Path]:
@@ -134,7 +141,7 @@ def _read(path: Path) -> np.ndarray:
                     f"{path} holds {len(labels.files)} arrays; write one, the label map"
                 )
             labels = labels[labels.files[0]]
-    except (BadZipFile, EOFError, OSError, ValueError) as error:
+    except (BadZipFile, EOFError, MemoryError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{path} is no array that can be read ({reason}); write it again"

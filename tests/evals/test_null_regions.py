@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import find_objects
+from scipy.ndimage import find_objects, label
 from skimage.segmentation import slic
 from sklearn.cluster import k_means, kmeans_plusplus
 
 from rats_jax.errors import UserError
-from rats_jax.evals.null_regions import grid_regions, kmeans_regions, slic_regions
+from rats_jax.evals.null_regions import grid_regions, kmeans_regions, merge_alike, slic_regions
 from rats_jax.evals.region_metrics import score
 from rats_jax.evals.regions import resize_labels
 
@@ -128,21 +128,55 @@ def picture(height, width, seed=15):
     return noisy.clip(0, 255).astype(np.uint8)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("k", [1, 2, 6, 12, 33, 96])
-def test_slic_comes_near_to_k_from_below(k):
-    for seed in range(3):
-        labels = slic_regions(picture(96, 128, seed), k=k)
-        assert labels.shape == (96, 128) and labels.dtype == np.int32
-        count = len(np.unique(labels))
-        assert labels.max() == count - 1 and count <= k
-        assert count >= 0.5 * k or k < 12
+def test_slic_has_exactly_k_connected_regions(k):
+    """Also where there is one colour, or noise alone."""
+    noise = np.random.default_rng(3).integers(0, 256, (128, 90, 3), np.uint8)
+    for image in (picture(96, 128), picture(128, 70, 1), np.full_like(noise, 90), noise):
+        labels = slic_regions(image, k=k)
+        assert labels.shape == image.shape[:2] and labels.dtype == np.int32
+        np.testing.assert_array_equal(np.unique(labels), np.arange(k))
+        assert all(label(labels == region)[1] == 1 for region in range(k))
 
 
-def test_slic_regions_are_scikit_images():
+def test_slic_regions_are_unions_of_scikit_images():
     image = picture(60, 80)
     labels = slic_regions(image, k=30)
-    runs = [slic(image, n_segments=n, compactness=20, start_label=0) for n in range(10, 61)]
-    assert any(np.array_equal(labels, run) for run in runs)
+    segments = slic(image, n_segments=60, compactness=20, start_label=0)
+    assert segments.max() >= 30
+    assert all(len(np.unique(labels[segments == s])) == 1 for s in range(segments.max() + 1))
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_slic_finds_a_few_regions_of_unlike_colours_and_sizes(k):
+    truth = np.zeros((128, 96), int)
+    truth[40:75, 20:60] = 1
+    truth[100:, 70:] = 2 * (k == 3)
+    image = np.array([(200, 40, 90), (30, 160, 60), (40, 60, 220)], np.uint8)[truth]
+    assert score(slic_regions(image, k=k), truth).m2o > 0.9
+
+
+def test_merging_is_greedy_by_the_squared_error_of_touching_segments():
+    """Against a literal loop over pixels."""
+    rng = np.random.default_rng(16)
+    segments = resize_labels(np.arange(12).reshape(3, 4), (9, 20))
+    colours = rng.normal(size=(9, 20, 3)) + rng.normal(size=(12, 3))[segments]
+
+    def error(mask):
+        return ((colours[mask] - colours[mask].mean(0)) ** 2).sum()
+
+    expected = segments.copy()
+    for k in range(11, 0, -1):
+        growth = {}
+        for y, x in np.ndindex(9, 20):
+            for other in expected[y, x + 1 : x + 2], expected[y + 1 : y + 2, x]:
+                for pair in {(expected[y, x], int(o)) for o in other if o != expected[y, x]}:
+                    one, two = (expected == p for p in pair)
+                    growth[pair] = error(one | two) - error(one) - error(two)
+        i, j = min(growth, key=growth.get)
+        expected[expected == j] = i
+        assert score(merge_alike(segments, colours, k=k), expected) == (1, 1, 1), k
 
 
 def test_slic_follows_what_is_seen_and_keeps_the_aspect():

@@ -18,6 +18,7 @@ from rats_jax.evals.parts import RegionOptions
 from rats_jax.evals.region_metrics import score
 from rats_jax.evals.regions import register_regions, resize_labels
 from rats_jax.evals.saved_regions import SavedRegions
+from tests.evals.datasets.written import write_ids, write_image
 
 SIDE = 32  # 4 x 4 patches
 COUNT = 19  # more than a batch
@@ -39,21 +40,25 @@ def folder(tmp_path_factory):
     return folder
 
 
+OPTIONS = {
+    "top_k": (2, 6),
+    "resolutions": (SIDE,),
+    "options": RegionOptions(),
+    "saved": (),
+    "skip_broken": False,
+}
+WITHOUT_A_MODEL = OPTIONS | {"resolutions": ()}
+
+
 def evaluated(run_folder, folder, **options):
-    options = {
-        "top_k": (2, 6),
-        "resolutions": (SIDE,),
-        "options": RegionOptions(),
-        "saved": (),
-        "skip_broken": False,
-    } | options
+    options = OPTIONS | options
     models = {"model": open_backbone(str(run_folder))} if run_folder else {}
     return evaluate_parts(models, open_dataset(f"folder:{folder}"), **options)
 
 
 def nulls(folder, **options):
     """Without a model."""
-    return evaluated(None, folder, **{"resolutions": ()} | options)
+    return evaluated(None, folder, **WITHOUT_A_MODEL | options)
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +140,23 @@ def test_saved_regions_stand_beside_nulls_of_as_many(folder):
         ]
         own, grid, slic = rows.values()
         count = len(np.unique(sample.mask))
-        assert own == ((1, 1, 1), count) and grid.regions == count >= slic.regions
+        assert own == ((1, 1, 1), count) and grid.regions == count == slic.regions
         assert grid.scores == score(grid_regions(size=sample.mask.shape, k=count), sample.mask)
+
+
+def test_void_pixels_count_nowhere(tmp_path):
+    """In SAM's maps 0 is void; if all is, the data set is named."""
+    rng = np.random.default_rng(4)
+    mask = np.kron(rng.integers(0, 3, (4, 5), np.uint8), np.ones((9, 9), np.uint8))
+    write_image(tmp_path / "images/a.png", mask.shape)
+    write_ids(tmp_path / "masks/a.png", mask)
+    found = evaluate_parts({}, open_dataset(f"sam:{tmp_path}"), **WITHOUT_A_MODEL)
+    grid = grid_regions(size=mask.shape, k=6)
+    (image,) = found.images
+    assert image.rows[Row(6, None, "grid")] == (score(grid[mask > 0], mask[mask > 0]), 6)
+    write_ids(tmp_path / "masks/a.png", np.zeros_like(mask))
+    with pytest.raises(UserError, match=f"no image of {tmp_path.name} has a labelled pixel"):
+        evaluate_parts({}, open_dataset(f"sam:{tmp_path}"), **WITHOUT_A_MODEL)
 
 
 def test_a_broken_sample_is_told_or_skipped_and_told(folder, tmp_path, capsys):
@@ -244,6 +264,8 @@ def test_mistakes_are_told_before_anything_is_read(run_folder, folder, tmp_path)
         "nearest is 32",
         f"{checkpoint} --resolution=x": "--resolution=x: write pixels, such as 512",
         f"{checkpoint} --resolution=16,32 --top_k=5": f"{patches}choose numbers from 1 to 4",
+        f"{checkpoint} --smoothing=nan": "--smoothing=nan: give patches, such as 1; 0 for none",
+        f"{checkpoint} --smoothing=inf": "--smoothing=inf: give patches, such as 1; 0 for none",
         f"{masks} --smoothing=2": "--smoothing is of a model's regions: name one with --checkpoint",
         "": "no --checkpoint: name a run's workdir, or a file of weights",
     }

@@ -5,10 +5,12 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
-from rats_jax.evals.part_results import write_results
+from rats_jax.evals.part_plots import draw
+from rats_jax.evals.part_results import summarised, write_results
 from rats_jax.evals.region_metrics import RegionScores
 
 ROWS = (
@@ -91,6 +93,55 @@ def test_one_resolution_or_none_has_no_column_and_no_sweep(rows, tmp_path):
     table = write_results(tmp_path, scored(rows), about={})
     assert table.startswith("| K | label maps | regions | M2O | O2O | ARI |\n")
     assert (tmp_path / "scores.png").exists() and not (tmp_path / "resolution.png").exists()
+
+
+def drawn(rows, folder, monkeypatch):
+    """The figures, by file."""
+    figures = {}
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, file, **_: figures.update({file.name: self})
+    )
+    draw(summarised(scored(rows).images), folder)
+    for name, figure in figures.items():
+        save(figure, folder / name, dpi=40)  # lays it out
+    return figures
+
+
+@pytest.mark.parametrize(
+    "rows, places",
+    [
+        ([row for row in ROWS if row.k == 6], 1),
+        ([row for row in ROWS if row.k == "own"], 1),
+        ([row for row in ROWS if row.k in (6, "own")], 2),
+    ],
+)
+def test_points_of_one_k_stand_apart_in_the_middle_of_the_panel(
+    rows, places, tmp_path, monkeypatch
+):
+    rows = [row for row in rows if row.resolution != 224]
+    figure = drawn(rows, tmp_path, monkeypatch)["scores.png"]
+    for panel in figure.axes:
+        low, high = np.log(panel.get_xlim())
+        at = [float(bars[0].get_xdata()[0]) for bars in panel.containers]
+        assert len(set(at)) == len(rows)
+        shares = (np.log(at) - low) / (high - low)
+        assert shares.min() > 0.02 and shares.max() < 0.98
+        if places == 1:
+            assert abs(np.mean(shares) - 0.5) < 0.05 and np.ptp(shares) < 0.4
+        ticks = panel.get_xticks()
+        assert len(ticks) == 1 and low < np.log(ticks[0]) < high
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    own = np.mean(
+        [one.rows[rows[-3]].regions for i, one in enumerate(scored(rows).images) if i != 3]
+    )
+    assert (f"other (K = {own:.1f})" in names) == (rows[-3].way == "other")
+
+
+def test_a_sweep_says_which_k(tmp_path, monkeypatch):
+    figures = drawn([row for row in ROWS if row.k == 6], tmp_path, monkeypatch)
+    titles = [panel.get_title() for panel in figures["resolution.png"].axes]
+    assert titles == ["M2O, K = 6", "O2O, K = 6", "ARI, K = 6"]
 
 
 def test_images_and_classes_have_files_of_their_own(written):

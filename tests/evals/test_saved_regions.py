@@ -12,6 +12,7 @@ from rats_jax.evals.region_metrics import score
 from rats_jax.evals.regions import resize_labels
 from rats_jax.evals.saved_regions import SavedRegions, open_saved_regions
 from rats_jax.pictures.gallery import draw
+from tests.evals.datasets.written import huge_npy
 
 LABELS = np.arange(12).reshape(3, 4) // 3 * 20  # 0 to 60
 SIZE = (30, 40)
@@ -104,6 +105,7 @@ def array(value):
         (array(np.zeros((4, 3), int)), "x.npy is 3 x 4, and its image 40 x 30: the shapes differ"),
         (array(np.zeros((0, 4), int)), r"x.npy holds int64 [0, 4]; write integer labels"),
         (array(np.array([[None]])), "x.npy is no array that can be read (Object arrays"),
+        (lambda f: (f / "x.npy").write_bytes(huge_npy()), "x.npy is no array that can be read"),
         (lambda f: (f / "x.npy").write_bytes(b""), "x.npy is no array that can be read"),
         (lambda f: (f / "x.npz").write_bytes(b"PK\3\4"), "x.npz is no array that can be read"),
         (
@@ -162,6 +164,16 @@ def test_folders_need_names_of_their_own(tmp_path):
     assert [one.name for one in opened] == ["maps", "other"]
     with pytest.raises(UserError, match="is no folder; write NAME=DIR or DIR"):
         open_saved_regions(["none=/not/there"], ["x.jpg"], skip_broken=False)
+
+
+@pytest.mark.parametrize("name", ["grid", "SLIC", "grid like x", "model: x", "a|b"])
+def test_names_that_results_use_otherwise_are_refused(name, tmp_path):
+    png(tmp_path / name / "x.png", LABELS)
+    for spec in (f"{name}={tmp_path / name}", str(tmp_path / name)):
+        with pytest.raises(UserError, match="is taken for other rows.*--regions=NAME="):
+            open_saved_regions([spec], ["x.jpg"], skip_broken=False)
+    (saved,) = open_saved_regions([f"mine={tmp_path / name}"], ["x.jpg"], skip_broken=False)
+    assert saved.name == "mine"
 
 
 def test_names_that_no_terminal_shows_are_escaped(tmp_path):

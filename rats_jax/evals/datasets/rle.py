@@ -31,7 +31,7 @@ def decode_rle(counts: Any, size: tuple[int, int]) -> np.ndarray:
             raise ValueError("has RLE counts that are neither integers nor a string")
     if (runs < 0).any():
         raise ValueError("has a corrupt RLE: a run is negative")
-    if (total := int(runs.sum())) != height * width:
+    if (total := sum(runs.tolist())) != height * width:  # NumPy's sum could overflow, and fit
         raise ValueError(
             f"has a corrupt RLE: its runs sum to {total}, and {height} x {width} is "
             f"{height * width}"

@@ -111,7 +111,7 @@ def _stored_arrays(path: Path) -> np.ndarray:
         with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as arrays:
             key = "masks" if "masks" in arrays or len(arrays.files) != 1 else arrays.files[0]
             masks = arrays[key]
-    except (MemoryError, UserError):
+    except UserError:
         raise
     except Exception as error:  # of many types on damaged data
         raise UserError(

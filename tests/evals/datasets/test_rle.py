@@ -39,6 +39,9 @@ def test_long_runs_take_several_characters():
         ([5, 6], "its runs sum to 11, and 3 x 4 is 12"),
         (DISC, "its runs sum to 2400"),
         ([20, -8], "a run is negative"),
+        ([2**62] * 4 + [12], f"its runs sum to {2**64 + 12}"),  # 12 in 64 bits
+        ([2**63], f"its runs sum to {2**63}"),
+        ([2**64, 12], "neither integers nor a string"),
         ([8, 2.5, 1.5], "neither integers nor a string"),
         ([[8], [2, 2]], "neither integers nor a string"),
         (None, "neither integers nor a string"),

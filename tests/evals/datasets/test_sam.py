@@ -1,6 +1,7 @@
 """Masks of SAM and SAM 2 in every form that users have them in."""
 
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tests.evals.datasets.written import (
     WIDTH,
     box,
     compressed_rle,
+    huge_npy,
     rle,
     write_ids,
     write_image,
@@ -132,6 +134,8 @@ def damaged(**fields) -> list[dict]:
         (damaged(counts=[98]), "a.json: mask 3 has a corrupt RLE: its runs sum to 98, and 9 x 11"),
         (damaged(counts=[199, -100]), "mask 3 has a corrupt RLE: a run is negative"),
         (damaged(counts="é"), "mask 3 has a corrupt RLE: it is not ASCII"),
+        (damaged(counts=[2**62] * 4 + [99]), "mask 3 has a corrupt RLE: its runs sum to 1844"),
+        (damaged(size=[10**6, 10**6], counts=[10**12]), r"mask 3 has size \[1000000, 1000000\]"),
         (damaged(counts="o"), "mask 3 has a corrupt RLE: it is cut short"),
         (damaged(size=[11, 9]), r"mask 3 has size \[11, 9\], and the image \[9, 11\]"),
         (as_sam(lambda mask: None), "a.json: mask 0 is neither RLE"),
@@ -171,6 +175,10 @@ def test_an_npz_of_something_else_is_told(tmp_path, arrays, line):
     with pytest.raises(UserError, match=line):
         dataset.sample(0)
     (tmp_path / "masks/a.npz").write_bytes(b"PK cut short")
+    with pytest.raises(UserError, match="a.npz holds no array of masks"):
+        dataset.sample(0)
+    with zipfile.ZipFile(tmp_path / "masks/a.npz", "w") as file:
+        file.writestr("masks.npy", huge_npy())
     with pytest.raises(UserError, match="a.npz holds no array of masks"):
         dataset.sample(0)
 

@@ -1,5 +1,6 @@
 """What data sets consist of, as their makers write it."""
 
+import io
 import json
 from pathlib import Path
 
@@ -69,3 +70,11 @@ def compressed_rle(mask: np.ndarray) -> dict:
             if not more:
                 break
     return {"size": list(mask.shape), "counts": text}
+
+
+def huge_npy() -> bytes:
+    """A header that declares a terapixel, and ten bytes of it."""
+    file = io.BytesIO()
+    header = {"descr": "|b1", "fortran_order": False, "shape": (10**6, 10**6)}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue() + bytes(10)
