@@ -16,6 +16,7 @@ from rats_jax.assemble import backbone_options
 from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
 from rats_jax.errors import UserError
 from rats_jax.models import Features, make_backbone
+from rats_jax.runs.metric_names import told
 from rats_jax.runs.restore import restore
 from rats_jax.runs.workdir import load_config
 from rats_jax.weights.files import read, read_json
@@ -120,10 +121,7 @@ def _of_run(workdir: Path, step: int | None, weights: str) -> Backbone:
     which = f"at step {found.step:,}"
     if found.best:
         metric, value = found.best
-        of_scores = metric.startswith(("parts/", "knn/"))
-        which += (
-            f", the best of {metric} ({f'{100 * value:.1f} %' if of_scores else f'{value:.4g}'})"
-        )
+        which += f", the best of {metric} ({told(metric, value)})"
     return Backbone(
         options,
         graph,

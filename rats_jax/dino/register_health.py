@@ -79,6 +79,18 @@ def health(sums: Mapping[str, np.ndarray], *, heads: int) -> dict[str, float]:
     return figures | _similarities(cosines, heads)
 
 
+def names(*, attention_heads: int, registers: int, heads: int) -> list[str]:
+    """Those of the figures that `health` gives; heads: as there."""
+    sums = {"images": np.ones(()), "attention": np.ones(attention_heads)}
+    if registers:
+        sums |= {
+            "cosines": np.eye(registers),
+            "registers": np.ones((registers, 1)),
+            "squares": np.ones(registers),
+        }
+    return list(health(sums, heads=heads))
+
+
 def _entropies(attention: jax.Array) -> jax.Array:
     """[..., L] -> [...], in 0..1"""
     shares = attention / jnp.maximum(attention.sum(-1, keepdims=True), jnp.finfo(jnp.float32).tiny)

@@ -4,10 +4,11 @@ checkpoints/STEP/   see stored_state.py
 damaged/STEP/       a checkpoint that could not be restored, where an older one could
 """
 
+import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import count
@@ -21,6 +22,7 @@ from rats_jax.command_line import say
 from rats_jax.errors import UserError
 from rats_jax.parallel.distributed import agree, gather
 from rats_jax.runs.disk_errors import REMEDIES, error_number
+from rats_jax.runs.metric_names import is_of_evaluation, measured_on
 from rats_jax.runs.retention import rank, staying
 from rats_jax.runs.stored_state import (
     Damaged,
@@ -36,6 +38,7 @@ from rats_jax.runs.stored_state import (
 REMAINS = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|removed)")
 #: Seconds, of the clock on the wall, which may jump. A save that hangs is the watchdog's to end.
 NEVER = 10**9
+_UNKNOWN = object()
 
 
 class Found(NamedTuple):
@@ -59,7 +62,8 @@ class Checkpoints:
     Args:
       keep: how many of the newest stay.
       keep_every: the first at or after each multiple of so many steps stays for good; 0 for none.
-      keep_best: how many of the best stay, by the finite `best_metric` given with them.
+      keep_best: how many of the best stay, by the finite `best_metric` given with them. One of an
+        evaluation is compared where about["evaluation"] is as in the newest.
       best_is: "lowest" or "highest".
       read_only: nothing is written, moved or removed, so a run may train here meanwhile.
 
@@ -83,10 +87,10 @@ class Checkpoints:
         self._staying = partial(
             staying, newest=keep, every=keep_every, best=keep_best, highest=highest
         )
-        self._rank = partial(rank, value=self._value, highest=highest)
+        self._rank = partial(rank, highest=highest)
         self._best_metric = best_metric
         self._read_only = read_only
-        self._values: dict[int, float | None] = {}  # the metric of each step
+        self._told: dict[int, tuple] = {}  # by step, see `_telling`
         self._saving: tuple[int, Future] | None = None
         if not read_only:
             try:
@@ -129,7 +133,18 @@ class Checkpoints:
         except Exception as error:
             self._explain(step, error)
             raise
+        self._tell(step, about, metrics)
         self._saving = step, self._background.submit(self._complete)
+
+    def best(self) -> tuple[int, float] | None:
+        """The step and the value of the best by the metric; None where none has it.
+
+        One that is being saved is among them.
+        """
+        values = self._values({*self.steps(), *([self._saving[0]] if self._saving else [])})
+        known = {step: value for step, value in values.items() if value is not None}
+        step = max(known, key=partial(self._rank, value=known.get), default=None)
+        return None if step is None else (step, known[step])
 
     def check(self) -> None:
         """Raises as `finish` does once a save has failed; costs nothing, and waits for nothing."""
@@ -163,7 +178,11 @@ class Checkpoints:
 
     def restore_best(self, like: dict) -> Found | None:
         """As `restore_part`, the best by the metric; the newest where none has it."""
-        return self._restore(like, whole=False, choose=partial(max, key=self._rank))
+
+        def best(steps: list[int]) -> int:
+            return max(steps, key=partial(self._rank, value=self._values(steps).get))
+
+        return self._restore(like, whole=False, choose=best)
 
     def restore_step(self, step: int, like: dict) -> Found:
         """As `restore_part`, of this one alone: raises UserError if it is damaged, or not there."""
@@ -198,7 +217,7 @@ class Checkpoints:
                 continue
             if not self._read_only and jax.process_index() == 0:
                 self._set_aside([step for step, _ in damaged])
-            return Found(step, state, about, damaged, self._value(step))
+            return Found(step, state, about, damaged, self._values(left)[step])
         if damaged:
             step, reason = damaged[0]
             raise UserError(
@@ -240,21 +259,36 @@ class Checkpoints:
         self._writer.wait_until_finished()
         if jax.process_index() == 0:
             steps = self.steps()
-            for step in sorted(set(steps) - self._staying(steps, self._value)):
+            for step in sorted(set(steps) - self._staying(steps, self._values(steps).get)):
                 folder = self._folder / str(step)
                 try:
                     shutil.rmtree(folder.rename(folder.with_name(f"{step}.removed")))
                 except OSError as error:  # what is left goes at the next start
                     say(f"warning: {folder} cannot be removed ({error.strerror})")
 
-    def _value(self, step: int) -> float | None:
-        if step not in self._values:
+    def _values(self, steps: Iterable[int]) -> dict[int, float | None]:
+        """The metric of each step; None where it has none, or was measured on something else."""
+        told = {step: self._telling(step) for step in sorted(steps)}
+        now = next((on for on, _ in reversed(told.values()) if on is not _UNKNOWN), None)
+        return {step: value if on == now else None for step, (on, value) in told.items()}
+
+    def _telling(self, step: int) -> tuple:
+        """What the metric was measured on, and its value."""
+        if step not in self._told:
             try:
-                metrics = read_meta(self._folder / str(step))["metrics"]
+                meta = read_meta(self._folder / str(step))
             except Damaged:
-                metrics = {}
-            self._values[step] = metrics.get(self._best_metric)
-        return self._values[step]
+                return _UNKNOWN, None
+            self._tell(step, meta["about"], meta["metrics"])
+        return self._told[step]
+
+    def _tell(self, step: int, about: Mapping, metrics: Mapping[str, float]) -> None:
+        metric, on = self._best_metric, None
+        if is_of_evaluation(metric):
+            on = about.get("evaluation", {}).get(measured_on(metric))
+        value = metrics.get(metric)
+        is_known = value is not None and math.isfinite(value)
+        self._told[step] = on, value if is_known else None
 
     def _explain(self, step: int, error: Exception) -> None:
         """Makes room on a disk that may be full. Raises UserError if the disk failed the save."""

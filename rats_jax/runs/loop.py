@@ -21,7 +21,8 @@ from rats_jax.runs.checkpoint import Checkpoints
 from rats_jax.runs.compilation_cache import keep_compiled_programs
 from rats_jax.runs.dynamics import redraw
 from rats_jax.runs.events import Events
-from rats_jax.runs.online_evaluation import OnlineEvaluation, is_of_evaluation, open_evaluation
+from rats_jax.runs.metric_names import is_of_evaluation
+from rats_jax.runs.online_evaluation import OnlineEvaluation, open_evaluation
 from rats_jax.runs.programs import abstract_samples, compiled, make_monitor, make_train_step
 from rats_jax.runs.reporting import Progress, open_writer, say_parameters
 from rats_jax.runs.skipped import SkippedSteps
@@ -64,7 +65,8 @@ def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> 
             f"{schedules.steps:,} steps of {schedules.steps_per_epoch:,} to the epoch"
         )
         last = min(config.run.stop_after or schedules.steps, schedules.steps)
-        state, start = start_state(config, dino, mesh, checkpoints, events)
+        measures = evaluation.about if evaluation else {}
+        state, start = start_state(config, dino, mesh, checkpoints, events, evaluation=measures)
         say_parameters(state["student"])
         if start >= last:
             say(f"already at step {start} of {last}: nothing to do")
@@ -122,8 +124,7 @@ class _Run:
         )
         self._code = code_version()
         self._scalars: dict[str, float] = {}  # as last reported
-        self._measured: dict[int, dict[str, float]] = {}  # by the last evaluation, at its step
-        self._best_is_measured = is_of_evaluation(config.run.best_metric)
+        self._judged: dict[int, dict[str, float]] = {}  # of the last evaluation, at its step
 
     def train(self, state: dict, start: int, last: int) -> None:
         """Raises Stopped when a signal ended it before the step `last`."""
@@ -151,7 +152,10 @@ class _Run:
             self._stop.now_there_is_something_to_save()
             with watchdog:
                 if self._evaluation and not start:
-                    self._write(0, self._evaluate(0, state, None, watchdog), writer)
+                    measured = self._evaluate(0, state, None, watchdog)
+                    self._write(0, measured, writer)
+                    if measured:
+                        self._draw()
                 for step in range(start + 1, last + 1):
                     if (status := self._stop.before(step)) is not None:
                         last = step - 1
@@ -182,13 +186,18 @@ class _Run:
                             self._write(step, scalars | measured, writer)
                     if scalars:
                         self._judge(step, scalars)
-                    judged = measured and run.keep_best and self._best_is_measured
+                    judged = run.keep_best and run.best_metric in self._judged.get(step, {})
                     if step % run.checkpoint_every == 0 or step % keep_every == 0 or judged:
                         self._save(step, state)
+                    if measured:
+                        with progress.paused():
+                            self._draw()
                 self._skipped.finish()
                 if last > start:
                     self._save(last, state)
                 self._checkpoints.finish()
+                if self._judged:
+                    self._draw()
         if status is None:
             status = self._stop.asked_too_late()
         if self._unreadable.count:
@@ -232,7 +241,8 @@ class _Run:
         scalars["unreadable_images"] = self._unreadable.count
         say(progress.line(step, scalars))
         run, self._scalars = self._config.run, scalars
-        if run.keep_best and run.best_metric not in scalars and not self._best_is_measured:
+        of_report = not is_of_evaluation(run.best_metric)
+        if run.keep_best and of_report and run.best_metric not in scalars:
             raise UserError(
                 f"config.run.best_metric is {run.best_metric!r}: a report has "
                 f"{', '.join(sorted(scalars))}"
@@ -242,10 +252,10 @@ class _Run:
     def _evaluate(
         self, step: int, state: dict, samples: dict | None, watchdog: Watchdog
     ) -> dict[str, float]:
-        measured = self._evaluation.measure(
+        measured, judged = self._evaluation.measure(
             step, state["teacher"], samples, events=self._events, beat=watchdog.beat
         )
-        self._measured = {step: measured}
+        self._judged = {step: judged}
         return measured
 
     def _write(self, step: int, scalars: dict[str, float], writer) -> None:
@@ -253,8 +263,10 @@ class _Run:
         if scalars:
             writer.write_scalars(step, scalars)
             writer.flush()
-        if self._measured.get(step) and jax.process_index() == 0:
-            redraw(self._folder)
+
+    def _draw(self) -> None:
+        if jax.process_index() == 0:
+            redraw(self._folder, self._checkpoints.best() if self._config.run.keep_best else None)
 
     def _judge(self, step: int, scalars: dict[str, float]) -> None:
         alarms, collapse = self._alarms.judge(step, scalars), self._config.guards.collapse
@@ -280,5 +292,7 @@ class _Run:
                 "position": step * config.optimizer.batch_size,
             },
         }
-        metrics = self._scalars | self._measured.get(step, {})
+        if self._evaluation:
+            about["evaluation"] = self._evaluation.about
+        metrics = self._scalars | self._judged.get(step, {})
         self._checkpoints.save(step, state, about=about, metrics=metrics)

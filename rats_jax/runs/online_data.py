@@ -10,9 +10,9 @@ from ml_collections import ConfigDict
 from rats_jax.data.procedural_parts import ProceduralParts
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets import Labelled, open_dataset
+from rats_jax.evals.region_counts import USUAL_K, registers_of
 
 DRAWN_SEED = 2_000_003  # a world that nothing else is drawn from
-USUAL_K = (6, 12, 33, 96)  # the paper's Table 1
 
 
 class Parted(Protocol):
@@ -68,17 +68,13 @@ def numbers_of_regions(config: ConfigDict) -> tuple[int, ...]:
             f"config.model.patch {model.patch}; the nearest is {nearest}"
         )
     patches, given = (evaluation.resolution // model.patch) ** 2, tuple(evaluation.top_k)
-    if model.architecture == "vit":
+    if (registers := registers_of(model)) is None:
         if given not in ((), (model.heads,)):
             raise UserError(
                 f"config.evaluation.top_k is {given}: a ViT has a region for each of its "
                 f"{model.heads} heads; leave it at ()"
             )
         return (model.heads,)
-    registers = {
-        "rats": lambda: model.heads * model.registers_per_head,
-        "perceiver": lambda: model.queries,
-    }[model.architecture]()
     most = min(registers, patches)
     if not all(isinstance(k, int) and 1 <= k <= most for k in given):
         what = f"{registers} registers" if most == registers else f"{patches} patches an image"

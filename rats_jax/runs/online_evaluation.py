@@ -1,7 +1,9 @@
 """What is measured of the teacher while a run goes on: parts, k-NN, the health of its registers."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +13,14 @@ from ml_collections import ConfigDict
 from rats_jax.command_line import say
 from rats_jax.dino.augment import normalize
 from rats_jax.dino.register_health import health, health_sums, layer_to_watch
+from rats_jax.dino.register_health import names as health_names
 from rats_jax.dino.step import DINO, first_part
 from rats_jax.errors import UserError
+from rats_jax.evals.region_counts import registers_of
 from rats_jax.parallel.distributed import gather
 from rats_jax.parallel.mesh import on_mesh, replicated
 from rats_jax.runs.events import Events
+from rats_jax.runs.metric_names import called, is_of_evaluation, is_score, measured_on, told
 from rats_jax.runs.online_knn import OnlineKNN
 from rats_jax.runs.online_parts import OnlineParts, figures
 from rats_jax.runs.programs import abstract_samples, compiled, cut_out
@@ -39,9 +44,12 @@ def open_evaluation(config: ConfigDict, dino: DINO, mesh: Mesh) -> "OnlineEvalua
     return OnlineEvaluation(config, dino, mesh)
 
 
-def is_of_evaluation(metric: str) -> bool:
-    """Metrics of evaluations have a group in their names, those of reports have none."""
-    return "/" in metric
+class Measured(NamedTuple):
+    """scalars: of a step, the same in all processes. judged: those that compare with the scalars of
+    the first evaluation, for no image was lost meanwhile."""
+
+    scalars: dict[str, float]
+    judged: dict[str, float]
 
 
 class OnlineEvaluation:
@@ -49,6 +57,10 @@ class OnlineEvaluation:
 
     Without images with part masks the registers' health is that of a training batch: its global
     crops as they were cut out.
+
+    Attributes:
+      about: what is measured, "parts" and "knn", where they are; figures with another one do not
+        compare.
     """
 
     def __init__(self, config: ConfigDict, dino: DINO, mesh: Mesh):
@@ -58,13 +70,13 @@ class OnlineEvaluation:
         self._every = max(round(evaluation.every_epochs * self._steps_per_epoch), 1)
         self._parts = OnlineParts(config, network, mesh) if evaluation.parts else None
         self._knn = OnlineKNN(config, network, mesh) if evaluation.knn_train else None
-        self._about = {
-            name: value for of in (self._parts, self._knn) if of for name, value in of.about.items()
-        }
+        of = {"parts": self._parts, "knn": self._knn}
+        self.about = {name: measures.about for name, measures in of.items() if measures}
         owned = model.architecture == "rats" and model.sharing == "partitioned"
         self._heads = model.heads if owned else 1
         self._samples = abstract_samples(config, mesh)
         self._told: set[str] = set()
+        self._left_out: dict[str, int] = {}  # at first
         self._described = False
         self._check_best_metric()
 
@@ -79,31 +91,31 @@ class OnlineEvaluation:
 
         self._look = jax.jit(look, out_shardings=replicated(mesh))
 
+    @property
+    def names(self) -> list[str]:
+        """Those of the figures."""
+        model = self._config.model
+        registers = registers_of(model)
+        names = [name for of in (self._parts, self._knn) if of for name in of.names]
+        return names + health_names(
+            attention_heads=model.heads,
+            registers=model.plain_registers if registers is None else registers,
+            heads=self._heads,
+        )
+
     def _check_best_metric(self) -> None:
         run = self._config.run
         if not (run.keep_best and is_of_evaluation(run.best_metric)):
             return
-        names = [name for of in (self._parts, self._knn) if of for name in of.names]
-        of_scores = run.best_metric.split("/")[0] in ("parts", "knn")
-        if of_scores and run.best_metric not in names:
+        if run.best_metric not in self.names:
             raise UserError(
                 f"config.run.best_metric is {run.best_metric!r}: this evaluation has "
-                f"{', '.join(names) or 'no scores, for it has no data'}"
+                f"{', '.join(self.names)}"
             )
-        if of_scores and run.best_is != "highest":
+        if is_score(run.best_metric) and run.best_is != "highest":
             raise UserError(
                 f"config.run.best_metric is {run.best_metric}, of which the highest is the best: "
                 "set config.run.best_is=highest"
-            )
-
-    def _check_measured(self, scalars: Mapping[str, float], step: int) -> None:
-        run = self._config.run
-        if not step or not run.keep_best or run.best_metric in scalars:
-            return
-        if is_of_evaluation(run.best_metric):
-            raise UserError(
-                f"config.run.best_metric is {run.best_metric!r}: an evaluation has "
-                f"{', '.join(sorted(scalars))}"
             )
 
     def compile(self, teacher: dict) -> None:
@@ -111,10 +123,10 @@ class OnlineEvaluation:
 
         Raises UserError where processes have not the same images, or memory is too small.
         """
-        for process, about in enumerate(gather(self._about)):
-            if about != self._about:
+        for process, about in enumerate(gather(self.about)):
+            if about != self.about:
                 raise UserError(
-                    f"config.evaluation finds {self._about} here, and {about} at process "
+                    f"config.evaluation finds {self.about} here, and {about} at process "
                     f"{process}: give all processes the same images"
                 )
         for of in (self._parts, self._knn):
@@ -136,15 +148,27 @@ class OnlineEvaluation:
         *,
         events: Events,
         beat: Callable[[], None],
-    ) -> dict[str, float]:
-        """The scalars of this step, the same in all processes, which all come here; none where
-        there is nothing to look at.
+    ) -> Measured:
+        """What this step comes to; all processes come here. No scalars where there is nothing to
+        look at, and none of images that can be read no more.
 
         samples: of the batch at hand, if there is one. beat: called again and again, while all is
-        well. A plain grid's scores are added to the events at the first call, to judge by.
+        well. A plain grid's scores are added to the events at the first call, to judge by. Raises
+        UserError before the first step, when nothing is lost by it, if no image can be read.
         """
         began = time.perf_counter()
-        scalars, left_out = {}, 0
+        scalars: dict[str, float] = {}
+        left_out: dict[str, int] = {}
+
+        @contextmanager
+        def going_on() -> Iterator[None]:
+            try:
+                yield
+            except UserError as error:
+                if not step:
+                    raise
+                events.add("evaluation_failed", step=step, reason=str(error))
+                say(f"warning: no score at step {step}: {error}")
 
         def on_error(error: UserError) -> None:
             if str(error) not in self._told:
@@ -154,28 +178,36 @@ class OnlineEvaluation:
 
         grid = {}
         if self._parts:
-            found = self._parts.measure(
-                teacher, grid=not self._described, beat=beat, on_error=on_error
-            )
-            scalars |= figures(found.scores) | health(found.health, heads=self._heads)
-            grid = figures(found.grid)
-            left_out += found.left_out
+            with going_on():
+                found = self._parts.measure(
+                    teacher, grid=not self._described, beat=beat, on_error=on_error
+                )
+                scalars |= figures(found.scores) | health(found.health, heads=self._heads)
+                grid, left_out["parts"] = figures(found.grid), found.left_out
         elif samples is not None:
             sums = jax.device_get(self._of_batch(teacher, samples))
             scalars |= health(sums, heads=self._heads)
         if self._knn:
-            scores, lost = self._knn.measure(teacher, beat=beat, on_error=on_error)
-            scalars, left_out = scalars | scores, left_out + lost
-        if self._about and not self._described:
-            events.add("evaluation", step=step, **self._about, grid=grid)
-        self._described = True
-        self._check_measured(scalars, step)
+            with going_on():
+                scores, left_out["knn"] = self._knn.measure(teacher, beat=beat, on_error=on_error)
+                scalars |= scores
         if not scalars:
-            return {}
-        seconds = time.perf_counter() - began
-        scalars |= {"evaluation/seconds": seconds, "evaluation/left_out": float(left_out)}
+            return Measured({}, {})
+        if self.about and not self._described:
+            events.add("evaluation", step=step, **self.about, grid=grid)
+        self._described = True
+        judged = dict(scalars)
+        for on, count in left_out.items():
+            if count != (first := self._left_out.setdefault(on, count)):
+                say(
+                    f"warning: the evaluation of {on} at step {step} leaves out {count} images, "
+                    f"{first} at first: it is not judged for the best checkpoint"
+                )
+                judged = {name: x for name, x in judged.items() if measured_on(name) != on}
+        scalars["evaluation/seconds"] = time.perf_counter() - began
+        scalars["evaluation/left_out"] = float(sum(left_out.values()))
         say(_line(step, scalars))
-        return {"epoch": step / self._steps_per_epoch} | scalars
+        return Measured({"epoch": step / self._steps_per_epoch} | scalars, judged)
 
 
 #: Of the registers' figures, those in the line to read.
@@ -189,9 +221,8 @@ def _line(step: int, scalars: Mapping[str, float]) -> str:
     """An evaluation as a line to read; scores in percent."""
     parts = [f"evaluation at step {step}"]
     for name, value in scalars.items():
-        group, _, what = name.partition("/")
-        if group in ("parts", "knn"):
-            parts.append(f"{what} {100 * value:.1f} %")
+        if is_score(name):
+            parts.append(f"{called(name)} {told(name, value)}")
         elif name in SAID:
             parts.append(f"{SAID[name]} {value:.2f}")
     return "  ".join([*parts, f"({scalars['evaluation/seconds']:.1f} s)"])

@@ -15,7 +15,13 @@ from rats_jax.dino.augment import normalize
 from rats_jax.dino.network import Network
 from rats_jax.errors import UserError
 from rats_jax.evals.classification.knn import knn_predictions
-from rats_jax.evals.labelled import BrokenImage, LabelledImages, labels_as, open_labelled
+from rats_jax.evals.labelled import (
+    BrokenImage,
+    LabelledImages,
+    check_apart,
+    labels_as,
+    open_labelled,
+)
 from rats_jax.evals.views import central_crop
 from rats_jax.parallel.mesh import on_mesh, replicated
 from rats_jax.runs.online_data import evenly
@@ -38,6 +44,7 @@ class OnlineKNN:
         self._train, self._test = (
             _Labelled(evaluation, name, self._side, mesh) for name in ("knn_train", "knn_test")
         )
+        check_apart(self._train.images, self._test.images)
         self._as_in_train = labels_as(self._train.images, self._test.images)
         if self._k > len(self._train):
             raise UserError(
@@ -53,9 +60,12 @@ class OnlineKNN:
 
     @property
     def about(self) -> dict:
-        """What is measured, for the record."""
+        """What is measured: figures with another one do not compare."""
         sets = {"knn_train": self._train, "knn_test": self._test}
-        return {name: f"{of.images.name}, {len(of)} images" for name, of in sets.items()}
+        return {
+            name: f"{of.images.name}, {len(of)} of {len(of.images.source)} images"
+            for name, of in sets.items()
+        }
 
     @property
     def names(self) -> list[str]:

@@ -53,7 +53,7 @@ class OnlineParts:
     def __init__(self, config: ConfigDict, network: Network, mesh: Mesh):
         self._top_k = numbers_of_regions(config)
         self._data = open_parts(config)
-        self._side = config.evaluation.resolution
+        self._side, self._smoothing = config.evaluation.resolution, config.evaluation.smoothing
         self._chosen = evenly(len(self._data), config.evaluation.images)
         self._spread = Spread(mesh, len(self._chosen))
         self._images = self._spread.abstract((self._side, self._side, 3), np.uint8)
@@ -62,13 +62,14 @@ class OnlineParts:
 
     @property
     def about(self) -> dict:
-        """What is measured, for the record."""
+        """What is measured: figures with another one do not compare."""
         return {
             "data": self._data.name,
             "flattening": self._data.flattening,
             "images": len(self._chosen),
+            "of": len(self._data),
             "resolution": self._side,
-            "top_k": list(self._top_k),
+            "smoothing": self._smoothing,
         }
 
     @property

@@ -1,6 +1,6 @@
 """How a run begins: several processes at one workdir, and the state to go on from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,9 +20,18 @@ from rats_jax.runs.workdir import open_workdir, sign, take_part
 
 
 def start_state(
-    config: ConfigDict, dino: DINO, mesh: Mesh, checkpoints: Checkpoints, events: Events
+    config: ConfigDict,
+    dino: DINO,
+    mesh: Mesh,
+    checkpoints: Checkpoints,
+    events: Events,
+    *,
+    evaluation: Mapping[str, Mapping],
 ) -> tuple[dict, int]:
-    """State and the number of steps it has taken: the newest checkpoint, or a fresh one."""
+    """State and the number of steps it has taken: the newest checkpoint, or a fresh one.
+
+    evaluation: what evaluations measure, as `OnlineEvaluation.about`.
+    """
     like, code = abstract_state(dino, config.seed, mesh), code_version()
     found = checkpoints.restore(like)
     if found is None:
@@ -33,6 +42,14 @@ def start_state(
     before = found.about["code"]
     if before != code:
         say(f"warning: it was written by rats_jax {before}, this is {code}")
+    for name, on in evaluation.items():
+        was = found.about.get("evaluation", {}).get(name, on)
+        changed = [f"{key} {was.get(key)}, now {on[key]}" for key in on if was.get(key) != on[key]]
+        if changed:
+            say(
+                f"warning: the evaluation of {name} had {'; '.join(changed)}: its figures do not "
+                "compare with those from before, and no checkpoint from before is the best by them"
+            )
     for step, reason in found.damaged:
         events.add("damaged", step=step, reason=reason)
     events.add("continued", step=found.step, code=code)

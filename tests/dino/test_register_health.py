@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rats_jax.dino.monitors import registers_dead
-from rats_jax.dino.register_health import health, health_sums
+from rats_jax.dino.register_health import health, health_sums, layer_to_watch
 from rats_jax.models import Features
 
 sums = jax.jit(health_sums)
@@ -78,6 +78,11 @@ def test_of_a_vit_cls_is_judged_by_what_it_gives_to_patches():
     assert signs["registers/attention_entropy"] == pytest.approx(0.5, abs=1e-6)
     alone = measured(features(draw(2, 0, 8), attention[:, :, :1]), heads=1)
     assert alone.keys() == {"registers/attention_entropy", "heads/attention_entropy_0"}
+
+
+def test_the_last_attention_to_patches_is_watched():
+    layers = [layer_to_watch(architecture, 12) for architecture in ("rats", "vit", "perceiver")]
+    assert layers == [11, 11, 0]
 
 
 def test_dead_registers_are_those_of_the_vital_signs():

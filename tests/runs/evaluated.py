@@ -1,5 +1,7 @@
 """A tiny run that is evaluated while it trains, and an evaluation without a run."""
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 from ml_collections import ConfigDict
@@ -7,7 +9,7 @@ from ml_collections import ConfigDict
 from rats_jax.assemble import make_dino, make_mesh
 from rats_jax.parallel.rules import state_shardings
 from rats_jax.runs.events import Events
-from rats_jax.runs.online_evaluation import open_evaluation
+from rats_jax.runs.online_evaluation import Measured, open_evaluation
 from rats_jax.runs.programs import abstract_samples
 from tests.runs.tiny import tiny_config
 from tests.torch_reference.weights import randomised
@@ -44,6 +46,12 @@ def evaluated(**fields) -> ConfigDict:
 
 def measured(config: ConfigDict, events: Events, devices: int = 1) -> dict[str, float]:
     """By a teacher of noise, with a training batch of noise."""
+    found = measuring(config, events, devices)(1).scalars
+    return {name: x for name, x in found.items() if name != "evaluation/seconds"}
+
+
+def measuring(config: ConfigDict, events: Events, devices: int = 1) -> Callable[[int], Measured]:
+    """What measures at a step, as in `measured`."""
     config.optimizer.batch_size = 8
     dino = make_dino(config, images=40)
     mesh = make_mesh(config, jax.devices()[:devices])
@@ -56,8 +64,7 @@ def measured(config: ConfigDict, events: Events, devices: int = 1) -> dict[str, 
         name: _placed(rng.integers(0, 256, x.shape).astype(x.dtype), x.sharding)
         for name, x in abstract_samples(config, mesh).items()
     }
-    found = evaluation.measure(1, teacher, samples, events=events, beat=lambda: None)
-    return {name: x for name, x in found.items() if name != "evaluation/seconds"}
+    return lambda step: evaluation.measure(step, teacher, samples, events=events, beat=lambda: None)
 
 
 def _placed(x: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:

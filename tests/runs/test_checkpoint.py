@@ -85,6 +85,22 @@ def test_newest_every_and_best_stay_also_across_a_restart(tmp_path):
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == "20 40 50 70 80".split()
 
 
+def test_the_best_is_measured_as_the_newest(tmp_path):
+    settings = {"best_metric": "parts/m2o_2", "best_is": "highest"}
+    found = []
+    with Checkpoints(tmp_path, keep=2, keep_best=1, **settings) as checkpoints:
+        for step, (images, value) in enumerate([(9, 0.4), (9, 0.3), (8, 0.9), (9, 0.2), (9, 0.3)]):
+            on = {"evaluation": {"parts": {"images": images}, "knn": {"images": step}}}
+            checkpoints.save(step, make_state(step), about=on, metrics={"parts/m2o_2": value})
+            found.append(checkpoints.best())  # while it is being saved
+    assert found == [(0, 0.4), (0, 0.4), (2, 0.9), (1, 0.3), (4, 0.3)]
+    assert checkpoints.steps() == [3, 4]
+    with Checkpoints(tmp_path, read_only=True, **settings) as reading:
+        assert reading.best() == (4, 0.3)
+    with Checkpoints(tmp_path, read_only=True) as reading:
+        assert reading.best() is None
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [

@@ -25,7 +25,8 @@ def small_config(**fields) -> ConfigDict:
     config.crops.update(global_size=32, local_size=16)
     config.optimizer.update(batch_size=8, epochs=8.0, warmup_epochs=1.0, learning_rate=8e-3)
     config.data.update(length=200, size=40)
-    config.run.update(log_every=10, stop_after=SOON)
+    config.run.update(log_every=10, stop_after=SOON, keep_best=0)
+    config.evaluation.every_epochs = 0.0
     for name, value in fields.items():
         section, field = name.split("__")
         config[section][field] = value

@@ -16,20 +16,27 @@ from rats_jax.backbones import open_backbone
 from rats_jax.data.procedural_parts import ProceduralParts
 from rats_jax.dino.augment import normalize
 from rats_jax.errors import UserError
+from rats_jax.evals.datasets import VOID
 from rats_jax.evals.region_metrics import score
 from rats_jax.evals.views import central_crop
-from rats_jax.runs import loop
-from rats_jax.runs.checkpoint import Checkpoints
+from rats_jax.runs import loop, online_parts
+from rats_jax.runs.checkpoint import Checkpoints, Found
 from rats_jax.runs.events import Events
 from rats_jax.runs.loop import train
 from rats_jax.runs.online_data import DRAWN_SEED, evenly
 from rats_jax.runs.online_evaluation import OnlineEvaluation, open_evaluation
+from rats_jax.runs.online_knn import OnlineKNN
 from rats_jax.runs.reporting import Progress, open_writer
 from rats_jax.runs.restore import restore
+from rats_jax.runs.starting import start_state
 from rats_jax.runs.watchdog import Watchdog
-from tests.runs.evaluated import IMAGES, PATCH, SIDE, evaluated, measured
+from tests.runs.evaluated import IMAGES, PATCH, SIDE, evaluated, measured, measuring
 
 TIMES = {"time", "images_per_second", "input_wait", "seconds_left", "evaluation/seconds"}
+
+
+def one_device(config) -> jax.sharding.Mesh:
+    return make_mesh(config, jax.devices()[:1])
 
 
 def metrics(workdir: Path) -> list[dict]:
@@ -50,14 +57,14 @@ def compiled_once():
         return programs[0]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "make_mesh", lambda config: make_mesh(config, jax.devices()[:1]))
+        patch.setattr(loop, "make_mesh", one_device)
         patch.setattr(loop._Run, "_compile", compile_new)
         yield
 
 
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory):
-    beats, measure = [], OnlineEvaluation.measure
+    beats, bests, measure, redraw = [], [], OnlineEvaluation.measure, loop.redraw
 
     def spied(self, *arguments, beat, **rest):
         assert isinstance(beat.__self__, Watchdog)
@@ -69,10 +76,15 @@ def whole_run(tmp_path_factory):
 
         return measure(self, *arguments, beat=counted, **rest)
 
+    def drawn(folder: Path, best):
+        bests.append(best)
+        return redraw(folder, best)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OnlineEvaluation, "measure", spied)
+        patch.setattr(loop, "redraw", drawn)
         workdir = train(evaluated(), str(tmp_path_factory.mktemp("evaluated")))
-    return workdir, beats
+    return workdir, beats, bests
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +104,7 @@ def test_a_step_has_one_line_with_its_report_and_its_evaluation(workdir):
         for e in map(json.loads, (workdir / "events.jsonl").read_text().splitlines())
         if e["event"] == "evaluation"
     ]
-    assert event["images"] == IMAGES and event["grid"].keys() == {
+    assert event["parts"]["images"] == IMAGES and event["grid"].keys() == {
         f"parts/{part}_{k}" for part in ("m2o", "o2o", "ari") for k in (2, 4)
     }
     assert (workdir / "dynamics.png").read_bytes().startswith(b"\x89PNG")
@@ -165,14 +177,24 @@ def test_only_checkpoints_of_evaluations_have_their_metrics(workdir):
     assert checkpoints == [3, 4, 6, 8, 9, 10]
     rows = {row["step"]: row for row in metrics(workdir)}
     for step in checkpoints:
-        meta = json.loads((workdir / f"checkpoints/{step}/meta/metadata").read_text())["metrics"]
+        told = json.loads((workdir / f"checkpoints/{step}/meta/metadata").read_text())
+        meta, on = told["metrics"], told["about"]["evaluation"]
+        assert on["parts"]["smoothing"] == 0.7 and on["knn"]["knn_test"].endswith("9 of 9 images")
         assert meta.get("parts/m2o_2") == rows[step].get("parts/m2o_2")
         assert meta["loss"] == rows[step // 2 * 2]["loss"]  # as last reported
 
 
 def test_the_watchdog_hears_of_each_batch(whole_run):
-    _, beats = whole_run
+    _, beats, _ = whole_run
     assert len(beats) == 5 and min(beats) >= 3  # parts, and both sets of k-NN
+
+
+def test_the_star_is_at_the_best_checkpoint_so_far(whole_run):
+    workdir, _, bests = whole_run
+    rows = [row for row in metrics(workdir) if row["step"] and "parts/m2o_2" in row]
+    known = [(row["parts/m2o_2"], row["step"]) for row in rows]
+    so_far = [max(known[:count])[::-1] for count in (1, 2, 3, 4, 4)]
+    assert bests == [None, *so_far]
 
 
 def saved(workdir: Path, values: dict[int, float]) -> Path:
@@ -220,19 +242,26 @@ def test_a_workdir_means_its_best_checkpoint_and_training_the_newest(tmp_path, c
         ({"knn_test": "photos:/nowhere"}, "config.evaluation.knn_test: labelled images 'photos:"),
         ({"knn_k": 21}, "knn_k 21 is more than the 20 images of config.evaluation.knn_train"),
         ({"top_k": (4,)}, "best_metric is 'parts/m2o_2': this evaluation has parts/m2o_4"),
+        ({"parts": ""}, "best_metric is 'parts/m2o_2': this evaluation has knn/top1_3, registers/"),
         ({"every_epochs": 0.0}, "which an evaluation gives: set config.evaluation.every_epochs"),
     ],
 )
 def test_what_cannot_be_measured_is_told_before_training(fields, message):
     config = evaluated(**{f"evaluation__{name}": value for name, value in fields.items()})
     with pytest.raises(UserError, match=message):
-        open_evaluation(config, make_dino(config, images=40), make_mesh(config, jax.devices()[:1]))
+        open_evaluation(config, make_dino(config, images=40), one_device(config))
+
+
+def test_a_metric_that_no_evaluation_has_is_told_before_training():
+    config = evaluated(run__best_metric="registers/distinkt")
+    with pytest.raises(UserError, match="has parts/m2o_2, .*knn/top1_3, .*registers/distinct"):
+        open_evaluation(config, make_dino(config, images=40), one_device(config))
 
 
 def test_the_lowest_score_is_not_kept_as_the_best_by_mistake():
     config = evaluated(run__best_is="lowest")
     with pytest.raises(UserError, match="of which the highest is the best"):
-        open_evaluation(config, make_dino(config, images=40), make_mesh(config, jax.devices()[:1]))
+        open_evaluation(config, make_dino(config, images=40), one_device(config))
 
 
 def test_figures_are_the_same_on_a_mesh(tmp_path):
@@ -254,16 +283,46 @@ def test_without_images_the_registers_of_a_batch_are_judged(tmp_path, architectu
     config.evaluation.update(knn_train="", knn_test="")
     found = measured(config, Events(tmp_path))
     assert 0.5 < found["registers/attention_entropy"] <= 1
+    known = open_evaluation(config, make_dino(config, images=40), one_device(config)).names
+    assert set(known) == {name for name in found if name.startswith(("registers/", "heads/"))}
     count = {"rats": 6, "vit": 3, "perceiver": 96}[architecture]
     assert 1 < found["registers/distinct"] <= count
     assert ("heads/similarity_2" in found) == (architecture == "rats")
 
 
-def test_a_vit_has_a_region_a_head(tmp_path):
+def test_a_vit_has_a_region_a_head(tmp_path, monkeypatch):
+    regions, sigmas = online_parts.attention_regions, []
+
+    def spied(*, sigma, **rest):
+        sigmas.append(sigma)
+        return regions(sigma=sigma, **rest)
+
+    monkeypatch.setattr(online_parts, "attention_regions", spied)
     config = evaluated(model__architecture="vit", evaluation__top_k=(), run__keep_best=0)
     config.evaluation.update(knn_train="", knn_test="")
     found = measured(config, Events(tmp_path))
     assert 0 < found["parts/m2o_3"] < 1 and not any(name.endswith("_6") for name in found)
+    assert {*sigmas} == {0.7}
+
+
+def test_void_pixels_count_nowhere():
+    rng = np.random.default_rng(0)
+    labels, mask = rng.integers(0, 3, (1, 8, 8)), rng.integers(0, 3, (8, 8))
+    mask[:, 5:] = VOID
+    ((found,),) = online_parts._scored(labels, mask, (3,), grid=False)
+    assert found == pytest.approx(score(labels[0, :, :5], mask[:, :5]))
+
+
+def test_knn_compares_classes_by_their_names():
+    class Stored(list):
+        def vectors(self, *_, **__):
+            return np.eye(2, dtype=np.float32), np.array(self)
+
+    knn = object.__new__(OnlineKNN)
+    knn._k, knn._program, knn._as_in_train = 1, print, np.array([1, 0])
+    knn._train, knn._test = Stored([0, 1]), Stored([1, 0])
+    found, left_out = knn.measure({}, beat=lambda: None, on_error=print)
+    assert found == {"knn/top1_1": 1.0} and left_out == 0
 
 
 def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path, capsys):
@@ -277,12 +336,42 @@ def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path, capsys):
     (tmp_path / "images/3.jpg").write_bytes(b"no picture")
     config = evaluated(evaluation__parts=f"folder:{tmp_path}", evaluation__images=0)
     config.evaluation.update(knn_train="", knn_test="")
+    config.evaluation.top_k = (2,)
     events = Events(tmp_path)
-    assert measured(config, events)["evaluation/left_out"] == 1
+    measure = measuring(config, events)
+    scalars, judged = measure(1)
+    assert scalars["evaluation/left_out"] == 1 and "parts/m2o_2" in judged
     told = [json.loads(line) for line in events.file.read_text().splitlines()]
     (reason,) = [e["reason"] for e in told if e["event"] == "evaluation_left_out"]
     assert "3.jpg is no image that can be read" in reason
-    assert reason in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert reason in said
+    assert f"M2O (K = 2) {100 * scalars['parts/m2o_2']:.1f} %" in said
+
+    (tmp_path / "images/1.jpg").unlink()
+    scalars, judged = measure(2)
+    assert "parts/m2o_2" in scalars and judged == {}
+    assert "at step 2 leaves out 2 images, 1 at first" in capsys.readouterr().out
+
+    shutil.rmtree(tmp_path / "images")
+    assert measure(3) == ({}, {})
+    assert "warning: no score at step 3: config.evaluation.parts: " in capsys.readouterr().out
+    assert json.loads(events.file.read_text().splitlines()[-1])["event"] == "evaluation_failed"
+    with pytest.raises(UserError, match="could be read and scored"):
+        measure(0)
+
+
+def test_another_evaluation_is_told_at_the_start(tmp_path, capsys):
+    class Newest:
+        def restore(self, like):
+            on = {"parts": {"smoothing": 0.7, "of": 6}, "knn": {"knn_test": "a"}}
+            return Found(4, {}, {"code": "", "evaluation": on}, [])
+
+    config, on = evaluated(), {"parts": {"smoothing": 1.0, "of": 6}, "knn": {"knn_test": "a"}}
+    state = config, make_dino(config, images=40), one_device(config), Newest(), Events(tmp_path)
+    assert start_state(*state, evaluation=on) == ({}, 4)
+    said = [line for line in capsys.readouterr().out.splitlines() if "the evaluation" in line]
+    assert len(said) == 1 and "of parts had smoothing 0.7, now 1.0: its figures" in said[0]
 
 
 def test_images_are_chosen_evenly():

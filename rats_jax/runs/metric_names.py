@@ -1,0 +1,37 @@
+"""What the names of a run's metrics say, and how people read them."""
+
+#: Scores, without the number of regions or neighbours, as people call them.
+SCORES = {
+    "parts/m2o": "M2O",
+    "parts/o2o": "O2O",
+    "parts/ari": "ARI",
+    "knn/top1": "k-NN top-1",
+}
+
+
+def is_of_evaluation(metric: str) -> bool:
+    """Metrics of evaluations have a group in their names, those of reports have none."""
+    return "/" in metric
+
+
+def is_score(metric: str) -> bool:
+    """Scores are fractions, told in percent, and of two the higher is the better."""
+    return metric.startswith(("parts/", "knn/"))
+
+
+def measured_on(metric: str) -> str:
+    """The images that an evaluation's metric is measured on: of "knn" or of "parts"."""
+    return "knn" if metric.startswith("knn/") else "parts"
+
+
+def called(metric: str) -> str:
+    """ "M2O (K = 8)" of parts/m2o_8; of what is no score its name."""
+    score, _, number = metric.rpartition("_")
+    if score not in SCORES:
+        return metric
+    return f"{SCORES[score]} ({'k' if measured_on(metric) == 'knn' else 'K'} = {number})"
+
+
+def told(metric: str, value: float) -> str:
+    """A value: 27.1 % of a score, four digits of others."""
+    return f"{100 * value:.1f} %" if is_score(metric) else f"{value:.4g}"
