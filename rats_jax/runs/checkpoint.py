@@ -4,11 +4,10 @@ checkpoints/STEP/   see stored_state.py
 damaged/STEP/       a checkpoint that could not be restored, where an older one could
 """
 
-import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import count
@@ -22,8 +21,8 @@ from rats_jax.command_line import say
 from rats_jax.errors import UserError
 from rats_jax.parallel.distributed import agree, gather
 from rats_jax.runs.disk_errors import REMEDIES, error_number
-from rats_jax.runs.metric_names import is_of_evaluation, measured_on
-from rats_jax.runs.retention import rank, staying
+from rats_jax.runs.judged import Judged
+from rats_jax.runs.retention import staying
 from rats_jax.runs.stored_state import (
     Damaged,
     compare,
@@ -38,7 +37,6 @@ from rats_jax.runs.stored_state import (
 REMAINS = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|removed)")
 #: Seconds, of the clock on the wall, which may jump. A save that hangs is the watchdog's to end.
 NEVER = 10**9
-_UNKNOWN = object()
 
 
 class Found(NamedTuple):
@@ -87,10 +85,8 @@ class Checkpoints:
         self._staying = partial(
             staying, newest=keep, every=keep_every, best=keep_best, highest=highest
         )
-        self._rank = partial(rank, highest=highest)
-        self._best_metric = best_metric
+        self._judged = Judged(self._folder, metric=best_metric, highest=highest)
         self._read_only = read_only
-        self._told: dict[int, tuple] = {}  # by step, see `_telling`
         self._saving: tuple[int, Future] | None = None
         if not read_only:
             try:
@@ -133,7 +129,7 @@ class Checkpoints:
         except Exception as error:
             self._explain(step, error)
             raise
-        self._tell(step, about, metrics)
+        self._judged.tell(step, about, metrics)
         self._saving = step, self._background.submit(self._complete)
 
     def best(self) -> tuple[int, float] | None:
@@ -141,10 +137,10 @@ class Checkpoints:
 
         One that is being saved is among them.
         """
-        values = self._values({*self.steps(), *([self._saving[0]] if self._saving else [])})
-        known = {step: value for step, value in values.items() if value is not None}
-        step = max(known, key=partial(self._rank, value=known.get), default=None)
-        return None if step is None else (step, known[step])
+        steps = {*self.steps(), *([self._saving[0]] if self._saving else [])}
+        step = self._judged.best(steps) if steps else None
+        value = self._judged.values(steps).get(step)
+        return None if value is None else (step, value)
 
     def check(self) -> None:
         """Raises as `finish` does once a save has failed; costs nothing, and waits for nothing."""
@@ -178,11 +174,7 @@ class Checkpoints:
 
     def restore_best(self, like: dict) -> Found | None:
         """As `restore_part`, the best by the metric; the newest where none has it."""
-
-        def best(steps: list[int]) -> int:
-            return max(steps, key=partial(self._rank, value=self._values(steps).get))
-
-        return self._restore(like, whole=False, choose=best)
+        return self._restore(like, whole=False, choose=self._judged.best)
 
     def restore_step(self, step: int, like: dict) -> Found:
         """As `restore_part`, of this one alone: raises UserError if it is damaged, or not there."""
@@ -217,7 +209,7 @@ class Checkpoints:
                 continue
             if not self._read_only and jax.process_index() == 0:
                 self._set_aside([step for step, _ in damaged])
-            return Found(step, state, about, damaged, self._values(left)[step])
+            return Found(step, state, about, damaged, self._judged.values(left)[step])
         if damaged:
             step, reason = damaged[0]
             raise UserError(
@@ -259,36 +251,12 @@ class Checkpoints:
         self._writer.wait_until_finished()
         if jax.process_index() == 0:
             steps = self.steps()
-            for step in sorted(set(steps) - self._staying(steps, self._values(steps).get)):
+            for step in sorted(set(steps) - self._staying(steps, self._judged.values(steps).get)):
                 folder = self._folder / str(step)
                 try:
                     shutil.rmtree(folder.rename(folder.with_name(f"{step}.removed")))
                 except OSError as error:  # what is left goes at the next start
                     say(f"warning: {folder} cannot be removed ({error.strerror})")
-
-    def _values(self, steps: Iterable[int]) -> dict[int, float | None]:
-        """The metric of each step; None where it has none, or was measured on something else."""
-        told = {step: self._telling(step) for step in sorted(steps)}
-        now = next((on for on, _ in reversed(told.values()) if on is not _UNKNOWN), None)
-        return {step: value if on == now else None for step, (on, value) in told.items()}
-
-    def _telling(self, step: int) -> tuple:
-        """What the metric was measured on, and its value."""
-        if step not in self._told:
-            try:
-                meta = read_meta(self._folder / str(step))
-            except Damaged:
-                return _UNKNOWN, None
-            self._tell(step, meta["about"], meta["metrics"])
-        return self._told[step]
-
-    def _tell(self, step: int, about: Mapping, metrics: Mapping[str, float]) -> None:
-        metric, on = self._best_metric, None
-        if is_of_evaluation(metric):
-            on = about.get("evaluation", {}).get(measured_on(metric))
-        value = metrics.get(metric)
-        is_known = value is not None and math.isfinite(value)
-        self._told[step] = on, value if is_known else None
 
     def _explain(self, step: int, error: Exception) -> None:
         """Makes room on a disk that may be full. Raises UserError if the disk failed the save."""
