@@ -9,6 +9,7 @@ The options are the script's own. Those that say which model (--arch, --patch_si
 themselves do not ask for. Without a GPU the scripts run on the CPU.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -87,6 +88,18 @@ class OnCPU(TorchFunctionMode):
         return super().__enter__()
 
 
+def leave() -> None:
+    """Ends the process, with all that was to be done at its end, but keeps the interpreter.
+
+    DistributedDataParallel keeps gloo's threads alive, and one that drops its last tensor while the
+    interpreter is being taken down aborts the process.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 def main() -> None:
     if len(sys.argv) < 2 or not Path(sys.argv[1]).is_file():
         sys.exit(f"give a script of the official DINO code first:\n\n{__doc__}")
@@ -111,10 +124,13 @@ def main() -> None:
         *given,
         *(word for option in FILLED_IN.items() for word in option),
     ]
-    with contextlib.nullcontext() if torch.cuda.is_available() else OnCPU():
+    on_cpu = not torch.cuda.is_available()
+    with OnCPU() if on_cpu else contextlib.nullcontext():
         runpy.run_path(script, run_name="__main__")
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+    if on_cpu:
+        leave()
 
 
 if __name__ == "__main__":
