@@ -99,7 +99,8 @@ HOLDERS = {
 }
 POSITIVE = (
     *("model.width", "model.depth", "model.heads", "model.patch", "model.mlp_ratio"),
-    *("model.registers_per_head", "model.latents", "model.queries", "model.unroll"),
+    *("model.registers_per_head", "model.register_std", "model.latents", "model.queries"),
+    "model.unroll",
     *("head.hidden", "head.bottleneck", "head.prototypes"),
     *("crops.global_size", "crops.local_size"),
     *("dino.student_temperature", "dino.teacher_temperature", "dino.teacher_temperature_start"),

@@ -23,7 +23,8 @@ class RATS(nnx.Module):
 
     width, depth, heads, mlp_ratio, patch: as in a ViT. image_size: pixels of the square image whose
     grid the position embeddings are learned on; any multiple of the patch can be fed.
-    registers_per_head: n; N = n * heads registers in all.
+    registers_per_head: n; N = n * heads registers in all. register_std: their standard deviation at
+    the start, of which the paper says nothing; 0.02 is that of all other parameters.
     communicate, sharing, parallel: see RegisterAttention and RegisterBlock.
     drop_path: rate of the last layer. position_offset: see `interpolate_positions`.
     remat, unroll: see `run_blocks`. dtype: of the computation; parameters are float32.
@@ -36,6 +37,7 @@ class RATS(nnx.Module):
         depth: int,
         heads: int,
         registers_per_head: int = 16,
+        register_std: float = 0.02,
         mlp_ratio: int = 4,
         patch: int = 16,
         image_size: int = 224,
@@ -60,7 +62,8 @@ class RATS(nnx.Module):
             rngs=rngs,
         )
         self.pos_embed = nnx.Param(init(rngs.params(), (self.patch_embed.positions, width)))
-        self.registers = nnx.Param(init(rngs.params(), (heads, registers_per_head, width)))
+        owned = heads, registers_per_head, width
+        self.registers = nnx.Param(nnx.initializers.normal(register_std)(rngs.params(), owned))
         self.blocks = stack(
             lambda rngs: RegisterBlock(
                 width=width,

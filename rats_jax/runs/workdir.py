@@ -34,8 +34,11 @@ from rats_jax.errors import UserError
 SHAPES = ("model", "head", "crops.global_size", "dino.loss_scope")
 #: The checkpoint holds the key made of the seed: another seed would reach the data alone.
 FIXED = (*SHAPES, "seed")
-#: Of these, what changes no shape.
-FREE = ("model.drop_path", "model.position_offset", "model.remat", "model.unroll")
+#: Of these, what changes neither the shape of the state nor the numbers of one that is there.
+FREE = (
+    *("model.drop_path", "model.position_offset", "model.register_std"),
+    *("model.remat", "model.unroll"),
+)
 #: Fields that processes of one run may have of their own.
 OF_A_HOST = ("data.path", "data.workers", "data.threads", "run.compilation_cache")
 SIGN = ".started"

@@ -80,6 +80,16 @@ def test_blocks_of_a_stack_start_apart():
     assert float(jnp.std(kernel)) == pytest.approx(0.02, rel=0.03)
 
 
+def test_registers_start_as_far_from_each_other_as_they_are_told():
+    """And nothing else starts elsewhere for it."""
+    usual, apart = (
+        nnx.to_pure_dict(nnx.state(RATS(**SMALL, **options, rngs=nnx.Rngs(0))))
+        for options in ({}, {"register_std": 0.5})
+    )
+    np.testing.assert_allclose(apart.pop("registers"), usual.pop("registers") * 25, rtol=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, usual, apart)
+
+
 def test_gelu_and_its_gradient_equal_torch():
     x = np.linspace(-6, 6, 1001, dtype=np.float32)
     theirs = torch.tensor(x, requires_grad=True)

@@ -90,6 +90,17 @@ def test_a_workdir_of_another_model_is_refused_and_left_as_it_is(whole_run, tmp_
     assert (workdir / "config.json").read_bytes() == before
 
 
+def test_a_run_older_than_a_field_is_continued_and_opened(whole_run, tmp_path, capsys):
+    workdir = tmp_path / "copy"
+    shutil.copytree(whole_run, workdir)
+    stored = json.loads((workdir / "config.json").read_text())
+    del stored["model"]["register_std"]
+    (workdir / "config.json").write_text(json.dumps(stored))
+    assert restore(workdir).step == 40
+    train(tiny_config(), str(workdir))
+    assert "config.model.register_std was None, goes on as 0.02" in capsys.readouterr().out
+
+
 def test_fields_that_change_no_shape_may_change_and_are_named(whole_run, tmp_path, capsys):
     workdir = tmp_path / "copy"
     shutil.copytree(whole_run, workdir)
