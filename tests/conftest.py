@@ -19,6 +19,11 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # pytest-xdist's workers find
     compiled = tempfile.mkdtemp(prefix="rats_jax_compiled")
     atexit.register(shutil.rmtree, compiled, ignore_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
+# What cannot be kept, or is read while another process writes it, is compiled again; JAX need not
+# say so to the tests that read what a process says.
+os.environ["PYTHONWARNINGS"] = ",".join(
+    f"ignore:Error {what} persistent compilation cache entry" for what in ("reading", "writing")
+)
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_there_is_a_process_for_each_gpu():
 
 def test_training_gets_the_arguments_and_a_data_worker_for_each_core(cluster):
     job = start(cluster, CONFIG, "--workdir=/shared/a b", "--config.data.path=/shared/images")
-    job.communicate(timeout=20)
+    job.communicate(timeout=60)
     assert job.returncode == 0
     [command] = calls(cluster, "srun")
     options = command[: command.index(".venv/bin/python")]
@@ -107,7 +107,7 @@ def test_training_gets_the_arguments_and_a_data_worker_for_each_core(cluster):
 
 
 def test_the_number_of_data_workers_can_be_given(cluster):
-    start(cluster, CONFIG, "--config.data.workers=3").communicate(timeout=20)
+    start(cluster, CONFIG, "--config.data.workers=3").communicate(timeout=60)
     [command] = calls(cluster, "srun")
     assert training(command)["config"]["data"]["workers"] == 3
 
@@ -132,7 +132,7 @@ def test_a_saved_or_lost_run_is_started_again_and_a_mistake_is_not(
     cluster, status, seconds, requeued
 ):
     job = start(cluster, CONFIG, srun=f"exit {status}", seconds=seconds)
-    job.communicate(timeout=20)
+    job.communicate(timeout=60)
     assert calls(cluster, "scontrol") == ([REQUEUE] if requeued else [])
     assert job.returncode == (0 if requeued else status)
 
@@ -148,7 +148,7 @@ def tell(cluster, job: subprocess.Popen, number: signal.Signals) -> None:
 def test_the_run_is_saved_and_requeued_when_the_time_is_nearly_over(cluster):
     job = start(cluster, CONFIG, srun=SAVES)
     tell(cluster, job, signal.SIGUSR1)
-    output, _ = job.communicate(timeout=20)
+    output, _ = job.communicate(timeout=60)
     assert job.returncode == 0
     # Not SIGTERM to srun, which would kill its tasks.
     assert calls(cluster, "scancel") == [["--signal=TERM", "42.0"]]
@@ -161,7 +161,7 @@ def test_a_run_that_cannot_save_is_requeued_before_its_time_is_over(cluster):
     program(cluster, "scontrol", "kill $(<${0%/*}/pid)")  # as SLURM does
     job = start(cluster, CONFIG, srun="echo $$ >${0%/*}/pid; exec tail -f /dev/null")
     tell(cluster, job, signal.SIGUSR1)
-    output, _ = job.communicate(timeout=20)
+    output, _ = job.communicate(timeout=60)
     assert job.returncode == 0
     assert len(calls(cluster, "sleep")) == 240
     assert calls(cluster, "scontrol") == [REQUEUE]
@@ -173,7 +173,7 @@ def test_a_job_that_slurm_ends_saves_and_is_not_requeued(cluster):
     for _ in range(3):  # as at the end of the time
         tell(cluster, job, signal.SIGTERM)
     (cluster / "scancel.calls").touch()
-    job.communicate(timeout=20)
+    job.communicate(timeout=60)
     assert job.returncode == SAVED
     assert calls(cluster, "scontrol") == []
 
@@ -186,7 +186,7 @@ def test_there_is_time_to_save():
 def test_without_an_environment_one_line_says_so(cluster):
     (cluster / ".venv/bin/python").unlink()
     job = start(cluster, CONFIG)
-    output, _ = job.communicate(timeout=20)
+    output, _ = job.communicate(timeout=60)
     assert job.returncode == 2
     assert output.startswith("error: no .venv/bin/python") and output.count("\n") == 1
     assert calls(cluster, "srun") == []

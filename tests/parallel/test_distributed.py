@@ -96,7 +96,7 @@ def start(tmp_path):
         process.communicate()
 
 
-def heard(process: subprocess.Popen, *, within: float = 60) -> tuple[int, str, list[str]]:
+def heard(process: subprocess.Popen, *, within: float = 120) -> tuple[int, str, list[str]]:
     """Exit status, output and the lines of standard error."""
     output, error = process.communicate(timeout=within)
     return process.returncode, output, error.splitlines()
@@ -121,15 +121,15 @@ def test_processes_wait_for_each_other_and_take_the_word_of_process_0(start):
 
 
 def test_a_process_that_does_not_come_is_named_within_the_time(start):
-    waiting = [start(i, "--wait=3", processes=4) for i in (0, 2)]
+    waiting = [start(i, "--wait=10", processes=4) for i in (0, 2)]
     began = time.monotonic()
     for i, process in zip((0, 2), waiting, strict=True):
         status, _, error = heard(process)
         assert status == 75
         assert len(error) == 1, error
         assert error[0].startswith(f"process {i}: error: 2 of 4 processes came to 127.0.0.1:")
-        assert "within 3 s, not process 1, 3: " in error[0]
-    assert time.monotonic() - began < 30
+        assert "within 10 s, not process 1, 3: " in error[0]
+    assert time.monotonic() - began < 60
 
 
 def test_process_0_that_does_not_come_is_told_within_the_time(start):
@@ -154,7 +154,7 @@ def test_a_port_in_use_is_a_mistake(start):
 def test_a_stranger_at_the_port_is_turned_away(start):
     first = start(0)
     port = int(first.args[2].rpartition(":")[2])
-    for _ in range(300):
+    for _ in range(900):
         try:
             stranger = socket.create_connection(("127.0.0.1", port))
             break
