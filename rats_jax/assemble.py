@@ -98,8 +98,8 @@ def make_model(config: ConfigDict) -> tuple[Network, Callable[[jax.Array], dict]
     """Backbone and head, and the function that makes their parameters from a key."""
     dtype = jnp.dtype(config.compute_dtype)
     options = backbone_options(config) | {name: config.model[name] for name in TRAINING}
-    if config.model.architecture == "rats":  # a run may be older than the field
-        options["register_std"] = config.model.get("register_std", 0.02)
+    if config.model.architecture == "rats":
+        options["register_std"] = config.model.register_std
     return make_network(
         lambda rngs: make_backbone(options, dtype=dtype, rngs=rngs),
         lambda rngs: DINOHead(width=config.model.width, **config.head, dtype=dtype, rngs=rngs),

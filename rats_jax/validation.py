@@ -1,5 +1,7 @@
 """Configs that cannot be what was meant, told in one line each before anything starts."""
 
+import math
+
 from ml_collections import ConfigDict
 
 from rats_jax.errors import UserError
@@ -22,6 +24,9 @@ def validate(config: ConfigDict) -> None:
         check(_get(config, name) > 0, f"config.{name} is {_get(config, name)}: it must be over 0")
     for name in NOT_NEGATIVE:
         check(_get(config, name) >= 0, f"config.{name} is {_get(config, name)}: 0 is the least")
+    for name in POSITIVE + NOT_NEGATIVE:
+        value = _get(config, name)
+        check(math.isfinite(value), f"config.{name} is {value}: choose a finite number")
 
     check(
         model.width % model.heads == 0,

@@ -22,7 +22,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # pytest-xdist's workers find
 # What cannot be kept, or is read while another process writes it, is compiled again; JAX need not
 # say so to the tests that read what a process says.
 os.environ["PYTHONWARNINGS"] = ",".join(
-    f"ignore:Error {what} persistent compilation cache entry" for what in ("reading", "writing")
+    ([given] if (given := os.environ.get("PYTHONWARNINGS")) else [])
+    + [f"ignore:Error {what} persistent compilation cache entry" for what in ("reading", "writing")]
 )
 
 

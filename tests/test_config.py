@@ -62,6 +62,8 @@ MISTAKES = [
     ({"model__architecture": "cnn"}, "choose one of rats, vit, perceiver"),
     ({"model__remat": "some"}, "choose one of none, dots, full"),
     ({"model__heads": 0}, r"config\.model\.heads is 0: it must be over 0"),
+    ({"model__register_std": 0.0}, r"config\.model\.register_std is 0\.0: it must be over 0"),
+    ({"optimizer__learning_rate": float("inf")}, "learning_rate is inf: choose a finite number"),
     ({"model__architecture": "vit", "dino__loss_scope": "head"}, "needs registers"),
     ({"model__architecture": "perceiver"}, "at least 3 layers"),
     ({"model__drop_path": 1.0}, "drop_path"),

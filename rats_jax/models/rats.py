@@ -24,7 +24,7 @@ class RATS(nnx.Module):
     width, depth, heads, mlp_ratio, patch: as in a ViT. image_size: pixels of the square image whose
     grid the position embeddings are learned on; any multiple of the patch can be fed.
     registers_per_head: n; N = n * heads registers in all. register_std: their standard deviation at
-    the start, of which the paper says nothing; 0.02 is that of all other parameters.
+    the start, of which the paper says nothing; 0.02 is that of the weights.
     communicate, sharing, parallel: see RegisterAttention and RegisterBlock.
     drop_path: rate of the last layer. position_offset: see `interpolate_positions`.
     remat, unroll: see `run_blocks`. dtype: of the computation; parameters are float32.

@@ -131,8 +131,8 @@ RULES = (
         "register_copies",
         REGISTERS,
         lambda s: s["register_copies"] > MOST_COPIES,
-        "{register_copies:.0%} of the registers are copies of another: try fewer registers, or "
-        "config.dino.loss_scope=head",
+        "{register_copies:.0%} of the registers are copies of another: start again with "
+        "a larger config.model.register_std, fewer registers, or config.dino.loss_scope=head",
     ),
     Rule(
         "registers_dead",

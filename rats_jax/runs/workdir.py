@@ -34,11 +34,8 @@ from rats_jax.errors import UserError
 SHAPES = ("model", "head", "crops.global_size", "dino.loss_scope")
 #: The checkpoint holds the key made of the seed: another seed would reach the data alone.
 FIXED = (*SHAPES, "seed")
-#: Of these, what changes neither the shape of the state nor the numbers of one that is there.
-FREE = (
-    *("model.drop_path", "model.position_offset", "model.register_std"),
-    *("model.remat", "model.unroll"),
-)
+#: Of these, what changes no shape.
+FREE = ("model.drop_path", "model.position_offset", "model.remat", "model.unroll")
 #: Fields that processes of one run may have of their own.
 OF_A_HOST = ("data.path", "data.workers", "data.threads", "run.compilation_cache")
 SIGN = ".started"
@@ -63,8 +60,7 @@ def open_workdir(path: str, config: ConfigDict) -> Iterator[Path]:
             stack.enter_context(_locked(workdir))
             file = workdir / "config.json"
             if file.exists():
-                old = json.loads(file.read_text())
-                _compare(_flat(old), _flat(json.loads(_json(config))), workdir)
+                _compare(_flat(_stored(file)), _flat(json.loads(_json(config))), workdir)
             new = file.with_suffix(".new")
             with new.open("w") as written:
                 written.write(_json(config))
@@ -175,9 +171,16 @@ def take_part(path: str, config: ConfigDict, word: str) -> Path:
 def load_config(workdir: Path) -> ConfigDict:
     """The config of the run in a directory."""
     try:
-        return ConfigDict(json.loads((workdir / "config.json").read_text()))
+        return ConfigDict(_stored(workdir / "config.json"))
     except FileNotFoundError:
         raise UserError(f"{workdir} holds no config.json: it is not the workdir of a run") from None
+
+
+def _stored(file: Path) -> dict:
+    """A config.json; a field that the run is older than is what it was without the field."""
+    config = json.loads(file.read_text())
+    config.get("model", {}).setdefault("register_std", 0.02)
+    return config
 
 
 def _json(config: ConfigDict) -> str:

@@ -7,9 +7,11 @@ import pytest
 import torch
 from flax import nnx
 
+from rats_jax.assemble import make_model
 from rats_jax.models import RATS, Perceiver, ViT
 from rats_jax.models.block import draw_drop_path
 from rats_jax.models.gelu import gelu
+from tests.runs.tiny import tiny_config
 
 SMALL = dict(width=24, depth=4, heads=3, patch=8, image_size=16)
 
@@ -83,10 +85,11 @@ def test_blocks_of_a_stack_start_apart():
 def test_registers_start_as_far_from_each_other_as_they_are_told():
     """And nothing else starts elsewhere for it."""
     usual, apart = (
-        nnx.to_pure_dict(nnx.state(RATS(**SMALL, **options, rngs=nnx.Rngs(0))))
-        for options in ({}, {"register_std": 0.5})
+        make_model(tiny_config(**fields))[1](jax.random.key(0))
+        for fields in ({}, {"model__register_std": 0.5})
     )
-    np.testing.assert_allclose(apart.pop("registers"), usual.pop("registers") * 25, rtol=1e-6)
+    registers = usual["backbone"].pop("registers"), apart["backbone"].pop("registers")
+    np.testing.assert_allclose(registers[1], registers[0] * 25, rtol=1e-6)
     jax.tree.map(np.testing.assert_array_equal, usual, apart)
 
 

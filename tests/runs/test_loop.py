@@ -96,9 +96,13 @@ def test_a_run_older_than_a_field_is_continued_and_opened(whole_run, tmp_path, c
     stored = json.loads((workdir / "config.json").read_text())
     del stored["model"]["register_std"]
     (workdir / "config.json").write_text(json.dumps(stored))
-    assert restore(workdir).step == 40
+    assert restore(workdir).config.model.register_std == 0.02
+    with pytest.raises(
+        UserError, match=r"config\.model\.register_std is 0\.02 there and 0\.2 here"
+    ):
+        train(tiny_config(model__register_std=0.2), str(workdir))
     train(tiny_config(), str(workdir))
-    assert "config.model.register_std was None, goes on as 0.02" in capsys.readouterr().out
+    assert "config.model" not in capsys.readouterr().out
 
 
 def test_fields_that_change_no_shape_may_change_and_are_named(whole_run, tmp_path, capsys):

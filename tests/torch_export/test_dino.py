@@ -20,12 +20,12 @@ from tests.torch_reference.weights import randomised
 
 #: The calls of the official eval_knn.py, eval_linear.py and visualize_attention.py, and utils.py.
 SCRIPT = """
-import argparse, atexit, os
+import argparse, atexit, os, threading
 import numpy as np
 import torch
 import torch.distributed as dist
 import vision_transformer as vits
-from helping import PREFIX
+from helping import END, PREFIX
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
@@ -73,8 +73,11 @@ if __name__ == "__main__":
         gradient=linear.module.weight.grad,
     )
     atexit.register(print, PREFIX, count.tolist())
+    log = open("log", "w")
+    threading.Timer(0.5, lambda: log.write("closed at the end")).start()
     for _ in range(60):  # gloo's threads are still at work when the script ends
         dist.all_gather([torch.empty(5_000_000)], torch.ones(5_000_000), async_op=True)
+    raise SystemExit(END)
 """
 RATS_FIELDS = {"model__depth": 3}
 VIT_FIELDS = RATS_FIELDS | {"model__architecture": "vit", "model__plain_registers": 2}
@@ -198,18 +201,20 @@ def test_what_was_written_is_read_back_exactly(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "fields, weights", [(RATS_FIELDS, "teacher"), (VIT_FIELDS, "student")], ids=["rats", "vit"]
+    "fields, weights, end",
+    [(RATS_FIELDS, "teacher", None), (VIT_FIELDS, "student", 3)],
+    ids=["rats", "vit"],
 )
-def test_official_calls_run_on_a_cpu_and_see_the_exported_model(tmp_path, fields, weights):
+def test_official_calls_run_on_a_cpu_and_see_the_exported_model(tmp_path, fields, weights, end):
     folder, repo = tmp_path / "export", tmp_path / "dino"
     config, _ = export(folder, weights=weights, **fields)
     repo.mkdir()
     (repo / "script.py").write_text(SCRIPT)
-    (repo / "helping.py").write_text("PREFIX = 'reduced'")
+    (repo / "helping.py").write_text(f"PREFIX, END = 'reduced', {end}")
     (repo / "vision_transformer.py").write_text("def vit_small(**_): raise AssertionError")
     images = draw(2, 3, 24, 16)
     np.save(tmp_path / "images.npy", images.numpy())
-    hidden = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", "PYTHONPATH"}
+    hidden = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT", "PYTHONPATH", "PYTHONUNBUFFERED"}
     done = subprocess.run(
         [sys.executable, folder / "official_dino.py", repo / "script.py"]
         + ["--images", "images.npy", "found.npz"],
@@ -220,8 +225,9 @@ def test_official_calls_run_on_a_cpu_and_see_the_exported_model(tmp_path, fields
         text=True,
         timeout=120,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == (end or 0), done.stderr
     assert done.stdout.strip() == "reduced [1.0, 0.0]"
+    assert (tmp_path / "log").read_text() == "closed at the end"
     found = np.load(tmp_path / "found.npz")
 
     model = one_file.modeling(folder).load(folder)

@@ -11,10 +11,14 @@ themselves do not ask for. Without a GPU the scripts run on the CPU.
 
 import atexit
 import contextlib
+import gc
+import io
 import json
 import os
 import runpy
 import sys
+import threading
+import traceback
 from pathlib import Path
 
 import torch
@@ -88,16 +92,36 @@ class OnCPU(TorchFunctionMode):
         return super().__enter__()
 
 
-def leave() -> None:
-    """Ends the process, with all that was to be done at its end, but keeps the interpreter.
+def run(script: str) -> int:
+    """The exit status that Python would end with."""
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def leave(status: int) -> None:
+    """Ends the process as Python does, but keeps the interpreter.
 
     DistributedDataParallel keeps gloo's threads alive, and one that drops its last tensor while the
     interpreter is being taken down aborts the process.
     """
+    threading._shutdown()
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    for file in gc.get_objects():  # standard output, and files that the script has not closed
+        if type(file) in (io.TextIOWrapper, io.BufferedWriter) and not file.closed:
+            try:
+                file.flush()
+            except OSError:
+                status = status or 120  # Python's own, where output is lost
+    os._exit(status)
 
 
 def main() -> None:
@@ -126,11 +150,12 @@ def main() -> None:
     ]
     on_cpu = not torch.cuda.is_available()
     with OnCPU() if on_cpu else contextlib.nullcontext():
-        runpy.run_path(script, run_name="__main__")
-        if torch.distributed.is_initialized():
+        status = run(script)
+        if not status and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     if on_cpu:
-        leave()
+        leave(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":
