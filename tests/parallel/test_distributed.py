@@ -129,7 +129,7 @@ def test_a_process_that_does_not_come_is_named_within_the_time(start):
         assert len(error) == 1, error
         assert error[0].startswith(f"process {i}: error: 2 of 4 processes came to 127.0.0.1:")
         assert "within 10 s, not process 1, 3: " in error[0]
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 37
 
 
 def test_process_0_that_does_not_come_is_told_within_the_time(start):
