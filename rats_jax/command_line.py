@@ -16,6 +16,8 @@ LOST = 75  # of the end of another process: the same command may go on (EX_TEMPF
 SAVED = 85  # of a SIGTERM, after the state was saved: the same command goes on
 INTERRUPTED = 128 + signal.SIGINT
 
+flags.disclaim_key_flags()  # --help of an entry point lists the flags that it defines through here
+
 #: What Ctrl-C leaves of a command that trains.
 GOES_ON = "interrupted; the same command goes on from the last checkpoint, if there is one"
 
@@ -116,12 +118,20 @@ def _leave(status: int) -> NoReturn:
 def _parse(argv: list[str]) -> list[str]:
     # ml_collections looks fields up while absl parses, and lets its own errors out.
     try:
-        left = flags.FLAGS(argv)
+        left = flags.FLAGS([argv[0], *map(_underscored, argv[1:])])
     except (flags.Error, KeyError, AttributeError, TypeError, ValueError, OSError) as error:
         fail(_one_line(error))
     if len(left) > 1:
         fail(f"unexpected argument {left[1]!r}; options are written --name=value")
     return left
+
+
+def _underscored(argument: str) -> str:
+    """--skip-broken as --skip_broken. Names with dots, such as config fields, stay as they are."""
+    name, equals, value = argument.partition("=")
+    if name.startswith("--") and "." not in name:
+        name = "--" + name[2:].replace("-", "_")
+    return name + equals + value
 
 
 def _one_line(error: Exception) -> str:

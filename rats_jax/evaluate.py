@@ -52,7 +52,7 @@ REGIONS = flags.DEFINE_multi_string(
     "repeat it for several. They need no --checkpoint.",
 )
 UNTRAINED = flags.DEFINE_bool("untrained", False, "Score the run's untrained model beside it.")
-SKIP_BROKEN = flags.DEFINE_bool("skip-broken", False, "Leave out samples that cannot be read.")
+SKIP_BROKEN = flags.DEFINE_bool("skip_broken", False, "Leave out samples that cannot be read.")
 
 # --task=knn and --task=linear, whose --dataset and --train are labelled images.
 TRAIN = flags.DEFINE_string(

@@ -14,8 +14,9 @@ import numpy as np
 
 from rats_jax.data.decode import UnreadableImage
 from rats_jax.data.samples import Fields, Samples
-from rats_jax.data.sources import Source, printable
+from rats_jax.data.sources import Source
 from rats_jax.errors import UserError
+from rats_jax.paths import printable
 
 #: Errors that are no image's: too many open files, no memory.
 OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)

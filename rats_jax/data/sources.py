@@ -100,14 +100,6 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS) and not hidden
 
 
-def printable(text: str) -> str:
-    """One line that any file and terminal take: line ends, tabs, control characters and bytes that
-    are no UTF-8 become escapes."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
-
-
 def top_folder(name: str) -> str:
     """The first part of a relative path; "" for a file in no folder."""
     return name.split("/", 1)[0] if "/" in name else ""

@@ -10,10 +10,11 @@ import numpy as np
 from rats_jax.data.decode import UnreadableImage
 from rats_jax.data.procedural_parts import SUPER_CATEGORIES, ProceduralParts
 from rats_jax.data.records import Records
-from rats_jax.data.sources import ImageFolder, Source, printable
+from rats_jax.data.sources import ImageFolder, Source
 from rats_jax.data.tars import Tars
 from rats_jax.data.tfds_source import TFDS
 from rats_jax.errors import UserError
+from rats_jax.paths import printable
 
 FORMS = {
     "image_folder": "image_folder:FOLDER, which holds a folder for each class",

@@ -9,12 +9,13 @@ from zipfile import BadZipFile
 import numpy as np
 from PIL import Image
 
-from rats_jax.data.sources import printable, walk
+from rats_jax.data.sources import walk
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets.pairing import stem_of
 from rats_jax.evals.datasets.part_dataset import read_bytes
 from rats_jax.evals.datasets.png_ids import read_ids, read_rgb_ids
 from rats_jax.evals.regions import Size, resize_labels
+from rats_jax.paths import printable
 from rats_jax.results_folder import file_names
 
 ENDINGS = (".png", ".npy", ".npz")

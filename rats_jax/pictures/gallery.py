@@ -9,9 +9,9 @@ from PIL import Image
 
 from rats_jax.backbones import Backbone
 from rats_jax.command_line import say
-from rats_jax.data.sources import printable
 from rats_jax.errors import UserError
 from rats_jax.evals.regions import resize_labels
+from rats_jax.paths import printable
 from rats_jax.pictures.images import read_image, resized
 from rats_jax.pictures.maps import MapSet, attention_rows, map_sets
 from rats_jax.pictures.overlays import PALETTE, paint, save_png

@@ -163,7 +163,7 @@ def test_a_broken_sample_is_told_or_skipped_and_told(folder, tmp_path, capsys):
     broken = tmp_path / "copy"
     shutil.copytree(folder, broken)
     (broken / "masks" / "b" / "17.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match="17.png .*--skip-broken"):
+    with pytest.raises(UserError, match="17.png .*--skip_broken"):
         nulls(broken)
     found = nulls(broken, skip_broken=True)
     assert len(found.images) == COUNT - 1 and "17.png" in found.skipped[0]
@@ -176,7 +176,7 @@ def test_an_image_too_small_for_a_grid_is_broken(folder, tmp_path):
     for kind in ("images", "masks"):
         path = small / kind / "a" / "04.png"
         Image.open(path).crop((0, 0, 1, 3)).save(path)
-    with pytest.raises(UserError, match="a/04.png: 3 x 1 pixels do not hold .*--skip-broken"):
+    with pytest.raises(UserError, match="a/04.png: 3 x 1 pixels do not hold .*--skip_broken"):
         nulls(small)
     found = nulls(small, skip_broken=True)
     assert len(found.images) == COUNT - 1 and "a/04.png" in found.skipped[0]

@@ -109,7 +109,7 @@ def test_the_command_puts_the_untrained_model_beside(run_folder, folder, tmp_pat
     refused = subprocess.run(command, capture_output=True, text=True)
     assert refused.returncode == 2 and "broken.png" in refused.stderr
     assert refused.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
-    done = subprocess.run([*command, "--skip-broken"], capture_output=True, text=True, check=True)
+    done = subprocess.run([*command, "--skip_broken"], capture_output=True, text=True, check=True)
     assert "| above 0.001 x median |" in done.stdout and "| 100.00 % |" in done.stdout
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["images"] == 3 and len(results["skipped"]) == 1

@@ -13,8 +13,8 @@ from rats_jax.data.preparation.progress import Progress
 from rats_jax.data.preparation.shards import Shard
 from rats_jax.data.preparation.workers import in_workers
 from rats_jax.data.records import FORMAT, MANIFEST
-from rats_jax.data.sources import printable
 from rats_jax.errors import UserError
+from rats_jax.paths import printable
 
 LOCK = ".prepare.lock"
 UNREADABLE = "unreadable.txt"

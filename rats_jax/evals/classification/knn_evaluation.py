@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from rats_jax.backbones import Backbone
-from rats_jax.data.sources import printable
 from rats_jax.errors import UserError
 from rats_jax.evals.classification.accuracy import (
     Accuracy,
@@ -23,6 +22,7 @@ from rats_jax.evals.classification.knn import TEMPERATURE, USUAL_K, knn_predicti
 from rats_jax.evals.classification.vectors import Vectors, extract
 from rats_jax.evals.labelled import LabelledImages, check_apart, held_out, labels_as
 from rats_jax.evals.reading import LeftOut
+from rats_jax.paths import printable
 
 
 class KnnScores(NamedTuple):

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from rats_jax.data.sources import printable
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets.coco_instances import open_coco_instances
 from rats_jax.evals.datasets.coco_panoptic import open_coco_panoptic
@@ -14,6 +13,7 @@ from rats_jax.evals.datasets.label_images import (
 )
 from rats_jax.evals.datasets.part_dataset import VOID, Labelled, PartDataset
 from rats_jax.evals.datasets.sam import open_sam
+from rats_jax.paths import printable
 
 __all__ = ["KINDS", "VOID", "Labelled", "PartDataset", "open_dataset"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from rats_jax.data.decode import UnreadableImage, decode_fast
-from rats_jax.data.sources import printable
 from rats_jax.errors import UserError
+from rats_jax.paths import printable
 
 VOID = -1  # the id of pixels that count nowhere; no file can hold it
 

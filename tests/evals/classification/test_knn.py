@@ -171,7 +171,7 @@ def test_a_broken_image_is_told_or_skipped_and_told(folders, tmp_path, capsys):
     (red / "1.png").write_bytes(b"no image")
     for i in range(2, 12):
         (red / f"{i}.png").symlink_to(folders[0] / "red" / f"{60 + i:03}.png")
-    with pytest.raises(UserError, match="red/1.png: not an image.*--skip-broken"):
+    with pytest.raises(UserError, match="red/1.png: not an image.*--skip_broken"):
         evaluated(tmp_path)
     found = evaluated(tmp_path, skip_broken=True)
     assert found.images + found.learned_from == 40 and "red/1.png" in found.skipped[0]

@@ -208,7 +208,7 @@ def test_a_broken_image_is_left_out_of_every_epoch(folders, tmp_path, capsys):
         for path in (folders[0] / name).iterdir():
             (tmp_path / name / path.name).symlink_to(path)
     (tmp_path / "red" / "x.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match="red/x.png: not an image.*--skip-broken"):
+    with pytest.raises(UserError, match="red/x.png: not an image.*--skip_broken"):
         evaluated(tmp_path)
     found = evaluated(tmp_path, skip_broken=True)
     assert found.images + found.learned_from == 60
