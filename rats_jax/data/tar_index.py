@@ -137,7 +137,7 @@ def _parse_label(extension: str, content: bytes) -> int | None:
         label = int(content) if extension == ".cls" else json.loads(content)["label"]
     except (ValueError, TypeError, KeyError):
         return None
-    return label if type(label) is int and 0 <= label < 2**31 else None
+    return label if type(label) is int and 0 <= label < 2**63 else None
 
 
 def _find_label(labels: dict[str, dict[str, int]], name: str) -> int:

@@ -50,6 +50,8 @@ class LabelledImages(NamedTuple):
             raise self.broken(index, getattr(error, "strerror", None) or error) from error
         if label < 0:
             raise self.broken(index, "no label")
+        if label >= 2**63:
+            raise self.broken(index, f"its label, {label}, is 2**63 or more")
         return image, int(label)
 
     def broken(self, index: int, reason: object) -> "BrokenImage":
@@ -124,6 +126,18 @@ def labels_as(train: LabelledImages, test: LabelledImages) -> np.ndarray | None:
             "two sets of the same classes"
         )
     return np.array([labels[name] for name in test.classes], np.int64)
+
+
+def relabelled(labels: np.ndarray, as_learned: np.ndarray | None, *, of: str) -> np.ndarray:
+    """Labels of the set `of`, by what `labels_as` has found. UserError for one without a name."""
+    if as_learned is None:
+        return labels
+    if len(labels) and labels.max() >= len(as_learned):
+        raise UserError(
+            f"{of} has an image of label {labels.max()}, and names of {len(as_learned)} classes "
+            "only: prepare it again"
+        )
+    return as_learned[labels]
 
 
 def check_apart(train: LabelledImages, test: LabelledImages) -> None:

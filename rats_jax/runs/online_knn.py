@@ -21,6 +21,7 @@ from rats_jax.evals.labelled import (
     check_apart,
     labels_as,
     open_labelled,
+    relabelled,
 )
 from rats_jax.evals.views import central_crop
 from rats_jax.parallel.mesh import on_mesh, replicated
@@ -92,8 +93,7 @@ class OnlineKNN:
                 f"config.evaluation: {len(known)} images for k-NN could be read of knn_train, and "
                 f"{len(expected)} of knn_test: that is too few"
             )
-        if self._as_in_train is not None:
-            expected = self._as_in_train[expected]
+        expected = relabelled(expected, self._as_in_train, of=self._test.images.name)
         predicted = knn_predictions(bank, known, queries, (self._k,))[self._k][:, 0]
         beat()
         return {self.names[0]: float(np.mean(predicted == expected))}, left_out
@@ -112,7 +112,7 @@ class _Labelled:
         self._spread = Spread(mesh, len(self._chosen))
         self.abstract = (
             self._spread.abstract((side, side, 3), np.uint8),
-            self._spread.abstract((), np.int32),
+            self._spread.abstract((2,), np.int32),  # the halves of an int64, which JAX has not
         )
 
     def __len__(self) -> int:
@@ -132,16 +132,18 @@ class _Labelled:
                     self._spread.put(labels, self.abstract[1], -1),
                 )
                 vectors, labels = jax.device_get((vectors, labels))
+                labels = np.ascontiguousarray(labels).view(np.int64)[:, 0]
                 found.append((vectors[labels >= 0], labels[labels >= 0]))
                 beat()
         vectors, labels = zip(*found, strict=True)
         return np.concatenate(vectors).astype(np.float32), np.concatenate(labels)
 
-    def _read(self, i: int) -> tuple[np.ndarray, np.int32]:
+    def _read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         index = int(self._chosen[i])
         try:
             image, label = self.images.read(index)
-            return central_crop(decode_fast(image), self._side), np.int32(label)
+            halves = np.array([label]).view(np.int32)
+            return central_crop(decode_fast(image), self._side), halves
         except (BrokenImage, UnreadableImage) as error:
             broken = isinstance(error, BrokenImage)
             raise UserError(str(error if broken else self.images.broken(index, error))) from None

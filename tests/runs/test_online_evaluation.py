@@ -17,9 +17,11 @@ from rats_jax.data.procedural_parts import ProceduralParts
 from rats_jax.dino.augment import normalize
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets import VOID
+from rats_jax.evals.labelled import LabelledImages
 from rats_jax.evals.region_metrics import score
 from rats_jax.evals.views import central_crop
-from rats_jax.runs import loop, online_parts
+from rats_jax.parallel.mesh import replicated
+from rats_jax.runs import loop, online_knn, online_parts
 from rats_jax.runs.checkpoint import Checkpoints, Found
 from rats_jax.runs.events import Events
 from rats_jax.runs.loop import train
@@ -315,6 +317,8 @@ def test_void_pixels_count_nowhere():
 
 def test_knn_compares_classes_by_their_names():
     class Stored(list):
+        images = LabelledImages("stored", [], ())
+
         def vectors(self, *_, **__):
             return np.eye(2, dtype=np.float32), np.array(self)
 
@@ -323,6 +327,22 @@ def test_knn_compares_classes_by_their_names():
     knn._train, knn._test = Stored([0, 1]), Stored([1, 0])
     found, left_out = knn.measure({}, beat=lambda: None, on_error=print)
     assert found == {"knn/top1_1": 1.0} and left_out == 0
+
+
+def test_labels_of_any_size_come_through_the_mesh(monkeypatch):
+    """JAX has 32 bits; ids of a catalogue, and hashes, may have 63."""
+    ids = [0, 5, 2**31, 2**40 + 3, 2**63 - 1] * 4
+    pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
+    images = LabelledImages("ids", [(pixels, label) for label in ids], ())
+    monkeypatch.setattr(online_knn, "open_labelled", lambda _: images)
+    mesh = make_mesh(evaluated(), jax.devices())
+    labelled = online_knn._Labelled(evaluated().evaluation, "knn_train", SIDE, mesh)
+
+    def look(images, labels):
+        return jax.device_put((images[:, 0, 0].astype(np.float32), labels), replicated(mesh))
+
+    _, found = labelled.vectors(look, beat=lambda: None, on_error=print)
+    assert found.tolist() == ids
 
 
 def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path, capsys):

@@ -32,6 +32,12 @@ def majority(learned: np.ndarray, labels: np.ndarray) -> Accuracy:
     return accuracy(np.broadcast_to(commonest, (len(labels), len(commonest))), labels)
 
 
+def places_of(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Where each label is among the sorted `classes`, int64 [N]; -1 where it is not."""
+    places = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
+    return np.where(classes[places] == labels, places, -1)
+
+
 def check_classes(learned: np.ndarray, scored: int, *, of: str) -> None:
     """Raises UserError where the labels `learned` from, those of `of`, are of one class, or nothing
     is scored."""

@@ -20,14 +20,14 @@ from rats_jax.evals.classification.accuracy import (
 )
 from rats_jax.evals.classification.knn import TEMPERATURE, USUAL_K, knn_predictions
 from rats_jax.evals.classification.vectors import Vectors, extract
-from rats_jax.evals.labelled import LabelledImages, check_apart, held_out, labels_as
+from rats_jax.evals.labelled import LabelledImages, check_apart, held_out, labels_as, relabelled
 from rats_jax.evals.reading import LeftOut
 from rats_jax.paths import printable
 
 
 class KnnScores(NamedTuple):
     """Of the images scored: names; labels int64 [N], as `classes` counts; predictions, model -> k
-    -> int32 [N, 5], see `knn_predictions`. baseline: of the commonest classes. learned_from: how
+    -> int64 [N, 5], see `knn_predictions`. baseline: of the commonest classes. learned_from: how
     many images. skipped: why, of each that was left out."""
 
     names: list[str]
@@ -100,8 +100,7 @@ def evaluate_knn(
     test = found(dataset)
     if train:
         bank = found(train)
-        if as_learned is not None:
-            test = test._replace(labels=as_learned[test.labels])
+        test = test._replace(labels=relabelled(test.labels, as_learned, of=dataset.name))
     else:
         scored = held_out(test.labels)
         test, bank = test.where(scored), test.where(~scored)

@@ -18,11 +18,12 @@ from rats_jax.evals.classification.accuracy import (
     accuracy,
     check_classes,
     majority,
+    places_of,
     warn_of_strangers,
 )
 from rats_jax.evals.classification.linear import learn, ranked, rates_at, start
 from rats_jax.evals.classification.vectors import Batch, batches, extract, read_labels
-from rats_jax.evals.labelled import LabelledImages, check_apart, held_out, labels_as
+from rats_jax.evals.labelled import LabelledImages, check_apart, held_out, labels_as, relabelled
 from rats_jax.evals.reading import LeftOut, Progress, time_left
 from rats_jax.evals.views import random_crop
 from rats_jax.models import Features
@@ -136,12 +137,14 @@ def evaluate_linear(
     check_classes(labels, len(scored), of=learned.name)
     vectors = {name: _vectors(model, recipe) for name, model in models.items()}
     test = extract(vectors, models, dataset, scored, resolution, left_out)
-    if as_learned is not None:
-        test = test._replace(labels=as_learned[test.labels])
+    test = test._replace(labels=relabelled(test.labels, as_learned, of=dataset.name))
     warn_of_strangers(labels, test.labels, of=learned.name)
-    classes = max(len(learned.classes), int(labels.max()) + 1)
+    classes = np.unique(labels)  # labels may be any numbers: a classifier counts these
+    expected = places_of(test.labels, classes)
     learners = {
-        name: _Learner(model, vectors[name], recipe, width=test.of[name].shape[1], classes=classes)
+        name: _Learner(
+            model, vectors[name], recipe, width=test.of[name].shape[1], classes=len(classes)
+        )
         for name, model in models.items()
     }
     epochs: dict[str, list[Epoch]] = {name: [] for name in models}
@@ -150,13 +153,14 @@ def evaluate_linear(
         seen = 0
         for batch, rates in _epoch(learned, indices, recipe, epoch, resolution, left_out):
             seen += len(batch.labels)
+            batch = batch._replace(labels=places_of(batch.labels, classes))
             for learner in learners.values():
                 learner.learn_from(batch, rates)
         if not seen:
             raise UserError(f"no image of {learned.name} can be decoded: name others")
         left = time_left(began, (epoch + 1) / recipe.epochs)
         for name, learner in learners.items():
-            found = learner.end_epoch(test.of[name], test.labels)
+            found = learner.end_epoch(test.of[name], expected)
             epochs[name].append(found)
             top1 = ", ".join(f"{100 * score.top1:.1f}" for score in found.accuracy)
             say(f"epoch {epoch + 1} of {recipe.epochs}, {name}: top-1 {top1} %, {left}")
