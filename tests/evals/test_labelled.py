@@ -93,13 +93,13 @@ def test_a_tfds_data_set_is_named_with_split_and_folder(monkeypatch, place, expe
 @pytest.mark.parametrize(
     "spec, message",
     [
-        ("folder", "'folder' are not KIND:PATH; KIND is one of image_folder, records, tar"),
-        ("image_folder:", "are not image_folder:FOLDER, which holds a folder for each class"),
+        ("photos", "'photos' are not KIND:PATH; KIND is one of image_folder, records, tar"),
+        ("image_folder:", "write image_folder:FOLDER, which holds a folder for each class"),
         ("image_folder:/no/such", "^image_folder:/no/such: path /no/such does not exist; give"),
-        ("tfds:pets@/data", "not tfds:NAME/SPLIT@DATA_DIR"),
-        ("tfds:pets/train", "not tfds:NAME/SPLIT@DATA_DIR"),
-        ("procedural_parts:0", "not procedural_parts:COUNT, or COUNT@SEED"),
-        ("procedural_parts:9@x", "not procedural_parts:COUNT, or COUNT@SEED"),
+        ("tfds:pets@/data", "write tfds:NAME/SPLIT@DATA_DIR"),
+        ("tfds:pets/train", "write tfds:NAME/SPLIT@DATA_DIR"),
+        ("procedural_parts:0", "write procedural_parts:COUNT, or COUNT@SEED"),
+        ("procedural_parts:9@x", "write procedural_parts:COUNT, or COUNT@SEED"),
     ],
 )
 def test_what_cannot_be_opened_is_told_in_one_line(spec, message):
