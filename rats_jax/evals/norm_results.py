@@ -1,12 +1,12 @@
 """What was found of token norms, written: numbers, a table and two pictures."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
 
 from rats_jax.evals.token_norms import PERCENT, ModelNorms, Outlier, TokenNorms
+from rats_jax.evals.writing import write_json, write_text
 from rats_jax.pictures.overlays import save_png
 from rats_jax.pictures.sheets import Cell, heat, over, sheet
 
@@ -17,9 +17,9 @@ def write_norms(folder: Path, found: TokenNorms, *, limit: Outlier, about: Mappi
     """results.json, table.md, norms.png and maps.png. Returns the table."""
     layers = {name: _by_layer(model, limit) for name, model in found.models.items()}
     results = {**about, "images": found.images, "outlier": str(limit), "layers": layers}
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_json(folder / "results.json", results)
     table = norms_table(layers, limit)
-    (folder / "table.md").write_text(table + "\n")
+    write_text(folder / "table.md", table)
     _plot(folder / "norms.png", layers, limit)
     save_png(_maps(found), folder / "maps.png")
     return table

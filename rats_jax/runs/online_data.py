@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from ml_collections import ConfigDict
 
+from rats_jax.command_line import say
 from rats_jax.data.procedural_parts import ProceduralParts
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets import Labelled, open_dataset
@@ -50,9 +51,12 @@ def open_parts(config: ConfigDict) -> Parted:
     evaluation = config.evaluation
     if evaluation.parts != "procedural_parts":
         try:
-            return open_dataset(evaluation.parts)
+            dataset = open_dataset(evaluation.parts)
         except UserError as error:
             raise UserError(f"config.evaluation.parts: {error}") from None
+        for note in dataset.notes:
+            say(note)
+        return dataset
     if not evaluation.images:
         raise UserError("config.evaluation.images is 0: say how many pictures to draw")
     return Drawings(evaluation.resolution, evaluation.images)
@@ -83,9 +87,3 @@ def numbers_of_regions(config: ConfigDict) -> tuple[int, ...]:
             f"{most}"
         )
     return tuple(sorted(set(given))) or tuple(k for k in USUAL_K if k <= most) or (most,)
-
-
-def evenly(length: int, most: int) -> np.ndarray:
-    """Indices of at most `most` of `length` things, evenly spread; of all for 0."""
-    count = min(length, most) or length
-    return np.arange(count) * length // count

@@ -10,10 +10,12 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from rats_jax.command_line import say
 from rats_jax.data.decode import UnreadableImage, decode_fast
 from rats_jax.dino.augment import normalize
 from rats_jax.dino.network import Network
 from rats_jax.errors import UserError
+from rats_jax.evals.classification.accuracy import check_classes, label_warnings
 from rats_jax.evals.classification.knn import knn_predictions
 from rats_jax.evals.labelled import (
     BrokenImage,
@@ -23,9 +25,9 @@ from rats_jax.evals.labelled import (
     open_labelled,
     relabelled,
 )
+from rats_jax.evals.subset import evenly
 from rats_jax.evals.views import central_crop
 from rats_jax.parallel.mesh import on_mesh, replicated
-from rats_jax.runs.online_data import evenly
 from rats_jax.runs.programs import compiled
 from rats_jax.runs.spread import Spread
 
@@ -38,6 +40,8 @@ class OnlineKNN:
     As `rats_jax.evaluate --task=knn`, at the size of the global crops, and through the network in
     the dtype of training. Every process has the vectors of all images, [N, D] float32.
     """
+
+    _warned = False
 
     def __init__(self, config: ConfigDict, network: Network, mesh: Mesh):
         evaluation = config.evaluation
@@ -93,7 +97,11 @@ class OnlineKNN:
                 f"config.evaluation: {len(known)} images for k-NN could be read of knn_train, and "
                 f"{len(expected)} of knn_test: that is too few"
             )
+        check_classes(known, len(expected), of=self._train.images.name)
         expected = relabelled(expected, self._as_in_train, of=self._test.images.name)
+        for line in () if self._warned else label_warnings(known, expected, of="knn_train"):
+            say(f"{line} (config.evaluation.knn_test)")
+        self._warned = True
         predicted = knn_predictions(bank, known, queries, (self._k,))[self._k][:, 0]
         beat()
         return {self.names[0]: float(np.mean(predicted == expected))}, left_out

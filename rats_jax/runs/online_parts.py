@@ -24,22 +24,26 @@ from rats_jax.evals.regions import (
     register_regions,
     resize_labels,
 )
+from rats_jax.evals.subset import evenly
+from rats_jax.evals.truth import Truth, check, total, truth_of
 from rats_jax.models import Features
 from rats_jax.parallel.distributed import gather
 from rats_jax.parallel.mesh import batch_sharding, on_mesh, replicated
-from rats_jax.runs.online_data import evenly, numbers_of_regions, open_parts
+from rats_jax.runs.online_data import numbers_of_regions, open_parts
 from rats_jax.runs.programs import compiled
 from rats_jax.runs.spread import Spread, own_rows
 
 
 class Measured(NamedTuple):
     """scores: K -> means over images; grid: the same of a plain grid, where it was asked for.
-    health: sums, see `register_health`. left_out: images that could not be read."""
+    health: sums, see `register_health`. left_out: images that could not be read. truth: what the
+    masks are like."""
 
     scores: dict[int, RegionScores]
     grid: dict[int, RegionScores]
     health: dict[str, np.ndarray]
     left_out: int
+    truth: Truth
 
 
 class OnlineParts:
@@ -97,10 +101,11 @@ class OnlineParts:
         images that cannot be read."""
         sums: dict[str, np.ndarray] = {}
         scoring: list[Future] = []
+        truths: list[Truth] = []
         with ThreadPoolExecutor(max(os.cpu_count() or 1, 2)) as pool:
             try:
                 for samples in self._spread.read(pool, self._read, on_error=on_error):
-                    images = {row: image for row, (image, _) in samples.items()}
+                    images = {row: image for row, (image, _, _) in samples.items()}
                     labels, health = self._program(
                         teacher,
                         self._spread.put(images, self._images),
@@ -108,7 +113,8 @@ class OnlineParts:
                     )
                     for row, maps in own_rows(labels):
                         if row in samples:
-                            mask = samples[row][1]
+                            _, mask, truth = samples[row]
+                            truths.append(truth)
                             scoring.append(pool.submit(_scored, maps, mask, self._top_k, grid))
                     for name, x in jax.device_get(health).items():
                         sums[name] = sums.get(name, 0) + np.asarray(x, np.float64)
@@ -120,7 +126,12 @@ class OnlineParts:
         beat()
         own, *plain = self._means(scores, ways=2 if grid else 1)
         left_out = len(self._chosen) - int(sums["images"])
-        return Measured(own, plain[0] if grid else {}, sums, left_out)
+        truth = total(Truth(**of) for of in gather(total(truths)._asdict()))
+        try:
+            check(truth, of=self._data.name)
+        except UserError as error:
+            raise UserError(f"config.evaluation.parts: {error}") from None
+        return Measured(own, plain[0] if grid else {}, sums, left_out, truth)
 
     def _means(self, scores: list[np.ndarray], *, ways: int) -> list[dict[int, RegionScores]]:
         """Over the images of all processes, those without a labelled pixel left out."""
@@ -138,12 +149,12 @@ class OnlineParts:
             for way in means
         ]
 
-    def _read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+    def _read(self, i: int) -> tuple[np.ndarray, np.ndarray, Truth]:
         sample = self._data.sample(int(self._chosen[i]))
         image = Image.fromarray(sample.image)
         if image.size != (self._side, self._side):
             image = image.resize((self._side, self._side), Image.Resampling.BICUBIC)
-        return np.asarray(image), sample.mask
+        return np.asarray(image), sample.mask, truth_of(sample)
 
 
 def figures(scores: Mapping[int, RegionScores]) -> dict[str, float]:

@@ -19,13 +19,14 @@ from rats_jax.errors import UserError
 from rats_jax.evals.datasets import VOID
 from rats_jax.evals.labelled import LabelledImages
 from rats_jax.evals.region_metrics import score
+from rats_jax.evals.subset import evenly
 from rats_jax.evals.views import central_crop
 from rats_jax.parallel.mesh import replicated
 from rats_jax.runs import loop, online_knn, online_parts
 from rats_jax.runs.checkpoint import Checkpoints, Found
 from rats_jax.runs.events import Events
 from rats_jax.runs.loop import train
-from rats_jax.runs.online_data import DRAWN_SEED, evenly
+from rats_jax.runs.online_data import DRAWN_SEED
 from rats_jax.runs.online_evaluation import OnlineEvaluation, open_evaluation
 from rats_jax.runs.online_knn import OnlineKNN
 from rats_jax.runs.reporting import Progress, open_writer

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rats_jax.command_line import say
 from rats_jax.errors import UserError
 
 RANKS = 5
@@ -47,12 +46,18 @@ def check_classes(learned: np.ndarray, scored: int, *, of: str) -> None:
         raise UserError(f"a fifth of each class of {of} is no image at all: name more, or --train")
 
 
-def warn_of_strangers(learned: np.ndarray, labels: np.ndarray, *, of: str) -> None:
-    """Says how many labels of the images scored can only be missed, as nothing in `of` has them."""
-    if strangers := np.count_nonzero(~np.isin(labels, learned)):
-        say(
-            f"warning: {strangers} of {len(labels)} images are of classes that {of} has no image of"
-        )
+def label_warnings(learned: np.ndarray, labels: np.ndarray, *, of: str) -> list[str]:
+    """How many of the images scored can only be missed, as nothing in `of` has their labels; how
+    many of its classes are not scored; and that a single class is. A line each."""
+    known, scored, images = np.unique(learned), np.unique(labels), f"{len(labels)} images"
+    lines = []
+    if strangers := np.count_nonzero(~np.isin(labels, known)):
+        lines.append(f"{strangers} of {images} are of classes that {of} has no image of")
+    if missing := np.count_nonzero(~np.isin(known, scored)):
+        lines.append(f"{missing} of {len(known)} classes have no image that is scored")
+    if len(scored) == 1:
+        lines.append(f"all {images} that are scored are of one class")
+    return [f"warning: {line}" for line in lines]
 
 
 def accuracy_table(columns: Iterable[str], rows: Iterable[tuple]) -> str:

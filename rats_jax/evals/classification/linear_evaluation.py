@@ -17,9 +17,9 @@ from rats_jax.evals.classification.accuracy import (
     Accuracy,
     accuracy,
     check_classes,
+    label_warnings,
     majority,
     places_of,
-    warn_of_strangers,
 )
 from rats_jax.evals.classification.linear import learn, ranked, rates_at, start
 from rats_jax.evals.classification.vectors import Batch, batches, extract, read_labels
@@ -54,13 +54,15 @@ class Epoch(NamedTuple):
 
 class LinearScores(NamedTuple):
     """epochs: model -> one by one. baseline: of the commonest classes. images: how many were
-    scored, learned_from: how many learned from. skipped: why, of each that was left out."""
+    scored, learned_from: how many learned from. skipped: why, of each that was left out. warnings:
+    of the labels."""
 
     epochs: dict[str, list[Epoch]]
     baseline: Accuracy
     images: int
     learned_from: int
     skipped: list[str]
+    warnings: list[str]
 
 
 def choose_recipe(
@@ -138,7 +140,9 @@ def evaluate_linear(
     vectors = {name: _vectors(model, recipe) for name, model in models.items()}
     test = extract(vectors, models, dataset, scored, resolution, left_out)
     test = test._replace(labels=relabelled(test.labels, as_learned, of=dataset.name))
-    warn_of_strangers(labels, test.labels, of=learned.name)
+    warnings = label_warnings(labels, test.labels, of=learned.name)
+    for line in warnings:
+        say(line)
     classes = np.unique(labels)  # labels may be any numbers: a classifier counts these
     expected = places_of(test.labels, classes)
     learners = {
@@ -164,9 +168,8 @@ def evaluate_linear(
             epochs[name].append(found)
             top1 = ", ".join(f"{100 * score.top1:.1f}" for score in found.accuracy)
             say(f"epoch {epoch + 1} of {recipe.epochs}, {name}: top-1 {top1} %, {left}")
-    return LinearScores(
-        epochs, majority(labels, test.labels), len(test.labels), seen, left_out.lines
-    )
+    baseline = majority(labels, test.labels)
+    return LinearScores(epochs, baseline, len(test.labels), seen, left_out.lines, warnings)
 
 
 def _vectors(model: Backbone, recipe: Recipe) -> Callable[[dict, jax.Array], jax.Array]:
