@@ -153,16 +153,10 @@ def _parts() -> None:
     for flag in () if models else (TOP_K, RESOLUTION, SMOOTHING, NORM, ARGMAX, UNTRAINED):
         if flag.present:
             raise UserError(f"--{flag.name} is of a model's regions: name one with --checkpoint")
-    say(f"{dataset.name}: {_images(len(dataset), whole)}; {dataset.flattening}")
-    for note in dataset.notes:
-        say(note)
+    first = f"{dataset.name}: {_images(len(dataset), whole)}; {dataset.flattening}"
+    say("\n".join([first, *dataset.notes]))
     about["saved_regions"] = {regions.name: str(regions.folder) for regions in saved}
-    about["dataset"] = {
-        "name": dataset.name,
-        "from": DATASET.value,
-        "flattening": dataset.flattening,
-        "notes": list(dataset.notes),
-    }
+    about["dataset"] = {"from": DATASET.value, **dataset.about}
     about["limit"] = LIMIT.value
     with new_folder(target) as folder:
         found = evaluate_parts(
@@ -175,9 +169,8 @@ def _parts() -> None:
             skip_broken=SKIP_BROKEN.value,
         )
         say(write_results(folder, found, about=about))
-    say("(means over images, in percent, with 95 % bootstrap intervals)")
-    for line in report(found.truth):
-        say(line)
+    last = "(means over images, in percent, with 95 % bootstrap intervals)"
+    say("\n".join([last, *report(found.truth)]))
     _say_end(found.skipped, target)
 
 

@@ -20,6 +20,7 @@ from rats_jax.paths import check_utf8, local_path, printable
 
 DRAWN = 128  # pixels of a drawing
 HELD_OUT = 5  # one in so many
+SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 class LabelledImages(NamedTuple):
@@ -132,6 +133,18 @@ def labels_as(train: LabelledImages, test: LabelledImages) -> np.ndarray | None:
             "two sets of the same classes"
         )
     return np.array([labels[name] for name in test.classes], np.int64)
+
+
+def check_class_names(images: LabelledImages) -> None:
+    """Raises UserError where classes have the names of splits: a folder one level too high."""
+    names = [name for name in images.classes if name]
+    if names and all(name.lower() in SPLITS for name in names):
+        is_folder = images.name.startswith("image_folder:")
+        such_as = f", such as {images.name.rstrip('/')}/{names[0]}" if is_folder else ""
+        raise UserError(
+            f"{images.name} has the classes {', '.join(names)}, which are names of splits: give "
+            f"the images of one split{such_as}"
+        )
 
 
 def relabelled(labels: np.ndarray, as_learned: np.ndarray | None, *, of: str) -> np.ndarray:

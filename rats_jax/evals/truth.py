@@ -110,12 +110,13 @@ def _report_exif(truth: Truth) -> list[str]:
             "were turned as the image is"
         )
     if truth.either:
+        likely = truth.stored and not truth.upright
         lines.append(
             f"warning: EXIF turns {truth.either:,} images in a way that leaves their size as it "
             "is, so that it cannot be seen to which pixels their masks belong, and the upright "
-            "ones are assumed; if they were made on the stored pixels, as PIL and OpenCV's "
-            "IMREAD_IGNORE_ORIENTATION read them, remove the orientation from the images, with "
-            "exiftool -Orientation= FILES"
+            "ones are assumed; if they were made on the stored pixels, as PIL opens them"
+            + (" (and those of the other images were)" if likely else "")
+            + ", remove the orientation from the images, with exiftool -Orientation= FILES"
         )
     return lines
 

@@ -1,5 +1,6 @@
 """Which images an evaluation during training looks at, and with how many regions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -21,6 +22,7 @@ class Parted(Protocol):
 
     name: str
     flattening: str
+    notes: Sequence[str]
 
     def __len__(self) -> int: ...
 
@@ -35,6 +37,7 @@ class Drawings:
     length: int
     name: str = "procedural_parts"
     flattening: str = "one part a pixel, as drawn; the background is a region"
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return self.length

@@ -185,7 +185,8 @@ class OnlineEvaluation:
                 )
                 scalars |= figures(found.scores) | health(found.health, heads=self._heads)
                 grid, left_out["parts"] = figures(found.grid), found.left_out
-                masks = found.truth._asdict() | {"report": report(found.truth)}
+                masks = found.truth._asdict()
+                masks |= {"report": report(found.truth), "notes": list(self._parts.notes)}
                 for line in () if self._described else masks["report"]:
                     if line.startswith("warning: "):
                         say(f"{line} (config.evaluation.parts)")

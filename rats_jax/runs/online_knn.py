@@ -21,6 +21,7 @@ from rats_jax.evals.labelled import (
     BrokenImage,
     LabelledImages,
     check_apart,
+    check_class_names,
     labels_as,
     open_labelled,
     relabelled,
@@ -113,6 +114,7 @@ class _Labelled:
     def __init__(self, evaluation: ConfigDict, field: str, side: int, mesh: Mesh):
         try:
             self.images: LabelledImages = open_labelled(evaluation[field])
+            check_class_names(self.images)
         except UserError as error:
             raise UserError(f"config.evaluation.{field}: {error}") from None
         self._side = side

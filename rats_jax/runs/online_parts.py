@@ -1,7 +1,7 @@
 """Part discovery and register health of the teacher, on the mesh where it lies."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -75,6 +75,11 @@ class OnlineParts:
             "resolution": self._side,
             "smoothing": self._smoothing,
         }
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the data set left out or took otherwise."""
+        return self._data.notes
 
     @property
     def names(self) -> list[str]:

@@ -382,6 +382,63 @@ def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path, capsys):
         measure(0)
 
 
+def test_masks_of_one_region_are_warned_of_or_refused(tmp_path, capsys):
+    """As `evaluate` has it; two crowds of the three objects of one image are said as well."""
+    (tmp_path / "val2017").mkdir()
+    squares = [[4 * i, 0, 4 * i + 3, 0, 4 * i + 3, 9, 4 * i, 9] for i in range(3)]
+
+    def write(crowds):
+        for i in range(3):
+            Image.new("RGB", (40, 40)).save(tmp_path / f"val2017/{i}.png")
+        annotations = [
+            {"id": i, "image_id": i, "segmentation": [squares[i]], "iscrowd": crowds[i]}
+            for i in range(3)
+        ]
+        images = [{"id": i, "file_name": f"val2017/{i}.png"} for i in range(3)]
+        content = json.dumps({"images": images, "annotations": annotations})
+        (tmp_path / "instances.json").write_text(content)
+
+    write([0, 1, 1])
+    config = evaluated(evaluation__parts=f"coco-instances:{tmp_path}/instances.json")
+    config.evaluation.update(knn_train="", knn_test="", images=0)
+    events = Events(tmp_path)
+    measure = measuring(config, events)
+    assert "warning: 2 of 3 objects are crowds" in capsys.readouterr().out
+    assert "parts/m2o_2" in measure(0).scalars
+    said = capsys.readouterr().out
+    line = "warning: 2 of 3 images have a single region"
+    assert said.count(line) == 1 and "(config.evaluation.parts)" in said
+    (event,) = [json.loads(text) for text in events.file.read_text().splitlines()]
+    assert (event["masks"]["single"], event["masks"]["images"]) == (2, 3)
+    assert event["masks"]["report"][1].startswith(line)
+    assert event["masks"]["notes"][0].startswith("warning: 2 of 3 objects are crowds")
+    measure(1)
+    assert line not in capsys.readouterr().out
+
+    Image.new("RGB", (2, 2)).save(tmp_path / "val2017/0.png")  # the square covers all of it
+    with pytest.raises(UserError, match="config.evaluation.parts: no image of .* has two regions"):
+        measure(0)
+
+
+def test_images_of_one_class_are_refused_and_strangers_warned_of(capsys):
+    class Stored(list):
+        images = LabelledImages("stored", [], ())
+
+        def vectors(self, *_, **__):
+            return np.eye(len(self), dtype=np.float32), np.array(self)
+
+    knn = object.__new__(OnlineKNN)
+    knn._k, knn._program, knn._as_in_train = 1, print, None
+    knn._train, knn._test = Stored([4, 4]), Stored([4, 4])
+    with pytest.raises(UserError, match="stored has images of fewer than two classes"):
+        knn.measure({}, beat=lambda: None, on_error=print)
+    knn._train, knn._test = Stored([4, 5]), Stored([4, 6])
+    for _ in range(2):
+        knn.measure({}, beat=lambda: None, on_error=print)
+    said = capsys.readouterr().out
+    assert said.count("warning: 1 of 2 images are of classes that knn_train has no image of") == 1
+
+
 def test_another_evaluation_is_told_at_the_start(tmp_path, capsys):
     class Newest:
         def restore(self, like):

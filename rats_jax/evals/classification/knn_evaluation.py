@@ -19,7 +19,14 @@ from rats_jax.evals.classification.accuracy import (
 )
 from rats_jax.evals.classification.knn import TEMPERATURE, USUAL_K, knn_predictions
 from rats_jax.evals.classification.vectors import Vectors, extract
-from rats_jax.evals.labelled import LabelledImages, check_apart, held_out, labels_as, relabelled
+from rats_jax.evals.labelled import (
+    LabelledImages,
+    check_apart,
+    check_class_names,
+    held_out,
+    labels_as,
+    relabelled,
+)
 from rats_jax.evals.reading import LeftOut
 from rats_jax.evals.writing import write_csv, write_json, write_text
 
@@ -84,6 +91,7 @@ def evaluate_knn(
     """
     left_out = LeftOut(skip_broken=skip_broken)
     learned = train or dataset
+    check_class_names(learned)
     if train:
         check_apart(train, dataset)
     as_learned = labels_as(train, dataset) if train else None

@@ -23,7 +23,14 @@ from rats_jax.evals.classification.accuracy import (
 )
 from rats_jax.evals.classification.linear import learn, ranked, rates_at, start
 from rats_jax.evals.classification.vectors import Batch, batches, extract, read_labels
-from rats_jax.evals.labelled import LabelledImages, check_apart, held_out, labels_as, relabelled
+from rats_jax.evals.labelled import (
+    LabelledImages,
+    check_apart,
+    check_class_names,
+    held_out,
+    labels_as,
+    relabelled,
+)
 from rats_jax.evals.reading import LeftOut, Progress, time_left
 from rats_jax.evals.views import random_crop
 from rats_jax.models import Features
@@ -128,6 +135,7 @@ def evaluate_linear(
     """
     left_out = LeftOut(skip_broken=skip_broken)
     learned = train or dataset
+    check_class_names(learned)
     if train:
         check_apart(train, dataset)
     as_learned = labels_as(train, dataset) if train else None

@@ -96,6 +96,11 @@ class PartDataset:
     def __len__(self) -> int:
         return len(self.entries)
 
+    @property
+    def about(self) -> dict:
+        """What results record of it: plain values."""
+        return {"name": self.name, "flattening": self.flattening, "notes": list(self.notes)}
+
     def limited(self, most: int | None) -> "PartDataset":
         """At most so many of the samples, evenly spread; all for None."""
         if most is None:
