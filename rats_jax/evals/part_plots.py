@@ -16,6 +16,7 @@ _SCORES = {"m2o": "M2O", "o2o": "O2O", "ari": "ARI"}
 # Okabe and Ito's colours, which colour-blind readers tell apart: one a model
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _NULL_COLOUR = "0.45"
+_LONGEST = 40  # letters of a name in the legend
 _APART = 1.04  # factor between points side by side
 _WIDE = 1.5  # factor of room on either side of what stands close together
 _STYLES = {
@@ -111,7 +112,7 @@ def _figure(rows: Sequence[tuple[str, Sequence[_Line]]], *, xlabel: str, ticks: 
     shown = [way for way in lines if way in drawn]
     legend = figure.legend(
         [drawn[way] for way in shown],
-        [f"{way} (K = {own[way]:.1f})" if way in own else way for way in shown],
+        [_cut(way) + (f" (K = {own[way]:.1f})" if way in own else "") for way in shown],
         loc="outside right upper",
         frameon=False,
         fontsize=9,
@@ -119,6 +120,11 @@ def _figure(rows: Sequence[tuple[str, Sequence[_Line]]], *, xlabel: str, ticks: 
     for text in legend.get_texts():
         text.set_parse_math(False)  # a name with $ is no formula
     return figure
+
+
+def _cut(name: str) -> str:
+    """No longer than leaves room for the panels."""
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
 def _side_by_side(lines: Sequence[_Line]) -> list[_Line]:

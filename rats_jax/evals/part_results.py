@@ -1,5 +1,6 @@
 """What part_evaluation.py found, written: numbers, tables and plots."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -63,7 +64,9 @@ def write_results(folder: Path, found: PartScores, *, about: Mapping) -> str:
     if any(image.group for image in found.images):
         of_class = sorted(found.images, key=lambda image: image.group or "")
         _write_means(folder / "classes.csv", "class", [(i.group or "", i) for i in of_class])
-    draw(results, folder)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
+        draw(results, folder)
     return table
 
 

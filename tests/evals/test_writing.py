@@ -45,7 +45,10 @@ def test_every_name_is_a_line_of_its_own(tmp_path):
     assert results["name"] == r"caf\udce9.jpg"
 
 
-@pytest.mark.parametrize("name", ["_mine", "price in $ and $^_$", os.fsdecode(b"\xe9"), "a\tb"])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "name", ["_mine", "price in $ and $^_$", os.fsdecode(b"\xe9"), "a\tb", "日本", "long" * 50]
+)
 def test_plots_name_whatever_was_given(tmp_path, monkeypatch, name):
     from matplotlib.figure import Figure
 
@@ -60,7 +63,8 @@ def test_plots_name_whatever_was_given(tmp_path, monkeypatch, name):
     np.save(tmp_path / "maps/x.npy", np.zeros((2, 2), int))
     (regions,) = open_saved_regions([f"{name}={tmp_path}/maps"], ["x.jpg"], skip_broken=False)
     write_results(tmp_path, scored(["grid", regions.name]), about={})
-    assert legends == [[printable(name), "grid"]]
+    shown = printable(name)
+    assert legends == [[shown if len(shown) < 40 else shown[:39] + "…", "grid"]]
     assert printable(name) in (tmp_path / "table.md").read_text(encoding="utf-8")
 
 

@@ -13,31 +13,32 @@ class ImageFinder:
     that is another here, absolute, or in another Unicode form."""
 
     def __init__(self, folders: Sequence[Path]):
-        self._folders, self._listed = folders, cache(_listed)
+        self._folders, self._listed = [str(folder) for folder in folders], cache(_listed)
 
     def find(self, name: str) -> Path | None:
         """The file; of several, that with the most parts of the name in the first folder."""
-        for path in self._candidates(name):
-            by_form = self._listed(path.parent)
-            if found := by_form.get(path.name) or by_form.get(composed(path.name)):
-                return path.with_name(found)
+        for folder, file in self._candidates(name):
+            by_form = self._listed(folder)
+            if found := by_form.get(file) or by_form.get(composed(file)):
+                return Path(folder, found)
         return None
 
-    def _candidates(self, name: str) -> Iterator[Path]:
+    def _candidates(self, name: str) -> Iterator[tuple[str, str]]:
+        """Folder and file."""
         try:
             name = os.fsdecode(name.encode("utf-8", "surrogateescape"))  # also where LANG=C
         except UnicodeEncodeError:
             return
         for text in dict.fromkeys((name, name.replace("\\", "/"))):
-            parts = [part for part in text.split("/") if part not in ("", ".")]
-            if text.startswith("/") and parts:
-                yield Path("/", *parts)
-            for start in range(len(parts)):
+            *above, file = [part for part in text.split("/") if part not in ("", ".")] or [""]
+            if text.startswith("/"):
+                yield "/" + "/".join(above), file
+            for start in range(len(above) + 1):
                 for folder in self._folders:
-                    yield folder.joinpath(*parts[start:])
+                    yield "/".join((folder, *above[start:])), file
 
 
-def _listed(folder: Path) -> dict[str, str]:
+def _listed(folder: str) -> dict[str, str]:
     """The names in a folder, by themselves and by their composed form; none if there is none."""
     try:
         names = os.listdir(folder)
