@@ -295,7 +295,7 @@ def _norms() -> None:
 def _images(count: int, whole: int) -> str:
     if count == whole:
         return f"{count:,} images"
-    return f"{count:,} of {whole:,} images, evenly spread (--limit; scores of all may differ)"
+    return f"{count:,} of {whole:,} images, evenly spread (--limit)"
 
 
 def _say_end(skipped: Sequence[str], target: Path) -> None:

@@ -79,6 +79,8 @@ class Progress:
 
 def time_left(began: float, share: float) -> str:
     """How long a work will take that began at that `time.monotonic()` and is so far."""
+    if share >= 1:
+        return "done"
     minutes = (time.monotonic() - began) * (1 / share - 1) / 60
     if minutes > 120:
         return f"about {minutes / 60:.0f} h left"

@@ -88,15 +88,14 @@ def pair(
         else Entry(name, fault=without.fault(images / name, stem))
         for stem, name in names.items()
     ]
-    orphans = [
-        Entry(
-            mask.relative_to(masks).as_posix(),
-            fault=f"{mask} has no image {images / stem}.*; add it, or remove the mask",
-        )
-        for stem, mask in found.items()
-        if mask not in used
-    ]
-    return sorted(entries + orphans, key=lambda entry: entry.name)
+    orphans = {stem: mask for stem, mask in found.items() if mask not in used}
+    others = {stem_of(name): images / name for name in walk(images)} if orphans else {}
+    for stem, mask in orphans.items():
+        fault = f"{mask} has no image {images / stem}.*; add it, or remove the mask"
+        if (other := others.get(stem, mask)) != mask:
+            fault = f"{mask} has no image that can be read, but {other}; save it as JPEG or PNG"
+        entries.append(Entry(mask.relative_to(masks).as_posix(), fault=fault))
+    return sorted(entries, key=lambda entry: entry.name)
 
 
 def id_masks(masks: Path, stems: set[str]) -> dict[str, Path]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import top_k_accuracy_score
 
+from rats_jax.errors import UserError
 from rats_jax.evals.classification.accuracy import (
     accuracy,
     accuracy_table,
@@ -36,6 +37,8 @@ def test_labels_that_make_scores_say_little_are_warned_of():
         "warning: 2 of 4 images are of classes that train has no image of",
         "warning: 1 of 3 classes have no image that is scored",
     ]
+    with pytest.raises(UserError, match="none of the 2 images scored has a label of train"):
+        warned([0, 1], [2, 3])
     assert warned([0, 1], [1, 1]) == [
         "warning: 1 of 2 classes have no image that is scored",
         "warning: all 2 images that are scored are of one class",

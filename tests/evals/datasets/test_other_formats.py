@@ -96,6 +96,16 @@ def test_a_file_that_is_not_read_is_named(tmp_path, kind, name, line):
         dataset.sample(place)
 
 
+def test_an_image_that_is_not_read_is_named(tmp_path):
+    write_image(tmp_path / "images/a.jpg")
+    write_image(tmp_path / "images/b.bmp")
+    for stem in "ab":
+        write_ids(tmp_path / f"masks/{stem}.png", IDS)
+    dataset = open_dataset(f"folder:{tmp_path}")
+    with pytest.raises(UserError, match="b.png has no image that can be read, but .*images/b.bmp;"):
+        dataset.sample(1)
+
+
 def test_names_that_look_the_same_are_the_same(tmp_path):
     """macOS takes letters and accents apart, and archives keep that."""
     apart, whole = (unicodedata.normalize(form, "café") for form in ("NFD", "NFC"))
