@@ -12,13 +12,12 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
-from rats_jax import command_line
+from rats_jax import command_line, config_flag
 from rats_jax.command_line import say
 from rats_jax.errors import UserError
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a file in configs/.")
+CONFIG = config_flag.define_config()
 TOPOLOGY = flags.DEFINE_string(
     "topology", "", "v5e:16x16, v5p:2x2x4, v6e:8x8, cpu:8 and the like; the devices at hand if not."
 )
@@ -33,7 +32,7 @@ JSON = flags.DEFINE_string("json", "", "A file for all figures; without one, sta
 def main() -> None:
     from rats_jax.planning.topology import open_hardware
 
-    config = command_line.read_config(CONFIG)
+    config = config_flag.read_config(CONFIG)
     to_file = Path(JSON.value) if JSON.value not in ("", "-") else None
     if to_file and not to_file.parent.is_dir():
         raise UserError(f"--json={to_file}: there is no folder {to_file.parent}; make it first")

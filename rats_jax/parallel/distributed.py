@@ -16,6 +16,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from rats_jax import command_line
+from rats_jax.device_failures import TRAIN_SMALLER, explained
 from rats_jax.errors import Stopped, UserError
 from rats_jax.parallel import cluster
 from rats_jax.parallel.link import Link
@@ -113,7 +114,7 @@ def joined(
     _link = Link(place.process, peers)
     _let_the_link_speak_first()
     stopped = None
-    with _told(_link, place.process):
+    with _told(_link, place.process), explained(TRAIN_SMALLER):
         _initialize(place, service, wait)
         places = [about, *(peers[i].about for i in sorted(peers))]
         more = ", ..." if len(places) > 8 else ""
