@@ -46,6 +46,8 @@ def read_config(flag: flags.FlagHolder) -> ConfigDict:
     from rats_jax.config import default_config  # loads JAX, which data workers do without
 
     config = flag.value
+    if config is None:
+        raise UserError(f"no --config: {ASK}")
     if missing := [name for name in _fields(default_config()) if not _has(config, name)]:
         raise UserError(
             f"the recipe has no config.{missing[0]}: let its get_config() start from "
@@ -55,13 +57,11 @@ def read_config(flag: flags.FlagHolder) -> ConfigDict:
 
 
 def check_loaded() -> str | None:
-    """Once the flags are parsed: why there is no config, in one line; None if there is one, or no
-    flag --config."""
-    if NAME not in flags.FLAGS:
-        return None
-    config = flags.FLAGS[NAME].value
+    """Once the flags are parsed: why the recipe of --config could not be loaded, in one line; None
+    if it could, or if none was given."""
+    config = flags.FLAGS[NAME].value if NAME in flags.FLAGS else None
     if config is None:
-        return f"no --config: {ASK}"
+        return None
     try:
         config.get("seed")  # ml_collections raises only now for a file that it could not load
     except OSError:

@@ -19,6 +19,7 @@ from rats_jax import command_line
 from rats_jax.device_failures import TRAIN_SMALLER, explained
 from rats_jax.errors import Stopped, UserError
 from rats_jax.parallel import cluster
+from rats_jax.parallel.gloo_lines import drop_gloo_lines
 from rats_jax.parallel.link import Link
 from rats_jax.parallel.rendezvous import Missing, meet
 
@@ -116,6 +117,8 @@ def joined(
     stopped = None
     with _told(_link, place.process), explained(TRAIN_SMALLER):
         _initialize(place, service, wait)
+        if jax.default_backend() == "cpu":
+            drop_gloo_lines()
         places = [about, *(peers[i].about for i in sorted(peers))]
         more = ", ..." if len(places) > 8 else ""
         command_line.say(f"{place.processes} processes: {', '.join(places[:8])}{more}")
