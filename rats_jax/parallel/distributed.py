@@ -22,6 +22,7 @@ from rats_jax.parallel import cluster
 from rats_jax.parallel.gloo_lines import drop_gloo_lines
 from rats_jax.parallel.link import Link
 from rats_jax.parallel.rendezvous import Missing, meet
+from rats_jax.quiet_libtpu import quiet_libtpu
 
 FAILED = 1  # exit status of an error of the program, as Python's
 
@@ -91,6 +92,7 @@ def joined(
         metadata=cluster.gce_metadata if cluster.on_tpu_vm() else None,
         gpus=cluster.visible_gpus(),
     )
+    quiet_libtpu()
     if local_devices:
         if not all(number.isdecimal() for number in local_devices):
             raise UserError(
