@@ -18,6 +18,11 @@ TRAIN_SMALLER = (
     "python -m rats_jax.plan with the same flags finds what fits"
 )
 
+#: RESOURCE_EXHAUSTED alone may also be said of a message that is too long.
+_OUT_OF_MEMORY = (
+    r"(?i)out of memory|OUT_OF_MEMORY|ALLOC_FAILED|RESOURCE_EXHAUSTED.*(memory|alloc|hbm)"
+)
+
 
 @contextmanager
 def explained(out_of_memory: str) -> Iterator[None]:
@@ -68,7 +73,7 @@ def _no_memory(error: Exception, remedy: str) -> str | None:
     # By name: this module is loaded where JAX is not.
     if type(error).__name__ not in ("JaxRuntimeError", "XlaRuntimeError"):
         return None
-    if "RESOURCE_EXHAUSTED" not in text or not re.search("memory|allocat|HBM", text, re.IGNORECASE):
+    if not re.search(_OUT_OF_MEMORY, text):
         return None
     if found := re.search(r"allocat\w* ([\d,]+) bytes", text):
         asked = f" (an allocation of {int(found[1].replace(',', '')) / 2**30:.2f} GiB failed)"

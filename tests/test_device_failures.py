@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rats_jax.device_failures import explained
+from rats_jax.device_failures import TRAIN_SMALLER, explained
 from rats_jax.errors import UserError
+from rats_jax.runs.loop import train
+from tests.runs.tiny import tiny_config
 
 ROOT = Path(__file__).parents[1]
 HUGE = (10**6, 10**6)  # 4 TB
@@ -117,3 +119,31 @@ def test_a_platform_that_is_not_there(platform, reason):
     for line in lines:
         assert line.startswith(f"JAX cannot start on JAX_PLATFORMS={platform}")
         assert "unset JAX_PLATFORMS" in line
+
+
+def test_a_training_that_does_not_fit_is_one_line(tmp_path):
+    too_large = tiny_config(head__prototypes=2 * 10**9, head__bottleneck=2000)  # 16 TB
+    too_large.guards.collapse = "off"
+    with pytest.raises(UserError) as raised, explained(TRAIN_SMALLER):
+        train(too_large, str(tmp_path / "run"))
+    assert re.match("out of memory on the device.*config.optimizer.batch_size", str(raised.value))
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("command", ["train", "plan"])
+def test_a_command_without_its_platform_is_one_line_and_status_2(command, tmp_path):
+    arguments = ["--config=configs/demo.py"]
+    if command == "train":
+        arguments.append(f"--workdir={tmp_path}/run")
+    done = subprocess.run(
+        [sys.executable, "-m", f"rats_jax.{command}", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "nonsense"},
+        timeout=300,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: JAX cannot start on JAX_PLATFORMS=nonsense")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
