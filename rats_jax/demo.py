@@ -7,13 +7,13 @@ directory, it goes on where it stopped.
 
 import json
 import time
-from pathlib import Path
 
 from absl import flags
 
 from rats_jax import command_line, config_flag
 from rats_jax.command_line import say
 from rats_jax.device_failures import TRAIN_SMALLER
+from rats_jax.paths import local_path
 
 CONFIG = config_flag.define_config("configs/demo.py")
 WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Where runs, scores and pictures are kept.")
@@ -35,7 +35,7 @@ def main() -> None:
     from rats_jax.runs.restore import restore, untrained
 
     started = time.perf_counter()
-    workdir = Path(WORKDIR.value).expanduser()
+    workdir = local_path(WORKDIR.value)
     config = config_flag.read_config(CONFIG)
     say("== RATS")
     rats = restore(train(config, str(workdir / "rats")))
