@@ -39,7 +39,7 @@ def test_a_file_name_fits_any_file_system(tmp_path):
     assert (first, second) == ("Straße", "STRASSE_2")
 
 
-def test_ten_thousand_images_of_one_name_are_named_at_once():
+def test_ten_thousand_images_of_one_name_have_a_name_each():
     stems = file_names(["?.png", *[f"{'?' * i}.png" for i in range(2, 9)], *["x.png"] * 10_000])
     assert len(set(stems)) == 10_008
 

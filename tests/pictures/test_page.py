@@ -97,6 +97,22 @@ def test_the_page_has_the_regions_of_attention(k):
 
 
 @needs_node
+@pytest.mark.parametrize("k, lead", [(1, None), (2, 2.5), (3, 5)])
+def test_the_lead_is_a_median_over_patches(k, lead):
+    maps = [[1, 2, 3, 20], [0, 0, 0, 0], [9, 0, 2, 0]]
+    program = "return leadOf(given.maps.map((m) => Float32Array.from(m)), given.k);"
+    assert in_node(program, {"maps": maps, "k": k}) == lead
+
+
+def test_attention_is_packed_by_its_root_and_cosines_are_not():
+    for options, root in ((RATS, False), ({"architecture": "vit", "heads": 3}, True)):
+        sets = map_sets(features(), options, grid=GRID)
+        image = np.zeros((40, 56, 3), np.uint8)
+        part = page_image("x", image, sets, grid=GRID, pca=np.zeros((35, 3), np.uint8))
+        assert [packed["root"] for packed in part["sets"]] == [root] * len(sets)
+
+
+@needs_node
 @pytest.mark.parametrize("scale", [ATTENTION, COSINE])
 def test_the_page_has_the_scale_of_the_pictures(scale):
     values = [-2, -0.3, 0, 0.05, 0.3, 1, 1.01, 7, 400]
