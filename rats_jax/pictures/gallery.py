@@ -161,6 +161,7 @@ def _first_look(
     chosen = spread(len(images), count)
     say(f"looking at {len(chosen)} of {len(images):,} images, for their principal components")
     seen: dict[int, Seen] = {}
+    progress = Progress("looked at", len(chosen))
     for place, i in enumerate([*chosen, *range(len(images))]):
         if seen and place >= len(chosen):
             break
@@ -170,6 +171,7 @@ def _first_look(
             left_out.add(error)
         else:
             k = _checked_k(top_k, seen[i].sets[0])
+            progress.add(1)
     if not seen:
         raise UserError(f"none of {len(images):,} images can be read; {left_out.lines[0]}")
     return seen, k

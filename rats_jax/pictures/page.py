@@ -61,7 +61,12 @@ class Pages:
             "next": None if is_last else _file_name(number + 1),
         }
         html = page(images=self._images, note=note, neighbours=neighbours, **self._about)
-        (self._folder / _file_name(number)).write_text(html, "utf-8")
+        file = self._folder / _file_name(number)
+        try:
+            file.write_text(html, "utf-8")
+        except OSError:  # half a page shows nothing
+            file.unlink(missing_ok=True)
+            raise
 
 
 def _file_name(number: int) -> str:

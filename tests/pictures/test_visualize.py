@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -172,6 +173,20 @@ def test_what_was_drawn_before_the_end_is_kept(rats, five, out, monkeypatch, err
         assert found.ended is error
     check_complete(out, ["0.png", "1.png", "2.png"])  # and nothing of 3.png
     assert "3 of 5 images are drawn; drawing ended early" in pages_of(out)[0]["note"]
+
+
+def test_pictures_are_kept_where_the_disk_is_too_full_for_a_page(rats, five, out, monkeypatch):
+    original = Path.write_text
+
+    def full(self, text, *args, **options):
+        original(self, text[:100], *args, **options)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    stop_at(monkeypatch, OSError(errno.ENOSPC, "No space left on device"), image="3.png")
+    monkeypatch.setattr(Path, "write_text", full)
+    found = drawn_of(rats, five, out)
+    assert found.images == 3 and "No space left" in str(found.ended)
+    assert sorted(path.name for path in out.iterdir()) == sorted(KINDS_OF_PICTURES)
 
 
 def test_an_end_before_the_first_image_keeps_nothing(rats, five, out, monkeypatch):
