@@ -37,9 +37,10 @@ def distance_warning(resolution: int, options: Mapping, *, what: str = "maps") -
         return None
     trained = trained_at(options)
     times = max(resolution / trained, trained / resolution)
+    factor = f"{times:.1f}".removesuffix(".0") if times < 10 else f"{times:.0f}"
     comparison = "larger" if resolution > trained else "smaller"
     return (
-        f"warning: --resolution={resolution} is {times:.2g} times {comparison} than the {trained} "
-        f"pixels that the model was trained at, so that its {what} may mean little: compare with "
+        f"warning: --resolution={resolution} is {factor} times {comparison} than the {trained} "
+        f"pixels that the model was trained at, so its {what} may mean little: compare with "
         f"--resolution={default_resolution(options)}"
     )

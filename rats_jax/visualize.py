@@ -59,8 +59,8 @@ def main() -> None:
     resolution = RESOLUTION.value or default_resolution(backbone.options)
     trained = trained_at(backbone.options)
     say(
-        f"images are drawn as the model sees them at --resolution={resolution} pixels"
-        + (f"; it was trained at {trained}" if trained else "")
+        f"images are seen at {resolution} pixels (the longer side, --resolution)"
+        + (f"; the model was trained at {trained}" if trained else "")
     )
     if warning := distance_warning(resolution, backbone.options):
         say(warning)

@@ -26,6 +26,7 @@ def test_the_default_is_512_where_that_is_near_the_training(options, expected):
         (PAPER, 1024, "4.6 times larger than the 224 pixels .* compare with --resolution=512"),
         (DINOV2, 96, "5.4 times smaller than the 518 pixels .* compare with --resolution=512"),
         (PAPER, 16, "14 times smaller"),
+        (DEMO, 8192, "128 times larger"),
     ],
 )
 def test_a_resolution_far_from_the_training_is_warned_of(options, resolution, message):

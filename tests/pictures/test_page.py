@@ -11,7 +11,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from rats_jax.evals.regions import register_regions
-from rats_jax.pictures.gallery import register_colours
+from rats_jax.pictures.image_files import register_colours
 from rats_jax.pictures.maps import map_sets
 from rats_jax.pictures.overlays import PALETTE
 from rats_jax.pictures.page import pack, page, page_image

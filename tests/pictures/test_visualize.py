@@ -14,7 +14,7 @@ from PIL import Image
 
 from rats_jax.errors import UserError
 from rats_jax.evals.regions import resize_labels
-from rats_jax.pictures import gallery, page
+from rats_jax.pictures import image_files, looking, page
 from rats_jax.pictures.finding import find_images
 from rats_jax.pictures.gallery import draw
 from rats_jax.pictures.maps import map_sets
@@ -90,7 +90,7 @@ def test_the_labels_are_the_regions_at_the_image_s_own_size(rats, images, out, m
         seen.append(map_sets(*args, **kwargs))
         return seen[-1]
 
-    monkeypatch.setattr("rats_jax.pictures.gallery.map_sets", keep)
+    monkeypatch.setattr("rats_jax.pictures.looking.map_sets", keep)
     drawn_of(rats, images, out, top_k=4, resolution=96)
     for i, (maps,) in enumerate(seen):
         labels = np.asarray(Image.open(out / "labels" / f"{i}.png"))
@@ -141,17 +141,16 @@ def check_complete(out, expected: list[str]) -> None:
     assert [image["name"] for image in pages_of(out)[0]["images"]] == expected
 
 
-def stop_at(monkeypatch, error: BaseException, *, image: str, function: str = "_save_labels"):
-    """Something goes wrong while an image is drawn."""
-    original = getattr(gallery, function)
+def stop_at(monkeypatch, error: BaseException, *, image: str):
+    """Something goes wrong while an image is drawn, when the second of its files is written."""
+    original = image_files.save_png
 
-    def stopping(*args, **kwargs):
-        result = original(*args, **kwargs)
-        if any(str(arg).endswith(image) for arg in args):
+    def stopping(picture, path):
+        if path.name == image and path.parent.name == "maps":
             raise error
-        return result
+        return original(picture, path)
 
-    monkeypatch.setattr(gallery, function, stopping)
+    monkeypatch.setattr(image_files, "save_png", stopping)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +230,7 @@ def test_a_broken_image_is_named_before_anything_is_drawn(rats, five, out):
 
 
 def test_a_broken_image_among_many_loses_nothing_that_was_drawn(rats, five, out, monkeypatch):
-    monkeypatch.setattr(gallery, "FITTED", 2)  # the first and the last are looked at beforehand
+    monkeypatch.setattr(looking, "FITTED", 2)  # the first and the last are looked at beforehand
     (five / "3.png").write_bytes(b"")
     found = drawn_of(rats, five, out)
     assert "3.png cannot be shown" in str(found.ended)
@@ -249,7 +248,7 @@ def test_images_that_are_all_broken_are_refused(rats, five, out, skip_broken, me
 
 
 def test_any_readable_image_is_enough_for_the_principal_components(rats, five, out, monkeypatch):
-    monkeypatch.setattr(gallery, "FITTED", 2)
+    monkeypatch.setattr(looking, "FITTED", 2)
     for broken in ("0.png", "1.png", "4.png"):
         (five / broken).write_bytes(b"")
     drawn_of(rats, five, out, skip_broken=True)
@@ -279,10 +278,10 @@ def one_image(model, folder, out) -> dict:
 
 def test_images_are_not_kept_in_memory(rats, five, out, monkeypatch):
     """Of those that are looked at beforehand two are, and of the others one at a time."""
-    monkeypatch.setattr(gallery, "FITTED", 2)
+    monkeypatch.setattr(looking, "FITTED", 2)
     alive, most = [0], [0]
 
-    class Counted(gallery.Seen):
+    class Counted(looking.Seen):
         def __new__(cls, *args):
             alive[0] += 1
             most[0] = max(most[0], alive[0])
@@ -291,7 +290,7 @@ def test_images_are_not_kept_in_memory(rats, five, out, monkeypatch):
         def __del__(self):
             alive[0] -= 1
 
-    monkeypatch.setattr(gallery, "Seen", Counted)
+    monkeypatch.setattr(looking, "Seen", Counted)
     drawn_of(rats, five, out)
     assert most[0] <= 3
 
