@@ -137,7 +137,9 @@ def _parse(argv: list[str]) -> list[str]:
     if reason := config_flag.check_loaded():
         fail(reason)
     if len(left) > 1:
-        fail(f"unexpected argument {left[1]!r}; options are written --name=value")
+        # a file: the shell has expanded a pattern
+        hint = ", a pattern of files in quotes" if os.path.exists(left[1]) else ""
+        fail(f"unexpected argument {left[1]!r}; options are written --name=value{hint}")
     return left
 
 

@@ -19,8 +19,8 @@ TRAIN_SMALLER = (
 )
 
 #: RESOURCE_EXHAUSTED alone may also be said of a message that is too long.
-_OUT_OF_MEMORY = (
-    r"(?i)out of memory|OUT_OF_MEMORY|ALLOC_FAILED|RESOURCE_EXHAUSTED.*(memory|alloc|hbm)"
+_OUT_OF_MEMORY = re.compile(
+    "out of memory|OUT_OF_MEMORY|ALLOC_FAILED|RESOURCE_EXHAUSTED.*(memory|alloc|hbm)", re.IGNORECASE
 )
 
 
@@ -65,16 +65,20 @@ def _is_bare_assertion_without_devices(error: Exception) -> bool:
         return True
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or this machine, has too little memory."""
+    # By name: this module is loaded where JAX is not.
+    is_jax = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+    return isinstance(error, MemoryError) or bool(is_jax and _OUT_OF_MEMORY.search(str(error)))
+
+
 def _no_memory(error: Exception, remedy: str) -> str | None:
+    if not is_out_of_memory(error):
+        return None
     text = str(error)
     if isinstance(error, MemoryError):
         asked = f" ({_first_line(error)})" if text else ""
         return f"out of memory on this machine{asked}: {remedy}"
-    # By name: this module is loaded where JAX is not.
-    if type(error).__name__ not in ("JaxRuntimeError", "XlaRuntimeError"):
-        return None
-    if not re.search(_OUT_OF_MEMORY, text):
-        return None
     if found := re.search(r"allocat\w* ([\d,]+) bytes", text):
         asked = f" (an allocation of {int(found[1].replace(',', '')) / 2**30:.2f} GiB failed)"
     elif found := re.search(r"allocat\w* ([\d.]+[KMGT])", text):

@@ -9,6 +9,7 @@ import numpy as np
 
 from rats_jax.backbones import Backbone
 from rats_jax.command_line import say
+from rats_jax.device_failures import is_out_of_memory
 from rats_jax.errors import UserError
 from rats_jax.evals.labelled import BrokenImage
 from rats_jax.evals.reading import LeftOut, Progress
@@ -53,8 +54,8 @@ def looking(backbone: Backbone, *, resolution: int) -> Look:
         grid = (image.shape[0] // patch, image.shape[1] // patch)
         try:
             features = jax.device_get(features_of(image[None]))
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+        except Exception as error:
+            if not is_out_of_memory(error):
                 raise
             raise UserError(
                 f"{printable(str(path))} needs more memory at --resolution={resolution} than there "

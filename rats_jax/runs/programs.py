@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from rats_jax.assemble import make_samples
 from rats_jax.data.device_crops import crop_canvases, flip_crops
-from rats_jax.device_failures import TRAIN_SMALLER
+from rats_jax.device_failures import TRAIN_SMALLER, is_out_of_memory
 from rats_jax.dino.augment import Photometrics, augment, draw_parameters, normalize
 from rats_jax.dino.monitors import vital_signs
 from rats_jax.dino.step import DINO, first_part, step_key
@@ -89,6 +89,6 @@ def compiled(
     try:
         return program.compile()
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if not is_out_of_memory(error):
             raise
         raise UserError(f"{what} does not fit in the devices' memory: {remedy}") from None
