@@ -2,12 +2,14 @@
 
 import itertools
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from rats_jax.errors import UserError
+from rats_jax.paths import check_utf8
 
 PIXELS = (np.uint8, np.uint16)  # TFDS keeps float pixels as bytes of a PNG
 
@@ -21,27 +23,30 @@ class TFDS:
     Args:
       name: data set, with config and version where there are several: `imagenet2012:5.1.0`.
       split: as TFDS writes it: `train`, `train[:90%]`, `train+validation`.
-      data_dir: where TFDS keeps data sets, a folder for each.
+      data_dir: where TFDS keeps data sets, a folder for each. `~` is the home directory.
 
     Attributes:
       files: the feature `file_name` of each image, read when asked for; None if there is none.
       classes: names of the labels; empty if the data set has none.
+      notes: the other splits, if there are any.
 
     Raises:
       UserError: no such data set or split, files missing or of another format, no encoded images,
-        or TFDS not installed.
+        a path that is not UTF-8, or TFDS not installed.
     """
 
     def __init__(self, name: str, split: str, data_dir: str | os.PathLike):
+        data_dir = os.path.expanduser(os.fspath(data_dir))
+        check_utf8(data_dir, "the data_dir")  # array_record opens no other
         try:
             import tensorflow_datasets as tfds
 
-            builder = _find(name, os.fspath(data_dir))
+            builder = _find(name, data_dir)
             self._records = _open(builder, split)
         except ImportError as error:
             missing = f" {error.name}" if error.name else ""
             raise UserError(
-                f"config.data.source=tfds cannot be read ({error}); "
+                f"a TFDS data set cannot be read ({error}); "
                 f"pip install tensorflow_datasets{missing}"
             ) from error
         info = builder.info
@@ -53,6 +58,9 @@ class TFDS:
                 f"{', '.join(features) or info.features}; choose another data set"
             )
         self._name = info.full_name
+        named = re.findall(r"\w+", split)
+        others = [each for each in info.splits if not {each, "all"} & set(named)]
+        self.notes = [f"passed over: the splits {', '.join(others)}"] if others else []
         self._labelled = (
             label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
         )
@@ -114,7 +122,7 @@ def _find(name: str, data_dir: str):
         found = itertools.chain.from_iterable(Path(data_dir).glob(p) for p in patterns)
         there = sorted(path.parent.relative_to(data_dir).as_posix() for path in found)
         raise UserError(
-            f"config.data.path {data_dir} holds no data set {name}, but "
+            f"{data_dir} holds no data set {name}, but "
             f"{', '.join(there) or 'none at all'}; give the data_dir of TFDS and name:version"
         ) from error
     except ValueError as error:  # no name, or files of a time before features.json
@@ -145,7 +153,7 @@ def _open(builder, split: str) -> Sequence[bytes]:
     except ValueError as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"config.data.split {split!r} of {builder.info.full_name} cannot be read ({reason}); "
+            f"split {split!r} of {builder.info.full_name} cannot be read ({reason}); "
             f"it has {', '.join(builder.info.splits)}"
         ) from error
     for path in builder.info.splits[split].filepaths:
