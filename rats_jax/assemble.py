@@ -43,6 +43,16 @@ def make_source(config: ConfigDict) -> Source:
     """The training images. Says what was found, and what was passed over."""
     validate_source(config)
     data = config.data
+    unread = {
+        "path": data.path and data.source == "procedural_parts",
+        "name": data.name and data.source != "tfds",
+        "split": data.split != "train" and data.source != "tfds",
+    }
+    for field in (field for field, given in unread.items() if given):
+        raise UserError(
+            f"config.data.{field} is {printable(data[field])}, which config.data.source="
+            f"{data.source} does not read: name the source that does, or leave it out"
+        )
     if data.source == "procedural_parts":
         return ProceduralParts(size=data.size, length=data.length, seed=data.seed)
     try:

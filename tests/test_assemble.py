@@ -94,3 +94,16 @@ def test_the_field_is_named_where_a_source_cannot_be_opened(tmp_path):
     tfds = {"data__name": "pets", "data__path": str(tmp_path)}
     with pytest.raises(UserError, match="^config.data: .* holds no data set pets"):
         make_source(tiny_config(data__source="tfds", **tfds))
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"data__path": "photos"}, "path is photos, .*source=procedural_parts does not read"),
+        ({"data__name": "pets", "data__source": "tar", "data__path": "x"}, "name is pets"),
+        ({"data__split": "val", "data__source": "records", "data__path": "x"}, "split is val"),
+    ],
+)
+def test_fields_that_the_source_does_not_read_are_refused(fields, named):
+    with pytest.raises(UserError, match=f"config.data.{named}"):
+        make_source(tiny_config(**fields))

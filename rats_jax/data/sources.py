@@ -54,7 +54,7 @@ class ImageFolder:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.root = check_folder(path, "a folder that holds JPEG, PNG or WebP files")
+        self.root = check_folder(path, "a folder of images; tars have a source of their own")
         passed_over = PassedOver()
         self.files = list_images(self.root, passed_over)
         if not self.files:

@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from rats_jax.errors import UserError
 from rats_jax.paths import check_utf8
 
+UNLABELLED = -1
 PIXELS = (np.uint8, np.uint16)  # TFDS keeps float pixels as bytes of a PNG
 
 
@@ -18,7 +20,7 @@ class TFDS:
     """One split of a data set that TFDS has prepared as ArrayRecord: `image`, encoded, and `label`.
 
     Other features are not read. Where there is no `label`, or one that is not a whole number, it
-    is 0. Files are opened when they are first read from, once in a process.
+    is -1. Files are opened when they are first read from, once in a process.
 
     Args:
       name: data set, with config and version where there are several: `imagenet2012:5.1.0`.
@@ -28,7 +30,7 @@ class TFDS:
     Attributes:
       files: the feature `file_name` of each image, read when asked for; None if there is none.
       classes: names of the labels; empty if the data set has none.
-      notes: the other splits, if there are any.
+      notes: the splits that are not read, and that there are no labels, where it is so.
 
     Raises:
       UserError: no such data set or split, files missing or of another format, no encoded images,
@@ -64,6 +66,8 @@ class TFDS:
         self._labelled = (
             label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
         )
+        if not self._labelled:
+            self.notes.append("warning: there is no feature `label` of whole numbers: no labels")
         self._named = isinstance(file_name, tfds.features.Text)
         self.classes = label.names if isinstance(label, tfds.features.ClassLabel) else []
 
@@ -89,7 +93,7 @@ class TFDS:
             return (
                 os.fsdecode(features["file_name"].bytes_list.value[0]) if self._named else "",
                 features["image"].bytes_list.value[0],
-                features["label"].int64_list.value[0] if self._labelled else 0,
+                features["label"].int64_list.value[0] if self._labelled else UNLABELLED,
             )
         except (DecodeError, RuntimeError, ValueError, IndexError) as error:
             raise OSError(f"image {index} of {self._name}: {error}") from error
@@ -141,8 +145,8 @@ def _open(builder, split: str) -> Sequence[bytes]:
     if "array_record" not in formats:
         raise UserError(
             f"{folder} is in {', '.join(sorted(formats)) or 'no known'} format, which has no fast "
-            f"access by index; convert it with: tfds convert_format --dataset_version_dir={folder} "
-            "--out_file_format=array_record"
+            "access by index; convert it with: tfds convert_format "
+            f"{shlex.quote(f'--dataset_version_dir={folder}')} --out_file_format=array_record"
         )
     try:
         records = builder.as_data_source(

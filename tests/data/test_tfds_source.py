@@ -110,8 +110,9 @@ def test_parts_of_splits_are_read(tmp_path):
 def test_labels_and_names_are_optional(tmp_path):
     make(tmp_path, features={"image": IMAGE})
     source = TFDS("pets", "train", tmp_path)
-    assert read_all(source) == [(image, 0) for image in IMAGES]
+    assert read_all(source) == [(image, -1) for image in IMAGES]
     assert source.files is None and source.classes == []
+    assert source.notes == ["warning: there is no feature `label` of whole numbers: no labels"]
     make(tmp_path, "words/1.0.0", {"image": IMAGE, "label": TEXT})
     assert TFDS("words", "train", tmp_path).classes == []
 

@@ -218,6 +218,6 @@ def writing(path: Path):
     except (OSError, RuntimeError) as error:  # array_record raises RuntimeError
         reason = getattr(error, "strerror", None) or str(error).split(";")[0].rpartition(": ")[2]
         raise UserError(
-            f"cannot write {path} ({reason}); free some space or repair the disk, and run the same "
-            "command again"
+            f"cannot write {path} ({reason}); free some space or choose another --output, and run "
+            "the command again"
         ) from error
