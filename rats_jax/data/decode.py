@@ -7,7 +7,6 @@ from contextlib import contextmanager
 import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
-from PIL.JpegImagePlugin import JpegImageFile
 
 from rats_jax.data.signatures import what_is
 
@@ -44,16 +43,23 @@ def decode(image: bytes | np.ndarray) -> np.ndarray:
                 f"a decoded image must be uint8 [h, w, 3], not {image.dtype} {image.shape}"
             )
         return image
-    loaded = load(image)
+    opened = open_image(image)
     with _unreadable():
-        return np.asarray(_to_rgb(_upright(loaded)))
+        return np.asarray(_to_rgb(_upright(opened)))
 
 
-def load(image: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
-    """An image file as Pillow has it, its pixels in memory: neither turned nor converted.
+def open_image(
+    image: bytes, formats: tuple[str, ...] = FORMATS, *, pixels: bool = True
+) -> Image.Image:
+    """An image file as Pillow has it, neither turned nor converted.
 
     Metadata never decides whether an image can be read: what Pillow refuses of a PNG file (a
     profile or a text of more than a megabyte, a damaged one) is left out.
+
+    Args:
+      image: the file's content.
+      formats: those that are read, by Pillow's names.
+      pixels: decode them as well, not only the header.
 
     Raises:
       UnreadableImage: as `decode`.
@@ -61,14 +67,14 @@ def load(image: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     file = io.BytesIO(image)
     with _unreadable():
         try:
-            return _load(file, formats)
+            return _open(file, formats, pixels)
         except (MemoryError, UnreadableImage):
             raise
         except Exception:
             content = file.getvalue()
             if not content.startswith(PNG):
                 raise
-            return _load(io.BytesIO(_without_metadata(content)), formats)
+            return _open(io.BytesIO(_without_metadata(content)), formats, pixels)
 
 
 @contextmanager
@@ -81,7 +87,7 @@ def _unreadable() -> Iterator[None]:
         raise UnreadableImage(f"{type(error).__name__}: {error}") from error
 
 
-def _load(file: io.BytesIO, formats: tuple[str, ...]) -> Image.Image:
+def _open(file: io.BytesIO, formats: tuple[str, ...], pixels: bool) -> Image.Image:
     # Image.open has a limit of size and warnings that only the whole process can change.
     Image.init()
     start = file.read(16)
@@ -90,7 +96,8 @@ def _load(file: io.BytesIO, formats: tuple[str, ...]) -> Image.Image:
             file.seek(0)
             image = factory(file)
             _check_size(*image.size)
-            image.load()
+            if pixels:
+                image.load()
             return image
     what = what_is(file.getvalue()) or "not an image"
     others = f"none of {', '.join(formats)}" if len(formats) > 1 else f"not {formats[0]}"
@@ -155,7 +162,7 @@ def _orientation(jpeg: bytes) -> int:
     if not _tells_orientation(jpeg):
         return 1
     try:
-        return JpegImageFile(io.BytesIO(jpeg)).getexif().get(ORIENTATION, 1)
+        return open_image(jpeg, ("JPEG",), pixels=False).getexif().get(ORIENTATION, 1)
     except Exception:  # damaged EXIF, of many kinds; the pixels are whole
         return 1
 

@@ -17,7 +17,7 @@ SPARSE = "sparse files (pack them without --sparse)"
 SPECIAL = "members that are no files"
 REPLACED = "members that a later one of the same name replaces"
 JUNK = "data after the end of a tar that belongs to no member"
-BAD_LABEL = "labels that are no whole number from 0 to 2^31"
+BAD_LABEL = "labels that are no whole number from 0 to 2^63"
 UNREAD_LABEL = "labels that prepare does not read (train on the tar with config.data.source=tar)"
 LONE_LABEL = "labels without an image"
 

@@ -148,7 +148,7 @@ def _parse_label(extension: str, content: bytes) -> int | None:
         label = fields.get("label") if isinstance(fields, dict) else None
         if label is None:
             return None
-    if type(label) is not int or not 0 <= label < 2**31:
+    if type(label) is not int or not 0 <= label < 2**63:
         raise ValueError(f"label {label!r}")
     return label
 

@@ -8,7 +8,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from rats_jax.data.decode import UnreadableImage, load
+from rats_jax.data.decode import UnreadableImage, open_image
 from rats_jax.data.sources import walk
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets.pairing import stem_of
@@ -157,7 +157,7 @@ def _read(path: Path) -> np.ndarray:
 
 def _is_rgb(path: Path) -> bool:
     try:
-        return load(read_bytes(path), ("PNG",)).mode == "RGB"
+        return open_image(read_bytes(path), ("PNG",)).mode == "RGB"
     except UnreadableImage:
         return False  # told where it is read
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from rats_jax.data import decode as module
-from rats_jax.data.decode import UnreadableImage, decode, decode_fast, load
+from rats_jax.data.decode import UnreadableImage, decode, decode_fast, open_image
 from rats_jax.data.samples import ExactCrops
 from tests.data.test_decode import PIXELS, both, encoded, photo
 from tests.data.test_samples import SMALL
@@ -180,9 +180,9 @@ def test_more_pixels_than_the_limit_are_refused_with_the_numbers(monkeypatch, re
 
 
 def test_only_the_formats_asked_for_are_read():
-    assert load(encoded(IMAGE), ("PNG",)).mode == "RGB"
+    assert open_image(encoded(IMAGE), ("PNG",)).mode == "RGB"
     with pytest.raises(UnreadableImage, match="^JPEG: not PNG$"):
-        load(encoded(IMAGE, "JPEG"), ("PNG",))
+        open_image(encoded(IMAGE, "JPEG"), ("PNG",))
 
 
 def test_importing_and_decoding_change_nothing_of_other_packages():
@@ -194,3 +194,12 @@ def test_importing_and_decoding_change_nothing_of_other_packages():
     assert np.array_equal(another.decode(png(*METADATA["iCCP"])), PIXELS)
     assert ([dict(vars(each)) for each in constants], list(warnings.filters)) == before
     assert "another_decode" not in sys.modules
+
+
+def test_the_header_alone_tells_the_orientation_of_any_file_that_is_read():
+    for data in (
+        encoded(IMAGE, "JPEG", exif=exif_of(9)),
+        encoded(IMAGE, "WEBP", exif=exif_of(9)),
+        png(*METADATA["iCCP"], exif=exif_of(9)),
+    ):
+        assert open_image(data, pixels=False).getexif()[module.ORIENTATION] == 3

@@ -274,7 +274,7 @@ def test_labels_that_cannot_be_used_are_counted_and_named(tmp_path):
     source = Tars(write_tar(tmp_path / "x.tar", members))
     assert labels(source) == [7, -1, -1, -1, -1]
     passed_over, unlabelled = source.notes
-    assert "labels that are no whole number from 0 to 2^31: 4 (first 1.cls)" in passed_over
+    assert "labels that are no whole number from 0 to 2^63: 4 (first 1.cls)" in passed_over
     assert "labels without an image: 1 (first gone.cls)" in passed_over
     assert "no image by name: 1 (first 4.json)" in passed_over
     assert unlabelled == "warning: 4 of 5 images have no label"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rats_jax.data.decode import UnreadableImage, load
+from rats_jax.data.decode import UnreadableImage, open_image
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets.part_dataset import read_bytes
 
@@ -24,7 +24,7 @@ def read_rgb_ids(path: Path) -> np.ndarray:
 
 def _read(path: Path, modes: tuple[str, ...], expected: str) -> np.ndarray:
     try:
-        image = load(read_bytes(path), ("PNG",))
+        image = open_image(read_bytes(path), ("PNG",))
     except UnreadableImage as error:
         raise UserError(f"{path} is no PNG that can be read ({error}); get it again") from error
     if image.mode not in modes:
