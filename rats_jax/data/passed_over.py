@@ -4,7 +4,7 @@ from rats_jax.paths import printable
 
 # Reasons, as a message names them.
 HIDDEN = "hidden files"
-NO_IMAGE = "no image by name"
+OTHER = "other files"
 OTHER_FORMAT = "images that are neither JPEG, PNG nor WebP (convert them)"
 ARCHIVE = "archives (unpack them, or read them on their own)"
 BROKEN_LINK = "links to nothing"
@@ -16,20 +16,26 @@ UNLISTED = "shards that are not in manifest.json (prepare the data again)"
 SPARSE = "sparse files (pack them without --sparse)"
 SPECIAL = "members that are no files"
 REPLACED = "members that a later one of the same name replaces"
+ZEROS = "many zeros after the end of a tar (an unfinished download leaves them)"
 JUNK = "data after the end of a tar that belongs to no member"
 BAD_LABEL = "labels that are no whole number from 0 to 2^63"
 UNREAD_LABEL = "labels that prepare does not read (train on the tar with config.data.source=tar)"
 LONE_LABEL = "labels without an image"
 
-#: What every data set has: of these nobody is warned.
-EXPECTED = {HIDDEN, NO_IMAGE}
+#: Any data set has these: they are no reason to warn.
+EXPECTED = {HIDDEN, OTHER}
 #: Reasons that do not count files.
-NO_FILES = {FOLDER, FOLDER_AGAIN, JUNK}
+NO_FILES = {FOLDER, FOLDER_AGAIN, ZEROS, JUNK}
 
-FORMATS = ".avif .bmp .gif .heic .heif .jp2 .jxl .tif .tiff .pbm .pgm .ppm .tga .psd .exr".split()
-FORMATS += ".dng .cr2 .cr3 .nef .arw".split()  # cameras' raw files
-ARCHIVES = ".tar .gz .tgz .bz2 .xz .zst .zip .7z .rar".split()
-ARCHIVES += ".parquet .arrow .tfrecord .array_record .h5 .hdf5 .mdb".split()
+FORMATS = (
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".tif", ".tiff", ".psd", ".exr"),
+    *(".pbm", ".pgm", ".ppm", ".tga"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw"),  # cameras' raw files
+)
+ARCHIVES = (
+    *(".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar"),
+    *(".parquet", ".arrow", ".tfrecord", ".array_record", ".h5", ".hdf5", ".mdb"),
+)
 
 
 class PassedOver:
@@ -48,7 +54,7 @@ class PassedOver:
         self.found[reason] = before + count, first
 
     def add_all(self, other: "PassedOver", *, folder: str) -> None:
-        """All of `other`, whose names lie in `folder`; "" for none."""
+        """All of `other`, with `folder` before its names unless that is ""."""
         for reason, (count, name) in other.found.items():
             self.add(reason, f"{folder}/{name}" if folder else name, count)
 
@@ -73,6 +79,6 @@ def why_passed_over(name: str) -> str:
     if any(part.startswith(".") for part in name.split("/")):
         return HIDDEN
     lower = name.lower()
-    if lower.endswith(tuple(FORMATS)):
+    if lower.endswith(FORMATS):
         return OTHER_FORMAT
-    return ARCHIVE if lower.endswith(tuple(ARCHIVES)) else NO_IMAGE
+    return ARCHIVE if lower.endswith(ARCHIVES) else OTHER

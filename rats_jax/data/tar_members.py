@@ -6,11 +6,12 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from rats_jax.data.passed_over import JUNK, LINK, REPLACED, SPARSE, SPECIAL, PassedOver
+from rats_jax.data.passed_over import JUNK, LINK, REPLACED, SPARSE, SPECIAL, ZEROS, PassedOver
 from rats_jax.data.signatures import COMPRESSED, ZIP, what_is
 
 BLOCK = tarfile.BLOCKSIZE
 CHUNK = 2048 * BLOCK  # read at once in search of another tar
+MOST_ZEROS = 2048 * BLOCK  # that a tar ends with; most end with 10,240 bytes
 LINKS = 16  # from link to link, at most
 
 #: Offset and size of each file by name, in the order of the tar.
@@ -83,22 +84,25 @@ def _list_one(file: BinaryIO, start: int, end: int, passed_over: PassedOver) -> 
 
 def _find_next(file: BinaryIO, start: int, end: int, passed_over: PassedOver) -> int | None:
     """The first byte of the next tar from `start` on; None if there is none. Zeros belong to the
-    end of a tar; other data before the next header is passed over."""
-    first, junk, found = b"", 0, None
-    while start < end and found is None:
-        file.seek(start)
-        chunk = file.read(min(CHUNK, end - start))
+    end of a tar; many zeros, and other data before the next header, are passed over."""
+    first, junk, found, at = b"", 0, None, start
+    while at < end and found is None:
+        file.seek(at)
+        chunk = file.read(min(CHUNK, end - at))
         if not chunk:
             break
         blocks = range(0, len(chunk), BLOCK) if chunk.count(0) < len(chunk) else ()
         for i in blocks:
             block = chunk[i : i + BLOCK]
             if _is_header(block):
-                found = start + i
+                found = at + i
                 break
             if block.count(0) < len(block):
                 first, junk = first or block, junk + len(block)
-        start += len(chunk)
+        at += len(chunk)
+    zeros = (end if found is None else found) - start - junk
+    if zeros > MOST_ZEROS:
+        passed_over.add(ZEROS, f"{zeros:,} bytes")
     if junk:
         what = what_is(first)
         passed_over.add(JUNK, f"{junk:,} bytes" + (f", {what}" if what else ""))

@@ -309,7 +309,7 @@ def test_what_an_input_holds_beside_images_is_counted_and_named(tmp_path, capsys
         "1 (first a/x.tif)",
         "hidden files: 2 (first ._n1.tar)",
         "2 (first n1/deep.tar)",  # the archives
-        "no image by name: 2 (first n1/2.txt)",
+        "other files: 2 (first n1/2.txt)",
     ):
         assert part in line
 

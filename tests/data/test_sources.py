@@ -82,7 +82,7 @@ def test_what_a_folder_holds_beside_images_is_counted_and_named(tmp_path):
         "archives (unpack them, or read them on their own): 1 (first x.zip)",
         "images that are neither JPEG, PNG nor WebP (convert them): 2 (first a/b.TIFF)",
         "hidden files: 1 (first a/._1.jpg)",
-        "no image by name: 2 (first notes.txt)",
+        "other files: 2 (first notes.txt)",
     ):
         assert part in note
     assert "folder.jpg" not in note

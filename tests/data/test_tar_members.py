@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rats_jax.data.passed_over import JUNK, LINK, REPLACED, SPARSE, SPECIAL, PassedOver
+from rats_jax.data.passed_over import JUNK, LINK, REPLACED, SPARSE, SPECIAL, ZEROS, PassedOver
 from rats_jax.data.tar_members import list_tars
 from tests.data.test_tars import content, write_tar
 
@@ -56,10 +56,21 @@ def test_tars_joined_by_cat_are_all_read(tmp_path, two):
     assert found == expected and not passed_over
 
 
-def test_many_zeros_between_two_tars_are_skipped(tmp_path, two):
+def test_zeros_between_two_tars_are_skipped(tmp_path, two):
     a, b = two
-    found, passed_over = listed(joined(tmp_path / "all.tar", a, bytes(3 << 20), b, bytes(700)))
+    found, passed_over = listed(joined(tmp_path / "all.tar", a, bytes(1 << 19), b, bytes(700)))
     assert len(found) == 2 and not passed_over
+
+
+def test_many_zeros_are_named_since_members_may_have_been_there(tmp_path, two):
+    a, b = two
+    found, passed_over = listed(joined(tmp_path / "all.tar", a, bytes(3 << 20), b))
+    assert len(found) == 2 and passed_over[ZEROS][0] == 1
+    whole = write_tar(tmp_path / "whole.tar", [("1.jpg", b"a"), ("2.jpg", bytes(2 << 20))])
+    unfinished = whole.read_bytes()[:1024]  # the rest of the space is there, and empty
+    path = joined(tmp_path / "part.tar", unfinished, bytes(whole.stat().st_size - 1024))
+    found, passed_over = listed(path)
+    assert [list(files) for files in found] == [["1.jpg"]] and passed_over.keys() == {ZEROS}
 
 
 @pytest.mark.parametrize(

@@ -254,7 +254,7 @@ def test_what_a_tar_holds_beside_images_is_counted_and_named(tmp_path):
         assert note.startswith(f"warning: passed over in {tmp_path}/x.tar: hidden files: 1 (first")
         assert "neither JPEG, PNG nor WebP (convert them): 2 (first a/2.tif)" in note
         assert "archives" in note and "(first inner.zip)" in note
-        assert "no image by name: 1 (first readme.txt)" in note
+        assert "other files: 1 (first readme.txt)" in note
 
 
 def test_files_that_every_data_set_has_are_no_reason_to_warn(tmp_path):
@@ -262,7 +262,7 @@ def test_files_that_every_data_set_has_are_no_reason_to_warn(tmp_path):
     write_tar(tmp_path / "y.tar", ["a/1.jpg", ".DS_Store"])
     (note,) = Tars(tmp_path).notes
     assert note == (
-        f"passed over in {tmp_path}: no image by name: 1 (first x.tar/readme.txt); "
+        f"passed over in {tmp_path}: other files: 1 (first x.tar/readme.txt); "
         "hidden files: 1 (first y.tar/.DS_Store)"
     )
 
@@ -276,7 +276,7 @@ def test_labels_that_cannot_be_used_are_counted_and_named(tmp_path):
     passed_over, unlabelled = source.notes
     assert "labels that are no whole number from 0 to 2^63: 4 (first 1.cls)" in passed_over
     assert "labels without an image: 1 (first gone.cls)" in passed_over
-    assert "no image by name: 1 (first 4.json)" in passed_over
+    assert "other files: 1 (first 4.json)" in passed_over
     assert unlabelled == "warning: 4 of 5 images have no label"
 
 
