@@ -45,10 +45,10 @@ def damaged(part: bytes) -> bytes:
 METADATA = {
     "zTXt": (chunk(b"zTXt", b"workflow\0\0" + text()),),
     "iTXt": (chunk(b"iTXt", b"prompt\0\1\0\0\0" + text()),),
-    "iTXt, uncompressed": (chunk(b"iTXt", b"prompt\0\0\0\0\0" + b"a" * (65 << 20)),),
+    "iTXt, uncompressed": (chunk(b"iTXt", b"prompt\0\0\0\0\0" + b"a" * LARGE),),
     "iCCP": (chunk(b"iCCP", b"printer\0\0" + text()),),
-    "tEXt": (chunk(b"tEXt", b"Comment\0" + b"a" * (65 << 20)),),
-    "many": (chunk(b"zTXt", b"part\0\0" + text(1 << 20)),) * 70,
+    "tEXt": (chunk(b"tEXt", b"Comment\0" + b"a" * LARGE),),
+    "many": (chunk(b"zTXt", b"part\0\0" + text(1 << 19)),) * 3,
     "damaged": (damaged(chunk(b"tEXt", b"Comment\0a")),),
     "no text": (chunk(b"pHYs", b""), chunk(b"sRGB", b"")),
     "private": (chunk(b"caBX", bytes(LARGE)),),
@@ -57,7 +57,8 @@ METADATA = {
 
 @both
 @pytest.mark.parametrize("chunks", METADATA.values(), ids=METADATA)
-def test_a_png_is_read_whatever_its_metadata(read, chunks):
+def test_a_png_is_read_whatever_its_metadata(read, chunks, monkeypatch):
+    monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_MEMORY", 1 << 20)  # of all texts, for quick tests
     assert np.array_equal(read(png(*chunks)), PIXELS)
     assert np.array_equal(read(png(after=b"".join(chunks))), PIXELS)
 
@@ -90,7 +91,7 @@ def test_an_orientation_in_the_texts_of_a_png_still_counts(read):
 
 @pytest.mark.parametrize("kind", ["zTXt", "iCCP"])
 def test_a_text_that_would_fill_the_memory_is_not_unpacked(kind):
-    data = png(chunk(kind.encode(), b"bomb\0\0" + text(300 << 20)))
+    data = png(chunk(kind.encode(), b"bomb\0\0" + text(64 << 20)))
     tracemalloc.start()
     try:
         assert np.array_equal(decode(data), PIXELS)

@@ -46,7 +46,7 @@ def config_of(flags: dict[str, str]):
     return config
 
 
-@pytest.mark.parametrize("folder", ["out", "my photos", "it's", "a;b $HOME", "t~", "d=e"])
+@pytest.mark.parametrize("folder", ["out", "it's my;$HOME", "t~=e"])
 def test_the_recommended_config_reads_the_shards_from_any_folder(tmp_path, monkeypatch, folder):
     small(tmp_path / "images")
     monkeypatch.chdir(tmp_path)
