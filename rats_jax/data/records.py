@@ -1,7 +1,7 @@
 """Our own ArrayRecord shards: encoded images with label and name, read by index.
 
 A folder of shards holds `train-00000-of-00140.array_record`, ... and `manifest.json`, which
-`python -m rats_jax.prepare` writes last: where it lies, the shards are whole.
+`python -m rats_jax.prepare` writes last: where it exists, the shards are whole.
 
     {"format": 1, "images": int, "classes": [str],
      "shards": [{"file": str, "images": int, "bytes": int, "sha256": str}],

@@ -35,7 +35,7 @@ class Tars:
        others have one, -1.
 
     A tar is listed once, which reads all of its headers. The list is kept beside it, in
-    `NAME.tar.index`, if the folder can be written to, and made anew when size or time of the tar
+    `NAME.tar.index`, if the folder can be written to, and made again when size or time of the tar
     have changed.
 
     Args:
