@@ -6,7 +6,9 @@ from rats_jax.paths import printable
 HIDDEN = "hidden files"
 OTHER = "other files"
 OTHER_FORMAT = "images that are neither JPEG, PNG nor WebP (convert them)"
-ARCHIVE = "archives (unpack them, or read them on their own)"
+ARCHIVE = "archives (unpack them)"
+TAR = "tars (the source tar reads them, python -m rats_jax.prepare those within a tar)"
+SHARD = "shards (the sources records and tfds read them)"
 BROKEN_LINK = "links to nothing"
 LOOSE = "images beside the tars (read them as an image_folder)"
 FOLDER = "folders (name one, or use a pattern)"
@@ -33,8 +35,8 @@ FORMATS = (
     *(".dng", ".cr2", ".cr3", ".nef", ".arw"),  # cameras' raw files
 )
 ARCHIVES = (
-    *(".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar"),
-    *(".parquet", ".arrow", ".tfrecord", ".array_record", ".h5", ".hdf5", ".mdb"),
+    *(".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar"),
+    *(".parquet", ".arrow", ".tfrecord", ".h5", ".hdf5", ".mdb"),
 )
 
 
@@ -81,4 +83,6 @@ def why_passed_over(name: str) -> str:
     lower = name.lower()
     if lower.endswith(FORMATS):
         return OTHER_FORMAT
+    if lower.endswith((".tar", ".array_record")):
+        return TAR if lower.endswith(".tar") else SHARD
     return ARCHIVE if lower.endswith(ARCHIVES) else OTHER

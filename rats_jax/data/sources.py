@@ -16,7 +16,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
 #: Folders that are parts of a data set, rather than classes.
 SPLITS = set("train training val valid validation test testing dev".split())
 PICTURES = set("image images img imgs jpegimages".split())
-ANNOTATIONS = set("mask masks annotation annotations label labels segmentation gt depth".split())
+ANNOTATIONS = ("mask", "annotation", "label", "segmentation", "gt", "depth")  # names begin so
 
 
 class Source(Protocol):
@@ -148,7 +148,7 @@ def odd_classes(
     shown = ", ".join(printable(f"{name}/") for name in classes[:5])
     if len(lower) > 1 and lower <= SPLITS:
         return [f"warning: {shown} look like splits: the images of all of them are read"]
-    if lower & PICTURES and lower & ANNOTATIONS:
+    if lower & PICTURES and any(name.startswith(ANNOTATIONS) for name in lower):
         return [f"warning: {shown} look like images and masks: all of them are read as images"]
     if len(classes) == 1 and classes != [""]:
         inner = {name.split("/")[1] for name in names if name.count("/") > 1}

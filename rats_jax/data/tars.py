@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from rats_jax.data.passed_over import ARCHIVE, FOLDER, LOOSE, PassedOver, why_passed_over
+from rats_jax.data.passed_over import FOLDER, LOOSE, PassedOver, why_passed_over
 from rats_jax.data.sources import is_image, no_image, odd_classes, top_folder
 from rats_jax.data.tar_index import UNLABELLED, TarIndex, load_index
 from rats_jax.errors import UserError
@@ -63,8 +63,7 @@ class Tars:
             passed_over.add_all(index.passed_over, folder=folder)
         self._ends = list(itertools.accumulate(len(index.labels) for index in self._indices))
         if not len(self):
-            nested = ". python -m rats_jax.prepare reads tars within a tar, as ImageNet's"
-            raise UserError(no_image(path, passed_over) + nested * (ARCHIVE in passed_over.found))
+            raise UserError(no_image(path, passed_over))
         self.classes, layout = _label_by_folder(self._indices)
         self.notes = passed_over.notes(path) + layout
         self._prepare_to_read()

@@ -308,7 +308,8 @@ def test_what_an_input_holds_beside_images_is_counted_and_named(tmp_path, capsys
         "labels that prepare does not read (train on the tar with config.data.source=tar): 1",
         "1 (first a/x.tif)",
         "hidden files: 2 (first ._n1.tar)",
-        "2 (first n1/deep.tar)",  # the archives
+        "those within a tar): 1 (first n1/deep.tar)",
+        "archives (unpack them): 1 (first x.tar.gz)",
         "other files: 2 (first n1/2.txt)",
     ):
         assert part in line
@@ -323,7 +324,7 @@ def test_an_input_that_is_another_archive_is_explained(tmp_path):
     pack(tmp_path / "outer.tar", {"n1.tar": packed})
     with pytest.raises(UserError, match="outer.tar holds n1.tar, which is compressed; unpack"):
         run(tmp_path / "outer.tar", tmp_path / "out")
-    with pytest.raises(UserError, match="holds no image; .*passed over: archives"):
+    with pytest.raises(UserError, match="holds no image; .*passed over: tars"):
         (tmp_path / "tars").mkdir()
         (tmp_path / "n1.tar").rename(tmp_path / "tars" / "n1.tar")
         run(tmp_path / "tars", tmp_path / "out")

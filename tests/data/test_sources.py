@@ -79,7 +79,7 @@ def test_what_a_folder_holds_beside_images_is_counted_and_named(tmp_path):
     (note,) = source.notes
     assert note.startswith(f"warning: passed over in {tmp_path}: ")
     for part in (
-        "archives (unpack them, or read them on their own): 1 (first x.zip)",
+        "archives (unpack them): 1 (first x.zip)",
         "images that are neither JPEG, PNG nor WebP (convert them): 2 (first a/b.TIFF)",
         "hidden files: 1 (first a/._1.jpg)",
         "other files: 2 (first notes.txt)",
@@ -110,7 +110,7 @@ def test_links_to_nothing_and_folders_listed_twice_are_named(tmp_path):
 def test_a_folder_without_images_says_what_it_holds(tmp_path):
     for i in range(3):
         write(tmp_path / f"{i}.tar")
-    with pytest.raises(UserError, match=r"holds no image; .*archives .*: 3 \(first 0.tar\)"):
+    with pytest.raises(UserError, match=r"holds no image; .*the source tar .*: 3 \(first 0.tar\)"):
         ImageFolder(tmp_path)
 
 
@@ -118,6 +118,10 @@ ODD = {
     ("train/a", "val/a"): "warning: train/, val/ look like splits",
     ("Test/a", "Training/b", "valid/c"): "warning: Test/, Training/, valid/ look like splits",
     ("images", "masks"): "warning: images/, masks/ look like images and masks",
+    (
+        "JPEGImages",
+        "SegmentationClass",
+    ): "warning: JPEGImages/, SegmentationClass/ look",
     ("set/a", "set/b"): "all images are in set/, so that its 2 folders are one class",
     ("a", "train"): None,
     ("a", "b/c"): None,
