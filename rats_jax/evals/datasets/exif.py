@@ -1,11 +1,9 @@
 """Images that EXIF turns, beside masks made of the pixels as the file stores them."""
 
-import io
-
 import numpy as np
 from PIL import Image, ImageOps
 
-from rats_jax.data.decode import FORMATS, ORIENTATION
+from rats_jax.data.decode import ORIENTATION, open_image
 
 AS_STORED = 1
 QUARTERS = (5, 6, 7, 8)  # orientations that swap height and width
@@ -14,8 +12,7 @@ QUARTERS = (5, 6, 7, 8)  # orientations that swap height and width
 def orientation(image: bytes) -> int:
     """1 to 8, as EXIF numbers them; 1 where the file says nothing."""
     try:
-        with Image.open(io.BytesIO(image), formats=FORMATS) as opened:
-            given = opened.getexif().get(ORIENTATION, AS_STORED)
+        given = open_image(image, pixels=False).getexif().get(ORIENTATION, AS_STORED)
     except Exception:  # damaged EXIF, of many kinds: decoding leaves such an image as it is
         return AS_STORED
     return given if given in range(1, 9) else AS_STORED

@@ -5,8 +5,8 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from PIL import Image
 
+from rats_jax.data.decode import UnreadableImage, open_image
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets.part_dataset import read_bytes
 
@@ -43,10 +43,9 @@ def read_rgb_ids(path: Path) -> np.ndarray:
 def is_rgb(path: Path) -> bool:
     """Whether it is an image of three channels; False of what cannot be read."""
     try:
-        with Image.open(io.BytesIO(read_bytes(path)), formats=[_format(path)]) as image:
-            return image.mode == "RGB"
-    except Exception:  # of many types on damaged data; told where it is read
-        return False
+        return open_image(read_bytes(path), (_format(path),), pixels=False).mode == "RGB"
+    except UnreadableImage:
+        return False  # told where it is read
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -66,21 +65,16 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def _picture(path: Path, modes: tuple[str, ...], expected: str) -> np.ndarray:
-    file, kind = io.BytesIO(read_bytes(path)), _format(path)
+    kind = _format(path)
     try:
-        with Image.open(file, formats=[kind]) as image:
-            pages = image.n_frames if kind == "TIFF" else 1
-            mode, values = image.mode, np.asarray(image)
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's decoders raise nearly every type on damaged data
-        reason = str(error).replace(repr(file), "its content")
-        raise UserError(f"{path} is no {kind} that can be read ({reason}); get it again") from error
-    if pages > 1:
-        raise UserError(f"{path} holds {pages} pages; write one, the label map")
-    if mode not in modes:
-        raise UserError(f"{path} has Pillow's mode {mode}; write ids as a PNG of {expected}")
-    return values
+        image = open_image(read_bytes(path), (kind,))
+    except UnreadableImage as error:
+        raise UserError(f"{path} is no {kind} that can be read ({error}); get it again") from error
+    if kind == "TIFF" and image.n_frames > 1:
+        raise UserError(f"{path} holds {image.n_frames} pages; write one, the label map")
+    if image.mode not in modes:
+        raise UserError(f"{path} has Pillow's mode {image.mode}; write ids as a PNG of {expected}")
+    return np.asarray(image)
 
 
 def _format(path: Path) -> str:
