@@ -139,11 +139,9 @@ def _parts() -> None:
     if CHECKPOINT.value:
         models = _models()
         backbone = models["model"]
-        patch = backbone.options["patch"]
-        resolutions = _resolutions(patch, usual=512)
-        top_k = numbers_of_regions(
-            TOP_K.value, backbone.options, patches=(resolutions[0] // patch) ** 2
-        )
+        resolutions = _resolutions(backbone.options, usual=512)
+        patches = (resolutions[0] // backbone.options["patch"]) ** 2
+        top_k = numbers_of_regions(TOP_K.value, backbone.options, patches=patches)
         about |= {
             "model": backbone.origin,
             "options": backbone.options,
@@ -189,9 +187,12 @@ def _models() -> dict:
     return {"model": backbone, "untrained": backbone._replace(params=params)}
 
 
-def _resolutions(patch: int, *, usual: int) -> tuple[int, ...]:
-    """Those of --resolution, rising. Raises UserError for one that the model cannot take."""
-    given = RESOLUTION.value or [str(usual)]
+def _resolutions(options: dict, *, usual: int) -> tuple[int, ...]:
+    """Those of --resolution, rising; says which are far from that in training. Raises UserError for
+    one that the model cannot take."""
+    from rats_jax.resolution import distance_warning
+
+    given, patch = RESOLUTION.value or [str(usual)], options["patch"]
     for side in given:
         if not side.strip().isdecimal() or not int(side):
             raise UserError(f"--resolution={','.join(given)}: write pixels, such as {usual}")
@@ -201,7 +202,10 @@ def _resolutions(patch: int, *, usual: int) -> tuple[int, ...]:
                 f"--resolution={side} is no multiple of the patch ({patch}); the nearest is "
                 f"{nearest}"
             )
-    return tuple(sorted({int(side) for side in given}))
+    sides = tuple(sorted({int(side) for side in given}))
+    for warning in filter(None, (distance_warning(s, options, what="scores") for s in sides)):
+        say(warning)
+    return sides
 
 
 def _open_images() -> tuple:
@@ -219,7 +223,7 @@ def _open_images() -> tuple:
     dataset = open_labelled(DATASET.value)
     whole, dataset = len(dataset.source), dataset.limited(LIMIT.value)
     models = _models()
-    resolution, *more = _resolutions(models["model"].options["patch"], usual=224)
+    resolution, *more = _resolutions(models["model"].options, usual=224)
     if more:
         raise UserError(f"--task={TASK.value} takes one --resolution: name one")
     say(f"{dataset.name}: {_images(len(dataset.source), whole)}")
@@ -306,5 +310,7 @@ def _say_end(skipped: Sequence[str], target: Path) -> None:
 
 if __name__ == "__main__":
     command_line.run(
-        main, interrupted="interrupted: no results are written; the same command starts anew"
+        main,
+        interrupted="interrupted: no results are written; the same command starts anew",
+        out_of_memory="choose a smaller --resolution",
     )

@@ -88,6 +88,8 @@ def open_labelled(spec: str) -> LabelledImages:
         }[kind]()
     except UserError as error:
         raise UserError(printable(f"{spec}: {error}")) from error
+    except OSError as error:
+        raise UserError(printable(f"{spec} cannot be read ({error.strerror})")) from error
     for note in getattr(source, "notes", ()):
         say(note)
     classes = SUPER_CATEGORIES if kind == "procedural_parts" else source.classes

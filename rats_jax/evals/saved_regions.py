@@ -95,6 +95,8 @@ def open_saved_regions(
                 opened[-1].file_of(sample)
     except UserError as error:
         raise UserError(printable(str(error))) from error  # names may hold line ends
+    except OSError as error:
+        raise UserError(printable(f"--regions={spec} cannot be read ({error.strerror})")) from error
     return opened
 
 

@@ -6,6 +6,7 @@ from rats_jax.errors import UserError
 from rats_jax.evals import datasets, kinds, labelled
 from rats_jax.evals.datasets import open_dataset
 from rats_jax.evals.labelled import open_labelled
+from rats_jax.evals.saved_regions import open_saved_regions
 
 
 def test_every_kind_can_be_opened():
@@ -67,3 +68,14 @@ def test_the_home_folder_is_the_same_everywhere(tmp_path, monkeypatch):
 def test_paths_that_a_library_cannot_open_are_refused(spec):
     with pytest.raises(UserError, match=r"the folder .*udce9 is not valid UTF-8"):
         open_labelled(spec)
+
+
+def test_paths_that_no_file_can_have_are_one_line():
+    name = "x" * 300
+    with pytest.raises(UserError, match="x cannot be read .File name too long"):
+        open_dataset(f"folder:{name}")
+    for kind in ("image_folder", "records", "tar"):
+        with pytest.raises(UserError, match=f"{name}"):
+            open_labelled(f"{kind}:{name}")
+    with pytest.raises(UserError, match="x cannot be read .File name too long"):
+        open_saved_regions([name], ["a.jpg"], skip_broken=False)

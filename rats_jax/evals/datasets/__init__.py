@@ -43,3 +43,5 @@ def open_dataset(spec: str) -> PartDataset:
         return KINDS[kind](path)
     except UserError as error:
         raise UserError(printable(str(error))) from error  # names may hold line ends
+    except OSError as error:
+        raise UserError(printable(f"{spec}: {path} cannot be read ({error.strerror})")) from error
