@@ -47,7 +47,7 @@ def test_every_name_is_a_line_of_its_own(tmp_path):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
-    "name", ["_mine", "price in $ and $^_$", os.fsdecode(b"\xe9"), "a\tb", "日本", "long" * 50]
+    "name", ["_mine", "$x^_$", os.fsdecode(b"\xe9"), "a\tb", "日本", "long" * 50]
 )
 def test_plots_name_whatever_was_given(tmp_path, monkeypatch, name):
     from matplotlib.figure import Figure
