@@ -23,8 +23,8 @@ class Truth(NamedTuple):
     regions: of the masks, void not among them. void_share: of the pixels. The others count images:
     all_void: without a labelled pixel. single: with one region. little: with fewer than 1 % of
     their pixels labelled. thin: whose regions are for the most part lines or specks, without a
-    pixel that has four neighbours of its own. stored, upright, either: that EXIF turns, by the
-    pixels to which the mask belonged, see `Labelled`.
+    pixel that has four neighbours of its own. exif_...: that EXIF turns, by the pixels to which
+    the mask belonged, see `Labelled`.
     """
 
     images: int
@@ -34,9 +34,9 @@ class Truth(NamedTuple):
     single: int
     little: int
     thin: int
-    stored: int
-    upright: int
-    either: int
+    exif_stored: int
+    exif_upright: int
+    exif_either: int
 
 
 def truth_of(sample: Labelled) -> Truth:
@@ -50,7 +50,7 @@ def truth_of(sample: Labelled) -> Truth:
         void, pixels[0] = int(pixels[0]), 0
     regions, share = int(np.count_nonzero(pixels)), void / mask.size
     thin = int(np.count_nonzero((pixels > 0) & (inner == 0)))
-    drawn_on = [sample.drawn_on == pixels for pixels in ("stored", "upright", "either")]
+    drawn_on = [sample.drawn_on == where for where in ("stored", "upright", "either")]
     return Truth(
         1,
         regions,
@@ -102,21 +102,20 @@ def report(truth: Truth) -> list[str]:
 
 
 def _report_exif(truth: Truth) -> list[str]:
+    stored, upright, either = truth.exif_stored, truth.exif_upright, truth.exif_either
     lines = []
-    if truth.stored or truth.upright:
+    if stored or upright:
         lines.append(
-            f"EXIF turns {truth.stored + truth.upright:,} images by a quarter: {truth.upright:,} "
-            f"masks have their upright size, and {truth.stored:,} that of the stored pixels, and "
-            "were turned as the image is"
+            f"EXIF turns {stored + upright:,} images by a quarter: {upright:,} masks have their "
+            f"upright size, and {stored:,} that of the stored pixels, and were turned as the image"
         )
-    if truth.either:
-        likely = truth.stored and not truth.upright
+    if either:
+        likely = " (and those of the other images were)" if stored and not upright else ""
         lines.append(
-            f"warning: EXIF turns {truth.either:,} images in a way that leaves their size as it "
-            "is, so that it cannot be seen to which pixels their masks belong, and the upright "
-            "ones are assumed; if they were made on the stored pixels, as PIL opens them"
-            + (" (and those of the other images were)" if likely else "")
-            + ", remove the orientation from the images, with exiftool -Orientation= FILES"
+            f"warning: EXIF turns {either:,} images in a way that leaves their size as it is, so "
+            "that it cannot be seen to which pixels their masks belong, and the upright ones are "
+            f"assumed; if they were made on the stored pixels, as PIL opens them{likely}, remove "
+            "the orientation from the images, with exiftool -Orientation= FILES"
         )
     return lines
 

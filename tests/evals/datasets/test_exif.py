@@ -114,7 +114,7 @@ def test_what_sizes_cannot_tell_is_said_with_counts(tmp_path):
         write_ids(tmp_path / f"masks/{stem}.png", IDS if stem != "b" else IDS.reshape(11, 9))
     dataset = open_dataset(f"folder:{tmp_path}")
     truth = total(truth_of(dataset.sample(i)) for i in range(5))
-    assert (truth.stored, truth.upright, truth.either) == (1, 1, 2)
+    assert (truth.exif_stored, truth.exif_upright, truth.exif_either) == (1, 1, 2)
     said = "\n".join(report(truth))
     assert "EXIF turns 2 images by a quarter: 1 masks have their upright size, and 1 that" in said
     assert "warning: EXIF turns 2 images in a way" in said and "exiftool -Orientation=" in said
