@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from rats_jax.evals.token_norms import PERCENT, ModelNorms, Outlier, TokenNorms
-from rats_jax.evals.writing import write_json, write_text
+from rats_jax.evals.writing import draw_if_possible, write_json, write_text
 from rats_jax.pictures.overlays import save_png
 from rats_jax.pictures.sheets import Cell, Scale, heat, over, sheet
 
@@ -20,9 +20,9 @@ def write_norms(folder: Path, found: TokenNorms, *, limit: Outlier, about: Mappi
     write_json(folder / "results.json", results)
     table = norms_table(layers, limit)
     write_text(folder / "table.md", table)
-    _plot(folder / "norms.png", layers, limit)
+    draw_if_possible("norms.png", lambda: _plot(folder / "norms.png", layers, limit))
     cuts = {name: rows[-1]["above"] for name, rows in layers.items()}
-    save_png(_maps(found, cuts), folder / "maps.png")
+    draw_if_possible("maps.png", lambda: save_png(_maps(found, cuts), folder / "maps.png"))
     return table
 
 

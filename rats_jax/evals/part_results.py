@@ -1,6 +1,5 @@
 """What part_evaluation.py found, written: numbers, tables and plots."""
 
-import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
 from rats_jax.evals.parts import score_cells
 from rats_jax.evals.region_metrics import MeanScores, RegionScores, mean_scores
 from rats_jax.evals.truth import report
-from rats_jax.evals.writing import write_csv, write_json, write_text
+from rats_jax.evals.writing import draw_if_possible, write_csv, write_json, write_text
 
 
 class Result(NamedTuple):
@@ -43,8 +42,6 @@ def write_results(folder: Path, found: PartScores, *, about: Mapping) -> str:
 
     In results.json scores are nested by resolution ("any" for what sees no model), K and way.
     """
-    from rats_jax.evals.part_plots import draw  # and with it Matplotlib
-
     results = summarised(found.images)
     scores: dict = {}
     for row, of_row, regions in results:
@@ -64,10 +61,14 @@ def write_results(folder: Path, found: PartScores, *, about: Mapping) -> str:
     if any(image.group for image in found.images):
         of_class = sorted(found.images, key=lambda image: image.group or "")
         _write_means(folder / "classes.csv", "class", [(i.group or "", i) for i in of_class])
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
-        draw(results, folder)
+    draw_if_possible("scores.png", lambda: _draw(results, folder))
     return table
+
+
+def _draw(results: Sequence[Result], folder: Path) -> None:
+    from rats_jax.evals.part_plots import draw  # and with it Matplotlib
+
+    draw(results, folder)
 
 
 def result_table(results: Sequence[Result]) -> str:

@@ -6,10 +6,12 @@ error here would lose all that was computed.
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rats_jax.command_line import say
 from rats_jax.paths import printable
 
 
@@ -30,6 +32,17 @@ def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence]) -> No
         writer = csv.writer(out)
         writer.writerow(header)
         writer.writerows(map(_printable, rows))
+
+
+def draw_if_possible(what: str, draw: Callable[[], None]) -> None:
+    """Draws, after all numbers have been written; a failure is said, and loses nothing else."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
+            draw()
+    except Exception as error:  # of Matplotlib, Pillow or the disk
+        reason = printable(f"{type(error).__name__}: {error}")
+        say(f"warning: {what} cannot be drawn ({reason}); the numbers are complete")
 
 
 def _printable(value: Any) -> Any:

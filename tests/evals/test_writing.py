@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from rats_jax.evals import part_plots
 from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
 from rats_jax.evals.part_results import write_results
 from rats_jax.evals.region_metrics import RegionScores
@@ -66,6 +67,21 @@ def test_plots_name_whatever_was_given(tmp_path, monkeypatch, name):
     shown = printable(name)
     assert legends == [[shown if len(shown) < 40 else shown[:39] + "…", "grid"]]
     assert printable(name) in (tmp_path / "table.md").read_text(encoding="utf-8")
+
+
+def test_a_plot_that_fails_loses_nothing_else(tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise OSError("no space\nleft")
+
+    monkeypatch.setattr(part_plots, "draw", fail)
+    write_results(tmp_path, scored(["grid"]), about={})
+    said = capsys.readouterr().out
+    assert said == (
+        "warning: scores.png cannot be drawn (OSError: no space\\nleft); the numbers are complete\n"
+    )
+    assert {file.name for file in tmp_path.iterdir()} == {
+        *("results.json", "table.md", "images.csv", "classes.csv")
+    }
 
 
 SCRIPT = r"""
