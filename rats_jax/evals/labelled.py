@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rats_jax.command_line import say
 from rats_jax.data.decode import UnreadableImage
 from rats_jax.data.procedural_parts import SUPER_CATEGORIES, ProceduralParts
 from rats_jax.data.records import Records
@@ -85,8 +86,9 @@ def open_labelled(spec: str) -> LabelledImages:
             "procedural_parts": lambda: _drawings(place),
         }[kind]()
     except UserError as error:
-        reason = str(error).replace("config.data.", "")  # sources speak of a config
-        raise UserError(printable(f"{spec}: {reason}")) from error
+        raise UserError(printable(f"{spec}: {error}")) from error
+    for note in getattr(source, "notes", ()):
+        say(note)
     classes = SUPER_CATEGORIES if kind == "procedural_parts" else source.classes
     return LabelledImages(spec, source, tuple(classes))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from PIL import Image
 
+from rats_jax.data.decode import UnreadableImage, open_image
 from rats_jax.data.sources import walk
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets.pairing import stem_of
@@ -157,9 +157,8 @@ def _read(path: Path) -> np.ndarray:
 
 def _is_rgb(path: Path) -> bool:
     try:
-        with Image.open(io.BytesIO(read_bytes(path)), formats=["PNG"]) as image:
-            return image.mode == "RGB"
-    except OSError:
+        return open_image(read_bytes(path), ("PNG",)).mode == "RGB"
+    except UnreadableImage:
         return False  # told where it is read
 
 

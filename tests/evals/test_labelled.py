@@ -95,7 +95,7 @@ def test_a_tfds_data_set_is_named_with_split_and_folder(monkeypatch, place, expe
     [
         ("folder", "'folder' are not KIND:PATH; KIND is one of image_folder, records, tar"),
         ("image_folder:", "are not image_folder:FOLDER, which holds a folder for each class"),
-        ("image_folder:/no/such", "^image_folder:/no/such: path /no/such does not exist; give"),
+        ("image_folder:/no/such", "^image_folder:/no/such: /no/such does not exist; give"),
         ("tfds:pets@/data", "not tfds:NAME/SPLIT@DATA_DIR"),
         ("tfds:pets/train", "not tfds:NAME/SPLIT@DATA_DIR"),
         ("procedural_parts:0", "not procedural_parts:COUNT, or COUNT@SEED"),

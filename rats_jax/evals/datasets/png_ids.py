@@ -1,11 +1,10 @@
 """Integer ids of pixels, from PNG files."""
 
-import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from rats_jax.data.decode import UnreadableImage, open_image
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets.part_dataset import read_bytes
 
@@ -24,15 +23,10 @@ def read_rgb_ids(path: Path) -> np.ndarray:
 
 
 def _read(path: Path, modes: tuple[str, ...], expected: str) -> np.ndarray:
-    file = io.BytesIO(read_bytes(path))
     try:
-        with Image.open(file, formats=["PNG"]) as image:
-            mode, values = image.mode, np.asarray(image)
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's decoders raise nearly every type on damaged data
-        reason = str(error).replace(repr(file), "its content")
-        raise UserError(f"{path} is no PNG that can be read ({reason}); get it again") from error
-    if mode not in modes:
-        raise UserError(f"{path} has Pillow's mode {mode}; write ids as a PNG of {expected}")
-    return values
+        image = open_image(read_bytes(path), ("PNG",))
+    except UnreadableImage as error:
+        raise UserError(f"{path} is no PNG that can be read ({error}); get it again") from error
+    if image.mode not in modes:
+        raise UserError(f"{path} has Pillow's mode {image.mode}; write ids as a PNG of {expected}")
+    return np.asarray(image)
