@@ -11,7 +11,9 @@ from rats_jax.pictures.images import read_image, resized
 def test_a_file_that_is_no_image_is_named(tmp_path):
     for name, content in (("notes.txt", "no image"), ("new\nline.png", ""), ("caf\udce9.png", "x")):
         (tmp_path / name).write_text(content)
-        with pytest.raises(BrokenImage, match=r"cannot be shown \((not an image|an empty file)") as raised:
+        with pytest.raises(
+            BrokenImage, match=r"cannot be shown \((not an image|an empty file)"
+        ) as raised:
             read_image(tmp_path / name)
         assert str(raised.value).isprintable()  # one line, in any file
     with pytest.raises(BrokenImage, match=r"gone.png cannot be shown \(No such file"):
