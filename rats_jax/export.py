@@ -4,8 +4,6 @@ A backbone out of a run, or out of other weights, to a folder that PyTorch, tran
 official DINO code or onnxruntime loads. Needs requirements-export.txt.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from rats_jax import command_line
@@ -16,6 +14,7 @@ FORMAT = flags.DEFINE_list("format", ["safetensors"], "Of safetensors, dino, hf,
 
 
 def main() -> None:
+    from rats_jax.paths import local_path
     from rats_jax.torch_export.run import export
 
     command_line.require(
@@ -24,7 +23,7 @@ def main() -> None:
     )
     export(
         CHECKPOINT.value,
-        Path(OUTPUT.value).expanduser(),
+        local_path(OUTPUT.value),
         formats=FORMAT.value,
         weights=WEIGHTS.value,
     )

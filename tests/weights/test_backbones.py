@@ -1,19 +1,25 @@
 """A backbone from whatever holds one: the workdir of a run, a step of it, a file, a folder."""
 
 import json
+import pprint
+import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 
 from rats_jax.assemble import backbone_options, make_model
 from rats_jax.backbones import open_backbone
 from rats_jax.errors import UserError
 from rats_jax.runs.checkpoint import Checkpoints
-from rats_jax.runs.restore import restore_parts
+from rats_jax.runs.restore import restore, restore_parts
 from rats_jax.runs.workdir import open_workdir
+from rats_jax.weights.files import read
+from rats_jax.weights.layouts import recognise
 from rats_jax.weights.names import to_torch
 from tests.runs.checkpoints import assert_equal, data_files, truncate
 from tests.runs.tiny import tiny_config
@@ -103,8 +109,17 @@ def test_paths_that_hold_no_backbone_are_told(tmp_path):
         open_backbone(f"{tmp_path}/nothing")
     with pytest.raises(UserError, match="holds no model.safetensors"):
         open_backbone(str(tmp_path))
-    with pytest.raises(UserError, match="holds no config.json"):
+    with pytest.raises(UserError, match="checkpoints/5 is not there"):
         open_backbone(f"{tmp_path}/checkpoints/5")
+    with pytest.raises(UserError, match="is not there: download the weights, and name the file"):
+        open_backbone("https://example.org/dino.pth")
+    with pytest.raises(UserError, match=r"is not there.* \(hf download facebook/dinov2-small\)"):
+        open_backbone("facebook/dinov2-small")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UserError, match="loop is not there"):
+        open_backbone(f"{tmp_path}/loop")
+    with pytest.raises(UserError, match="cannot be read"):
+        open_backbone(f"{tmp_path}/{'n' * 300}")
 
 
 def assert_computes(found, model: torch.nn.Module):
@@ -126,11 +141,51 @@ def test_an_official_checkpoint_computes_as_in_pytorch(tmp_path, zipped):
     assert_computes(found, teacher)
     assert found.origin.startswith("checkpoint.pth: teacher after 100 epochs, in")
     assert found.origin.endswith(
-        "depth 2, 2 heads, taken as 64 wide, positions resampled as in DINO v1; left out "
-        "head.mlp.0.weight, head.last_layer.weight_v"
+        "depth 2, 2 heads, taken as 64 wide, positions resampled as in DINO v1; not chosen: "
+        "student; left out head (2 tensors), dino_loss.center"
     )
     assert found.step is None and found.workdir is None
     assert_computes(open_backbone(str(path), weights="student"), student)
+
+
+def nested(sets: dict[str, dict]) -> dict:
+    """As a training loop saves them, beside what else it needs."""
+    return {
+        **{name: {f"module.{key}": x for key, x in state.items()} for name, state in sets.items()},
+        "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}},
+        "epoch": 3,
+    }
+
+
+def by_prefix(sets: dict[str, dict]) -> dict:
+    """As one module that holds them all."""
+    return {f"{name}.vit.{key}": x for name, state in sets.items() for key, x in state.items()}
+
+
+KINDS = {
+    "nested.pth": nested,
+    "prefix.pth": lambda sets: {"state_dict": by_prefix(sets)},
+    "prefix.safetensors": by_prefix,
+}
+
+
+@pytest.mark.parametrize("names", [("encoder", "target_encoder"), ("model", "model_ema")])
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_set_of_weights_is_its_own_and_none_is_chosen_silently(tmp_path, kind, names):
+    path = tmp_path / kind
+    models = {name: official.vit(seed) for seed, name in enumerate(names)}
+    content = KINDS[kind]({name: model.state_dict() for name, model in models.items()})
+    torch.save(content, path) if path.suffix == ".pth" else save_tensors(content, path)
+    for name, model in models.items():
+        found = open_backbone(path, weights=name)
+        assert f": {name}, in the layout" in found.origin and "not chosen: " in found.origin
+        expected = {key: x.numpy() for key, x in model.state_dict().items()}
+        for key, array in to_torch(found.params).items():
+            np.testing.assert_array_equal(array, expected[key])
+    with pytest.raises(UserError, match=rf"several sets of weights \({', '.join(names)}\)"):
+        open_backbone(path)
+    with pytest.raises(UserError, match="has no student; it has"):
+        open_backbone(path, weights="student")
 
 
 @pytest.mark.parametrize("name", ["dino_vit.pth", "model.safetensors"])
@@ -141,6 +196,50 @@ def test_a_file_of_weights_alone_computes_as_in_pytorch(tmp_path, name):
     else:
         save_file({name: x.numpy() for name, x in model.state_dict().items()}, path)
     assert_computes(open_backbone(str(path)), model)
+
+
+@pytest.mark.parametrize("path_of", [str, Path, lambda path: f"~/{path.name}"])
+def test_paths_are_text_or_paths_with_a_home_or_without(workdir, tmp_path, monkeypatch, path_of):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_file({name: x.numpy() for name, x in official.vit().state_dict().items()}, tmp_path / "x")
+    assert open_backbone(path_of(tmp_path / "x")).origin.startswith("x: weights")
+    assert open_backbone(path_of(workdir)).step == 20
+    assert restore(path_of(workdir)).step == 20
+
+
+def test_what_holds_arrays_is_one_line_in_a_notebook(workdir, tmp_path):
+    save_file({name: x.numpy() for name, x in official.vit().state_dict().items()}, tmp_path / "x")
+    file = read(tmp_path / "x")
+    run, weights = open_backbone(workdir), open_backbone(tmp_path / "x")
+    features = weights.features(IMAGES, attention_of=[0], layers_of=[1])
+    parts = restore_parts(workdir, ["student", "center"])
+    values = [run, weights, restore(workdir), parts, restore(workdir).network, file, file.tensors]
+    values += [recognise(file.tensors, None), features, features.layers[1]]
+    for value in values:
+        line = repr(value)
+        assert line.isprintable() and len(line) < 400, type(value)
+        assert line.startswith(f"{type(value).__name__}("), line
+        assert str(value) == line
+        assert pprint.pformat(value, width=1000) == line
+    assert "at step 20" in repr(run) and "float32[2, 6, 128]" in repr(features)
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "q'\"`$", "100%{x}", "new\nline", "b\udce9d", "naïve", "-x"]
+)
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+def test_weights_are_read_whatever_their_folder_is_called(tmp_path, name, ending):
+    folder = tmp_path / name
+    folder.mkdir()
+    state = official.vit().state_dict()
+    torch.save(state, tmp_path / "x.pth")
+    save_tensors(state, tmp_path / "x.safetensors")
+    shutil.copy(tmp_path / f"x{ending}", folder / f"{name}{ending}")
+    found = open_backbone(folder / f"{name}{ending}")
+    assert found.origin.isprintable()
+    found.origin.encode()
+    with pytest.raises(UserError, match="has no student|does not say whose"):
+        open_backbone(folder / f"{name}{ending}", weights="student")
 
 
 def test_a_config_that_is_no_file_is_told(tmp_path):
