@@ -14,7 +14,6 @@ FORMAT = flags.DEFINE_list("format", ["safetensors"], "Of safetensors, dino, hf,
 
 
 def main() -> None:
-    from rats_jax.paths import local_path
     from rats_jax.torch_export.run import export
 
     command_line.require(
@@ -23,7 +22,7 @@ def main() -> None:
     )
     export(
         CHECKPOINT.value,
-        local_path(OUTPUT.value),
+        OUTPUT.value,
         formats=FORMAT.value,
         weights=WEIGHTS.value,
     )

@@ -19,6 +19,7 @@ REPOSITORY = "models--"
 SAYS_NOTHING = re.compile(
     r"model\.safetensors|pytorch_model\.bin|checkpoint-\d+|\d+|[0-9a-f]{7,64}"
 )
+SHARD = ".distcp"  # a file of torch.distributed.checkpoint
 MOST_LISTED = 3
 
 
@@ -31,6 +32,8 @@ def weights_file(path: Path) -> Path:
         return file
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is no file: name a file or a folder of weights")
+    if path.name.endswith(SHARD):
+        raise UserError(_no_weights(path.parent))
     if path.name == "config.json" and _in_folder(path.parent):
         raise UserError(f"{path} holds no weights: name its folder, {path.parent}")
     return path
@@ -87,13 +90,13 @@ def _snapshot(folder: Path) -> Path:
 
 def _no_weights(folder: Path) -> str:
     """What is wrong with a folder, and what to name."""
-    if (folder / ".metadata").exists():
+    entries = sorted(folder.iterdir())
+    if any(entry.name.endswith(SHARD) for entry in entries):
         return (
             f"{folder} is a sharded checkpoint of torch.distributed.checkpoint: make one file of "
             f"it with python -m torch.distributed.checkpoint.format_utils dcp_to_torch {folder} "
             "FILE.pth, and name that"
         )
-    entries = sorted(folder.iterdir())
     files = [entry for entry in entries if entry.name.endswith(ENDINGS)]
     if files:
         remedy = f"name the file itself, such as {files[0]}"

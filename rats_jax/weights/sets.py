@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from rats_jax.errors import UserError
-from rats_jax.weights.inert import one_line
+from rats_jax.weights.inert import Sharded, one_line
 from rats_jax.weights.other_names import LAYOUTS
 
 #: Parts of a name that a wrapper around a module adds; they say nothing about the weights.
@@ -185,10 +185,7 @@ def _prefixes(names: Collection[str], source: str) -> list[tuple[str, ...]]:
 def _no_patches(names: Collection[str]) -> str:
     """Why there is no set, and what to do."""
     if any(name.endswith("_flat_param") for name in names):
-        return (
-            "holds flat parameters of FSDP, one process's part of each: save the full state dict "
-            "(StateDictType.FULL_STATE_DICT), or name the teacher_checkpoint.pth that DINOv2 writes"
-        )
+        return str(Sharded("flat parameters"))
     for pattern, what in OF_OTHERS.items():
         if any(re.fullmatch(rf"(.*\.)?{pattern}", name) for name in names):
             return f"holds {what}, which cannot be read: name the weights of another ViT"

@@ -186,7 +186,10 @@ def test_a_run_is_read_whatever_its_workdir_is_called(run, name):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("b\udce9d", r"b\\udce9d.* is not valid UTF-8"), ("a\\b", r"a.b.* has a backslash in its name")],
+    [
+        ("b\udce9d", r"b\\udce9d.* is not valid UTF-8"),
+        ("a\\b", r"a.b.* has a backslash in its name"),
+    ],
 )
 def test_a_name_that_checkpoints_cannot_be_read_by_is_told(
     run, tmp_path, monkeypatch, name, message

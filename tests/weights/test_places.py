@@ -148,5 +148,6 @@ def test_files_beside_weights_say_that_their_folder_is_meant(tmp_path):
 def test_a_sharded_checkpoint_says_how_to_make_one_file_of_it(tmp_path):
     (tmp_path / ".metadata").touch()
     (tmp_path / "__0_0.distcp").touch()
-    with pytest.raises(UserError, match="format_utils dcp_to_torch"):
-        open_backbone(tmp_path)
+    for path in (tmp_path, tmp_path / "__0_0.distcp"):
+        with pytest.raises(UserError, match=f"format_utils dcp_to_torch {tmp_path} FILE"):
+            open_backbone(path)

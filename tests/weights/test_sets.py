@@ -337,7 +337,7 @@ def test_methods_whose_names_are_those_of_dino_are_told_by_what_is_beside(
         (["conv_proj.weight"], "x holds a ViT of torchvision"),
         (["backbone.patch_embed.projection.weight"], "x holds a ViT of mmpretrain"),
         (["patch_embed.proj.0.weight"], "x holds a ViT with a convolutional stem"),
-        (["student.backbone._flat_param"], "x holds flat parameters of FSDP"),
+        (["student.backbone._flat_param"], "x holds flat parameters, one process's part"),
         (["w"], "x has no patch_embed.proj.weight or"),
         ([*VIT, "module.norm.weight"], "x has one tensor twice, as norm.weight and as module.norm"),
         ([*VIT, "blocks.1.0.norm1.bias"], "x has one tensor twice, as blocks.0.norm1.bias and as"),
