@@ -19,7 +19,7 @@ from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
 from rats_jax.errors import UserError
 from rats_jax.models import Features, make_backbone
 from rats_jax.paths import local_path, printable
-from rats_jax.runs.find import Place, find_run, is_workdir, runs_in
+from rats_jax.runs.find import Place, find_run, runs_in
 from rats_jax.runs.metric_names import told
 from rats_jax.runs.restore import restore
 from rats_jax.runs.workdir import load_config
@@ -30,7 +30,7 @@ from rats_jax.weights.names import from_torch
 from rats_jax.weights.places import display_name, holds_weights, read_json
 from rats_jax.weights.sets import grouped
 
-MOST_LEFT_OUT = 8  # groups of tensors that are named
+MOST_LISTED = 8  # of the sets and the groups of tensors that were left out
 
 
 class Backbone(NamedTuple):
@@ -103,7 +103,7 @@ def open_backbone(checkpoint: str | os.PathLike, *, weights: str = "teacher") ->
     """
     path = local_path(checkpoint)
     try:
-        if path.exists() and holds_weights(path) and not (path.is_dir() and is_workdir(path)):
+        if holds_weights(path) and not (path / "checkpoints").is_dir():
             return _of_file(path, weights)
         if place := find_run(path):
             return _of_run(place, weights)
@@ -175,13 +175,16 @@ def _of_file(path: Path, weights: str) -> Backbone:
     origin = f"{display_name(file.file)}: {file.about}, {found.layout}, {size}"
     origin += "".join(f", {taken}" for taken in found.assumed)
     if file.not_chosen:
-        origin += f"; not chosen: {', '.join(file.not_chosen)}"
-    if left_out := grouped(found.left_out, file.tensors.prefix):
-        more = len(left_out) - MOST_LEFT_OUT
-        origin += f"; left out {', '.join(left_out[:MOST_LEFT_OUT])}"
-        origin += f" and {more} more" if more > 0 else ""
+        origin += f"; not chosen: {_listed(file.not_chosen)}"
+    if found.left_out:
+        origin += f"; left out {_listed(grouped(found.left_out, file.tensors.prefix))}"
     mean, std = _normalisation(file.file, file.settings or {})
     return Backbone(found.options, graph, params, origin, mean, std)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - MOST_LISTED
+    return ", ".join(names[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _normalisation(path: Path, settings: Mapping) -> tuple[Sequence[float], Sequence[float]]:

@@ -75,7 +75,8 @@ def read(path: Path, *, weights: str = "teacher") -> Weights:
     if stored.settings is not None:
         settings = stored.settings | (settings or {})
     about = chosen.name or "weights"
-    if stored.epoch is not None and about in ("teacher", "student"):
+    # DINO and iBOT count the epochs that are over; Lightning and others do not.
+    if stored.epoch is not None and chosen.prefix.startswith(("teacher.", "student.")):
         about += f" after {stored.epoch} epochs"
     tensors = Tensors(
         str(file),

@@ -34,7 +34,8 @@ def weights_file(path: Path) -> Path:
         raise UserError(f"{path} is no file: name a file or a folder of weights")
     if path.name.endswith(SHARD):
         raise UserError(_no_weights(path.parent))
-    if path.name == "config.json" and _in_folder(path.parent):
+    beside = path.suffix in (".json", ".md", ".py") and not path.name.endswith(INDEX)
+    if beside and _in_folder(path.parent):
         raise UserError(f"{path} holds no weights: name its folder, {path.parent}")
     return path
 
@@ -72,7 +73,8 @@ def _in_folder(folder: Path) -> Path | None:
 
 def _snapshot(folder: Path) -> Path:
     """The newest snapshot, if this is the folder of a repository in a hub's cache."""
-    repository = folder.parent if folder.name == "snapshots" else folder
+    inside = folder.name in ("snapshots", "blobs", "refs")
+    repository = folder.parent if inside else folder
     snapshots = repository / "snapshots"
     if not repository.resolve().name.startswith(REPOSITORY) or not snapshots.is_dir():
         return folder

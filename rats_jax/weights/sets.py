@@ -45,7 +45,7 @@ OF_OTHERS = {
     r"conv1\.weight": "a convolutional network",
 }
 DEFAULT = "teacher"
-MOST_NAMED = 8
+MOST_SETS, MOST_NAMED = 100, 8
 
 
 class Chosen(NamedTuple):
@@ -167,6 +167,8 @@ def _prefixes(names: Collection[str], source: str) -> list[tuple[str, ...]]:
                 whole[_before(parts, 1 + patches.count("."))] = None
     if not whole:
         raise UserError(f"{source} {_no_patches(names)}")
+    if len(whole) > MOST_SETS:
+        raise UserError(f"{source} holds {len(whole):,} sets of weights: name a file with fewer")
     found = dict(whole)
     for key in names:
         parts = tuple(key.split("."))

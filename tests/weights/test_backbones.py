@@ -188,6 +188,17 @@ def test_each_set_of_weights_is_its_own_and_none_is_chosen_silently(tmp_path, ki
         open_backbone(path, weights="student")
 
 
+def test_epochs_are_named_where_they_are_counted_as_dino_does(tmp_path):
+    state = official.vit().state_dict()
+    for content, about in [
+        ({"teacher": state, "epoch": 3}, "teacher after 3 epochs"),
+        ({"state_dict": {f"teacher.{k}": x for k, x in state.items()}, "epoch": 3}, "teacher"),
+        ({"model": state, "epoch": 3}, "weights"),
+    ]:
+        torch.save(content, tmp_path / "x.pth")
+        assert open_backbone(tmp_path / "x.pth").origin.startswith(f"x.pth: {about}, in the")
+
+
 @pytest.mark.parametrize("name", ["dino_vit.pth", "model.safetensors"])
 def test_a_file_of_weights_alone_computes_as_in_pytorch(tmp_path, name):
     model, path = official.vit(), tmp_path / name

@@ -44,11 +44,14 @@ def test_a_file_in_the_cache_of_a_hub_is_called_by_its_model(tmp_path, repo, nam
     folder = repository(tmp_path, "0123abcd", name=repo)
     snapshot = folder / "snapshots" / "0123abcd"
     (tmp_path / "link.safetensors").symlink_to(snapshot / "model.safetensors")
+    (folder / "refs").mkdir()
     for path in (
         snapshot / "model.safetensors",
         snapshot,
         folder,
         folder / "snapshots",
+        folder / "blobs",
+        folder / "refs",
         next((folder / "blobs").iterdir()),
     ):
         assert open_backbone(path).origin.startswith(f"{name}: weights")
@@ -138,11 +141,18 @@ def test_a_folder_of_other_files_says_which_one_to_name(tmp_path, name):
         open_backbone(tmp_path)
 
 
-def test_files_beside_weights_say_that_their_folder_is_meant(tmp_path):
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "README.md"])
+def test_files_beside_weights_say_that_their_folder_is_meant(tmp_path, name):
     save(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    (tmp_path / name).write_text(json.dumps({"model_type": "vit"}))
     with pytest.raises(UserError, match=f"holds no weights: name its folder, {tmp_path}$"):
-        open_backbone(tmp_path / "config.json")
+        open_backbone(tmp_path / name)
+
+
+def test_a_config_of_another_kind_makes_no_run_of_weights(tmp_path):
+    save(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model": "vit_small", "optimizer": "adamw"}))
+    assert "weights, in the layout" in open_backbone(tmp_path).origin
 
 
 def test_a_sharded_checkpoint_says_how_to_make_one_file_of_it(tmp_path):

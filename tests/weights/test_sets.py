@@ -348,6 +348,12 @@ def test_names_that_are_no_set_are_refused(names, message):
         choose(names, "teacher", source="x")
 
 
+def test_thousands_of_sets_are_refused_before_they_are_sorted_out():
+    names = [f"{i}.patch_embed.proj.weight" for i in range(20_000)]
+    with pytest.raises(UserError, match="x holds 20,000 sets of weights"):
+        choose(names, "7", source="x")
+
+
 def test_chunks_of_blocks_are_blocks():
     chunked = [re.sub(r"^blocks\.(\d)", r"blocks.7.\1", name) for name in VIT]
     assert list(choose(chunked, "teacher", source="x").keys) == VIT
