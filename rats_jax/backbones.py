@@ -19,7 +19,7 @@ from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
 from rats_jax.errors import UserError
 from rats_jax.models import Features, make_backbone
 from rats_jax.paths import local_path, printable
-from rats_jax.runs.find import Place, find_run, runs_in
+from rats_jax.runs.find import Place, find_run, not_a_run
 from rats_jax.runs.metric_names import told
 from rats_jax.runs.restore import restore
 from rats_jax.runs.workdir import load_config
@@ -109,8 +109,8 @@ def open_backbone(checkpoint: str | os.PathLike, *, weights: str = "teacher") ->
             return _of_run(place, weights)
         if not path.exists():
             raise UserError(f"{path} is not there: {_to_name(os.fspath(checkpoint))}")
-        if path.is_dir() and (runs := runs_in(path)):
-            raise UserError(f"{path} is not the workdir of a run, but holds some: name one, {runs}")
+        if reason := not_a_run(path):
+            raise UserError(reason)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): name another") from None
     return _of_file(path, weights)

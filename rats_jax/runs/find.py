@@ -43,7 +43,7 @@ def find_run(path: Path) -> Place | None:
                 return _inside(parent, place.relative_to(parent).parts, path)
     place = _real(path)
     for folder in (place, *place.parents[:2]):
-        if (folder / "state").is_dir() and (folder / "meta").is_dir():
+        if _is_step(folder):
             return Place(None, None, folder)
     if _is_workdir(place.parent) and KEPT.fullmatch(place.name):
         raise UserError(f"{path} is only a part of a run: name the run's workdir, {place.parent}")
@@ -56,10 +56,27 @@ def is_workdir(folder: Path) -> bool:
     return config.is_file() and {"model", "optimizer"} <= read_json(config).keys()
 
 
-def runs_in(folder: Path) -> str:
-    """The workdirs right below a folder, for a message; "" if there is none."""
-    runs = [str(entry) for entry in sorted(folder.iterdir()) if _is_workdir(entry)]
-    return ", ".join(runs[:MOST_LISTED]) + (", ..." if len(runs) > MOST_LISTED else "")
+def not_a_run(folder: Path) -> str | None:
+    """What to name instead of a folder that holds runs, or checkpoints without their config.json;
+    None if it holds neither."""
+    runs = [entry for entry in _below(folder) if _is_workdir(entry)]
+    steps = [entry for entry in _below(folder) + _below(folder / "checkpoints") if _is_step(entry)]
+    if not runs and not steps:
+        return None
+    listed = ", ".join(map(str, (runs or steps)[:MOST_LISTED]))
+    listed += ", ..." if len(runs or steps) > MOST_LISTED else ""
+    if runs:
+        return f"{folder} is not the workdir of a run, but holds some: name one, {listed}"
+    return f"{folder} has no config.json of a run, but holds checkpoints: name one, {listed}"
+
+
+def _below(folder: Path) -> list[Path]:
+    """What is in a folder, numbers in their order."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        folder.iterdir(), key=lambda e: (int(e.name) if e.name.isdecimal() else 0, e.name)
+    )
 
 
 def _inside(parent: Path, parts: tuple[str, ...], path: Path) -> Place | None:
@@ -84,6 +101,11 @@ def _inside(parent: Path, parts: tuple[str, ...], path: Path) -> Place | None:
     if parent.name == "damaged":
         return Place(None, None, parent / step)
     return Place(workdir, int(step), parent / step)
+
+
+def _is_step(folder: Path) -> bool:
+    """Whether a folder is a checkpoint, wherever it is."""
+    return (folder / "state").is_dir() and (folder / "meta").is_dir()
 
 
 def _real(path: Path) -> Path:

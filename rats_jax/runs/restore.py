@@ -14,7 +14,7 @@ from rats_jax.dino.network import Network
 from rats_jax.errors import UserError
 from rats_jax.paths import check_utf8, local_path
 from rats_jax.runs.checkpoint import Checkpoints
-from rats_jax.runs.find import find_run, runs_in
+from rats_jax.runs.find import find_run, not_a_run
 from rats_jax.runs.stored_state import Damaged, compare, read_arrays, read_meta, verify
 from rats_jax.runs.workdir import load_config, with_old_fields
 
@@ -81,9 +81,9 @@ def restore_parts(
     """As `restore`: of "student", "teacher" ({"backbone", "head"}) and "center" those named."""
     path = local_path(workdir)
     if (place := find_run(path)) is None:
-        if path.is_dir() and (runs := runs_in(path)):
-            raise UserError(f"{path} is not the workdir of a run, but holds some: name one, {runs}")
-        raise UserError(f"{path} is not the workdir of a run: it has no config.json of one")
+        raise UserError(
+            not_a_run(path) or f"{path} is not the workdir of a run: it has no config.json of one"
+        )
     _check_name(place.folder.absolute())
     if place.workdir is None:
         return _copied(place.folder, names)

@@ -4,12 +4,11 @@ Read are safetensors and what torch.save writes, whole or in parts with an index
 config.json beside them. PyTorch is not needed, and nothing in a file is run.
 """
 
-import os
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -115,7 +114,7 @@ def _open_one(path: Path, stack: ExitStack) -> Stored:
     start = file.read(1024)
     with _named(path):
         if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST_HEADER:
-            stored = _open_safetensors(path, file, stack)
+            stored = _open_safetensors(path, stack)
         elif start.startswith((ZIP, PICKLE)):
             saved = open_torch(file)
             stored = _stored(saved.content, saved.arrays)
@@ -138,15 +137,10 @@ def _named(path: Path) -> Iterator[None]:
         raise UserError(f"{path} {reason}") from None
 
 
-def _open_safetensors(path: Path, file: BinaryIO, stack: ExitStack) -> Stored:
+def _open_safetensors(path: Path, stack: ExitStack) -> Stored:
     """NumPy knows bfloat16, by that name, once ml_dtypes has been imported, as `inert` does."""
     try:
-        os.fspath(path).encode()
-        name = path
-    except UnicodeEncodeError:  # safetensors takes UTF-8 only; this is the same file
-        name = f"/dev/fd/{file.fileno()}"
-    try:
-        content = stack.enter_context(safe_open(name, framework="np"))
+        content = stack.enter_context(safe_open(path, framework="np"))
         names = content.keys()
     except SafetensorError as error:
         raise Damaged(one_line(str(error))) from None

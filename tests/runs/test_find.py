@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -100,8 +101,15 @@ def test_a_copied_step_is_read_by_the_config_in_it(run, tmp_path):
     assert not np.array_equal(student["norm"]["bias"], original.params["norm"]["bias"])
     parts = restore_parts(copied, ["student", "teacher", "center"])
     assert set(parts.state) == {"student", "teacher", "center"} and parts.step == 10
-    for file in data_files(copied):
-        truncate(file)
+    largest = max(jax.tree.leaves(original.params), key=lambda x: x.size)
+    data = np.asarray(largest).tobytes()
+    (file,) = [file for file in data_files(copied) if data in file.read_bytes()]
+    file.write_bytes(file.read_bytes().replace(data, bytes([data[0] ^ 4]) + data[1:]))
+    with pytest.raises(
+        UserError, match=r"best is damaged \(teacher/backbone/.*: not what was saved"
+    ):
+        open_backbone(copied)
+    truncate(file)
     with pytest.raises(UserError, match="best is damaged .*: name another, or the run's workdir"):
         open_backbone(copied)
 
@@ -151,6 +159,19 @@ def test_a_folder_of_runs_says_which_it_holds(run, tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UserError, match=f"name one, {tmp_path}/another, {run}$"):
         open_backbone(tmp_path)
+
+
+def test_a_run_without_its_config_says_which_checkpoints_it_holds(run):
+    for step in (5, 20):
+        shutil.copytree(
+            run / "checkpoints" / "10", run / "checkpoints" / str(step), dirs_exist_ok=True
+        )
+    (run / "config.json").unlink()
+    steps = ", ".join(f"{run}/checkpoints/{step}" for step in (5, 10, 20))
+    for path in (run, run / "checkpoints"):
+        with pytest.raises(UserError, match=f"has no config.json of a run, .* name one, {steps}$"):
+            open_backbone(path)
+    assert open_backbone(run / "checkpoints" / "10").step == 10
 
 
 @pytest.mark.parametrize("place", ["other/checkpoints/14", "other/checkpoints", "damaged/3"])
