@@ -1,9 +1,6 @@
 """A backbone from whatever holds one: the workdir of a run, a step of it, a file, a folder."""
 
 import json
-import pprint
-import shutil
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,10 +13,8 @@ from rats_jax.assemble import backbone_options, make_model
 from rats_jax.backbones import open_backbone
 from rats_jax.errors import UserError
 from rats_jax.runs.checkpoint import Checkpoints
-from rats_jax.runs.restore import restore, restore_parts
+from rats_jax.runs.restore import restore_parts
 from rats_jax.runs.workdir import open_workdir
-from rats_jax.weights.files import read
-from rats_jax.weights.layouts import recognise
 from rats_jax.weights.names import to_torch
 from tests.runs.checkpoints import assert_equal, data_files, truncate
 from tests.runs.tiny import tiny_config
@@ -207,50 +202,6 @@ def test_a_file_of_weights_alone_computes_as_in_pytorch(tmp_path, name):
     else:
         save_file({name: x.numpy() for name, x in model.state_dict().items()}, path)
     assert_computes(open_backbone(str(path)), model)
-
-
-@pytest.mark.parametrize("path_of", [str, Path, lambda path: f"~/{path.name}"])
-def test_paths_are_text_or_paths_with_a_home_or_without(workdir, tmp_path, monkeypatch, path_of):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    save_file({name: x.numpy() for name, x in official.vit().state_dict().items()}, tmp_path / "x")
-    assert open_backbone(path_of(tmp_path / "x")).origin.startswith("x: weights")
-    assert open_backbone(path_of(workdir)).step == 20
-    assert restore(path_of(workdir)).step == 20
-
-
-def test_what_holds_arrays_is_one_line_in_a_notebook(workdir, tmp_path):
-    save_file({name: x.numpy() for name, x in official.vit().state_dict().items()}, tmp_path / "x")
-    file = read(tmp_path / "x")
-    run, weights = open_backbone(workdir), open_backbone(tmp_path / "x")
-    features = weights.features(IMAGES, attention_of=[0], layers_of=[1])
-    parts = restore_parts(workdir, ["student", "center"])
-    values = [run, weights, restore(workdir), parts, restore(workdir).network, file, file.tensors]
-    values += [recognise(file.tensors, None), features, features.layers[1]]
-    for value in values:
-        line = repr(value)
-        assert line.isprintable() and len(line) < 400, type(value)
-        assert line.startswith(f"{type(value).__name__}("), line
-        assert str(value) == line
-        assert pprint.pformat(value, width=1000) == line
-    assert "at step 20" in repr(run) and "float32[2, 6, 128]" in repr(features)
-
-
-@pytest.mark.parametrize(
-    "name", ["a b", "q'\"`$", "100%{x}", "new\nline", "b\udce9d", "naïve", "-x"]
-)
-@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
-def test_weights_are_read_whatever_their_folder_is_called(tmp_path, name, ending):
-    folder = tmp_path / name
-    folder.mkdir()
-    state = official.vit().state_dict()
-    torch.save(state, tmp_path / "x.pth")
-    save_tensors(state, tmp_path / "x.safetensors")
-    shutil.copy(tmp_path / f"x{ending}", folder / f"{name}{ending}")
-    found = open_backbone(folder / f"{name}{ending}")
-    assert found.origin.isprintable()
-    found.origin.encode()
-    with pytest.raises(UserError, match="has no student|does not say whose"):
-        open_backbone(folder / f"{name}{ending}", weights="student")
 
 
 def test_a_config_that_is_no_file_is_told(tmp_path):
