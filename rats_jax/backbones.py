@@ -205,7 +205,7 @@ def _normalisation(path: Path, settings: Mapping) -> tuple[Sequence[float], Sequ
                 numbers = [None]
             if not all(type(x) in (int, float) and 0 <= x < math.inf for x in numbers):
                 raise UserError(
-                    f"{path}: images cannot be normalised by mean {mean} and std {std}: mend the "
+                    f"{path}: images cannot be normalised by mean {mean} and std {std}: fix the "
                     "configuration beside it, three numbers each"
                 )
         return mean, std
@@ -221,11 +221,11 @@ def _abstract(options: dict) -> tuple[nnx.GraphDef, dict]:
 
 @contextmanager
 def _making(path: Path) -> Iterator[None]:
-    """Options that no model can have are told in one line."""
+    """Options that no model can have are reported in one line."""
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} is of no model that can be made ({one_line(str(error))}): name another file, "
-            "or mend its config.json"
+            "or fix its config.json"
         ) from None

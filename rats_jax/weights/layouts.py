@@ -144,12 +144,11 @@ def _check_known(layout: Layout, tensors: Tensors, depth: int | None) -> list[st
         if _is_left_out(name, layout):
             left_out.append(tensors.key(name))
         elif template(name) not in names or template(name).format(i=layer_of(name)) != name:
-            of = (
-                f": it is {what}"
-                for pattern, what in PECULIAR.items()
-                if _is_any_of(name, [pattern])
+            what = (PECULIAR[p] for p in PECULIAR if re.fullmatch(p, name))
+            reason = next(
+                (f"it is {it}" for it in what), "if it is no part of the backbone, save that alone"
             )
-            raise tensors.wrong(name, f"is unknown in the layout of {layout.title}{next(of, '')}")
+            raise tensors.wrong(name, f"is unknown in the layout of {layout.title}: {reason}")
         elif depth is not None and layer_of(name) >= depth:
             raise tensors.wrong(name, f"is there, but config.json says num_hidden_layers {depth}")
     return left_out

@@ -72,11 +72,11 @@ def own_options(options: Mapping, *, source: str) -> dict:
         if not fits:
             raise UserError(
                 f"{source}: its config.json has the option {name!r:.80} {value!r:.80}, which is "
-                "of no model that can be made: mend it"
+                "of no model that can be made: fix it"
             )
     for name in ("architecture", "width", "depth", "heads", "patch", "image_size"):
         if name not in options:
-            raise UserError(f"{source}: its config.json has no option {name!r}: mend it")
+            raise UserError(f"{source}: its config.json has no option {name!r}: fix it")
     return dict(options)
 
 
