@@ -84,7 +84,7 @@ def restore_parts(
         raise UserError(
             not_a_run(path) or f"{path} is not the workdir of a run: it has no config.json of one"
         )
-    _check_name(place.folder.absolute())
+    _check_name(Path(os.path.realpath(place.folder)))  # links are followed to read it
     if place.workdir is None:
         return _copied(place.folder, names)
     config = load_config(place.workdir)
