@@ -177,8 +177,12 @@ def load_config(workdir: Path) -> ConfigDict:
 
 
 def _stored(file: Path) -> dict:
-    """A config.json; a field that the run is older than is what it was without the field."""
-    config = json.loads(file.read_text())
+    """A config.json."""
+    return with_old_fields(json.loads(file.read_text()))
+
+
+def with_old_fields(config: dict) -> dict:
+    """A field that the run is older than is what it was without the field."""
     config.get("model", {}).setdefault("register_std", 0.02)
     return config
 
