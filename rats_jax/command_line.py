@@ -33,9 +33,7 @@ def speak_as(process: int) -> None:
     _process = process
 
 
-def run(
-    main: Callable[[], None], *, interrupted: str = "interrupted", out_of_memory: str = ""
-) -> None:
+def run(main: Callable[[], None], *, out_of_memory: str, interrupted: str = "interrupted") -> None:
     """Parses absl flags and runs `main`. A user's mistake ends it with one line and exit status 2,
     and so do devices that are missing or too small; Ctrl-C ends it with the line `interrupted`.
 
@@ -45,7 +43,7 @@ def run(
     def guarded(_):
         logging.set_verbosity(logging.WARNING)
         try:
-            with explained(out_of_memory or "choose a smaller input"):
+            with explained(out_of_memory):
                 main()
         except UserError as error:
             fail(str(error))

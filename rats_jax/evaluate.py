@@ -312,5 +312,5 @@ if __name__ == "__main__":
     command_line.run(
         main,
         interrupted="interrupted: no results are written; the same command starts anew",
-        out_of_memory="choose a smaller --resolution",
+        out_of_memory="choose a smaller --resolution, or score fewer images with --limit",
     )

@@ -29,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, out_of_memory="export on a machine with more memory")

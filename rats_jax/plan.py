@@ -102,4 +102,7 @@ def _advise(config, hardware, step, tell) -> dict:
 
 if __name__ == "__main__":
     sys.argv = ["--json=-" if argument == "--json" else argument for argument in sys.argv]
-    command_line.run(main)
+    command_line.run(
+        main,
+        out_of_memory="plan for a smaller config.optimizer.batch_size, or on another machine",
+    )

@@ -47,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, interrupted=INTERRUPTED)
+    command_line.run(main, out_of_memory="lower --workers", interrupted=INTERRUPTED)
