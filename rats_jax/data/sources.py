@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from rats_jax.data.fingerprint import fingerprint_of_names
 from rats_jax.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
@@ -19,7 +20,7 @@ class Source(Protocol):
     uint8 [h, w, 3], and an int. The order is fixed for good: batches are a function of it. Reading
     must be safe from several threads, and the source picklable (it travels to worker processes).
     An image that cannot be read raises OSError or `UnreadableImage`. A source may have `files`,
-    one name per index, for messages.
+    one name per index, for messages, and `fingerprint()`, see `rats_jax.data.fingerprint`.
     """
 
     def __len__(self) -> int: ...
@@ -70,6 +71,10 @@ class ImageFolder:
     def __getitem__(self, index: int, /) -> tuple[bytes, int]:
         name = self.files[index]
         return (self.root / name).read_bytes(), self._labels[top_folder(name)]
+
+    def fingerprint(self) -> str:
+        """Of the relative paths in their order."""
+        return fingerprint_of_names(self.files)
 
 
 def walk(root: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from rats_jax.data.fingerprint import fingerprint_of_arrays
 from rats_jax.data.sources import EXTENSIONS, top_folder
 from rats_jax.data.tar_index import UNLABELLED, TarIndex, load_index
 from rats_jax.errors import UserError
@@ -75,6 +76,13 @@ class Tars:
     @property
     def files(self) -> Sequence[str]:
         return _Names(self)
+
+    def fingerprint(self) -> str:
+        """Of the names and sizes of the members in their order, whatever tars they are in."""
+        names = (index.names for index in self._indices)
+        lengths = (np.diff(index.ends, prepend=0) for index in self._indices)
+        sizes = (index.sizes for index in self._indices)
+        return fingerprint_of_arrays(itertools.chain(names, lengths, sizes))
 
     def name(self, index: int) -> str:
         """Tar and member, as in `files`."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rats_jax.command_line import say
+from rats_jax.runs.judged import same_measure
 from rats_jax.runs.metric_names import (
     SCORES,
     called,
@@ -160,7 +161,9 @@ def _pieces(metric: str, rows: Sequence[Mapping], events: Iterable[Mapping]) -> 
             begins = []
         elif event["event"] == "continued":
             begins = [before for before in begins if before["step"] <= event["step"]]
-        elif event["event"] == "evaluation" and (not begins or begins[-1].get(on) != event.get(on)):
+        elif event["event"] == "evaluation" and not (
+            begins and same_measure(begins[-1].get(on), event.get(on))
+        ):
             begins.append(event)
     bounds = [0, *(begin["step"] for begin in begins[1:]), math.inf]
     pieces = []

@@ -1,5 +1,6 @@
 """The training loop."""
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rats_jax.command_line import say
 from rats_jax.data.device import device_batches, rows_here
 from rats_jax.data.pipeline import BatchStream, open_batches
 from rats_jax.data.sources import Source
+from rats_jax.dino.schedules import Schedules
 from rats_jax.dino.step import DINO
 from rats_jax.errors import Stopped, UserError
 from rats_jax.parallel.distributed import agree
@@ -25,11 +27,13 @@ from rats_jax.runs.metric_names import is_of_evaluation
 from rats_jax.runs.online_evaluation import OnlineEvaluation, open_evaluation
 from rats_jax.runs.programs import abstract_samples, compiled, make_monitor, make_train_step
 from rats_jax.runs.reporting import Progress, open_writer, say_parameters
+from rats_jax.runs.retention import rules_of
+from rats_jax.runs.same_data import data_facts
 from rats_jax.runs.skipped import SkippedSteps
 from rats_jax.runs.starting import open_together, start_state
 from rats_jax.runs.stop import Stop
 from rats_jax.runs.unreadable import Unreadable
-from rats_jax.runs.version import code_version
+from rats_jax.runs.version import code_version, package_versions
 from rats_jax.runs.watchdog import Watchdog
 from rats_jax.runs.workdir import writing_to
 from rats_jax.validation import validate
@@ -53,9 +57,10 @@ def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> 
     dino = make_dino(config, images=len(source))
     mesh = make_mesh(config)
     evaluation = open_evaluation(config, dino, mesh)
+    data = data_facts(source, seed=config.seed)
     with (
         Stop() as stop,
-        open_together(workdir, config, images=len(source)) as folder,
+        open_together(workdir, config, data=data) as folder,
         writing_to(folder),
         _open_checkpoints(config, dino, folder) as checkpoints,
     ):
@@ -66,33 +71,46 @@ def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> 
         )
         last = min(config.run.stop_after or schedules.steps, schedules.steps)
         measures = evaluation.about if evaluation else {}
-        state, start = start_state(config, dino, mesh, checkpoints, events, evaluation=measures)
+        state, start = start_state(
+            config, dino, mesh, checkpoints, events, folder, data=data, evaluation=measures
+        )
         say_parameters(state["student"])
         if start >= last:
-            say(f"already at step {start} of {last}: nothing to do")
+            say(_nothing_to_do(config, schedules, start))
         else:
-            run = _Run(config, dino, source, mesh, evaluation, folder, checkpoints, events, stop)
+            run = _Run(
+                config, dino, source, data, mesh, evaluation, folder, checkpoints, events, stop
+            )
             run.train(state, start, last)
     say(f"done: step {max(start, last)}, results in {folder}")
     return folder
 
 
-def _open_checkpoints(config: ConfigDict, dino: DINO, folder: Path) -> Checkpoints:
-    run = config.run
-    return Checkpoints(
-        folder,
-        keep=run.keep_checkpoints,
-        keep_every=_keep_every(config, dino),
-        keep_best=run.keep_best,
-        best_metric=run.best_metric,
-        best_is=run.best_is,
+def _nothing_to_do(config: ConfigDict, schedules: Schedules, start: int) -> str:
+    if start < schedules.steps:
+        return (
+            f"already at step {start:,}, and config.run.stop_after is {config.run.stop_after:,}: "
+            "nothing to do; raise it, or set it to 0 for the whole run"
+        )
+    end = "the run ends there"
+    if start > schedules.steps:
+        end = f"the run now ends at step {schedules.steps:,}"
+    return (
+        f"already at step {start:,}, and {end} (config.optimizer.epochs="
+        f"{config.optimizer.epochs:g}): nothing to do; raise the epochs to train longer"
     )
 
 
-def _keep_every(config: ConfigDict, dino: DINO) -> int:
-    """Steps from one checkpoint that is kept for good to the next; 0 for none."""
-    epochs = config.run.keep_every_epochs
-    return max(round(epochs * dino.schedules.steps_per_epoch), 1) if epochs else 0
+def _open_checkpoints(config: ConfigDict, dino: DINO, folder: Path) -> Checkpoints:
+    rules = rules_of(config, dino.schedules)
+    return Checkpoints(
+        folder,
+        keep=rules.newest,
+        keep_every=rules.every,
+        keep_best=rules.best,
+        best_metric=rules.metric,
+        best_is=config.run.best_is,
+    )
 
 
 class _Run:
@@ -103,6 +121,7 @@ class _Run:
         config: ConfigDict,
         dino: DINO,
         source: Source,
+        data: Mapping,
         mesh: Mesh,
         evaluation: OnlineEvaluation | None,
         folder: Path,
@@ -111,6 +130,7 @@ class _Run:
         stop: Stop,
     ):
         self._config, self._dino, self._source, self._mesh = config, dino, source, mesh
+        self._data = data
         self._evaluation = evaluation
         self._folder, self._checkpoints, self._events = folder, checkpoints, events
         self._stop = stop
@@ -135,7 +155,7 @@ class _Run:
             steps=last,
             steps_per_epoch=self._dino.schedules.steps_per_epoch,
         )
-        keep_every = _keep_every(config, self._dino) or last
+        keep_every = rules_of(config, self._dino.schedules).every or last
         workdir = self._folder if jax.process_index() == 0 else None
         status = None
         with (
@@ -286,7 +306,9 @@ class _Run:
         about = {
             "config": config.to_dict(),
             "code": self._code,
+            "packages": package_versions(),
             "data": {
+                **self._data,
                 "seed": config.seed,
                 "batch_size": config.optimizer.batch_size,
                 "position": step * config.optimizer.batch_size,

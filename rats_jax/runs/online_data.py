@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from ml_collections import ConfigDict
 
+from rats_jax.data.fingerprint import fingerprint_of_names
 from rats_jax.data.procedural_parts import ProceduralParts
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets import Labelled, open_dataset
@@ -26,6 +27,13 @@ class Parted(Protocol):
     def sample(self, i: int) -> Labelled: ...
 
 
+def fingerprint_of_parts(data: Parted) -> str:
+    """Which images there are, in which order, wherever their files are."""
+    if isinstance(data, Drawings):
+        return data.source.fingerprint()
+    return fingerprint_of_names(entry.name for entry in data.entries)
+
+
 @dataclass(frozen=True)
 class Drawings:
     """Drawings as a data set with part masks; each is drawn once."""
@@ -38,10 +46,13 @@ class Drawings:
     def __len__(self) -> int:
         return self.length
 
+    @property
+    def source(self) -> ProceduralParts:
+        return ProceduralParts(size=self.size, length=self.length, seed=DRAWN_SEED)
+
     @cache  # noqa: B019, it lives as long as the run
     def sample(self, i: int) -> Labelled:
-        source = ProceduralParts(size=self.size, length=self.length, seed=DRAWN_SEED)
-        drawn = source.sample(i)
+        drawn = self.source.sample(i)
         return Labelled(drawn.image, np.asarray(drawn.parts, np.int32), f"drawing {i}", None)
 
 

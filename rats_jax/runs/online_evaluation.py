@@ -20,6 +20,7 @@ from rats_jax.evals.region_counts import registers_of
 from rats_jax.parallel.distributed import gather
 from rats_jax.parallel.mesh import on_mesh, replicated
 from rats_jax.runs.events import Events
+from rats_jax.runs.judged import same_measure
 from rats_jax.runs.metric_names import called, is_of_evaluation, is_score, measured_on, told
 from rats_jax.runs.online_knn import OnlineKNN
 from rats_jax.runs.online_parts import OnlineParts, figures
@@ -124,7 +125,8 @@ class OnlineEvaluation:
         Raises UserError where processes have not the same images, or memory is too small.
         """
         for process, about in enumerate(gather(self.about)):
-            if about != self.about:
+            same = all(same_measure(about.get(name), on) for name, on in self.about.items())
+            if not same or about.keys() != self.about.keys():
                 raise UserError(
                     f"config.evaluation finds {self.about} here, and {about} at process "
                     f"{process}: give all processes the same images"

@@ -27,7 +27,12 @@ from rats_jax.evals.regions import (
 from rats_jax.models import Features
 from rats_jax.parallel.distributed import gather
 from rats_jax.parallel.mesh import batch_sharding, on_mesh, replicated
-from rats_jax.runs.online_data import evenly, numbers_of_regions, open_parts
+from rats_jax.runs.online_data import (
+    evenly,
+    fingerprint_of_parts,
+    numbers_of_regions,
+    open_parts,
+)
 from rats_jax.runs.programs import compiled
 from rats_jax.runs.spread import Spread, own_rows
 
@@ -53,6 +58,7 @@ class OnlineParts:
     def __init__(self, config: ConfigDict, network: Network, mesh: Mesh):
         self._top_k = numbers_of_regions(config)
         self._data = open_parts(config)
+        self._fingerprint = fingerprint_of_parts(self._data)
         self._side, self._smoothing = config.evaluation.resolution, config.evaluation.smoothing
         self._chosen = evenly(len(self._data), config.evaluation.images)
         self._spread = Spread(mesh, len(self._chosen))
@@ -70,6 +76,7 @@ class OnlineParts:
             "of": len(self._data),
             "resolution": self._side,
             "smoothing": self._smoothing,
+            "fingerprint": self._fingerprint,
         }
 
     @property

@@ -109,7 +109,7 @@ def test_fields_that_change_no_shape_may_change_and_are_named(whole_run, tmp_pat
     workdir = tmp_path / "copy"
     shutil.copytree(whole_run, workdir)
     train(tiny_config(model__drop_path=0.2), str(workdir))
-    assert "config.model.drop_path was 0.1, goes on as 0.2" in capsys.readouterr().out
+    assert "config.model.drop_path was 0.1 and is 0.2 from here on" in capsys.readouterr().out
 
 
 def folder_with_two_bad_files(folder: Path) -> Path:

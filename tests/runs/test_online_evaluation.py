@@ -20,7 +20,7 @@ from rats_jax.evals.datasets import VOID
 from rats_jax.evals.region_metrics import score
 from rats_jax.evals.views import central_crop
 from rats_jax.runs import loop, online_parts
-from rats_jax.runs.checkpoint import Checkpoints, Found
+from rats_jax.runs.checkpoint import Checkpoints
 from rats_jax.runs.events import Events
 from rats_jax.runs.loop import train
 from rats_jax.runs.online_data import DRAWN_SEED, evenly
@@ -28,7 +28,6 @@ from rats_jax.runs.online_evaluation import OnlineEvaluation, open_evaluation
 from rats_jax.runs.online_knn import OnlineKNN
 from rats_jax.runs.reporting import Progress, open_writer
 from rats_jax.runs.restore import restore
-from rats_jax.runs.starting import start_state
 from rats_jax.runs.watchdog import Watchdog
 from tests.runs.evaluated import IMAGES, PATCH, SIDE, evaluated, measured, measuring
 
@@ -359,19 +358,6 @@ def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path, capsys):
     assert json.loads(events.file.read_text().splitlines()[-1])["event"] == "evaluation_failed"
     with pytest.raises(UserError, match="could be read and scored"):
         measure(0)
-
-
-def test_another_evaluation_is_told_at_the_start(tmp_path, capsys):
-    class Newest:
-        def restore(self, like):
-            on = {"parts": {"smoothing": 0.7, "of": 6}, "knn": {"knn_test": "a"}}
-            return Found(4, {}, {"code": "", "evaluation": on}, [])
-
-    config, on = evaluated(), {"parts": {"smoothing": 1.0, "of": 6}, "knn": {"knn_test": "a"}}
-    state = config, make_dino(config, images=40), one_device(config), Newest(), Events(tmp_path)
-    assert start_state(*state, evaluation=on) == ({}, 4)
-    said = [line for line in capsys.readouterr().out.splitlines() if "the evaluation" in line]
-    assert len(said) == 1 and "of parts had smoothing 0.7, now 1.0: its figures" in said[0]
 
 
 def test_images_are_chosen_evenly():
