@@ -18,7 +18,7 @@ from rats_jax.dino.step import DINO
 from rats_jax.errors import Stopped, UserError
 from rats_jax.parallel.distributed import agree
 from rats_jax.parallel.mesh import batch_sharding, describe
-from rats_jax.runs.alarms import Alarms
+from rats_jax.runs.alarms import Alarms, warm_steps
 from rats_jax.runs.checkpoint import Checkpoints
 from rats_jax.runs.compilation_cache import keep_compiled_programs
 from rats_jax.runs.dynamics import redraw
@@ -30,6 +30,7 @@ from rats_jax.runs.reporting import Progress, open_writer, say_parameters
 from rats_jax.runs.retention import rules_of
 from rats_jax.runs.same_data import data_facts
 from rats_jax.runs.skipped import SkippedSteps
+from rats_jax.runs.spans import span_warnings
 from rats_jax.runs.starting import open_together, start_state
 from rats_jax.runs.stop import Stop
 from rats_jax.runs.unreadable import Unreadable
@@ -69,6 +70,8 @@ def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> 
             f"{len(source):,} images, batch {config.optimizer.batch_size} on {describe(mesh)}: "
             f"{schedules.steps:,} steps of {schedules.steps_per_epoch:,} to the epoch"
         )
+        for line in span_warnings(config, schedules):
+            say(f"warning: {line}")
         last = min(config.run.stop_after or schedules.steps, schedules.steps)
         measures = evaluation.about if evaluation else {}
         state, start = start_state(
@@ -137,11 +140,7 @@ class _Run:
         self._sharding = batch_sharding(mesh)
         self._unreadable = Unreadable(source, folder, max_share=config.data.max_unreadable)
         self._skipped = SkippedSteps(source, events, limit=config.guards.nonfinite_steps)
-        self._alarms = Alarms(
-            prototypes=config.head.prototypes,
-            freeze_last_layer_steps=dino.schedules.freeze_last_layer_steps,
-            warmup_steps=dino.schedules.warmup_steps,
-        )
+        self._alarms = Alarms(prototypes=config.head.prototypes, warm=warm_steps(dino.schedules))
         self._code = code_version()
         self._scalars: dict[str, float] = {}  # as last reported
         self._judged: dict[int, dict[str, float]] = {}  # of the last evaluation, at its step
