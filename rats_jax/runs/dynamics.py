@@ -93,7 +93,7 @@ def draw(workdir: Path, best: tuple[int, float] | None = None) -> Path:
     """
     from matplotlib.figure import Figure
 
-    config = json.loads((workdir / "config.json").read_text())
+    config = json.loads((workdir / "config.json").read_text("utf-8"))
     rows = _lines(workdir / "metrics.jsonl")
     panels = _panels(rows, _lines(workdir / "events.jsonl"))
     star = _star(panels, best, rows, config["run"])
@@ -124,7 +124,7 @@ def draw(workdir: Path, best: tuple[int, float] | None = None) -> Path:
 def _lines(file: Path) -> list[dict]:
     """The objects of a JSONL file, without what a kill has cut off."""
     found = []
-    for line in file.read_text(errors="replace").splitlines() if file.exists() else ():
+    for line in file.read_text("utf-8", "replace").splitlines() if file.exists() else ():
         try:
             found.append(json.loads(line))
         except ValueError:

@@ -26,7 +26,7 @@ class JsonlWriter(metric_writers.MetricWriter):
     """One JSON object a line: step, time (ISO 8601) and the scalars. Other kinds are not kept."""
 
     def __init__(self, path: Path):
-        self._file = path.open("a")
+        self._file = path.open("a", encoding="utf-8")
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         now = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -62,12 +62,12 @@ def open_writer(workdir: Path | None, *, start: int) -> metric_writers.MetricWri
 
 def _forget_after(step: int, file: Path) -> None:
     """Drops the lines of later steps, and those that a kill or a power cut has spoilt."""
-    text = file.read_text(errors="replace") if file.exists() else ""
+    text = file.read_text("utf-8", "replace") if file.exists() else ""
     lines = text.splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
     if kept != lines:
         new = file.with_suffix(".new")
-        new.write_text("".join(kept))
+        new.write_text("".join(kept), "utf-8")
         new.replace(file)
 
 

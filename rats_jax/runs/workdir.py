@@ -29,7 +29,7 @@ from ml_collections import ConfigDict
 
 from rats_jax.command_line import say
 from rats_jax.errors import UserError
-from rats_jax.paths import local_path
+from rats_jax.paths import local_path, printable
 from rats_jax.runs.folder_names import check_folder
 
 #: Fields that fix the shape of the state: a checkpoint made with others cannot be restored.
@@ -147,6 +147,11 @@ def folder_of(path: str) -> Path:
             f"--workdir {path} is no directory: mount the bucket, or take a disk that hosts share"
         )
     workdir = local_path(path)
+    if path.startswith("~") and str(workdir).startswith("~"):
+        raise UserError(
+            f"--workdir {printable(path)}: there is no such user, or no home directory; write the "
+            "path in full"
+        )
     check_folder(workdir, "--workdir")
     return workdir
 
