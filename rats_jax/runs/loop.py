@@ -13,7 +13,6 @@ from rats_jax.command_line import say
 from rats_jax.data.device import device_batches, rows_here
 from rats_jax.data.pipeline import BatchStream, open_batches
 from rats_jax.data.sources import Source
-from rats_jax.dino.schedules import Schedules
 from rats_jax.dino.step import DINO
 from rats_jax.errors import Stopped, UserError
 from rats_jax.parallel.distributed import agree
@@ -22,11 +21,18 @@ from rats_jax.runs.alarms import Alarms, warm_steps
 from rats_jax.runs.checkpoint import Checkpoints
 from rats_jax.runs.compilation_cache import keep_compiled_programs
 from rats_jax.runs.dynamics import redraw
+from rats_jax.runs.ending import next_line, nothing_to_do, say_end
 from rats_jax.runs.events import Events
 from rats_jax.runs.metric_names import is_of_evaluation
 from rats_jax.runs.online_evaluation import OnlineEvaluation, open_evaluation
 from rats_jax.runs.programs import abstract_samples, compiled, make_monitor, make_train_step
-from rats_jax.runs.reporting import Progress, open_writer, say_parameters
+from rats_jax.runs.reporting import (
+    Progress,
+    describe_start,
+    open_writer,
+    say_parameters,
+    write_pictures,
+)
 from rats_jax.runs.retention import rules_of
 from rats_jax.runs.same_data import data_facts
 from rats_jax.runs.skipped import SkippedSteps
@@ -79,29 +85,17 @@ def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> 
         )
         say_parameters(state["student"])
         if start >= last:
-            say(_nothing_to_do(config, schedules, start))
+            say(nothing_to_do(config, schedules, start))
         else:
             run = _Run(
                 config, dino, source, data, mesh, evaluation, folder, checkpoints, events, stop
             )
             run.train(state, start, last)
+            say_end(folder, config, checkpoints, events, step=last, steps=schedules.steps)
     say(f"done: step {max(start, last)}, results in {folder}")
+    if last == schedules.steps:
+        say(next_line(folder))
     return folder
-
-
-def _nothing_to_do(config: ConfigDict, schedules: Schedules, start: int) -> str:
-    if start < schedules.steps:
-        return (
-            f"already at step {start:,}, and config.run.stop_after is {config.run.stop_after:,}: "
-            "nothing to do; raise it, or set it to 0 for the whole run"
-        )
-    end = "the run ends there"
-    if start > schedules.steps:
-        end = f"the run now ends at step {schedules.steps:,}"
-    return (
-        f"already at step {start:,}, and {end} (config.optimizer.epochs="
-        f"{config.optimizer.epochs:g}): nothing to do; raise the epochs to train longer"
-    )
 
 
 def _open_checkpoints(config: ConfigDict, dino: DINO, folder: Path) -> Checkpoints:
@@ -133,7 +127,6 @@ class _Run:
         stop: Stop,
     ):
         self._config, self._dino, self._source, self._mesh = config, dino, source, mesh
-        self._data = data
         self._evaluation = evaluation
         self._folder, self._checkpoints, self._events = folder, checkpoints, events
         self._stop = stop
@@ -141,7 +134,15 @@ class _Run:
         self._unreadable = Unreadable(source, folder, max_share=config.data.max_unreadable)
         self._skipped = SkippedSteps(source, events, limit=config.guards.nonfinite_steps)
         self._alarms = Alarms(prototypes=config.head.prototypes, warm=warm_steps(dino.schedules))
-        self._code = code_version()
+        #: What every checkpoint says of the run.
+        self._about = {
+            "config": config.to_dict(),
+            "code": code_version(),
+            "packages": package_versions(),
+            "data": {**data, "seed": config.seed, "batch_size": config.optimizer.batch_size},
+        }
+        if evaluation:
+            self._about["evaluation"] = evaluation.about
         self._scalars: dict[str, float] = {}  # as last reported
         self._judged: dict[int, dict[str, float]] = {}  # of the last evaluation, at its step
 
@@ -167,11 +168,14 @@ class _Run:
             ) as batches,
         ):
             train_step, monitor = self._compile(state)
+            about = self._about
+            facts = {"code": about["code"], **about["packages"], **about["data"]}
+            describe_start(writer, config, facts | {"mesh": describe(self._mesh)}, step=start)
             agree()  # to compile takes longer on some hosts than on others
             self._stop.now_there_is_something_to_save()
             with watchdog:
                 if self._evaluation and not start:
-                    measured = self._evaluate(0, state, None, watchdog)
+                    measured = self._evaluate(0, state, None, watchdog, writer)
                     self._write(0, measured, writer)
                     if measured:
                         self._draw()
@@ -201,7 +205,7 @@ class _Run:
                     if scalars or evaluates:
                         with progress.paused():
                             if evaluates:
-                                measured = self._evaluate(step, state, samples, watchdog)
+                                measured = self._evaluate(step, state, samples, watchdog, writer)
                             self._write(step, scalars | measured, writer)
                     if scalars:
                         self._judge(step, scalars)
@@ -269,13 +273,14 @@ class _Run:
         return scalars
 
     def _evaluate(
-        self, step: int, state: dict, samples: dict | None, watchdog: Watchdog
+        self, step: int, state: dict, samples: dict | None, watchdog: Watchdog, writer
     ) -> dict[str, float]:
-        measured, judged = self._evaluation.measure(
+        measured = self._evaluation.measure(
             step, state["teacher"], samples, events=self._events, beat=watchdog.beat
         )
-        self._judged = {step: judged}
-        return measured
+        self._judged = {step: measured.judged}
+        write_pictures(writer, step, measured.pictures)
+        return measured.scalars
 
     def _write(self, step: int, scalars: dict[str, float], writer) -> None:
         """One line for a step, of its report, its evaluation or both."""
@@ -301,19 +306,7 @@ class _Run:
             )
 
     def _save(self, step: int, state: dict) -> None:
-        config = self._config
-        about = {
-            "config": config.to_dict(),
-            "code": self._code,
-            "packages": package_versions(),
-            "data": {
-                **self._data,
-                "seed": config.seed,
-                "batch_size": config.optimizer.batch_size,
-                "position": step * config.optimizer.batch_size,
-            },
-        }
-        if self._evaluation:
-            about["evaluation"] = self._evaluation.about
+        position = step * self._config.optimizer.batch_size
+        about = self._about | {"data": {**self._about["data"], "position": position}}
         metrics = self._scalars | self._judged.get(step, {})
         self._checkpoints.save(step, state, about=about, metrics=metrics)

@@ -96,6 +96,14 @@ def numbers_of_regions(config: ConfigDict) -> tuple[int, ...]:
     return tuple(sorted(set(given))) or tuple(k for k in USUAL_K if k <= most) or (most,)
 
 
+def headline(top_k: tuple[int, ...], best_metric: str) -> int:
+    """The number of regions that is shown where one must do: that of the best metric, else 12, as
+    in the paper, or the next."""
+    if best_metric.startswith("parts/") and int(best_metric.rpartition("_")[2]) in top_k:
+        return int(best_metric.rpartition("_")[2])
+    return next((k for k in top_k if k >= 12), top_k[-1])
+
+
 def evenly(length: int, most: int) -> np.ndarray:
     """Indices of at most `most` of `length` things, evenly spread; of all for 0."""
     count = min(length, most) or length

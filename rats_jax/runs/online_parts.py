@@ -30,25 +30,32 @@ from rats_jax.parallel.mesh import batch_sharding, on_mesh, replicated
 from rats_jax.runs.online_data import (
     evenly,
     fingerprint_of_parts,
+    headline,
     numbers_of_regions,
     open_parts,
 )
+from rats_jax.runs.online_pictures import COUNT, Shown
 from rats_jax.runs.programs import compiled
 from rats_jax.runs.spread import Spread, own_rows
 
 
 class Measured(NamedTuple):
     """scores: K -> means over images; grid: the same of a plain grid, where it was asked for.
-    health: sums, see `register_health`. left_out: images that could not be read."""
+    health: sums, see `register_health`. left_out: images that could not be read. shown: a few
+    images with their regions, in process 0."""
 
     scores: dict[int, RegionScores]
     grid: dict[int, RegionScores]
     health: dict[str, np.ndarray]
     left_out: int
+    shown: list[Shown]
 
 
 class OnlineParts:
     """Scores the teacher's regions on images with part masks.
+
+    Attributes:
+      k: the number of regions of the images that are shown.
 
     Images are squeezed to `config.evaluation.resolution` and pass through the network in the dtype
     of training; regions are scored at the size of the mask. Every process scores the images of its
@@ -64,6 +71,9 @@ class OnlineParts:
         self._spread = Spread(mesh, len(self._chosen))
         self._images = self._spread.abstract((self._side, self._side, 3), np.uint8)
         self._present = self._spread.abstract((), np.bool_)
+        self.k = headline(self._top_k, config.run.best_metric)
+        self._shown = self._spread.own()
+        self._shown = self._shown[evenly(len(self._shown), COUNT)].tolist()
         self._look = _looking(config, network, mesh, self._top_k)
 
     @property
@@ -104,9 +114,11 @@ class OnlineParts:
         images that cannot be read."""
         sums: dict[str, np.ndarray] = {}
         scoring: list[Future] = []
+        shown: list[Shown] = []
         with ThreadPoolExecutor(max(os.cpu_count() or 1, 2)) as pool:
             try:
-                for samples in self._spread.read(pool, self._read, on_error=on_error):
+                reading = self._spread.read(pool, self._read, on_error=on_error)
+                for number, samples in enumerate(reading):
                     images = {row: image for row, (image, _) in samples.items()}
                     labels, health = self._program(
                         teacher,
@@ -115,8 +127,11 @@ class OnlineParts:
                     )
                     for row, maps in own_rows(labels):
                         if row in samples:
-                            mask = samples[row][1]
+                            image, mask = samples[row]
                             scoring.append(pool.submit(_scored, maps, mask, self._top_k, grid))
+                            if number * self._spread.batch_size + row in self._shown:
+                                labels = maps[self._top_k.index(self.k)]
+                                shown.append(Shown(image, mask, labels))
                     for name, x in jax.device_get(health).items():
                         sums[name] = sums.get(name, 0) + np.asarray(x, np.float64)
                     beat()
@@ -127,7 +142,7 @@ class OnlineParts:
         beat()
         own, *plain = self._means(scores, ways=2 if grid else 1)
         left_out = len(self._chosen) - int(sums["images"])
-        return Measured(own, plain[0] if grid else {}, sums, left_out)
+        return Measured(own, plain[0] if grid else {}, sums, left_out, shown)
 
     def _means(self, scores: list[np.ndarray], *, ways: int) -> list[dict[int, RegionScores]]:
         """Over the images of all processes, those without a labelled pixel left out."""

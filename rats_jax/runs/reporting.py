@@ -11,9 +11,12 @@ from pathlib import Path
 import jax
 import numpy as np
 from clu import parameter_overview
+from ml_collections import ConfigDict
 
 from rats_jax.command_line import say
+from rats_jax.paths import printable
 from rats_jax.runs.tensorboard import SummaryWriter, metric_writers
+from rats_jax.runs.workdir import as_json, flat
 
 #: Metrics reported as they are at a step, where others are averaged over those before.
 AS_THEY_ARE = (
@@ -58,6 +61,36 @@ def open_writer(workdir: Path | None, *, start: int) -> metric_writers.MetricWri
     _forget_after(kept, file)
     events = SummaryWriter(str(workdir / "tensorboard"), purge_step=kept + 1)
     return metric_writers.MultiWriter([events, JsonlWriter(file)])
+
+
+def describe_start(
+    writer: metric_writers.MetricWriter,
+    config: ConfigDict,
+    facts: Mapping[str, object],
+    *,
+    step: int,
+) -> None:
+    """Writes the config and what else fixes a start of a run as texts, a field a line."""
+    texts = {"config": flat(as_json(config)), "run": facts}
+    writer.write_texts(step, {name: _listed(values) for name, values in texts.items()})
+
+
+def write_pictures(
+    writer: metric_writers.MetricWriter, step: int, pictures: Mapping[str, np.ndarray]
+) -> None:
+    """pictures: name -> uint8 [1, h, w, 3]. One that cannot be made a PNG is said: a run is worth
+    more than its pictures."""
+    try:
+        writer.write_images(step, pictures)
+    except OSError:  # of the disk, as of any metric
+        raise
+    except Exception as error:
+        say(f"warning: pictures of step {step} could not be written ({error})")
+
+
+def _listed(values: Mapping[str, object]) -> str:
+    """Markdown: indented lines are shown as they are."""
+    return "\n".join(printable(f"    {name} = {value}") for name, value in values.items())
 
 
 def _forget_after(step: int, file: Path) -> None:

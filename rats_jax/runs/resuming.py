@@ -115,17 +115,16 @@ def _keep_checkpoints(
     if kept:
         events.add("kept", step=step, steps=kept)
         say(
-            f"{_checkpoints(kept)} kept: the best ones before, or kept for good, which the settings"
-            " of this start do not say of them; delete what you do not need"
+            f"kept, though no setting of this start asks for it: {_checkpoints(kept)} (kept.txt "
+            "there says why); delete what is not needed"
         )
     if left:
         lowered = {"keep_checkpoints": (was.newest, now.newest), "keep_best": (was.best, now.best)}
         told = [f"config.run.{n} was {a} and is {b}" for n, (a, b) in lowered.items() if b < a]
         events.add("let_go", step=step, steps=left)
-        say(f"{_checkpoints(left)} removed at the next save: {'; '.join(told)}")
+        say(f"removed at the next save: {_checkpoints(left)}, since {' and '.join(told)}")
 
 
 def _checkpoints(steps: list[int]) -> str:
-    one = len(steps) == 1
-    numbers = ", ".join(map(str, steps))
-    return f"the checkpoint at step {numbers} is" if one else f"the checkpoints at {numbers} are"
+    what = "the checkpoint at step" if len(steps) == 1 else "the checkpoints at steps"
+    return f"{what} {', '.join(map(str, steps))}"

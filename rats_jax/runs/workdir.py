@@ -180,7 +180,7 @@ def take_part(path: str, config: ConfigDict, word: str, theirs: Mapping) -> Path
                 "file system that all hosts share"
             )
         time.sleep(0.2)
-    theirs, ours = _flat(theirs), _flat(as_json(config))
+    theirs, ours = flat(theirs), flat(as_json(config))
     for name in sorted(theirs | ours):
         if theirs.get(name) != ours.get(name) and name not in OF_A_HOST:
             raise UserError(
@@ -221,11 +221,12 @@ def _json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2) + "\n"
 
 
-def _flat(tree: Mapping, prefix: str = "") -> dict:
+def flat(tree: Mapping, prefix: str = "") -> dict:
+    """Section.field -> value."""
     fields = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            fields |= _flat(value, f"{prefix}{name}.")
+            fields |= flat(value, f"{prefix}{name}.")
         else:
             fields[prefix + name] = value
     return fields
@@ -236,7 +237,7 @@ def changes(was: ConfigDict, config: ConfigDict, workdir: Path) -> list[str]:
 
     Raises UserError for one that makes it another run.
     """
-    old, new = _flat(as_json(was)), _flat(as_json(config))
+    old, new = flat(as_json(was)), flat(as_json(config))
     changed = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
     for name in changed:
         fixed = any(name == s or name.startswith(s + ".") for s in FIXED)
