@@ -6,10 +6,11 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rats_jax.errors import UserError
+from rats_jax.paths import printable
 
 
 def free_folder(output: Path) -> Path:
@@ -21,8 +22,11 @@ def free_folder(output: Path) -> Path:
             return target
     except (OSError, RuntimeError) as error:  # the latter: links that go round
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--output {output} cannot be made ({reason}): choose another") from None
-    raise UserError(f"--output {output} is there already: name a new folder, or remove it")
+        name = printable(str(output))
+        raise UserError(f"--output {name} cannot be made ({reason}): choose another") from None
+    raise UserError(
+        f"--output {printable(str(output))} is there already: name a new folder, or remove it"
+    )
 
 
 @contextmanager
@@ -32,10 +36,13 @@ def new_folder(target: Path) -> Iterator[Path]:
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        with suppress(FileNotFoundError):
+            os.lstat(target)  # too long a name fails here, and not when all has been written
+        prefix = f".{shortened(target.name, 200)}."  # and a few letters that nothing else has
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     except OSError as error:
         raise UserError(
-            f"--output {target} cannot be made ({error.strerror}): choose another"
+            f"--output {printable(str(target))} cannot be made ({error.strerror}): choose another"
         ) from None
     try:
         yield folder
@@ -46,7 +53,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         folder.rename(target)
     except OSError as error:
         raise UserError(
-            f"--output {target} cannot be written ({error.strerror or error})"
+            f"--output {printable(str(target))} cannot be written ({error.strerror or error})"
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -59,13 +66,18 @@ def _umask() -> int:
     return mask
 
 
+def shortened(name: str, most: int) -> str:
+    """Its first letters, at most so many bytes: file systems take 255."""
+    return name.encode("utf-8", "surrogateescape")[:most].decode("utf-8", "ignore")
+
+
 def file_names(names: Sequence[str]) -> list[str]:
     """A name for the files drawn of each image: its own, without extension, that any file system
     takes, numbered where two images would share one."""
     chosen: dict[str, str] = {}  # without the case of its letters -> name
     for name in names:
         plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
-        stem = Path(plain).stem.strip(".")[:100] or "image"
+        stem = shortened(Path(plain).stem.strip("."), 100) or "image"
         free, number = stem, 2
         while free.lower() in chosen:
             free, number = f"{stem}_{number}", number + 1

@@ -3,7 +3,7 @@
 import pytest
 
 from rats_jax.errors import UserError
-from rats_jax.results_folder import free_folder, new_folder
+from rats_jax.results_folder import file_names, free_folder, new_folder
 
 
 def test_a_new_folder_an_empty_one_and_a_link_to_one_are_filled(tmp_path):
@@ -39,3 +39,20 @@ def test_an_output_that_cannot_be_made_is_told(tmp_path):
             new_folder(free_folder(tmp_path / name)),
         ):
             pass
+
+
+@pytest.mark.parametrize("name", ["n" * 250, "日" * 80, "caf\udce9", "line\nend"])
+def test_any_name_that_the_file_system_takes_is_filled(tmp_path, name):
+    with new_folder(free_folder(tmp_path / name)) as folder:
+        (folder / "file").write_text("")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    with pytest.raises(UserError, match="is there already") as refused:
+        free_folder(tmp_path / name)
+    assert str(refused.value).isprintable()
+
+
+def test_names_of_files_are_short_enough_in_any_script(tmp_path):
+    names = ["日" * 80 + ".jpg", "日" * 80 + ".png", "é" * 120, "caf\udce9", "." * 9]
+    for stem in file_names(names):
+        (tmp_path / f"{stem}.regions.png").touch()
+    assert len(list(tmp_path.iterdir())) == len(names)

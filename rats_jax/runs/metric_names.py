@@ -14,9 +14,8 @@ GROUPS = {
     "loss": ("loss", "teacher_entropy", "kl"),
     "teacher": (
         *("center_norm", "prototype_usage", "target_information", "student_distance"),
-        *("feature_std", "effective_rank"),
+        *("feature_std", "effective_rank", "register_copies", "registers_dead"),
     ),
-    "registers": ("register_copies", "registers_dead"),
     "schedule": (
         *("epoch", "learning_rate", "weight_decay", "teacher_momentum", "teacher_temperature"),
     ),

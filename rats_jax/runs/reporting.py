@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -94,7 +95,14 @@ def _listed(values: Mapping[str, object]) -> str:
 
 
 def _forget_after(step: int, file: Path) -> None:
-    """Drops the lines of later steps, and those that a kill or a power cut has spoilt."""
+    """Drops the lines of later steps, and those that a kill or a power cut has spoilt.
+
+    Of a start from the beginning, which may be a mistake, the longest file is kept beside it.
+    """
+    old = file.with_suffix(".old.jsonl")
+    if step < 0 and _size(file) > _size(old):
+        shutil.copyfile(file, old)
+        say(f"the run begins anew: its metrics from before are in {old}")
     text = file.read_text("utf-8", "replace") if file.exists() else ""
     lines = text.splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
@@ -102,6 +110,10 @@ def _forget_after(step: int, file: Path) -> None:
         new = file.with_suffix(".new")
         new.write_text("".join(kept), "utf-8")
         new.replace(file)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
 
 
 def _step_of(line: str) -> float:

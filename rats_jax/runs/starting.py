@@ -75,11 +75,16 @@ def open_together(path: str, config: ConfigDict, *, data: Mapping) -> Iterator[P
             yield folder
         return
     theirs = agree()
-    for name, here in data.items():
-        there = theirs["data"][name]
-        if there != here:
-            raise UserError(
-                f"config.data has other images here than for process 0 ({name}: {here} here, "
-                f"{there} there): give all processes the same"
-            )
+    there = theirs["data"]
+    if there["images"] != data["images"]:
+        raise UserError(
+            f"config.data has {data['images']:,} images here and {there['images']:,} for process "
+            "0: give all processes the same"
+        )
+    if there != data:
+        what = "other images" if there["order"] == data["order"] else "another order of images"
+        raise UserError(
+            f"config.data has {what} here than for process 0, though as many: give all processes "
+            "the same images, and the same versions of grain and NumPy"
+        )
     yield take_part(path, config, theirs["sign"], theirs["config"])

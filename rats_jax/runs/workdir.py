@@ -3,8 +3,8 @@
 config.json       every field, as last started
 checkpoints/      orbax, one directory a step
 damaged/          checkpoints that could not be restored
-metrics.jsonl     one line a report
-tensorboard/      the same as events
+metrics.jsonl     one line a report; metrics.old.jsonl: of a start before one from the beginning
+tensorboard/      the same as events, with the config and pictures
 dynamics.png      the curves of the evaluations, if there are any
 events.jsonl      starts, alarms and what else happened
 unreadable.txt    images that could not be read, if any

@@ -474,3 +474,8 @@ def test_a_start_from_the_beginning_forgets_the_evaluation_before_it(tmp_path):
     assert len(file.read_text().splitlines()) == 2
     open_writer(tmp_path, start=0).close()
     assert file.read_text() == ""
+    old = tmp_path / "metrics.old.jsonl"
+    assert len(old.read_text().splitlines()) == 2
+    file.write_text('{"step": 1}\n')
+    open_writer(tmp_path, start=0).close()
+    assert len(old.read_text().splitlines()) == 2 and file.read_text() == ""
