@@ -250,7 +250,7 @@ class _Run:
 
     def _compile(self, state: dict):
         """The training step, and the monitor if there is to be one; and what evaluates."""
-        say("compiling the training step")
+        say("compiling the training step, which takes minutes for a large model")
         config, arguments = self._config, (state, abstract_samples(self._config, self._mesh))
         step = compiled(make_train_step(self._dino, config, self._mesh).lower(*arguments))
         if self._evaluation:

@@ -99,8 +99,9 @@ def numbers_of_regions(config: ConfigDict) -> tuple[int, ...]:
 def headline(top_k: tuple[int, ...], best_metric: str) -> int:
     """The number of regions that is shown where one must do: that of the best metric, else 12, as
     in the paper, or the next."""
-    if best_metric.startswith("parts/") and int(best_metric.rpartition("_")[2]) in top_k:
-        return int(best_metric.rpartition("_")[2])
+    group, _, number = best_metric.rpartition("_")
+    if group.startswith("parts/") and number in map(str, top_k):
+        return int(number)
     return next((k for k in top_k if k >= 12), top_k[-1])
 
 

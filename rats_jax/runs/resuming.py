@@ -88,10 +88,15 @@ def _say_evaluation(was: Mapping[str, Mapping], now: Mapping[str, Mapping]) -> s
         before = was.get(name, on)
         if changed := measure_changes(before, on):
             anew.add(name)
-            told = "; ".join(f"{key} {before[key]}, now {on[key]}" for key in changed)
+            told = "; ".join(
+                "other images, by their names"
+                if key == "fingerprint"
+                else f"{key} was {before[key]} and is {on[key]}"
+                for key in changed
+            )
             say(
-                f"warning: the evaluation of {name} had {told}: its figures do not compare with "
-                "those from before, so the best checkpoint is chosen among the new ones"
+                f"warning: the evaluation of {name} has changed ({told}): its figures do not "
+                "compare with those from before, and the best checkpoint is one of the new ones"
             )
     return anew
 

@@ -188,7 +188,7 @@ def test_a_best_checkpoint_stays_when_other_images_are_scored(workdir, killed, c
     assert left >= {best, 10} and len(left) <= 3 and "parts/m2o_2" in new
     assert "best by parts/m2o_2" in (folder / f"checkpoints/{best}/kept.txt").read_text()
     said = capsys.readouterr().out
-    assert "the evaluation of parts had images 6, now 5" in said
+    assert "the evaluation of parts has changed (images was 6 and is 5; of was 6 and is 5)" in said
     assert (
         f"kept, though no setting of this start asks for it: the checkpoint at step {best}" in said
     )
@@ -447,7 +447,7 @@ def test_the_images_that_are_shown_are_of_process_0_and_spread(monkeypatch):
 def test_the_headline_is_the_best_metrics_number_of_regions():
     assert headline((6, 12, 33), "parts/ari_33") == 33
     assert headline((6, 12, 33), "loss") == headline((6, 12), "parts/m2o_8") == 12
-    assert headline((2, 4), "knn/top1_20") == 4
+    assert headline((2, 4), "knn/top1_2") == headline((2, 4), "parts/x") == 4
 
 
 def test_images_are_chosen_evenly():
