@@ -6,7 +6,8 @@ Written for one accelerator and 10,000 to 1,000,000 images. What one changes fir
 
     --config.optimizer.batch_size=128          as large as memory allows; learning rate follows
     --config.optimizer.epochs=300              fewer images want more epochs
-    --config.model.remat=dots                  half the memory, a few percent slower
+    --config.model.remat=dots                  half the memory of activations; not slower on a TPU
+                                               by the compiler's estimate (docs/pods.md)
     --config.compute_dtype=float32             on a CPU
 
 To watch parts come and keep the checkpoint where they peak, on images with masks of your own

@@ -1,5 +1,6 @@
 """From a config to the parts of a run."""
 
+import os
 from collections.abc import Callable, Sequence
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from rats_jax.command_line import say
 from rats_jax.config import schedules
 from rats_jax.data.crops import MultiCrop
 from rats_jax.data.procedural_parts import ProceduralParts
@@ -21,7 +23,8 @@ from rats_jax.errors import UserError
 from rats_jax.models import DINOHead, make_backbone
 from rats_jax.parallel.mesh import batch_shards
 from rats_jax.parallel.mesh import make_mesh as mesh_of
-from rats_jax.validation import validate_source
+from rats_jax.paths import printable
+from rats_jax.validation import HOLDERS, validate_source
 
 #: The fields of config.model that say what a backbone computes: of all, and of each architecture.
 COMMON = ("width", "depth", "heads", "patch", "mlp_ratio", "position_offset")
@@ -33,25 +36,62 @@ OWN = {
 #: And those that say how it is trained.
 TRAINING = ("drop_path", "remat", "unroll")
 
+FEW = 5  # names of classes in a line
+
 
 def make_source(config: ConfigDict) -> Source:
-    """The training images."""
+    """The training images. Says what was found, and what was passed over."""
     validate_source(config)
     data = config.data
+    unread = {
+        "path": data.path and data.source == "procedural_parts",
+        "name": data.name and data.source != "tfds",
+        "split": data.split != "train" and data.source != "tfds",
+    }
+    for field in (field for field, given in unread.items() if given):
+        raise UserError(
+            f"config.data.{field} is {printable(data[field])}, which config.data.source="
+            f"{data.source} does not read: name the source that does, or leave it out"
+        )
     if data.source == "procedural_parts":
         return ProceduralParts(size=data.size, length=data.length, seed=data.seed)
-    source = {
-        "image_folder": lambda: ImageFolder(data.path),
-        "records": lambda: Records(data.path),
-        "tar": lambda: Tars(data.path),
-        "tfds": lambda: TFDS(data.name, data.split, data.path),
-    }[data.source]()
+    try:
+        source = {
+            "image_folder": lambda: ImageFolder(data.path),
+            "records": lambda: Records(data.path),
+            "tar": lambda: Tars(data.path),
+            "tfds": lambda: TFDS(data.name, data.split, data.path),
+        }[data.source]()
+    except UserError as error:
+        field = "config.data" if data.source == "tfds" else "config.data.path"
+        raise UserError(f"{field}: {error}") from error
+    say(f"found {len(source):,} images{_in_classes(source.classes)} in {printable(data.path)}")
+    for note in source.notes:
+        say(note)
     if data.length and len(source) != data.length:
         raise UserError(
-            f"config.data.path {data.path} holds {len(source)} images, not {data.length}; "
-            "complete it, or train on what is there with --config.data.length=0"
+            f"config.data.path {printable(data.path)} holds {len(source)} images, not "
+            f"{data.length}; complete it, or train on what is there with --config.data.length=0"
         )
     return source
+
+
+def _in_classes(classes: Sequence[str]) -> str:
+    if len(classes) in (0, 1):
+        return ""
+    shown = ", ".join(printable(name) or "no folder" for name in classes[:FEW])
+    return f" of {len(classes):,} classes ({shown}{', ...' if len(classes) > FEW else ''})"
+
+
+def with_absolute_path(config: ConfigDict) -> ConfigDict:
+    """The config with a `data.path` that means the same in any folder, for config.json."""
+    config, path = config.copy_and_resolve_references(), config.data.path
+    if path and "://" not in path and config.data.source in HOLDERS:
+        given = os.path.join(os.getcwd(), os.path.expanduser(path))
+        plain = os.path.normpath(given)  # without "..", unless a link makes that another place
+        same = os.path.realpath(plain) == os.path.realpath(given)
+        config.data.path = plain if same else given
+    return config
 
 
 def make_mesh(config: ConfigDict, devices: Sequence | None = None) -> Mesh:

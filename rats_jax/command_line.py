@@ -1,5 +1,6 @@
-"""What the entry points share: configs from the command line, and mistakes told in one line."""
+"""What the entry points share: flags, and a user's mistake as one line with exit status 2."""
 
+import difflib
 import os
 import signal
 import sys
@@ -7,19 +8,21 @@ from collections.abc import Callable
 from typing import NoReturn, TextIO
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict
 
+from rats_jax import config_flag, usage
+from rats_jax.device_failures import explained
 from rats_jax.errors import Stopped, UserError
+from rats_jax.paths import printable
 
 FAILED = 2  # exit status of a user's mistake
-LOST = 75  # of the end of another process: the same command may go on (EX_TEMPFAIL)
-SAVED = 85  # of a SIGTERM, after the state was saved: the same command goes on
+LOST = 75  # another process ended: the same command may resume (EX_TEMPFAIL)
+SAVED = 85  # SIGTERM, after the state was saved: the same command resumes
 INTERRUPTED = 128 + signal.SIGINT
 
 flags.disclaim_key_flags()  # --help of an entry point lists the flags that it defines through here
 
 #: What Ctrl-C leaves of a command that trains.
-GOES_ON = "interrupted; the same command goes on from the last checkpoint, if there is one"
+GOES_ON = "interrupted; the same command resumes from the last checkpoint, if there is one"
 
 _process: int | None = None  # the number of this process among several
 
@@ -30,13 +33,20 @@ def speak_as(process: int) -> None:
     _process = process
 
 
-def run(main: Callable[[], None], *, interrupted: str = "interrupted") -> None:
-    """Parses absl flags and runs `main`; a mistake ends it with one line and exit status 2, Ctrl-C
-    with the line `interrupted`."""
+def run(
+    main: Callable[[], None], *, interrupted: str = "interrupted", out_of_memory: str = ""
+) -> None:
+    """Parses absl flags and runs `main`. A user's mistake ends it with one line and exit status 2,
+    and so do devices that are missing or too small; Ctrl-C ends it with the line `interrupted`.
+
+    out_of_memory: what the user of this command can change to use less memory.
+    """
 
     def guarded(_):
+        logging.set_verbosity(logging.WARNING)
         try:
-            main()
+            with explained(out_of_memory or "choose a smaller input"):
+                main()
         except UserError as error:
             fail(str(error))
         except Stopped as stopped:
@@ -49,7 +59,7 @@ def run(main: Callable[[], None], *, interrupted: str = "interrupted") -> None:
 
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.ERROR)  # ml_collections warns of recipes; `explain` says it
     app.run(guarded, flags_parser=_parse)
 
 
@@ -72,21 +82,9 @@ def require(*needed: tuple[flags.FlagHolder, str]) -> None:
             raise UserError(f"no --{flag.name}: name {what}")
 
 
-def read_config(flag: flags.FlagHolder) -> ConfigDict:
-    """The config of a `DEFINE_config_file` flag."""
-    config = flag.value
-    if config is None:
-        raise UserError("no --config: name a recipe, such as --config=configs/image_folder.py")
-    try:
-        config.get("seed")  # a file that failed to load says so only now
-    except OSError as error:
-        raise UserError(_one_line(error)) from None
-    return config
-
-
 def fail(message: str, status: int = FAILED) -> NoReturn:
     """Exits with one line on standard error."""
-    _complain(f"error: {message}")
+    _complain(f"error: {printable(message)}")
     if _process is None:
         sys.exit(status)
     _leave(status)  # the interpreter's own end would wait in JAX for the other processes
@@ -116,13 +114,32 @@ def _leave(status: int) -> NoReturn:
 
 
 def _parse(argv: list[str]) -> list[str]:
-    # ml_collections looks fields up while absl parses, and lets its own errors out.
+    """The arguments that are no flags. Prints --help or --version and ends, where asked for."""
+    if text := usage.asked_for(argv[1:]):
+        _print(text, sys.stdout)
+        sys.exit(0)
+    arguments = [config_flag.with_home(_underscored(argument)) for argument in argv[1:]]
+    # ml_collections looks fields up while absl parses, and lets its own errors out, as well as
+    # those of the recipe.
     try:
-        left = flags.FLAGS([argv[0], *map(_underscored, argv[1:])])
-    except (flags.Error, KeyError, AttributeError, TypeError, ValueError, OSError) as error:
+        left = flags.FLAGS([argv[0], *arguments])
+    except flags.UnrecognizedFlagError as error:
+        close = difflib.get_close_matches(error.flagname, flags.FLAGS, n=1)
+        meant = f"did you mean --{close[0]}?" if close else "--help lists the flags"
+        reason = config_flag.explain(arguments)
+        fail(reason or f"there is no flag --{error.flagname}: {meant}")
+    except Exception as error:
+        if reason := config_flag.explain(arguments):
+            fail(reason)
+        if not isinstance(error, flags.Error):
+            raise
         fail(_one_line(error))
+    if reason := config_flag.check_loaded():
+        fail(reason)
     if len(left) > 1:
-        fail(f"unexpected argument {left[1]!r}; options are written --name=value")
+        # a file: the shell has expanded a pattern
+        hint = ", a pattern of files in quotes" if os.path.exists(left[1]) else ""
+        fail(f"unexpected argument {left[1]!r}; options are written --name=value{hint}")
     return left
 
 
@@ -134,11 +151,19 @@ def _underscored(argument: str) -> str:
     return name + equals + value
 
 
-def _one_line(error: Exception) -> str:
-    """An error's message as one line. ml_collections wraps one error's repr in another: the quotes
-    and escapes of that are taken off."""
-    text = str(error.args[0] if error.args else error)
-    text = text.replace("\\n", "\n").replace("\\'", "'")
-    if text[:1] in ("'", '"') and text[:1] == text[-1:]:
-        text = text[1:-1]
-    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+#: What Python says of a flag's value, and what the user is told.
+_VALUES = {
+    "invalid literal for int": "give a whole number",
+    "could not convert string to float": "give a number",
+    "Non-boolean argument": "give true or false",
+}
+
+
+def _one_line(error: flags.Error) -> str:
+    """absl's message as one line."""
+    text = " ".join(str(error).split())
+    for said, meant in _VALUES.items():
+        if said in text:
+            flag = text.removeprefix("flag ").partition(": ")[0]
+            return f"{flag}: {meant}"
+    return text

@@ -7,15 +7,15 @@ directory, it goes on where it stopped.
 
 import json
 import time
-from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
-from rats_jax import command_line
+from rats_jax import command_line, config_flag
 from rats_jax.command_line import say
+from rats_jax.device_failures import TRAIN_SMALLER
+from rats_jax.paths import local_path
 
-CONFIG = config_flags.DEFINE_config_file("config", "configs/demo.py", "What RATS is trained by.")
+CONFIG = config_flag.define_config("configs/demo.py")
 WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Where runs, scores and pictures are kept.")
 
 HELD_OUT_SEED = 1_000_003  # another world than any that is trained on by default
@@ -35,8 +35,8 @@ def main() -> None:
     from rats_jax.runs.restore import restore, untrained
 
     started = time.perf_counter()
-    workdir = Path(WORKDIR.value).expanduser()
-    config = command_line.read_config(CONFIG)
+    workdir = local_path(WORKDIR.value)
+    config = config_flag.read_config(CONFIG)
     say("== RATS")
     rats = restore(train(config, str(workdir / "rats")))
     say("== ViT of the same size, for the same steps")
@@ -105,4 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, interrupted=command_line.GOES_ON)
+    command_line.run(main, interrupted=command_line.GOES_ON, out_of_memory=TRAIN_SMALLER)

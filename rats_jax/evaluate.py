@@ -17,6 +17,7 @@ from absl import flags
 from rats_jax import command_line
 from rats_jax.command_line import say
 from rats_jax.errors import UserError
+from rats_jax.paths import local_path
 
 CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
 TASK = flags.DEFINE_enum("task", "parts", ["parts", "knn", "linear", "norms"], "What to measure.")
@@ -53,6 +54,12 @@ REGIONS = flags.DEFINE_multi_string(
 )
 UNTRAINED = flags.DEFINE_bool("untrained", False, "Score the run's untrained model beside it.")
 SKIP_BROKEN = flags.DEFINE_bool("skip_broken", False, "Leave out samples that cannot be read.")
+LIMIT = flags.DEFINE_integer(
+    "limit",
+    None,
+    "A quick look: at most so many images of --dataset, and of --train, evenly spread.",
+    lower_bound=1,
+)
 
 # --task=knn and --task=linear, whose --dataset and --train are labelled images.
 TRAIN = flags.DEFINE_string(
@@ -111,6 +118,7 @@ def _parts() -> None:
     from rats_jax.evals.part_results import write_results
     from rats_jax.evals.parts import RegionOptions
     from rats_jax.evals.saved_regions import open_saved_regions
+    from rats_jax.evals.truth import report
     from rats_jax.results_folder import free_folder, new_folder
 
     if not REGIONS.value:
@@ -121,8 +129,9 @@ def _parts() -> None:
     )
     if not SMOOTHING.value < 1000:
         raise UserError(f"--smoothing={SMOOTHING.value}: give patches, such as 1; 0 for none")
-    target = free_folder(Path(OUTPUT.value).expanduser())
+    target = free_folder(local_path(OUTPUT.value))
     dataset = open_dataset(DATASET.value)
+    whole, dataset = len(dataset), dataset.limited(LIMIT.value)
     names = [entry.name for entry in dataset.entries if not entry.fault]
     saved = open_saved_regions(REGIONS.value, names, skip_broken=SKIP_BROKEN.value)
     options = RegionOptions(SMOOTHING.value, NORM.value, ARGMAX.value)
@@ -130,11 +139,9 @@ def _parts() -> None:
     if CHECKPOINT.value:
         models = _models()
         backbone = models["model"]
-        patch = backbone.options["patch"]
-        resolutions = _resolutions(patch, usual=512)
-        top_k = numbers_of_regions(
-            TOP_K.value, backbone.options, patches=(resolutions[0] // patch) ** 2
-        )
+        resolutions = _resolutions(backbone.options, usual=512)
+        patches = (resolutions[0] // backbone.options["patch"]) ** 2
+        top_k = numbers_of_regions(TOP_K.value, backbone.options, patches=patches)
         about |= {
             "model": backbone.origin,
             "options": backbone.options,
@@ -144,9 +151,11 @@ def _parts() -> None:
     for flag in () if models else (TOP_K, RESOLUTION, SMOOTHING, NORM, ARGMAX, UNTRAINED):
         if flag.present:
             raise UserError(f"--{flag.name} is of a model's regions: name one with --checkpoint")
-    say(f"{dataset.name}: {len(dataset)} images; {dataset.flattening}")
+    first = f"{dataset.name}: {_images(len(dataset), whole)}; {dataset.flattening}"
+    say("\n".join([first, *dataset.notes]))
     about["saved_regions"] = {regions.name: str(regions.folder) for regions in saved}
-    about["dataset"] = {"name": dataset.name, "flattening": dataset.flattening}
+    about["dataset"] = {"from": DATASET.value, **dataset.about}
+    about["limit"] = LIMIT.value
     with new_folder(target) as folder:
         found = evaluate_parts(
             models,
@@ -158,8 +167,9 @@ def _parts() -> None:
             skip_broken=SKIP_BROKEN.value,
         )
         say(write_results(folder, found, about=about))
-    say("(means over images, in percent, with 95 % bootstrap intervals)")
-    _say_end(found.skipped)
+    last = "(means over images, in percent, with 95 % bootstrap intervals)"
+    say("\n".join([last, *report(found.truth)]))
+    _say_end(found.skipped, target)
 
 
 def _models() -> dict:
@@ -177,9 +187,12 @@ def _models() -> dict:
     return {"model": backbone, "untrained": backbone._replace(params=params)}
 
 
-def _resolutions(patch: int, *, usual: int) -> tuple[int, ...]:
-    """Those of --resolution, rising. Raises UserError for one that the model cannot take."""
-    given = RESOLUTION.value or [str(usual)]
+def _resolutions(options: dict, *, usual: int) -> tuple[int, ...]:
+    """Those of --resolution, rising; says which are far from that in training. Raises UserError for
+    one that the model cannot take."""
+    from rats_jax.resolution import distance_warning
+
+    given, patch = RESOLUTION.value or [str(usual)], options["patch"]
     for side in given:
         if not side.strip().isdecimal() or not int(side):
             raise UserError(f"--resolution={','.join(given)}: write pixels, such as {usual}")
@@ -189,7 +202,10 @@ def _resolutions(patch: int, *, usual: int) -> tuple[int, ...]:
                 f"--resolution={side} is no multiple of the patch ({patch}); the nearest is "
                 f"{nearest}"
             )
-    return tuple(sorted({int(side) for side in given}))
+    sides = tuple(sorted({int(side) for side in given}))
+    for warning in filter(None, (distance_warning(s, options, what="scores") for s in sides)):
+        say(warning)
+    return sides
 
 
 def _open_images() -> tuple:
@@ -203,18 +219,20 @@ def _open_images() -> tuple:
         (DATASET, "the images, as KIND:PATH"),
         (OUTPUT, "the folder to make"),
     )
-    target = free_folder(Path(OUTPUT.value).expanduser())
+    target = free_folder(local_path(OUTPUT.value))
     dataset = open_labelled(DATASET.value)
+    whole, dataset = len(dataset.source), dataset.limited(LIMIT.value)
     models = _models()
-    resolution, *more = _resolutions(models["model"].options["patch"], usual=224)
+    resolution, *more = _resolutions(models["model"].options, usual=224)
     if more:
         raise UserError(f"--task={TASK.value} takes one --resolution: name one")
-    say(f"{dataset.name}: {len(dataset.source):,} images")
+    say(f"{dataset.name}: {_images(len(dataset.source), whole)}")
     about = {
         "task": TASK.value,
         "model": models["model"].origin,
         "options": models["model"].options,
         "dataset": dataset.name,
+        "limit": LIMIT.value,
         "resolution": resolution,
     }
     return target, dataset, models, resolution, about
@@ -231,7 +249,8 @@ def _classify() -> None:
     if train is None:
         say("without --train, a fifth of each class, drawn by a fixed seed, is scored")
     else:
-        say(f"{train.name}: {len(train.source):,} images to learn from")
+        whole, train = len(train.source), train.limited(LIMIT.value)
+        say(f"{train.name}: {_images(len(train.source), whole)} to learn from")
         if not (train.classes and dataset.classes):
             say("classes are matched by their numbers, as not both sets have names of them")
     about["train"] = train.name if train else f"four fifths of {dataset.name}"
@@ -256,7 +275,7 @@ def _classify() -> None:
             say(linear_results.write_results(folder, found, recipe, about=about))
             say("(the best epoch was chosen on the images scored: it flatters; so would a rate)")
     say(f"(percent of {found.images:,} images, having learned from {found.learned_from:,})")
-    _say_end(found.skipped)
+    _say_end(found.skipped, target)
 
 
 def _norms() -> None:
@@ -274,14 +293,24 @@ def _norms() -> None:
         about["skipped"] = left_out.lines
         say(write_norms(folder, found, limit=limit, about=about))
     say("(norms before the final LayerNorm)")
-    _say_end(left_out.lines)
+    _say_end(left_out.lines, target)
 
 
-def _say_end(skipped: Sequence[str]) -> None:
+def _images(count: int, whole: int) -> str:
+    if count == whole:
+        return f"{count:,} images"
+    return f"{count:,} of {whole:,} images, evenly spread (--limit)"
+
+
+def _say_end(skipped: Sequence[str], target: Path) -> None:
     if skipped:
         say(f"left out: {len(skipped):,}, see results.json")
-    say(f"results: {OUTPUT.value}")
+    say(f"results: {target}")
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(
+        main,
+        interrupted="interrupted: no results are written; the same command starts anew",
+        out_of_memory="choose a smaller --resolution",
+    )

@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
-from rats_jax import command_line
+from rats_jax import command_line, config_flag
 from rats_jax.command_line import say
 from rats_jax.errors import UserError
+from rats_jax.paths import local_path
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a file in configs/.")
+CONFIG = config_flag.define_config()
 TOPOLOGY = flags.DEFINE_string(
     "topology", "", "v5e:16x16, v5p:2x2x4, v6e:8x8, cpu:8 and the like; the devices at hand if not."
 )
@@ -33,10 +33,8 @@ JSON = flags.DEFINE_string("json", "", "A file for all figures; without one, sta
 def main() -> None:
     from rats_jax.planning.topology import open_hardware
 
-    config = command_line.read_config(CONFIG)
-    to_file = Path(JSON.value) if JSON.value not in ("", "-") else None
-    if to_file and not to_file.parent.is_dir():
-        raise UserError(f"--json={to_file}: there is no folder {to_file.parent}; make it first")
+    config = config_flag.read_config(CONFIG)
+    to_file = _json_file(JSON.value) if JSON.value not in ("", "-") else None
     hardware = open_hardware(TOPOLOGY.value, slices=SLICES.value)
     # Here: these touch no device, but JAX must hear of the hardware first.
     from rats_jax.config import schedules
@@ -60,10 +58,22 @@ def main() -> None:
         say(json.dumps(plan))
     elif to_file:
         whole = to_file.with_name(f"{to_file.name}.{os.getpid()}")
-        whole.write_text(json.dumps(plan, indent=2) + "\n")
+        whole.write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
         whole.replace(to_file)
     if not plan["fits"]:
         sys.exit(1)
+
+
+def _json_file(given: str) -> Path:
+    """The file that --json names. Raises UserError now for what could not be written later."""
+    file = local_path(given)
+    if not file.parent.is_dir():
+        raise UserError(f"--json={file}: there is no folder {file.parent}; make it first")
+    if file.is_dir():
+        raise UserError(f"--json={file} is a folder: name a file in it, such as {file}/plan.json")
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        raise UserError(f"--json={file}: {file.parent} cannot be written to; choose another folder")
+    return file
 
 
 def _advise(config, hardware, step, tell) -> dict:

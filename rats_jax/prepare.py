@@ -1,15 +1,15 @@
 """python -m rats_jax.prepare --input=IMAGENET_FOLDER_OR_TAR --output=DIR [--workers=N]"""
 
 import os
-import signal
-import sys
-from pathlib import Path
 
 from absl import flags
 
 from rats_jax import command_line
+from rats_jax.data.preparation.advice import advice
 from rats_jax.data.preparation.run import prepare
-from rats_jax.errors import UserError
+from rats_jax.paths import local_path
+
+INTERRUPTED = "interrupted; run the same command again to make the shards that are missing"
 
 INPUT = flags.DEFINE_string(
     "input",
@@ -30,29 +30,21 @@ SHORTER_SIDE = flags.DEFINE_integer(
 
 
 def main() -> None:
-    if not INPUT.value:
-        raise UserError("no --input: name a folder of images or a .tar file")
-    if not OUTPUT.value:
-        raise UserError("no --output: name the folder in which the shards are made")
-    output = Path(OUTPUT.value)
-    try:
-        splits = prepare(
-            Path(INPUT.value),
-            output,
-            workers=WORKERS.value,
-            shard_mb=SHARD_MB.value,
-            shorter_side=SHORTER_SIDE.value,
-        )
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on with the shards left", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+    command_line.require(
+        (INPUT, "a folder of images or a .tar file"),
+        (OUTPUT, "the folder in which the shards are made"),
+    )
+    splits = prepare(
+        local_path(INPUT.value),
+        local_path(OUTPUT.value),
+        workers=WORKERS.value,
+        shard_mb=SHARD_MB.value,
+        shorter_side=SHORTER_SIDE.value,
+    )
     command_line.say(f"results: {', '.join(map(str, splits))}")
-    if output / "train" in splits:
-        command_line.say(
-            "train on them: python -m rats_jax.train --config=configs/rats_s16_in1k.py "
-            f"--workdir=DIR --config.data.source=records --config.data.path={output / 'train'}"
-        )
+    for line in advice(splits):
+        command_line.say(line)
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, interrupted=INTERRUPTED)

@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,7 +39,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             os.lstat(target)  # too long a name fails here, and not when all has been written
-        prefix = f".{shortened(target.name, 200)}."  # and a few letters that nothing else has
+        prefix = f".{target.name[:40]}."  # the name itself may be as long as a name can be
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     except OSError as error:
         raise UserError(
@@ -73,13 +74,21 @@ def shortened(name: str, most: int) -> str:
 
 def file_names(names: Sequence[str]) -> list[str]:
     """A name for the files drawn of each image: its own, without extension, that any file system
-    takes, numbered where two images would share one."""
-    chosen: dict[str, str] = {}  # without the case of its letters -> name
+    takes, numbered where two images would share one, be it but for case or accents' encoding."""
+    chosen: dict[str, str] = {}  # by what a file system may hold for the same name
+    numbers: dict[str, int] = {}  # the last that was given to a stem
     for name in names:
         plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
-        stem = shortened(Path(plain).stem.strip("."), 100) or "image"
-        free, number = stem, 2
-        while free.lower() in chosen:
-            free, number = f"{stem}_{number}", number + 1
-        chosen[free.lower()] = free
+        stem = Path(plain).stem.strip(".")[:100] or "image"
+        stem = stem.encode()[:200].decode(errors="ignore")  # names are of 255 bytes at most
+        free, number = stem, numbers.get(_folded(stem), 1)
+        while _folded(free) in chosen:
+            number += 1
+            free = f"{stem}_{number}"
+        numbers[_folded(stem)] = number
+        chosen[_folded(free)] = free
     return list(chosen.values())
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

@@ -5,11 +5,11 @@ processes also need --coordinator=HOST:PORT --processes=N --process=I.
 """
 
 from absl import flags
-from ml_collections import config_flags
 
-from rats_jax import command_line
+from rats_jax import command_line, config_flag
+from rats_jax.device_failures import TRAIN_SMALLER
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a file in configs/.")
+CONFIG = config_flag.define_config()
 WORKDIR = flags.DEFINE_string("workdir", "", "Where the run is kept; a run found there goes on.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT at which process 0 is met.")
 PROCESSES = flags.DEFINE_integer("processes", None, "How many processes train together.")
@@ -32,8 +32,8 @@ def main() -> None:
         local_devices=LOCAL_DEVICES.value,
         wait=WAIT.value,
     ):
-        train(command_line.read_config(CONFIG), WORKDIR.value)
+        train(config_flag.read_config(CONFIG), WORKDIR.value)
 
 
 if __name__ == "__main__":
-    command_line.run(main, interrupted=command_line.GOES_ON)
+    command_line.run(main, interrupted=command_line.GOES_ON, out_of_memory=TRAIN_SMALLER)

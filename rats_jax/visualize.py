@@ -1,11 +1,10 @@
 """python -m rats_jax.visualize --checkpoint=RUN_OR_WEIGHTS --images=FILES_OR_FOLDER --output=DIR
 
 Pictures of the parts that a model sees in images: regions, the map of each register or head,
-attention, principal components, and one HTML page in which to try any number of regions.
+attention, principal components, and HTML pages in which to try any number of regions.
 """
 
 import os
-from pathlib import Path
 
 from absl import flags
 
@@ -13,20 +12,35 @@ from rats_jax import command_line
 from rats_jax.command_line import say
 
 CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
-IMAGES = flags.DEFINE_string("images", "", "An image, a folder of them, or several with commas.")
+IMAGES = flags.DEFINE_multi_string(
+    "images",
+    [],
+    "An image, a folder of them, a pattern in quotes ('photos/*.jpg'), a .txt file with a name in "
+    "each line, or several of these with commas.",
+)
 OUTPUT = flags.DEFINE_string("output", "", "The folder to make.")
 TOP_K = flags.DEFINE_integer(
     "top_k", None, "Regions: of the best registers. 8 by default; of a ViT, one a head."
 )
 RESOLUTION = flags.DEFINE_integer(
-    "resolution", 512, "Pixels of each image's longer side, as the model sees it.", lower_bound=1
+    "resolution",
+    None,
+    "Pixels of each image's longer side, as the model sees it. 512 by default; nearer to the "
+    "training resolution for a model that was trained far from that.",
+    lower_bound=1,
 )
+LIMIT = flags.DEFINE_integer(
+    "limit", None, "Draw so many images, spread evenly over all of --images.", lower_bound=1
+)
+SKIP_BROKEN = flags.DEFINE_bool("skip_broken", False, "Leave out images that cannot be read.")
 
 
 def main() -> None:
     from rats_jax.backbones import open_backbone
+    from rats_jax.paths import local_path, printable
+    from rats_jax.pictures.finding import find_images, spread
     from rats_jax.pictures.gallery import draw
-    from rats_jax.pictures.images import find_images
+    from rats_jax.resolution import default_resolution, distance_warning, trained_at
     from rats_jax.results_folder import free_folder, new_folder
 
     command_line.require(
@@ -34,17 +48,42 @@ def main() -> None:
         (IMAGES, "image files, or a folder of them"),
         (OUTPUT, "the folder to make"),
     )
-    output = Path(OUTPUT.value).expanduser()
+    output = local_path(OUTPUT.value)
     target = free_folder(output)
     images = find_images(IMAGES.value)
+    if LIMIT.value and LIMIT.value < len(images):
+        say(f"{LIMIT.value:,} of {len(images):,} images, spread evenly, by --limit")
+        images = [images[i] for i in spread(len(images), LIMIT.value)]
     backbone = open_backbone(CHECKPOINT.value, weights=WEIGHTS.value)
     say(backbone.origin)
+    resolution = RESOLUTION.value or default_resolution(backbone.options)
+    trained = trained_at(backbone.options)
+    say(
+        f"images are seen at {resolution} pixels (the longer side, --resolution)"
+        + (f"; the model was trained at {trained}" if trained else "")
+    )
+    if warning := distance_warning(resolution, backbone.options):
+        say(warning)
     with new_folder(target) as folder:
-        draw(backbone, images, folder, top_k=TOP_K.value, resolution=RESOLUTION.value)
-    page = output / "index.html"
-    megabytes = page.stat().st_size / 1e6
-    say(f"results: {output} ({', '.join(sorted(os.listdir(output)))})")
-    say(f"open {page} in a browser ({megabytes:.1f} MB)")
+        drawn = draw(
+            backbone,
+            images,
+            folder,
+            top_k=TOP_K.value,
+            resolution=resolution,
+            skip_broken=SKIP_BROKEN.value,
+        )
+    files = sorted(os.listdir(output))
+    if drawn.left_out:
+        say(f"left out: {len(drawn.left_out):,} of {len(images):,} images, see left_out.txt")
+    say(f"results: {printable(str(output))} ({', '.join(files)})")
+    if "index.html" in files:
+        page = output / "index.html"
+        megabytes = page.stat().st_size / 1e6
+        say(f"open {printable(str(page))} in a browser ({megabytes:.1f} MB)")
+    if drawn.ended:
+        say(f"ended early: {drawn.images:,} of {len(images):,} images are drawn and kept")
+        raise drawn.ended
 
 
 if __name__ == "__main__":

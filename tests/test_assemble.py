@@ -10,6 +10,7 @@ from PIL import Image
 from rats_jax.assemble import make_samples, make_source
 from rats_jax.data.pipeline import open_batches
 from rats_jax.data.preparation.run import prepare
+from rats_jax.errors import UserError
 from tests.data import test_tfds_source as tfds_files
 from tests.runs.tiny import tiny_config
 
@@ -68,3 +69,41 @@ def test_a_source_named_by_a_config_gives_the_files_and_batches_of_them(jpegs, t
         assert sorted(batch["index"]) == list(range(COUNT)) and not batch["unreadable"]
         levels = batch["global"].mean((1, 2, 3, 4))
         np.testing.assert_allclose(levels, 30 * batch["index"] + 4, atol=3)
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_what_was_found_and_passed_over_is_said_when_a_run_starts(jpegs, tmp_path, kind, capsys):
+    (tmp_path / "images" / "x.heic").write_bytes(b"")
+    with tarfile.open(tmp_path / "images.tar", "a") as tar:
+        tar.add(tmp_path / "images" / "x.heic", arcname="x.heic")
+    (tmp_path / "shards" / "train" / "x.array_record").write_bytes(b"")
+    config = tiny_config(data__source=kind, data__length=0)
+    config.data.update(SOURCES[kind] | {"path": str(tmp_path / SOURCES[kind]["path"])})
+    capsys.readouterr()
+    make_source(config)
+    found, *notes = capsys.readouterr().out.splitlines()
+    classes = "cat, dog" if kind == "tfds" else "a, b"
+    assert found == f"found {COUNT} images of 2 classes ({classes}) in {config.data.path}"
+    assert len(notes) == (kind != "tfds") and all("(first x." in note for note in notes)
+
+
+def test_the_field_is_named_where_a_source_cannot_be_opened(tmp_path):
+    for kind in ("image_folder", "records", "tar"):
+        with pytest.raises(UserError, match="^config.data.path: .*nowhere"):
+            make_source(tiny_config(data__source=kind, data__path=str(tmp_path / "nowhere")))
+    tfds = {"data__name": "pets", "data__path": str(tmp_path)}
+    with pytest.raises(UserError, match="^config.data: .* holds no data set pets"):
+        make_source(tiny_config(data__source="tfds", **tfds))
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"data__path": "photos"}, "path is photos, .*source=procedural_parts does not read"),
+        ({"data__name": "pets", "data__source": "tar", "data__path": "x"}, "name is pets"),
+        ({"data__split": "val", "data__source": "records", "data__path": "x"}, "split is val"),
+    ],
+)
+def test_fields_that_the_source_does_not_read_are_refused(fields, named):
+    with pytest.raises(UserError, match=f"config.data.{named}"):
+        make_source(tiny_config(**fields))

@@ -156,46 +156,6 @@ def test_config_json_is_the_config(tmp_path):
     assert kept["head"]["prototypes"] == 65_536
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "rats_jax.train", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=300,
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--config.modl.width=3"], 'Did you mean "model" instead of "modl"'),
-        (["--config.model.wdth=3"], 'Did you mean "width" instead of "wdth"'),
-        (["--config.model.width=wide"], "--config.model.width=wide"),
-        (["--config.data.source=image_folder", "--config.data.path=nowhere"], "nowhere"),
-        (["stray"], "unexpected argument 'stray'"),
-        (["--workdri=x"], "workdri"),
-    ],
-)
-def test_a_mistake_on_the_command_line_is_one_line_and_exit_code_2(arguments, message, tmp_path):
-    done = command("--config=configs/demo.py", f"--workdir={tmp_path}/run", *arguments)
-    assert done.returncode == 2, done.stderr
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1 and "\\n" not in done.stderr, done.stderr
-    assert done.stderr.startswith("error: ")
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [([], "no --config"), (["--config=nowhere.py"], "nowhere.py")],
-)
-def test_a_missing_config_is_one_line(arguments, message):
-    done = command("--workdir=unused", *arguments)
-    assert done.returncode == 2
-    assert message in done.stderr and done.stderr.count("\n") == 1
-
-
 def test_the_package_needs_no_optional_library():
     code = (
         "import sys\n"

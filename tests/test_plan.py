@@ -44,6 +44,8 @@ def test_eight_fake_devices_are_planned_for_and_json_alone_is_printed(plan, tmp_
         (("--topology=v5e:3x5",), "known are"),
         (("--topology=cpu:8", "--config.mesh.fsdp=3"), "config.mesh"),
         (("--topology=cpu:8", "--json=nowhere/plan.json"), "there is no folder nowhere"),
+        (("--topology=cpu:8", "--json=~/nowhere/plan.json"), f"no folder {Path.home()}/nowhere"),
+        (("--topology=cpu:8", "--json=configs"), "configs is a folder: name a file in it"),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_compiled(plan, arguments, told):

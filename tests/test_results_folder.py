@@ -16,6 +16,34 @@ def test_a_new_folder_an_empty_one_and_a_link_to_one_are_filled(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "empty", "link", "new"]
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "中" * 85, "caf\udce9", "new\nline", "a b%#'\""])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    with new_folder(free_folder(tmp_path / name)) as folder:
+        (folder / "file").write_text("")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_no_two_images_share_a_file_name():
+    names = ["a/x.jpg", "a_x.png", "A/X.jpg", "a_x_2.jpg", "über all.png", "...", "x?y.png"]
+    stems = file_names(names)
+    assert len({stem.lower() for stem in stems}) == len(names)
+    assert stems[0] == "a_x" and stems[4:] == ["über_all", "image", "x_y"]
+
+
+def test_a_file_name_fits_any_file_system(tmp_path):
+    names = ["x" * 255, "中" * 85, "𝕏" * 63, "caf\udce9.png", "new\nline.png", "<script>'%#.png"]
+    for stem in file_names(names * 2):
+        (tmp_path / f"{stem}.png").touch()
+    assert len(list(tmp_path.iterdir())) == 12
+    (first, second) = file_names(["Straße.png", "STRASSE.png"])  # one name without case
+    assert (first, second) == ("Straße", "STRASSE_2")
+
+
+def test_ten_thousand_images_of_one_name_have_a_name_each():
+    stems = file_names(["?.png", *[f"{'?' * i}.png" for i in range(2, 9)], *["x.png"] * 10_000])
+    assert len(set(stems)) == 10_008
+
+
 def test_a_folder_that_holds_something_is_left_as_it_is(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     for taken in (tmp_path, tmp_path / "mine.txt"):

@@ -1,19 +1,25 @@
 """Encoded image files to upright RGB arrays: exactly as Pillow reads them, or fast."""
 
 import io
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
+from rats_jax.data.signatures import what_is
+
 ORIENTATION = 0x0112  # EXIF tag
 
 # What a file with an image's name may hold; of the others, some start programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-LARGEST = 2 * Image.MAX_IMAGE_PIXELS  # 179 megapixels: beyond that Pillow refuses
-# Pillow warns from the half of it on.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+#: Pixels: 268 million, 805 MB in memory. Phones take pictures of 200 million. A small file may
+#: claim any number of them.
+LARGEST = 2**28
+
+PNG = b"\x89PNG\r\n\x1a\n"
+PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND")
 
 
 class UnreadableImage(Exception):
@@ -28,7 +34,7 @@ def decode(image: bytes | np.ndarray) -> np.ndarray:
     first frame is taken. An array is checked and passed through.
 
     Raises:
-      UnreadableImage: corrupt, truncated or unsupported data, or more than 179 megapixels.
+      UnreadableImage: corrupt, truncated or unsupported data, or more than `LARGEST` pixels.
       ValueError: an array that is not uint8 [h, w, 3].
     """
     if isinstance(image, np.ndarray):
@@ -37,15 +43,85 @@ def decode(image: bytes | np.ndarray) -> np.ndarray:
                 f"a decoded image must be uint8 [h, w, 3], not {image.dtype} {image.shape}"
             )
         return image
+    opened = open_image(image)
+    with _unreadable():
+        return np.asarray(_to_rgb(_upright(opened)))
+
+
+def open_image(
+    image: bytes, formats: tuple[str, ...] = FORMATS, *, pixels: bool = True
+) -> Image.Image:
+    """An image file as Pillow has it, neither turned nor converted.
+
+    Metadata never decides whether an image can be read: what Pillow refuses of a PNG file (a
+    profile or a text of more than a megabyte, a damaged one) is left out.
+
+    Args:
+      image: the file's content.
+      formats: those that are read, by Pillow's names.
+      pixels: decode them as well, not only the header.
+
+    Raises:
+      UnreadableImage: as `decode`.
+    """
     file = io.BytesIO(image)
+    with _unreadable():
+        try:
+            return _open(file, formats, pixels)
+        except (MemoryError, UnreadableImage):
+            raise
+        except Exception:
+            content = file.getvalue()
+            if not content.startswith(PNG):
+                raise
+            return _open(io.BytesIO(_without_metadata(content)), formats, pixels)
+
+
+@contextmanager
+def _unreadable() -> Iterator[None]:
     try:
-        with Image.open(file, formats=FORMATS) as opened:
-            opened.load()
-            return np.asarray(_to_rgb(_upright(opened)))
-    except MemoryError:
+        yield
+    except (MemoryError, UnreadableImage):
         raise
     except Exception as error:  # Pillow's decoders raise nearly every type on damaged data
-        raise UnreadableImage(_reason(error)) from error
+        raise UnreadableImage(f"{type(error).__name__}: {error}") from error
+
+
+def _open(file: io.BytesIO, formats: tuple[str, ...], pixels: bool) -> Image.Image:
+    # Image.open has a limit of size and warnings that only the whole process can change.
+    Image.init()
+    start = file.read(16)
+    for factory, accept in (Image.OPEN[name] for name in formats):
+        if accept(start):
+            file.seek(0)
+            image = factory(file)
+            _check_size(*image.size)
+            if pixels:
+                image.load()
+            return image
+    what = what_is(file.getvalue()) or "not an image"
+    others = f"none of {', '.join(formats)}" if len(formats) > 1 else f"not {formats[0]}"
+    raise UnreadableImage(f"{what}: {others}")
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > LARGEST:
+        raise UnreadableImage(
+            f"{width:,} x {height:,} pixels are over the limit of {LARGEST / 1e6:.0f} million; "
+            "make it smaller"
+        )
+
+
+def _without_metadata(png: bytes) -> bytes:
+    """The file without profiles, texts and whatever else does not decide how it looks. They may be
+    of any size, and are not decompressed."""
+    kept, start = [PNG], len(PNG)
+    while start < len(png):
+        end = start + 12 + int.from_bytes(png[start : start + 4], "big")
+        if png[start + 4 : start + 8] in PIXEL_CHUNKS:
+            kept.append(png[start:end])
+        start = end
+    return b"".join(kept)
 
 
 def decode_fast(
@@ -86,8 +162,7 @@ def _orientation(jpeg: bytes) -> int:
     if not _tells_orientation(jpeg):
         return 1
     try:
-        with Image.open(io.BytesIO(jpeg)) as opened:
-            return opened.getexif().get(ORIENTATION, 1)
+        return open_image(jpeg, ("JPEG",), pixels=False).getexif().get(ORIENTATION, 1)
     except Exception:  # damaged EXIF, of many kinds; the pixels are whole
         return 1
 
@@ -140,11 +215,3 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return image.convert("RGB")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnreadableImage):
-        return str(error)
-    if isinstance(error, Image.UnidentifiedImageError):  # its message shows a Python object
-        return f"not an image: none of {', '.join(FORMATS)}"
-    return f"{type(error).__name__}: {error}"

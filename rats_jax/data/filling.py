@@ -97,6 +97,11 @@ class Fill:
             try:
                 self._samples.write(source[index][0], rng, out)
                 return index
+            except MemoryError as error:
+                raise UserError(
+                    f"{name_of(source, index)}: no memory is left to read it; lower "
+                    "config.data.workers or config.data.threads, or make the image smaller"
+                ) from error
             except (OSError, UnreadableImage) as error:
                 if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM:
                     raise UserError(
@@ -110,14 +115,14 @@ class Fill:
         )
         raise UserError(
             f"{len(failures)} images in a row cannot be read: {named}; "
-            "check that config.data.path is still mounted and that its files are whole"
+            "check that the data set is still mounted and that its files are whole"
         )
 
 
 def name_of(source: Source, index: int) -> str:
     """What a message calls an image: its file, if the source has names."""
     files = getattr(source, "files", None)
-    return printable(files[index]) if files is not None else f"image {index}"
+    return printable(str(files[index])) if files is not None else f"image {index}"
 
 
 def _check_shared_memory(needed: int, folder: str = "/dev/shm") -> None:

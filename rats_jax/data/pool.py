@@ -158,12 +158,12 @@ class Processes:
         worker.join(timeout=10)
         code = worker.exitcode
         if code is None or code >= 0:
-            how = f"ended with status {code}; its own message, if it left one, stands above"
+            how = f"ended with status {code}; its own message, if any, is above"
         else:
             how = f"was ended by {signal.Signals(-code).name}"
             if -code == signal.SIGKILL:
                 how += f", as the kernel does when memory runs out: {self._advice}"
-        raise UserError(f"a worker (process {worker.pid}) {how}; the same command goes on")
+        raise UserError(f"a worker (process {worker.pid}) {how}; run the same command again")
 
 
 @contextmanager

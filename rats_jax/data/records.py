@@ -1,7 +1,7 @@
 """Our own ArrayRecord shards: encoded images with label and name, read by index.
 
 A folder of shards holds `train-00000-of-00140.array_record`, ... and `manifest.json`, which
-`python -m rats_jax.prepare` writes last: where it lies, the shards are whole.
+`python -m rats_jax.prepare` writes last: where it exists, the shards are whole.
 
     {"format": 1, "images": int, "classes": [str],
      "shards": [{"file": str, "images": int, "bytes": int, "sha256": str}],
@@ -22,7 +22,10 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from rats_jax.data.fingerprint import fingerprint_of_names
+from rats_jax.data.passed_over import UNLISTED, PassedOver
+from rats_jax.data.sources import check_folder
 from rats_jax.errors import UserError
+from rats_jax.paths import check_utf8
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -58,14 +61,16 @@ class Records:
       root: the folder.
       files: names of the images, each read from its record when asked for.
       classes: names of the labels.
+      notes: which shards are not in the manifest, if any.
 
     Raises:
       UserError: the folder or its manifest is missing or of another format; a shard is missing
-        or has another size than the manifest says.
+        or has another size than the manifest says; the path is not UTF-8.
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.root = Path(path)
+        self.root = check_folder(path, "the folder of shards that python -m rats_jax.prepare wrote")
+        check_utf8(self.root, "the path")  # array_record opens no other
         manifest = _read_manifest(self.root)
         try:
             self.classes = manifest["classes"]
@@ -74,13 +79,14 @@ class Records:
                 for shard in manifest["shards"]
                 if shard["images"]
             ]
+            listed = {shard["file"] for shard in manifest["shards"]}
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"{self.root / MANIFEST} lacks {error}; write it anew with "
                 "python -m rats_jax.prepare"
             ) from error
         if not shards:
-            raise UserError(f"config.data.path {path} holds no image; prepare another folder")
+            raise UserError(f"{self.root} holds no image; prepare another folder")
         self._contents = [
             f"{shard['images']} {shard.get('sha256') or shard['bytes']}"
             for shard in manifest["shards"]
@@ -90,6 +96,11 @@ class Records:
         self._ends = list(itertools.accumulate(images for _, images, _ in shards))
         for file, _, size in shards:
             _check_shard(self.root / file, size)
+        passed_over = PassedOver()
+        for file in sorted(self.root.glob("*.array_record")):
+            if file.name not in listed:
+                passed_over.add(UNLISTED, file.name)
+        self.notes = passed_over.notes(self.root)
         _allow_open_files(len(shards))
         # With the range in its name a shard is not opened to count it.
         self._records = ArrayRecordDataSource(
@@ -142,11 +153,6 @@ class _Names(Sequence):
 
 
 def _read_manifest(root: Path) -> dict:
-    if not root.is_dir():
-        raise UserError(
-            f"config.data.path {root} is not a folder; give the folder of shards that "
-            "python -m rats_jax.prepare wrote"
-        )
     try:
         manifest = json.loads((root / MANIFEST).read_bytes())
     except FileNotFoundError as error:
@@ -157,7 +163,7 @@ def _read_manifest(root: Path) -> dict:
             else "give a folder of shards; if it is one, python -m rats_jax.prepare did not "
             "finish: run it again"
         )
-        raise UserError(f"config.data.path {root} has no {MANIFEST}; {remedy}") from error
+        raise UserError(f"{root} has no {MANIFEST}; {remedy}") from error
     except (OSError, ValueError) as error:
         raise UserError(
             f"{root / MANIFEST} cannot be read ({error}); write it anew with "

@@ -55,11 +55,12 @@ class ExactCrops:
         return _crop_fields(self._crops)
 
     def write(self, image, rng, out) -> None:
-        whole = Image.fromarray(decode(image))
+        whole = decode(image)
         rows = (*out["global"], *out["local"])
-        boxes, out["flips"][:] = self._crops.draw(whole.size, rng)
-        for row, box in zip(rows, boxes, strict=True):
-            row[:] = whole.crop(box).resize(row.shape[1::-1], BICUBIC)
+        boxes, out["flips"][:] = self._crops.draw(whole.shape[1::-1], rng)
+        for row, (left, top, right, bottom) in zip(rows, boxes, strict=True):
+            crop = Image.fromarray(whole[top:bottom, left:right])  # Image.crop has a limit of size
+            row[:] = crop.resize(row.shape[1::-1], BICUBIC)
 
 
 class FastCrops:

@@ -1,16 +1,23 @@
 """Where images come from: anything with a length that gives (image, label) by index."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from rats_jax.data.fingerprint import fingerprint_of_names
+from rats_jax.data.passed_over import BROKEN_LINK, FOLDER_AGAIN, PassedOver, why_passed_over
 from rats_jax.errors import UserError
+from rats_jax.paths import local_path, printable
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp")
+EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
+
+#: Folders that are parts of a data set, rather than classes.
+SPLITS = set("train training val valid validation test testing dev".split())
+PICTURES = set("image images img imgs jpegimages".split())
+ANNOTATIONS = ("mask", "annotation", "label", "segmentation", "gt", "depth")  # names begin so
 
 
 class Source(Protocol):
@@ -20,7 +27,9 @@ class Source(Protocol):
     uint8 [h, w, 3], and an int. The order is fixed for good: batches are a function of it. Reading
     must be safe from several threads, and the source picklable (it travels to worker processes).
     An image that cannot be read raises OSError or `UnreadableImage`. A source may have `files`,
-    one name per index, for messages, and `fingerprint()`, see `rats_jax.data.fingerprint`.
+    one name per index, for messages; `classes`, the names of its labels; `notes`, lines that its
+    user should see once: what it passed over, and what looks like a mistake; and `fingerprint()`,
+    see `rats_jax.data.fingerprint`.
     """
 
     def __len__(self) -> int: ...
@@ -33,36 +42,27 @@ class ImageFolder:
 
     Files are sorted by relative path, so that their order is the same on every file system. The
     label is the index of the first-level folder among those that hold images (sorted by name);
-    files that lie directly in the folder are the first class, named "". Hidden files and folders
-    are skipped; links are followed.
+    files directly in the folder are the first class, named "". Hidden files and folders are
+    passed over; links are followed.
 
     Attributes:
       root: the folder.
       files: relative paths, with `/` between parts.
       classes: names of the labels.
+      notes: what was passed over, and what looks like a mistake.
 
     Raises:
       UserError: the folder is missing, unreadable, or holds no image.
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.root = Path(path)
-        if not self.root.exists():
-            raise UserError(
-                f"config.data.path {path} does not exist; give a folder that holds JPEG, PNG or "
-                "WebP files"
-            )
-        if not self.root.is_dir():
-            raise UserError(
-                f"config.data.path {path} is not a folder; give the folder that holds it"
-            )
-        self.files = sorted(name for name in walk(self.root) if is_image(name))
+        self.root = check_folder(path, "a folder of images; tars have a source of their own")
+        passed_over = PassedOver()
+        self.files = list_images(self.root, passed_over)
         if not self.files:
-            raise UserError(
-                f"config.data.path {path} holds no image; expected files that end in "
-                f"{', '.join(EXTENSIONS)} (in any case), in the folder or below it"
-            )
+            raise UserError(no_image(self.root, passed_over))
         self.classes = sorted({top_folder(name) for name in self.files})
+        self.notes = passed_over.notes(self.root) + odd_classes(self.classes, self.files)
         self._labels = {name: label for label, name in enumerate(self.classes)}
 
     def __len__(self) -> int:
@@ -77,25 +77,61 @@ class ImageFolder:
         return fingerprint_of_names(self.files)
 
 
-def walk(root: Path) -> Iterator[str]:
+def check_folder(path: str | os.PathLike, what: str) -> Path:
+    """The path with `~` expanded; UserError if it is no folder. `what` says which one to give."""
+    if "://" in os.fspath(path):
+        raise UserError(f"{path} is a URL; copy or mount the data, and give {what}")
+    folder = local_path(path)
+    if not os.path.exists(folder):
+        raise UserError(printable(f"{folder} does not exist; give {what}"))
+    if not os.path.isdir(folder):
+        raise UserError(printable(f"{folder} is not a folder; give {what}"))
+    return folder
+
+
+def no_image(place: object, passed_over: PassedOver) -> str:
+    """The message where there is no image, with what there is instead."""
+    expected = f"expected files that end in {', '.join(EXTENSIONS)} (in any case)"
+    instead = f"; passed over: {passed_over}" if passed_over.found else ""
+    return printable(f"{place} holds no image; {expected}{instead}")
+
+
+def list_images(root: Path, passed_over: PassedOver) -> list[str]:
+    """Relative paths of all images in a folder and below, sorted; the others go to
+    `passed_over`."""
+    images = []
+    for name in walk(root, passed_over):
+        if is_image(name):
+            images.append(name)
+        # A link to a folder that does not exist counts as a file; such names have no ending.
+        elif "." not in name.rpartition("/")[2] and not os.path.exists(root / name):
+            passed_over.add(BROKEN_LINK, name)
+        else:
+            passed_over.add(why_passed_over(name), name)
+    return sorted(images)
+
+
+def walk(root: Path, passed_over: PassedOver | None = None) -> Iterator[str]:
     """Relative paths, with `/` between parts, of all files in a folder and below; links are
-    followed. UserError where a folder cannot be listed."""
+    followed, but no folder is listed twice. UserError where a folder cannot be listed."""
 
     def refuse(error: OSError):
         raise UserError(
-            f"cannot list {error.filename}: {error.strerror}; make {root} readable"
+            printable(f"cannot list {error.filename}: {error.strerror}; make {root} readable")
         ) from error
 
     visited = set()  # a link to a parent folder would otherwise be walked in circles
     for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        relative = Path(folder).relative_to(root)
         real = os.path.realpath(folder)
         if real in visited:
             folders.clear()
+            if passed_over is not None:
+                passed_over.add(FOLDER_AGAIN, relative.as_posix())
             continue
         visited.add(real)
         folders.sort()
-        relative = Path(folder).relative_to(root)
-        for name in files:
+        for name in sorted(files):
             yield (relative / name).as_posix()
 
 
@@ -108,3 +144,23 @@ def is_image(name: str) -> bool:
 def top_folder(name: str) -> str:
     """The first part of a relative path; "" for a file in no folder."""
     return name.split("/", 1)[0] if "/" in name else ""
+
+
+def odd_classes(
+    classes: list[str], names: Iterable[str], *, remedy: str = "give that folder as the path"
+) -> list[str]:
+    """Notes on first-level folders that are hardly the classes that the user has in mind."""
+    lower = {name.lower() for name in classes}
+    shown = ", ".join(printable(f"{name}/") for name in classes[:5])
+    if len(lower) > 1 and lower <= SPLITS:
+        return [f"warning: {shown} look like splits: the images of all of them are read"]
+    if lower & PICTURES and any(name.startswith(ANNOTATIONS) for name in lower):
+        return [f"warning: {shown} look like images and masks: all of them are read as images"]
+    if len(classes) == 1 and classes != [""]:
+        inner = {name.split("/")[1] for name in names if name.count("/") > 1}
+        if len(inner) > 1:
+            return [
+                f"all images are in {shown}, so that its {len(inner):,} folders are one class; "
+                f"to have them as classes, {remedy}"
+            ]
+    return []

@@ -1,51 +1,25 @@
-"""What lies where in a tar: its members, and an index of its images that is kept beside it."""
+"""Where the images of a tar are: an index, which is kept beside the tar."""
 
 import json
 import os
 import tarfile
 import uuid
 import zipfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
 
+from rats_jax.data.passed_over import BAD_LABEL, LONE_LABEL, PassedOver, why_passed_over
 from rats_jax.data.sources import is_image
+from rats_jax.data.tar_members import Files, list_tars
 from rats_jax.errors import UserError
+from rats_jax.paths import printable
 
-COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd
 UNLABELLED = -1
-FORMAT = 1
-
-
-def list_members(file: BinaryIO) -> Iterator[tuple[str, int, int]]:
-    """The regular files in an uncompressed tar that begins where `file` stands, as they lie.
-
-    Yields name, offset and size of each. Offsets are absolute in `file`, so that a tar within a
-    tar is listed after a seek to its offset. `file` may be read from elsewhere between two.
-
-    Raises:
-      tarfile.ReadError: no tar, compressed, damaged or cut short. The message goes on after the
-        name of the file.
-    """
-    start = file.tell()
-    if file.read(6).startswith(COMPRESSED):
-        raise tarfile.ReadError("is compressed; unpack it first, with gunzip, unzstd or the like")
-    file.seek(start)
-    try:
-        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
-            while (member := tar.next()) is not None:
-                tar.members.clear()  # a million of them would be half a gigabyte
-                if member.isreg():
-                    yield member.name, member.offset_data, member.size
-            # tarfile takes a header that it does not understand for the end.
-            file.seek(tar.offset)
-            whole = file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
-    except (tarfile.TarError, ValueError) as error:
-        raise tarfile.ReadError(f"is no tar, or a damaged one ({error}); get it again") from error
-    if not whole:
-        raise tarfile.ReadError(f"is cut short or damaged at byte {tar.offset}; get it again")
+FORMAT = 2  # an index of format 1 lacks what follows the first end mark
+LABELS = (".json", ".cls")  # the latter counts where both give one
+LARGEST_LABEL = 1 << 20  # bytes: larger JSON is no label of one image
 
 
 @dataclass
@@ -60,11 +34,15 @@ class TarIndex:
     labels: np.ndarray
     names: np.ndarray
     ends: np.ndarray
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
     def name(self, i: int) -> str:
         start = self.ends[i - 1] if i else 0
         name = self.names[start : self.ends[i]].tobytes()
         return name.decode(errors="surrogateescape")
+
+
+ARRAYS = ("offsets", "sizes", "labels", "names", "ends")
 
 
 def load_index(tar: str) -> TarIndex:
@@ -79,9 +57,11 @@ def load_index(tar: str) -> TarIndex:
         with open(tar, "rb") as file:
             index = _make_index(file)
     except tarfile.ReadError as error:
-        raise UserError(f"{tar} {error}") from error
+        raise UserError(printable(f"{tar} {error}")) from error
     except OSError as error:
-        raise UserError(f"{tar} cannot be read ({error.strerror}); make it readable") from error
+        raise UserError(
+            printable(f"{tar} cannot be read ({error.strerror}); make it readable")
+        ) from error
     _keep_index(path, key, index)
     return index
 
@@ -90,17 +70,21 @@ def _read_index(path: str, key: np.ndarray) -> TarIndex | None:
     try:
         with np.load(path, allow_pickle=False) as kept:
             if np.array_equal(kept["key"], key):
-                return TarIndex(**{name: kept[name] for name in kept if name != "key"})
+                found = json.loads(kept["passed_over"].tobytes())
+                arrays = {name: kept[name] for name in ARRAYS}
+                return TarIndex(**arrays, passed_over=PassedOver(found))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         pass  # none yet, or a damaged one
     return None
 
 
 def _keep_index(path: str, key: np.ndarray, index: TarIndex) -> None:
+    arrays = {name: getattr(index, name) for name in ARRAYS}
+    passed_over = np.frombuffer(json.dumps(index.passed_over.found).encode(), np.uint8)
     unfinished = f"{path}.{uuid.uuid4().hex}"  # another host may be listing the same tar
     try:
         with open(unfinished, "xb") as file:
-            np.savez(file, key=key, **asdict(index))
+            np.savez(file, key=key, passed_over=passed_over, **arrays)
         os.replace(unfinished, path)
     except OSError:  # a folder that cannot be written to, or is full
         if os.path.exists(unfinished):
@@ -108,43 +92,68 @@ def _keep_index(path: str, key: np.ndarray, index: TarIndex) -> None:
 
 
 def _make_index(file: BinaryIO) -> TarIndex:
-    names, offsets, sizes = [], [], []
-    labels = {".cls": {}, ".json": {}}
-    for name, offset, size in list_members(file):
-        name = name.removeprefix("./")
-        stem, extension = os.path.splitext(name)
-        if is_image(name):
-            names.append(name)
-            offsets.append(offset)
-            sizes.append(size)
-        elif extension in labels:
-            file.seek(offset)
-            label = _parse_label(extension, file.read(size))
-            if label is not None:
-                labels[extension][stem] = label
+    passed_over = PassedOver()
+    names, places, labels = [], [], []
+    for files in list_tars(file, passed_over):
+        of_tar = [name for name in files if is_image(name)]
+        names += of_tar
+        places += [files[name] for name in of_tar]
+        labels += _read_labels(file, files, of_tar, passed_over)
     encoded = [name.encode(errors="surrogateescape") for name in names]
+    offsets, sizes = np.array(places, np.int64).reshape(-1, 2).T.copy()
     return TarIndex(
-        offsets=np.array(offsets, np.int64),
-        sizes=np.array(sizes, np.int64),
-        labels=np.array([_find_label(labels, name) for name in names], np.int64),
+        offsets=offsets,
+        sizes=sizes,
+        labels=np.array(labels, np.int64),
         names=np.frombuffer(b"".join(encoded), np.uint8),
         ends=np.cumsum([len(name) for name in encoded], dtype=np.int64),
+        passed_over=passed_over,
     )
 
 
+def _read_labels(
+    file: BinaryIO, files: Files, images: list[str], passed_over: PassedOver
+) -> list[int]:
+    """The labels of the images in one tar, by the members beside them."""
+    labels: dict[str, dict[str, tuple[int, str]]] = {extension: {} for extension in LABELS}
+    for name, (offset, size) in files.items():
+        if is_image(name):
+            continue
+        stem, extension = os.path.splitext(name)
+        label = None
+        if extension in LABELS and size <= LARGEST_LABEL:
+            file.seek(offset)
+            try:
+                label = _parse_label(extension, file.read(size))
+            except (ValueError, RecursionError):
+                passed_over.add(BAD_LABEL, name)
+                continue
+        if label is None:
+            passed_over.add(why_passed_over(name), name)
+        else:
+            labels[extension][stem] = label, name
+    given = labels[".json"] | labels[".cls"]
+    found = [next((stem for stem in _stems(name) if stem in given), None) for name in images]
+    for stem in given.keys() - set(found):
+        passed_over.add(LONE_LABEL, given[stem][1])
+    return [UNLABELLED if stem is None else given[stem][0] for stem in found]
+
+
 def _parse_label(extension: str, content: bytes) -> int | None:
-    try:
-        label = int(content) if extension == ".cls" else json.loads(content)["label"]
-    except (ValueError, TypeError, KeyError):
-        return None
-    return label if type(label) is int and 0 <= label < 2**31 else None
+    """None for JSON without a label; ValueError for a label that is no number of a class."""
+    if extension == ".cls":
+        label = int(content)
+    else:
+        fields = json.loads(content)
+        label = fields.get("label") if isinstance(fields, dict) else None
+        if label is None:
+            return None
+    if type(label) is not int or not 0 <= label < 2**63:
+        raise ValueError(f"label {label!r}")
+    return label
 
 
-def _find_label(labels: dict[str, dict[str, int]], name: str) -> int:
+def _stems(name: str) -> tuple[str, str]:
+    """The key of a WebDataset ends at the first dot; of a plain file, at the last."""
     folder, slash, file = name.rpartition("/")
-    # The key of a WebDataset ends at the first dot; of a plain file, at the last.
-    for stem in (os.path.splitext(name)[0], folder + slash + file.split(".")[0]):
-        for given in labels.values():
-            if stem in given:
-                return given[stem]
-    return UNLABELLED
+    return os.path.splitext(name)[0], folder + slash + file.split(".")[0]

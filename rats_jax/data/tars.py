@@ -12,18 +12,23 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from rats_jax.data.fingerprint import fingerprint_of_arrays
-from rats_jax.data.sources import EXTENSIONS, top_folder
+from rats_jax.data.passed_over import FOLDER, LOOSE, PassedOver, why_passed_over
+from rats_jax.data.sources import is_image, no_image, odd_classes, top_folder
 from rats_jax.data.tar_index import UNLABELLED, TarIndex, load_index
 from rats_jax.errors import UserError
+from rats_jax.paths import printable
 
+INDEX = re.compile(r"\.index(\.[0-9a-f]{32})?$")  # names of our own files beside the tars
 MAX_OPEN = 512  # tars that a process keeps open; many systems allow it 1,024 files
 
 
 class Tars:
     """Every JPEG, PNG and WebP file in one or many uncompressed tar files.
 
-    The tars come sorted by name, or as a brace pattern counts; the images within one as they lie.
-    Hidden files are skipped, and so are links. The label of an image is
+    The tars are sorted by name, or in the order of a brace pattern; the images within one are in
+    the order of the tar. All tars that were joined into one file by `cat` are read. A link stands
+    for the image it leads to; of several members with one name the last counts; hidden files are
+    passed over. The label of an image is
 
     1. the whole number in the `.cls` member of the same name (WebDataset), or
     2. "label" in the `.json` member of the same name, if that is a whole number;
@@ -31,34 +36,37 @@ class Tars:
        others have one, -1.
 
     A tar is listed once, which reads all of its headers. The list is kept beside it, in
-    `NAME.tar.index`, if the folder can be written to, and made anew when size or time of the tar
+    `NAME.tar.index`, if the folder can be written to, and made again when size or time of the tar
     have changed.
 
     Args:
       path: a tar; a folder of `*.tar`; a glob, `imagenet-*.tar`; or a WebDataset pattern,
-        `imagenet-{000000..000146}.tar`.
+        `imagenet-{000000..000146}.tar`. `~` is the home directory.
 
     Attributes:
       tars: paths of the tars.
       files: `tar/member`, one for each image.
       classes: names of the first-level folders; empty where members give the labels.
+      notes: what was passed over, and what looks like a mistake.
 
     Raises:
       UserError: no tar there, one that is compressed, damaged or cut short, or no image in them.
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.tars = _find_tars(os.fspath(path))
+        passed_over = PassedOver()
+        path = os.path.expanduser(os.fspath(path))
+        self.tars = _find_tars(path, passed_over)
         with ThreadPoolExecutor(8) as threads:  # storage on a network answers late
             self._indices = list(threads.map(load_index, self.tars))
+        for tar, index in zip(self.tars, self._indices, strict=True):
+            folder = os.path.basename(tar) if len(self.tars) > 1 else ""
+            passed_over.add_all(index.passed_over, folder=folder)
         self._ends = list(itertools.accumulate(len(index.labels) for index in self._indices))
         if not len(self):
-            raise UserError(
-                f"config.data.path {path} holds no image; expected members that end in "
-                f"{', '.join(EXTENSIONS)} (in any case). Tars within a tar, as ImageNet comes, "
-                "are for python -m rats_jax.prepare"
-            )
-        self.classes = _label_by_folder(self._indices)
+            raise UserError(no_image(path, passed_over))
+        self.classes, layout = _label_by_folder(self._indices)
+        self.notes = passed_over.notes(path) + layout
         self._prepare_to_read()
 
     def __len__(self) -> int:
@@ -131,27 +139,59 @@ class _Names(Sequence):
         return self._tars.name(index)
 
 
-def _find_tars(path: str) -> list[str]:
+def _find_tars(path: str, passed_over: PassedOver) -> list[str]:
+    if "://" in path or path.startswith("pipe:"):
+        raise UserError(f"{path} is a URL; copy or mount the tars, and give their path")
     if os.path.isdir(path):
-        tars = sorted(glob.glob(os.path.join(glob.escape(path), "*.tar")))
+        tars = _tars_in(path, passed_over)
     elif os.path.exists(path):
         tars = [path]
-    elif "{" in path:
-        tars = _expand_braces(path)
-        missing = [tar for tar in tars if not os.path.exists(tar)]
-        if missing:
-            raise UserError(
-                f"of the {len(tars)} tars of config.data.path {path}, {len(missing)} do not "
-                f"exist, {missing[0]} the first; complete them or change the pattern"
-            )
     else:
-        tars = sorted(glob.glob(path))
+        found = {pattern: _glob(pattern) for pattern in _expand_braces(path)}
+        missing = [pattern for pattern, tars in found.items() if not tars]
+        if missing and len(found) > 1:
+            raise UserError(
+                printable(
+                    f"of the {len(found)} tars of {path}, {len(missing)} do not exist, "
+                    f"{missing[0]} the first; complete them or change the pattern"
+                )
+            )
+        tars = list(itertools.chain.from_iterable(found.values()))
     if not tars:
+        instead = f"; passed over: {passed_over}" if passed_over.found else ""
         raise UserError(
-            f"config.data.path {path} names no tar; give an uncompressed .tar, a folder of them, "
-            "a glob (images-*.tar) or a pattern (images-{000..146}.tar)"
+            printable(
+                f"{path} names no tar; give an uncompressed .tar, a folder of them, a glob "
+                f"(images-*.tar) or a pattern (images-{{000..146}}.tar){instead}"
+            )
         )
     return tars
+
+
+def _tars_in(folder: str, passed_over: PassedOver) -> list[str]:
+    """The tars in a folder, sorted; the others go to `passed_over`."""
+    tars = []
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise UserError(
+            printable(f"cannot list {folder}: {error.strerror}; make it readable")
+        ) from error
+    for name in names:
+        hidden, path = name.startswith("."), os.path.join(folder, name)
+        if os.path.isdir(path) and not hidden:
+            passed_over.add(FOLDER, f"{name}/")
+        elif name.lower().endswith(".tar") and not hidden:
+            tars.append(path)
+        elif not INDEX.search(name):
+            passed_over.add(LOOSE if is_image(name) else why_passed_over(name), name)
+    return tars
+
+
+def _glob(pattern: str) -> list[str]:
+    if os.path.exists(pattern):
+        return [pattern]
+    return sorted(path for path in glob.glob(pattern, recursive=True) if not INDEX.search(path))
 
 
 def _expand_braces(pattern: str) -> list[str]:
@@ -168,13 +208,17 @@ def _expand_braces(pattern: str) -> list[str]:
     return [before + choice + rest for choice in choices for rest in _expand_braces(after)]
 
 
-def _label_by_folder(indices: list[TarIndex]) -> list[str]:
-    """Labels by first-level folder where no image has a label; the names of the folders."""
-    if any((index.labels != UNLABELLED).any() for index in indices):
-        return []
-    tops = [[top_folder(index.name(i)) for i in range(len(index.labels))] for index in indices]
-    classes = sorted(set(itertools.chain.from_iterable(tops)))
+def _label_by_folder(indices: list[TarIndex]) -> tuple[list[str], list[str]]:
+    """Labels by first-level folder where no image has a label; the names of the folders, and what
+    looks like a mistake."""
+    unlabelled = [index.labels == UNLABELLED for index in indices]
+    count, images = sum(each.sum() for each in unlabelled), sum(map(len, unlabelled))
+    if count < images:
+        return [], [f"warning: {count:,} of {images:,} images have no label"] if count else []
+    names = [[index.name(i) for i in range(len(index.labels))] for index in indices]
+    classes = sorted({top_folder(name) for name in itertools.chain.from_iterable(names)})
     numbers = {name: number for number, name in enumerate(classes)}
-    for index, folders in zip(indices, tops, strict=True):
-        index.labels = np.array([numbers[folder] for folder in folders], np.int64)
-    return classes
+    for index, of_tar in zip(indices, names, strict=True):
+        index.labels = np.array([numbers[top_folder(name)] for name in of_tar], np.int64)
+    remedy = "pack the tar from within that folder"
+    return classes, odd_classes(classes, itertools.chain.from_iterable(names), remedy=remedy)

@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import numpy as np
 
 from rats_jax.data.fingerprint import fingerprint_of_names
 from rats_jax.errors import UserError
+from rats_jax.paths import check_utf8
 
+UNLABELLED = -1
 PIXELS = (np.uint8, np.uint16)  # TFDS keeps float pixels as bytes of a PNG
 
 
@@ -17,32 +21,35 @@ class TFDS:
     """One split of a data set that TFDS has prepared as ArrayRecord: `image`, encoded, and `label`.
 
     Other features are not read. Where there is no `label`, or one that is not a whole number, it
-    is 0. Files are opened when they are first read from, once in a process.
+    is -1. Files are opened when they are first read from, once in a process.
 
     Args:
       name: data set, with config and version where there are several: `imagenet2012:5.1.0`.
       split: as TFDS writes it: `train`, `train[:90%]`, `train+validation`.
-      data_dir: where TFDS keeps data sets, a folder for each.
+      data_dir: where TFDS keeps data sets, a folder for each. `~` is the home directory.
 
     Attributes:
       files: the feature `file_name` of each image, read when asked for; None if there is none.
       classes: names of the labels; empty if the data set has none.
+      notes: the splits that are not read, and that there are no labels, where it is so.
 
     Raises:
       UserError: no such data set or split, files missing or of another format, no encoded images,
-        or TFDS not installed.
+        a path that is not UTF-8, or TFDS not installed.
     """
 
     def __init__(self, name: str, split: str, data_dir: str | os.PathLike):
+        data_dir = os.path.expanduser(os.fspath(data_dir))
+        check_utf8(data_dir, "the data_dir")  # array_record opens no other
         try:
             import tensorflow_datasets as tfds
 
-            builder = _find(name, os.fspath(data_dir))
+            builder = _find(name, data_dir)
             self._records = _open(builder, split)
         except ImportError as error:
             missing = f" {error.name}" if error.name else ""
             raise UserError(
-                f"config.data.source=tfds cannot be read ({error}); "
+                f"a TFDS data set cannot be read ({error}); "
                 f"pip install tensorflow_datasets{missing}"
             ) from error
         info = builder.info
@@ -54,9 +61,14 @@ class TFDS:
                 f"{', '.join(features) or info.features}; choose another data set"
             )
         self._name, self._split = info.full_name, split
+        named = re.findall(r"\w+", split)
+        others = [each for each in info.splits if not {each, "all"} & set(named)]
+        self.notes = [f"passed over: the splits {', '.join(others)}"] if others else []
         self._labelled = (
             label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
         )
+        if not self._labelled:
+            self.notes.append("warning: there is no feature `label` of whole numbers: no labels")
         self._named = isinstance(file_name, tfds.features.Text)
         self.classes = label.names if isinstance(label, tfds.features.ClassLabel) else []
 
@@ -86,7 +98,7 @@ class TFDS:
             return (
                 os.fsdecode(features["file_name"].bytes_list.value[0]) if self._named else "",
                 features["image"].bytes_list.value[0],
-                features["label"].int64_list.value[0] if self._labelled else 0,
+                features["label"].int64_list.value[0] if self._labelled else UNLABELLED,
             )
         except (DecodeError, RuntimeError, ValueError, IndexError) as error:
             raise OSError(f"image {index} of {self._name}: {error}") from error
@@ -119,7 +131,7 @@ def _find(name: str, data_dir: str):
         found = itertools.chain.from_iterable(Path(data_dir).glob(p) for p in patterns)
         there = sorted(path.parent.relative_to(data_dir).as_posix() for path in found)
         raise UserError(
-            f"config.data.path {data_dir} holds no data set {name}, but "
+            f"{data_dir} holds no data set {name}, but "
             f"{', '.join(there) or 'none at all'}; give the data_dir of TFDS and name:version"
         ) from error
     except ValueError as error:  # no name, or files of a time before features.json
@@ -138,8 +150,8 @@ def _open(builder, split: str) -> Sequence[bytes]:
     if "array_record" not in formats:
         raise UserError(
             f"{folder} is in {', '.join(sorted(formats)) or 'no known'} format, which has no fast "
-            f"access by index; convert it with: tfds convert_format --dataset_version_dir={folder} "
-            "--out_file_format=array_record"
+            "access by index; convert it with: tfds convert_format "
+            f"{shlex.quote(f'--dataset_version_dir={folder}')} --out_file_format=array_record"
         )
     try:
         records = builder.as_data_source(
@@ -150,7 +162,7 @@ def _open(builder, split: str) -> Sequence[bytes]:
     except ValueError as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"config.data.split {split!r} of {builder.info.full_name} cannot be read ({reason}); "
+            f"split {split!r} of {builder.info.full_name} cannot be read ({reason}); "
             f"it has {', '.join(builder.info.splits)}"
         ) from error
     for path in builder.info.splits[split].filepaths:

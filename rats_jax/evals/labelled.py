@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rats_jax.command_line import say
 from rats_jax.data.decode import UnreadableImage
 from rats_jax.data.procedural_parts import SUPER_CATEGORIES, ProceduralParts
 from rats_jax.data.records import Records
@@ -14,17 +15,13 @@ from rats_jax.data.sources import ImageFolder, Source
 from rats_jax.data.tars import Tars
 from rats_jax.data.tfds_source import TFDS
 from rats_jax.errors import UserError
-from rats_jax.paths import printable
+from rats_jax.evals.kinds import LABELLED, kind_and_place
+from rats_jax.evals.subset import Subset, evenly
+from rats_jax.paths import check_utf8, local_path, printable
 
-FORMS = {
-    "image_folder": "image_folder:FOLDER, which holds a folder for each class",
-    "records": "records:FOLDER, which python -m rats_jax.prepare has made",
-    "tar": "tar:PATH, a tar, a folder of them or a pattern",
-    "tfds": "tfds:NAME/SPLIT@DATA_DIR",
-    "procedural_parts": "procedural_parts:COUNT, or COUNT@SEED",
-}
 DRAWN = 128  # pixels of a drawing
 HELD_OUT = 5  # one in so many
+SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 class LabelledImages(NamedTuple):
@@ -40,7 +37,7 @@ class LabelledImages(NamedTuple):
         return f"image {index}" if files is None else printable(files[index])
 
     def class_name(self, label: int) -> str:
-        return self.classes[label] if label < len(self.classes) else str(label)
+        return self.classes[label] if 0 <= label < len(self.classes) else str(label)
 
     def read(self, index: int) -> tuple[bytes | np.ndarray, int]:
         """An image as its source has it, and its label. Raises BrokenImage."""
@@ -50,7 +47,15 @@ class LabelledImages(NamedTuple):
             raise self.broken(index, getattr(error, "strerror", None) or error) from error
         if label < 0:
             raise self.broken(index, "no label")
+        if label >= 2**63:
+            raise self.broken(index, f"its label, {label}, is 2**63 or more")
         return image, int(label)
+
+    def limited(self, most: int | None) -> "LabelledImages":
+        """At most so many of the images, evenly spread; all for None."""
+        if most is None:
+            return self
+        return self._replace(source=Subset(self.source, evenly(len(self.source), most)))
 
     def broken(self, index: int, reason: object) -> "BrokenImage":
         return BrokenImage(printable(f"{self.name}, {self.file(index)}: {reason}"))
@@ -71,38 +76,44 @@ def open_labelled(spec: str) -> LabelledImages:
     Raises:
       UserError: an unknown kind, or what the source finds wrong.
     """
-    kind, _, place = spec.partition(":")
-    if kind not in FORMS or not place:
-        form = FORMS.get(kind, f"KIND:PATH; KIND is one of {', '.join(FORMS)}")
-        raise UserError(f"labelled images {spec!r} are not {form}")
-    path = os.path.expanduser(place)
+    kind, place = kind_and_place(spec, wanted="labelled images")
+    path = local_path(place)
     try:
         source = {
             "image_folder": lambda: ImageFolder(path),
-            "records": lambda: Records(path),
+            "records": lambda: _records(path),
             "tar": lambda: Tars(path),
             "tfds": lambda: _tfds(place),
             "procedural_parts": lambda: _drawings(place),
         }[kind]()
     except UserError as error:
-        reason = str(error).replace("config.data.", "")  # sources speak of a config
-        raise UserError(printable(f"{spec}: {reason}")) from error
+        raise UserError(printable(f"{spec}: {error}")) from error
+    except OSError as error:
+        raise UserError(printable(f"{spec} cannot be read ({error.strerror})")) from error
+    for note in getattr(source, "notes", ()):
+        say(note)
     classes = SUPER_CATEGORIES if kind == "procedural_parts" else source.classes
     return LabelledImages(spec, source, tuple(classes))
+
+
+def _records(folder: Path) -> Records:
+    check_utf8(folder, "the folder")
+    return Records(folder)
 
 
 def _tfds(place: str) -> TFDS:
     what, _, folder = place.partition("@")
     name, _, split = what.rpartition("/")
     if not (name and split and folder):
-        raise UserError(f"not {FORMS['tfds']}")
-    return TFDS(name, split, Path(folder).expanduser())
+        raise UserError(f"write {LABELLED['tfds']}")
+    check_utf8(folder, "the folder")
+    return TFDS(name, split, local_path(folder))
 
 
 def _drawings(place: str) -> ProceduralParts:
     count, at, seed = place.partition("@")
     if not (count.isdecimal() and int(count) and (seed.isdecimal() if at else True)):
-        raise UserError(f"not {FORMS['procedural_parts']}")
+        raise UserError(f"write {LABELLED['procedural_parts']}")
     return ProceduralParts(size=DRAWN, length=int(count), seed=int(seed or 0))
 
 
@@ -116,7 +127,9 @@ def labels_as(train: LabelledImages, test: LabelledImages) -> np.ndarray | None:
     if not (train.classes and test.classes):
         return None
     labels = {name: label for label, name in enumerate(train.classes)}
-    unknown = [printable(name) for name in test.classes if name not in labels]
+    unknown = [
+        printable(name) or "images in no folder" for name in test.classes if name not in labels
+    ]
     if unknown:
         raise UserError(
             f"{len(unknown)} of the {len(test.classes)} classes of {test.name} are not in "
@@ -124,6 +137,30 @@ def labels_as(train: LabelledImages, test: LabelledImages) -> np.ndarray | None:
             "two sets of the same classes"
         )
     return np.array([labels[name] for name in test.classes], np.int64)
+
+
+def check_class_names(images: LabelledImages) -> None:
+    """Raises UserError where classes have the names of splits: a folder one level too high."""
+    names = [name for name in images.classes if name]
+    if names and all(name.lower() in SPLITS for name in names):
+        is_folder = images.name.startswith("image_folder:")
+        such_as = f", such as {images.name.rstrip('/')}/{names[0]}" if is_folder else ""
+        raise UserError(
+            f"{images.name} has the classes {', '.join(names)}, which are names of splits: give "
+            f"the images of one split{such_as}"
+        )
+
+
+def relabelled(labels: np.ndarray, as_learned: np.ndarray | None, *, of: str) -> np.ndarray:
+    """Labels of the set `of`, by what `labels_as` has found. UserError for one without a name."""
+    if as_learned is None:
+        return labels
+    if len(labels) and labels.max() >= len(as_learned):
+        raise UserError(
+            f"{of} has an image of label {labels.max()}, and names of {len(as_learned)} classes "
+            "only: prepare it again"
+        )
+    return as_learned[labels]
 
 
 def check_apart(train: LabelledImages, test: LabelledImages) -> None:
@@ -138,9 +175,12 @@ def check_apart(train: LabelledImages, test: LabelledImages) -> None:
 
 def _identity(images: LabelledImages) -> tuple[str, object]:
     kind, _, place = images.name.partition(":")
+    before, _, after = place.partition("@")
     if kind == "procedural_parts":  # the first pictures of a seed are the same for any count
-        return kind, images.source.seed
-    return kind, place if kind == "tfds" else os.path.realpath(os.path.expanduser(place))
+        return kind, int(after or 0)
+    if kind == "tfds":
+        return before, os.path.realpath(local_path(after))
+    return kind, os.path.realpath(local_path(place))
 
 
 def held_out(labels: np.ndarray, *, seed: int = 0) -> np.ndarray:

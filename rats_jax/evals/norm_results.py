@@ -1,14 +1,14 @@
 """What was found of token norms, written: numbers, a table and two pictures."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
 
 from rats_jax.evals.token_norms import PERCENT, ModelNorms, Outlier, TokenNorms
+from rats_jax.evals.writing import draw_if_possible, write_json, write_text
 from rats_jax.pictures.overlays import save_png
-from rats_jax.pictures.sheets import Cell, heat, over, sheet
+from rats_jax.pictures.sheets import Cell, Scale, heat, over, sheet
 
 Rows = list[dict]  # a layer each
 
@@ -17,11 +17,12 @@ def write_norms(folder: Path, found: TokenNorms, *, limit: Outlier, about: Mappi
     """results.json, table.md, norms.png and maps.png. Returns the table."""
     layers = {name: _by_layer(model, limit) for name, model in found.models.items()}
     results = {**about, "images": found.images, "outlier": str(limit), "layers": layers}
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_json(folder / "results.json", results)
     table = norms_table(layers, limit)
-    (folder / "table.md").write_text(table + "\n")
-    _plot(folder / "norms.png", layers, limit)
-    save_png(_maps(found), folder / "maps.png")
+    write_text(folder / "table.md", table)
+    draw_if_possible("norms.png", lambda: _plot(folder / "norms.png", layers, limit))
+    cuts = {name: rows[-1]["above"] for name, rows in layers.items()}
+    draw_if_possible("maps.png", lambda: save_png(_maps(found, cuts), folder / "maps.png"))
     return table
 
 
@@ -98,20 +99,23 @@ def _plot(file: Path, layers: Mapping[str, Rows], limit: Outlier) -> None:
     figure.savefig(file, dpi=130)
 
 
-def _maps(found: TokenNorms) -> Image.Image:
-    """The first images, and where the last layer's norms are high; each model has one scale."""
+def _maps(found: TokenNorms, cuts: Mapping[str, float]) -> Image.Image:
+    """The first images, and where the last layer's norms are high. Bright is what stands out, above
+    a model's cut: a scale from the lowest norm to the highest would show outliers in any model."""
     rows: list[tuple[str, list[Cell]]] = [("images", [("", image) for image in found.pictures])]
     for name, model in found.models.items():
         patches = model.shown
         side = round(patches.shape[1] ** 0.5)
-        low, high = float(patches.min()), float(patches.max())
+        scale = Scale(0, cuts[name])
         cells = [
             (
                 f"{one.min():.3g} to {one.max():.3g}",
-                over(heat(one.reshape(side, side), low=low, high=high), image),
+                over(heat(one.reshape(side, side), scale), image),
             )
             for one, image in zip(patches, found.pictures, strict=True)
         ]
-        title = f"{name}: norms of the last layer's patches, dark {low:.3g}, bright {high:.3g}"
+        title = (
+            f"{name}: norms of the last layer's patches, dark 0, bright {scale.high:.3g} or more"
+        )
         rows.append((title, cells))
     return sheet(rows, side=192)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from rats_jax.backbones import Backbone
+from rats_jax.command_line import say
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets import VOID, Labelled, PartDataset
 from rats_jax.evals.null_regions import grid_regions, slic_regions
@@ -20,9 +21,11 @@ from rats_jax.evals.region_counts import USUAL_K, registers_of
 from rats_jax.evals.region_metrics import RegionScores, score
 from rats_jax.evals.regions import resize_labels
 from rats_jax.evals.saved_regions import SavedRegions
+from rats_jax.evals.truth import Truth, check, total, truth_of
 from rats_jax.models import Features
 
 BATCH = 16  # images read together
+EARLY = 4 * BATCH  # images after which masks that tell nothing are warned of
 _PATCHES = 1024 * BATCH  # that a model looks at together
 
 Look = Callable[[np.ndarray], Features]
@@ -49,11 +52,12 @@ class Measured(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """An image's scores."""
+    """An image's scores, and what its mask is like."""
 
     name: str
     group: str | None
     rows: dict[Row, Measured]
+    truth: Truth
 
 
 class PartScores(NamedTuple):
@@ -61,6 +65,11 @@ class PartScores(NamedTuple):
 
     images: list[Scored]
     skipped: list[str]
+
+    @property
+    def truth(self) -> Truth:
+        """Over all images."""
+        return total(image.truth for image in self.images)
 
 
 class _Seen(NamedTuple):
@@ -115,7 +124,7 @@ def evaluate_parts(
 
     Raises:
       UserError: of the first sample that is broken, unless they are skipped; if none is left, or
-        has a pixel that is not void.
+        has two regions, see `truth.check`.
     """
     look = {name: _looking(model, options) for name, model in models.items()}
     patch = next((model.options["patch"] for model in models.values()), None)
@@ -151,6 +160,8 @@ def evaluate_parts(
                 )
                 if len(scoring) > 2:  # soon, for what is broken is told here, and maps take memory
                     images += finished(scoring.popleft())
+                    if len(images) >= EARLY > len(images) - BATCH:
+                        _warn_early(images, of=dataset.name)
                 progress.add(len(reading))
             for work in scoring:
                 images += finished(work)
@@ -159,9 +170,17 @@ def evaluate_parts(
             raise
     if not images:
         raise UserError(f"no image of {dataset.name} could be read; the first: {left_out.lines[0]}")
-    if all(np.isnan(one.scores).any() for image in images for one in image.rows.values()):
-        raise UserError(f"no image of {dataset.name} has a labelled pixel to score: all are void")
-    return PartScores(images, left_out.lines)
+    found = PartScores(images, left_out.lines)
+    check(found.truth, of=dataset.name)
+    return found
+
+
+def _warn_early(images: Sequence[Scored], *, of: str) -> None:
+    """A mistake in the masks should not be found after hours."""
+    try:
+        check(total(image.truth for image in images), of=f"the first {len(images)} of {of}")
+    except UserError as error:
+        say(f"warning: {error}")
 
 
 def _seen(
@@ -173,7 +192,10 @@ def _seen(
     return _Seen(
         sample,
         {side: np.asarray(image.resize((side, side), bicubic)) for side in resolutions},
-        {regions.name: regions.read(sample.name, sample.mask.shape) for regions in saved},
+        {
+            regions.name: regions.read(sample.name, sample.mask.shape, sample.orientation)
+            for regions in saved
+        },
     )
 
 
@@ -237,4 +259,4 @@ def _scored(seen: _Seen, maps: Mapping[Row, np.ndarray], top_k: Sequence[int]) -
                 rows[Row("own", None, f"{way} like {name}")] = of_way
     except UserError as error:
         raise UserError(f"{sample.name}: {error}") from None
-    return Scored(sample.name, sample.group, rows)
+    return Scored(sample.name, sample.group, rows, truth_of(sample))

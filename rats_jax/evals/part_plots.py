@@ -16,6 +16,7 @@ _SCORES = {"m2o": "M2O", "o2o": "O2O", "ari": "ARI"}
 # Okabe and Ito's colours, which colour-blind readers tell apart: one a model
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _NULL_COLOUR = "0.45"
+_LONGEST = 40  # letters of a name in the legend
 _APART = 1.04  # factor between points side by side
 _WIDE = 1.5  # factor of room on either side of what stands close together
 _STYLES = {
@@ -95,10 +96,11 @@ def _figure(rows: Sequence[tuple[str, Sequence[_Line]]], *, xlabel: str, ticks: 
     colours = {owner: _COLOURS[i % len(_COLOURS)] for i, owner in enumerate(owners)}
     figure = Figure(figsize=(11, 0.9 + 2.8 * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), len(_SCORES), squeeze=False, sharex=True, sharey="col")
+    drawn: dict[str, Artist] = {}
     for (title, of_row), axes in zip(rows, panels, strict=True):
         for (score, name), panel in zip(_SCORES.items(), axes, strict=True):
             for line in _side_by_side([line for line in of_row if line.results]):
-                _draw_line(panel, line, score, colours)
+                drawn[line.way] = _draw_line(panel, line, score, colours)
             panel.set_title(f"{name}{title}", fontsize=10)
             _tidy(panel, ticks)
             if max(places) < _WIDE * min(places):  # Matplotlib gives one place no width of use
@@ -106,20 +108,23 @@ def _figure(rows: Sequence[tuple[str, Sequence[_Line]]], *, xlabel: str, ticks: 
         axes[0].set_ylabel("percent")
     for panel in panels[-1]:
         panel.set_xlabel(xlabel)
-    named: dict[str, Artist] = {}
-    for panel in panels[:, 0]:
-        handles, names = panel.get_legend_handles_labels()
-        named |= dict(zip(names, handles, strict=True))
     own = {line.way: line.at[0] for _, of_row in rows for line in of_row if line.is_own()}
-    shown = [way for way in lines if way in named]
-    figure.legend(
-        [named[way] for way in shown],
-        [f"{way} (K = {own[way]:.1f})" if way in own else way for way in shown],
+    shown = [way for way in lines if way in drawn]
+    legend = figure.legend(
+        [drawn[way] for way in shown],
+        [_cut(way) + (f" (K = {own[way]:.1f})" if way in own else "") for way in shown],
         loc="outside right upper",
         frameon=False,
         fontsize=9,
     )
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name with $ is no formula
     return figure
+
+
+def _cut(name: str) -> str:
+    """No longer than leaves room for the panels."""
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
 def _side_by_side(lines: Sequence[_Line]) -> list[_Line]:
@@ -132,7 +137,8 @@ def _side_by_side(lines: Sequence[_Line]) -> list[_Line]:
     return moved
 
 
-def _draw_line(panel: Axes, line: _Line, score: str, colours: dict[str, str]) -> None:
+def _draw_line(panel: Axes, line: _Line, score: str, colours: dict[str, str]) -> Artist:
+    """What the legend shows of it."""
     owner, _, kind = line.way.partition(": ")
     style, marker = _STYLES.get(kind or owner.partition(" like ")[0], ("-", "*"))
     colour = _NULL_COLOUR if _is_null(line.way) else colours[owner]
@@ -140,10 +146,9 @@ def _draw_line(panel: Axes, line: _Line, score: str, colours: dict[str, str]) ->
     options = {"color": colour, "linestyle": style, "marker": marker, "markersize": 5}
     if len(line.at) == 1:  # a band would have no width
         options["linestyle"] = "none"
-        panel.errorbar(line.at, mean, (mean - low, high - mean), label=line.way, **options)
-        return
-    panel.plot(line.at, mean, label=line.way, linewidth=1.5, **options)
+        return panel.errorbar(line.at, mean, (mean - low, high - mean), **options)
     panel.fill_between(line.at, low, high, color=colour, alpha=0.12, linewidth=0)
+    return panel.plot(line.at, mean, linewidth=1.5, **options)[0]
 
 
 def _is_null(way: str) -> bool:

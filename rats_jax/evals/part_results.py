@@ -1,7 +1,5 @@
 """What part_evaluation.py found, written: numbers, tables and plots."""
 
-import csv
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +10,8 @@ import numpy as np
 from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
 from rats_jax.evals.parts import score_cells
 from rats_jax.evals.region_metrics import MeanScores, RegionScores, mean_scores
+from rats_jax.evals.truth import report
+from rats_jax.evals.writing import draw_if_possible, write_csv, write_json, write_text
 
 
 class Result(NamedTuple):
@@ -42,8 +42,6 @@ def write_results(folder: Path, found: PartScores, *, about: Mapping) -> str:
 
     In results.json scores are nested by resolution ("any" for what sees no model), K and way.
     """
-    from rats_jax.evals.part_plots import draw  # and with it Matplotlib
-
     results = summarised(found.images)
     scores: dict = {}
     for row, of_row, regions in results:
@@ -54,16 +52,23 @@ def write_results(folder: Path, found: PartScores, *, about: Mapping) -> str:
             **parts,
             "images": of_row.images,
         }
-    told = {**about, "images": len(found.images), "skipped": found.skipped, "scores": scores}
-    (folder / "results.json").write_text(json.dumps(told, indent=2) + "\n")
+    masks = found.truth._asdict() | {"report": report(found.truth)}
+    told = {**about, "images": len(found.images), "skipped": found.skipped, "masks": masks}
+    write_json(folder / "results.json", told | {"scores": scores})
     table = result_table(results)
-    (folder / "table.md").write_text(table + "\n")
-    _write_csv(folder / "images.csv", "name", [(image.name, image) for image in found.images])
+    write_text(folder / "table.md", table)
+    _write_means(folder / "images.csv", "name", [(image.name, image) for image in found.images])
     if any(image.group for image in found.images):
         of_class = sorted(found.images, key=lambda image: image.group or "")
-        _write_csv(folder / "classes.csv", "class", [(i.group or "", i) for i in of_class])
-    draw(results, folder)
+        _write_means(folder / "classes.csv", "class", [(i.group or "", i) for i in of_class])
+    draw_if_possible("scores.png", lambda: _draw(results, folder))
     return table
+
+
+def _draw(results: Sequence[Result], folder: Path) -> None:
+    from rats_jax.evals.part_plots import draw  # and with it Matplotlib
+
+    draw(results, folder)
 
 
 def result_table(results: Sequence[Result]) -> str:
@@ -79,20 +84,22 @@ def result_table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def _write_csv(file: Path, first: str, images: Sequence[tuple[str, Scored]]) -> None:
-    """A line for each name and row, with the means over the images of that name."""
-    measured: dict[tuple, list[Measured]] = defaultdict(list)
+def _write_means(file: Path, first: str, images: Sequence[tuple[str, Scored]]) -> None:
+    """A line for each name and row, with the means over the images of that name; parts: regions of
+    their masks."""
+    measured: dict[tuple, list[tuple[Measured, int]]] = defaultdict(list)
     for name, image in images:
         for row, of_row in image.rows.items():
-            measured[name, row].append(of_row)
-    columns = ["resolution", "k", "label_maps", "images", *RegionScores._fields, "regions"]
-    with file.open("w", newline="") as out:
-        writer = csv.writer(out)
-        writer.writerow([first, *columns])
-        for (name, row), of_row in measured.items():
-            count = sum(not np.isnan(one.scores).any() for one in of_row)
-            mean = [f"{x:.6f}" for x in _mean(of_row)] if count else [""] * 4
-            writer.writerow([name, row.resolution or "any", row.k, row.way, count, *mean])
+            measured[name, row].append((of_row, image.truth.regions))
+    columns = ["resolution", "k", "label_maps", "images", *RegionScores._fields, "regions", "parts"]
+    rows = []
+    for (name, row), of_name in measured.items():
+        of_row, parts = zip(*of_name, strict=True)
+        count = sum(not np.isnan(one.scores).any() for one in of_row)
+        mean = [f"{x:.6f}" for x in _mean(of_row)] if count else [""] * 4
+        parts = f"{np.mean(parts):g}"
+        rows.append((name, row.resolution or "any", row.k, row.way, count, *mean, parts))
+    write_csv(file, [first, *columns], rows)
 
 
 def _mean(measured: Sequence[Measured]) -> np.ndarray:

@@ -79,5 +79,9 @@ class Progress:
 
 def time_left(began: float, share: float) -> str:
     """How long a work will take that began at that `time.monotonic()` and is so far."""
+    if share >= 1:
+        return "done"
     minutes = (time.monotonic() - began) * (1 / share - 1) / 60
-    return f"about {minutes / 60:.0f} h left" if minutes > 120 else f"about {minutes:.0f} min left"
+    if minutes > 120:
+        return f"about {minutes / 60:.0f} h left"
+    return f"about {minutes:.0f} min left" if minutes > 1 else "less than a minute left"

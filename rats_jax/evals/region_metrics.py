@@ -72,8 +72,8 @@ def overlaps(prediction: np.ndarray, truth: np.ndarray, *, void: int | None = No
         prediction, truth = prediction[valid], truth[valid]
     if truth.size == 0:
         return np.zeros((0, 0), np.int64)
-    rows, height = _positions(truth)
-    columns, width = _positions(prediction)
+    rows, height = positions(truth)
+    columns, width = positions(prediction)
     table = np.bincount(rows * width + columns, minlength=height * width).reshape(height, width)
     return table[np.ix_(table.any(1), table.any(0))]
 
@@ -104,7 +104,7 @@ def pairwise_iou(counts: np.ndarray) -> np.ndarray:
     return counts / (counts.sum(1, keepdims=True) + counts.sum(0) - counts)
 
 
-def _positions(ids: np.ndarray) -> tuple[np.ndarray, int]:
+def positions(ids: np.ndarray) -> tuple[np.ndarray, int]:
     """Each id's place in a range, int64, that keeps their order and may have gaps; its length."""
     low, high = int(ids.min()), int(ids.max())  # python's, as small types would overflow
     if high - low < _DENSE_RANGE:

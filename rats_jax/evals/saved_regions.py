@@ -1,36 +1,44 @@
 """Label maps that another program wrote: a file for each image, found by the image's name."""
 
-import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
-from PIL import Image
 
 from rats_jax.data.sources import walk
 from rats_jax.errors import UserError
-from rats_jax.evals.datasets.pairing import stem_of
-from rats_jax.evals.datasets.part_dataset import read_bytes
-from rats_jax.evals.datasets.png_ids import read_ids, read_rgb_ids
+from rats_jax.evals.datasets import exif
+from rats_jax.evals.datasets.id_files import (
+    ARRAYS,
+    ENDINGS,
+    is_rgb,
+    read_array,
+    read_ids,
+    read_rgb_ids,
+)
+from rats_jax.evals.datasets.pairing import is_hidden, stem_of
+from rats_jax.evals.datasets.part_dataset import MOST_REGIONS
 from rats_jax.evals.regions import Size, resize_labels
-from rats_jax.paths import printable
+from rats_jax.paths import local_path, printable
 from rats_jax.results_folder import file_names
-
-ENDINGS = (".png", ".npy", ".npz")
 
 
 @dataclass(frozen=True)
 class SavedRegions:
-    """name: in the results. folder: where they lie. files: by the name of the sample."""
+    """name: in the results. folder: where they lie. files: by the name of the sample. others:
+    files that no label map is read from, by their name without its ending."""
 
     name: str
     folder: Path
-    files: dict[str, Path]
+    files: Mapping[str, Path]
+    others: Mapping[str, str] = field(default_factory=dict)
 
-    def read(self, sample: str, size: Size) -> np.ndarray:
+    def read(self, sample: str, size: Size, orientation: int = exif.AS_STORED) -> np.ndarray:
         """int32 [*size], regions 0, 1, ... of a sample whose mask has that size.
+
+        orientation: of the image's file. A map in the shape of the stored pixels is turned as the
+        image is.
 
         Raises:
           UserError: there is no map for it, or it is none; one line that names the file.
@@ -38,11 +46,16 @@ class SavedRegions:
         try:
             path = self.file_of(sample)
             labels = _read(path)
-            _check_aspect(path, labels.shape, size)
+            ids, places = np.unique(labels, return_inverse=True)
+            _check_number(path, len(ids))
+            labels = places.reshape(labels.shape)
+            if not _has_aspect(labels.shape, size):
+                if orientation not in exif.QUARTERS or not _has_aspect(labels.shape, size[::-1]):
+                    raise UserError(_other_aspect(path, labels.shape, size))
+                labels = exif.upright(labels, orientation)
         except UserError as error:
             raise UserError(printable(str(error))) from error
-        _, places = np.unique(labels, return_inverse=True)
-        labels = resize_labels(places.reshape(labels.shape), size)
+        labels = resize_labels(labels, size)
         _, places = np.unique(labels, return_inverse=True)  # small ones may be gone
         return places.reshape(size).astype(np.int32)
 
@@ -50,10 +63,11 @@ class SavedRegions:
         """UserError if there is none."""
         if sample in self.files:
             return self.files[sample]
-        raise UserError(
-            f"--regions {self.folder} has no label map for {sample}: add {stem_of(sample)} with "
-            f"{' or '.join(ENDINGS)}"
-        )
+        line = f"--regions {self.folder} has no label map for {sample}"
+        stem = stem_of(sample)
+        if other := next((self.others[n] for n in _names(sample) if n in self.others), None):
+            raise UserError(f"{line} that can be read, but {other}: save its ids as PNG or .npy")
+        raise UserError(f"{line}: add {stem} with {' or '.join(ENDINGS)}")
 
 
 def open_saved_regions(
@@ -70,24 +84,30 @@ def open_saved_regions(
         none, unless broken ones are skipped.
     """
     opened: list[SavedRegions] = []
-    for spec in specs:
-        name, folder = _named(spec)
-        if name in [other.name for other in opened]:
-            raise UserError(f"two --regions are named {name}; write --regions=NAME={folder}")
-        opened.append(SavedRegions(name, folder, _matched(folder, samples)))
-        for sample in () if skip_broken else samples:
-            opened[-1].file_of(sample)
+    try:
+        for spec in specs:
+            name, folder = _named(spec)
+            if name in [other.name for other in opened]:
+                raise UserError(f"two --regions are named {name}; write --regions=NAME={folder}")
+            files, others = _listed(folder)
+            opened.append(SavedRegions(name, folder, _matched(folder, files, samples), others))
+            for sample in () if skip_broken else samples:
+                opened[-1].file_of(sample)
+    except UserError as error:
+        raise UserError(printable(str(error))) from error  # names may hold line ends
+    except OSError as error:
+        raise UserError(printable(f"--regions={spec} cannot be read ({error.strerror})")) from error
     return opened
 
 
 def _named(spec: str) -> tuple[str, Path]:
     name, separator, path = spec.partition("=")
-    if not separator or "/" in name:
-        name, path = "", spec
-    folder = Path(path).expanduser()
+    if not separator or "/" in name or not path or local_path(spec).is_dir():
+        name, path = "", spec  # a folder's own name may hold =
+    folder = local_path(path).absolute()
     if not path or not folder.is_dir():
-        raise UserError(f"--regions={spec}: {folder} is no folder; write NAME=DIR or DIR")
-    name = name or folder.resolve().name
+        raise UserError(f"--regions={spec}: {folder} is not a folder; write NAME=DIR or DIR")
+    name = printable(name or folder.resolve().name)
     if name in ("grid", "SLIC") or any(mark in name for mark in (" like ", ": ", "|")):
         raise UserError(
             f"--regions={spec}: {name} is taken for other rows, or no name in a table; write "
@@ -96,24 +116,40 @@ def _named(spec: str) -> tuple[str, Path]:
     return name, folder
 
 
-def _matched(folder: Path, samples: Sequence[str]) -> dict[str, Path]:
+def _listed(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """By their names without the ending: the label maps, and the other files."""
     files: dict[str, Path] = {}
+    others: dict[str, str] = {}
     for file in sorted(walk(folder)):
-        if not file.lower().endswith(ENDINGS) or any(p.startswith(".") for p in file.split("/")):
-            continue
         stem = stem_of(file)
+        if is_hidden(file):
+            continue
+        if not file.lower().endswith(ENDINGS):
+            others[stem] = file
+            continue
         if stem in files:
             raise UserError(
                 f"{files[stem]} and {folder / file} are two label maps of one name; remove one"
             )
         files[stem] = folder / file
     if not files:
-        raise UserError(f"--regions {folder} holds no label map; expected {', '.join(ENDINGS)}")
+        but = f", but {next(iter(others.values()))}" if others else ""
+        raise UserError(
+            f"--regions {folder} holds no label map{but}; expected {', '.join(ENDINGS)}"
+        )
+    return files, others
+
+
+def _names(sample: str) -> tuple[str, ...]:
+    """Those that a sample's label map may have, without an ending."""
+    return stem_of(sample), file_names([sample])[0], Path(sample).stem
+
+
+def _matched(folder: Path, files: Mapping[str, Path], samples: Sequence[str]) -> dict[str, Path]:
     matched: dict[str, Path] = {}
     owners: dict[Path, str] = {}
     for sample in samples:
-        names = (stem_of(sample), file_names([sample])[0], Path(sample).stem)
-        path = next((files[name] for name in names if name in files), None)
+        path = next((files[name] for name in _names(sample) if name in files), None)
         if path is None:
             continue
         if path in owners:
@@ -132,21 +168,9 @@ def _matched(folder: Path, samples: Sequence[str]) -> dict[str, Path]:
 
 def _read(path: Path) -> np.ndarray:
     """Integers [h, w]."""
-    if path.suffix.lower() == ".png":
-        return read_rgb_ids(path) if _is_rgb(path) else read_ids(path)
-    try:
-        labels = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
-        if isinstance(labels, np.lib.npyio.NpzFile):
-            if len(labels.files) != 1:
-                raise UserError(
-                    f"{path} holds {len(labels.files)} arrays; write one, the label map"
-                )
-            labels = labels[labels.files[0]]
-    except (BadZipFile, EOFError, MemoryError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path} is no array that can be read ({reason}); write it again"
-        ) from error
+    if path.suffix.lower() not in ARRAYS:
+        return read_rgb_ids(path) if is_rgb(path) else read_ids(path)
+    labels = read_array(path)
     if labels.ndim != 2 or labels.dtype.kind not in "iub" or not labels.size:
         raise UserError(
             f"{path} holds {labels.dtype} {list(labels.shape)}; write integer labels [height, "
@@ -155,19 +179,23 @@ def _read(path: Path) -> np.ndarray:
     return labels
 
 
-def _is_rgb(path: Path) -> bool:
-    try:
-        with Image.open(io.BytesIO(read_bytes(path)), formats=["PNG"]) as image:
-            return image.mode == "RGB"
-    except OSError:
-        return False  # told where it is read
+def _check_number(path: Path, regions: int) -> None:
+    if regions > MOST_REGIONS:
+        raise UserError(
+            f"{path} holds {regions:,} labels, and {MOST_REGIONS:,} are the most: it seems to be a "
+            "picture; write a label for each region"
+        )
 
 
-def _check_aspect(path: Path, labels: Size, mask: Size) -> None:
+def _has_aspect(labels: Size, mask: Size) -> bool:
     """Either side may be rounded to a whole label."""
     (h, w), (height, width) = labels, mask
-    if min(abs(h * width / height - w), abs(w * height / width - h)) > 1:
-        raise UserError(
-            f"{path} is {w} x {h}, and its image {width} x {height}: the shapes differ; bring the "
-            "labels to the image's, without interpolation"
-        )
+    return min(abs(h * width / height - w), abs(w * height / width - h)) <= 1
+
+
+def _other_aspect(path: Path, labels: Size, mask: Size) -> str:
+    (h, w), (height, width) = labels, mask
+    return (
+        f"{path} is {w} x {h}, and its image {width} x {height}: the shapes differ; bring the "
+        "labels to the image's, without interpolation"
+    )

@@ -16,10 +16,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from rats_jax import command_line
+from rats_jax.device_failures import TRAIN_SMALLER, explained
 from rats_jax.errors import Stopped, UserError
 from rats_jax.parallel import cluster
+from rats_jax.parallel.gloo_lines import drop_gloo_lines
 from rats_jax.parallel.link import Link
 from rats_jax.parallel.rendezvous import Missing, meet
+from rats_jax.quiet_libtpu import quiet_libtpu
 
 FAILED = 1  # exit status of an error of the program, as Python's
 
@@ -89,6 +92,7 @@ def joined(
         metadata=cluster.gce_metadata if cluster.on_tpu_vm() else None,
         gpus=cluster.visible_gpus(),
     )
+    quiet_libtpu()
     if local_devices:
         if not all(number.isdecimal() for number in local_devices):
             raise UserError(
@@ -113,8 +117,10 @@ def joined(
     _link = Link(place.process, peers)
     _let_the_link_speak_first()
     stopped = None
-    with _told(_link, place.process):
+    with _told(_link, place.process), explained(TRAIN_SMALLER):
         _initialize(place, service, wait)
+        if jax.default_backend() == "cpu":
+            drop_gloo_lines()
         places = [about, *(peers[i].about for i in sorted(peers))]
         more = ", ..." if len(places) > 8 else ""
         command_line.say(f"{place.processes} processes: {', '.join(places[:8])}{more}")

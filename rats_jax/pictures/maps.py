@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from rats_jax.evals.regions import attention_regions, register_maps, register_regions
 from rats_jax.models import Features
+from rats_jax.pictures.sheets import ATTENTION, COSINE, Scale
 
 SMOOTHING = 1.0  # patches, as the evaluation smooths by default
 
@@ -17,7 +19,8 @@ SMOOTHING = 1.0  # patches, as the evaluation smooths by default
 class MapSet(NamedTuple):
     """Maps of one kind, of one image, in order of rank: the largest maximum first.
 
-    title: what they are. unit: what each is of, in the plural. quantity: what their numbers are.
+    title: what they are. unit: what each is of, in the plural. scale: what their numbers are, and
+    which of them are dark and bright.
     maps: float32 [M, L]. kept: int [M], which register or head each is of.
     labels, names: of all M, short and long, by register or head (names[kept[0]] ranks first).
     regions: K -> int32 [h, w], the regions of the K best as the evaluation has them.
@@ -25,12 +28,22 @@ class MapSet(NamedTuple):
 
     title: str
     unit: str
-    quantity: str
+    scale: Scale
     maps: np.ndarray
     kept: np.ndarray
     labels: list[str]
     names: list[str]
     regions: Callable[[int], np.ndarray]
+
+    def lead(self, k: int, grid: tuple[int, int]) -> float | None:
+        """By how much the strongest of the K best maps is ahead of the second, as they are compared
+        for the regions; the median over patches. None for a single map."""
+        if k < 2:
+            return None
+        maps = self.maps[:k].reshape(k, *grid)
+        smooth = gaussian_filter(maps, (0, SMOOTHING, SMOOTHING), mode="reflect", truncate=4)
+        second, first = np.partition(smooth, (k - 2, k - 1), axis=0)[-2:]
+        return float(np.median(first - second))
 
 
 def map_sets(features: Features, options: Mapping, *, grid: tuple[int, int]) -> list[MapSet]:
@@ -38,18 +51,18 @@ def map_sets(features: Features, options: Mapping, *, grid: tuple[int, int]) -> 
 
     options: of the backbone. RATS: the cosine of each register with each patch; a Perceiver's
     output queries likewise. ViT: [CLS] attention, a map a head; then the attention of each plain
-    register, the mean over heads. Attention is divided by its sum over the patches, as in
-    `attention_regions`.
+    register, the mean over heads. Attention is divided by its mean over the patches: 1 everywhere
+    where it is uniform.
     """
     if options["architecture"] != "vit":
         return [_cosines(features, options, grid)]
     (attention,) = features.attention.values()  # [1, H, 1 + N, L]
     heads = [f"head {i + 1}" for i in range(attention.shape[1])]
-    sets = [_shares("[CLS] attention, a map a head", attention[0, :, 0], heads, grid)]
+    sets = [_attention("[CLS] attention, a map a head", attention[0, :, 0], heads, grid)]
     if attention.shape[2] > 1:
         registers = [f"register {i + 1}" for i in range(attention.shape[2] - 1)]
         title = "attention of plain registers, the mean over heads"
-        sets.append(_shares(title, attention[0, :, 1:].mean(0), registers, grid))
+        sets.append(_attention(title, attention[0, :, 1:].mean(0), registers, grid))
     return sets
 
 
@@ -57,14 +70,19 @@ def attention_rows(
     features: Features, options: Mapping
 ) -> list[tuple[str, list[tuple[str, np.ndarray]]]]:
     """Rows of (title, maps [L] by label), of the features of one image with one layer's attention:
-    of RATS and the Perceiver a row a head, of a ViT a row a token, [CLS] first."""
+    of RATS and the Perceiver a row a head, of a ViT a row a token, [CLS] first. Each map is divided
+    by its mean over the patches."""
     (attention,) = features.attention.values()
     attention = np.asarray(attention[0])  # [H, n, L]
+    to_patches, attention = attention.sum(-1), _times_uniform(attention)
     heads = [f"head {i + 1}" for i in range(len(attention))]
     if options["architecture"] == "vit":
         tokens = ["[CLS]", *(f"register {i}" for i in range(1, attention.shape[1]))]
         return [
-            (token, list(zip(heads, attention[:, i], strict=True)))
+            (
+                f"{token}; {to_patches[:, i].mean():.0%} of its attention is on patches",
+                list(zip(heads, attention[:, i], strict=True)),
+            )
             for i, token in enumerate(tokens)
         ]
     unit = "latent" if options["architecture"] == "perceiver" else "register"
@@ -96,7 +114,7 @@ def _cosines(features: Features, options: Mapping, grid: tuple[int, int]) -> Map
     return MapSet(
         f"{unit}: cosine with each patch",
         unit,
-        "Cosine",
+        COSINE,
         np.asarray(maps[0]),
         np.asarray(kept[0]),
         labels,
@@ -105,11 +123,12 @@ def _cosines(features: Features, options: Mapping, grid: tuple[int, int]) -> Map
     )
 
 
-def _shares(title: str, attention: np.ndarray, names: list[str], grid: tuple[int, int]) -> MapSet:
+def _attention(
+    title: str, attention: np.ndarray, names: list[str], grid: tuple[int, int]
+) -> MapSet:
     attention = np.asarray(attention, np.float32)
-    total = np.maximum(attention.sum(-1, keepdims=True), np.finfo(np.float32).tiny)
-    shares = attention / total
-    kept = np.argsort(-shares.max(-1), kind="stable")
+    maps = _times_uniform(attention)
+    kept = np.argsort(-maps.max(-1), kind="stable")
 
     def regions(k: int) -> np.ndarray:
         best = attention[None, kept[:k]]
@@ -117,4 +136,10 @@ def _shares(title: str, attention: np.ndarray, names: list[str], grid: tuple[int
 
     unit = f"{names[0].partition(' ')[0]}s"
     labels = [name.rpartition(" ")[2] for name in names]
-    return MapSet(title, unit, "Share of attention", shares[kept], kept, labels, names, regions)
+    return MapSet(title, unit, ATTENTION, maps[kept], kept, labels, names, regions)
+
+
+def _times_uniform(attention: np.ndarray) -> np.ndarray:
+    """[..., L], each divided by its mean."""
+    mean = attention.mean(-1, keepdims=True)
+    return attention / np.maximum(mean, np.finfo(np.float32).tiny)

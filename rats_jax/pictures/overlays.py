@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.optimize import linear_sum_assignment
 
-from rats_jax.evals.region_metrics import overlaps, pairwise_iou
+from rats_jax.evals.region_metrics import overlaps, pairwise_iou, score
 
 # Okabe and Ito's seven, then 41 more, each the sRGB colour farthest in CIELAB from those before it,
 # the least over normal, protanopic and deuteranopic sight (Machado et al. 2009) being what counts.
@@ -31,6 +31,7 @@ MUTED = (PALETTE // 3 + 96).astype(np.uint8)
 
 Colours = Mapping[int, np.ndarray]
 _GAP = 8  # pixels between cells
+_NOTE = 18  # pixels for a line below a cell
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 
 
@@ -58,7 +59,8 @@ def matched_colours(
 
     Predicted and truth regions are paired one to one for the largest sum of IoU (Hungarian, void
     pixels left out), as for O2O. A paired region takes its partner's colour; all others take muted
-    ones. So bright agreement is a part found, and muted areas are over-segmentation.
+    ones. A pair may have little in common: the colours say which regions are compared, not how well
+    they agree.
     """
     colours = label_colours(prediction, MUTED)
     partners = label_colours(truth)
@@ -122,6 +124,9 @@ def part_sheet(
     Images shorter than `side` are enlarged by the least whole factor that reaches it, before
     painting, so that pixels stay square and boundaries thin. Save it with `save_png`.
 
+    Below each map that is compared with a truth is its O2O. Colours alone would flatter: every map
+    finds regions to share colours with, even a plain grid.
+
     Args:
       images: one uint8 [h, w, 3] a row; sizes may differ.
       columns: title to label maps, each of its row's size; drawn in the mapping's order.
@@ -140,22 +145,26 @@ def part_sheet(
             )
     if truth is not None and truth not in columns:
         raise ValueError(f"truth column {truth!r} is not among {list(columns)}")
-    rows = []
+    rows, notes = [], []
     for index, image in enumerate(images):
         factor = max(1, -(-side // max(image.shape[:2])))
         image = _enlarge(image, factor)
-        cells = [image]
+        cells, below = [image], [""]
         for title, maps in columns.items():
             labels = maps[index]
+            below.append("")
             if truth is None or title == truth:
                 colours = label_colours(labels)
             else:
                 colours = matched_colours(labels, columns[truth][index], void=void)
+                o2o = score(labels, columns[truth][index], void=void).o2o
+                below[-1] = "" if np.isnan(o2o) else f"O2O {100 * o2o:.0f} %"
             ignored = void if title == truth else None
             labels = _enlarge(labels, factor)
             cells.append(paint(labels, image, alpha=alpha, colours=colours, void=ignored))
         rows.append(cells)
-    return _compose(rows, ["image", *columns])
+        notes.append(below)
+    return _compose(rows, ["image", *columns], notes)
 
 
 def save_png(picture: Image.Image | np.ndarray, path: str | Path) -> Path:
@@ -180,9 +189,14 @@ def _boundaries(labels: np.ndarray) -> np.ndarray:
     return edge
 
 
-def _compose(rows: list[list[np.ndarray]], titles: list[str]) -> Image.Image:
-    """Sets cells [row][column] on paper, each row and column as wide as its largest cell."""
+def _compose(
+    rows: list[list[np.ndarray]], titles: list[str], notes: list[list[str]]
+) -> Image.Image:
+    """Sets cells [row][column] on paper, each row and column as wide as its largest cell, each with
+    its note below."""
     heights = [row[0].shape[0] for row in rows]
+    note = _NOTE if any(any(below) for below in notes) else 0
+    small = ImageFont.load_default(size=12)
     width = max(row[0].shape[1] for row in rows)
     font = ImageFont.load_default(size=max(12, min(32, width // 12)))
     titles = [_wrap(title, font, width) for title in titles]
@@ -191,7 +205,7 @@ def _compose(rows: list[list[np.ndarray]], titles: list[str]) -> Image.Image:
     top = 2 * _GAP + int(max(box[3] for box in boxes))
     sheet = Image.new(
         "RGB",
-        (_GAP + len(titles) * (width + _GAP), top + sum(heights) + _GAP * len(heights)),
+        (_GAP + len(titles) * (width + _GAP), top + sum(heights) + (note + _GAP) * len(heights)),
         _PAPER,
     )
     draw = ImageDraw.Draw(sheet)
@@ -200,10 +214,12 @@ def _compose(rows: list[list[np.ndarray]], titles: list[str]) -> Image.Image:
         centre = (left + width / 2, top - _GAP)
         draw.multiline_text(centre, title, fill=_INK, font=font, anchor="md", align="center")
         down = top
-        for row, height in zip(rows, heights, strict=True):
+        for row, below, height in zip(rows, notes, heights, strict=True):
             cell = row[column]
             sheet.paste(Image.fromarray(cell), (left + (width - cell.shape[1]) // 2, down))
-            down += height + _GAP
+            place = (left + width / 2, down + height + 2)
+            draw.text(place, below[column], fill=_INK, font=small, anchor="ma")
+            down += height + note + _GAP
     return sheet
 
 

@@ -1,6 +1,7 @@
-"""Heat maps, and sheets of many small pictures with captions."""
+"""Heat maps on a fixed scale, and sheets of many small pictures with captions."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -14,17 +15,51 @@ HEAT = np.array(
     np.uint8,
 )
 
+
+class Scale(NamedTuple):
+    """Which values are dark and which are bright.
+
+    It does not depend on the map: a map stretched to its own range would look as if it had found
+    something even where it is even. log: equal ratios are equal steps. unit: for people.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    unit: str = ""
+
+    def values(self, count: int) -> np.ndarray:
+        """So many in even steps, from end to end."""
+        return (np.geomspace if self.log else np.linspace)(self.low, self.high, count)
+
+
+#: In the middle is what says nothing: a cosine of 0, and attention that is the same everywhere.
+COSINE = Scale(-1, 1, unit="cosine")
+ATTENTION = Scale(0.1, 10, log=True, unit="times uniform attention")
+
 Cell = tuple[str, np.ndarray]
 _GAP = 8  # pixels
+_WIDTH = 700  # pixels of a sheet, at least: the text beside the bar needs so much
+_BAR = (160, 12)  # pixels of a scale's bar
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 
 
-def heat(values: np.ndarray, *, low: float, high: float) -> np.ndarray:
-    """uint8 [..., 3]: `low` is dark, `high` bright."""
+def heat(values: np.ndarray, scale: Scale) -> np.ndarray:
+    """uint8 [..., 3]; values beyond the ends of the scale have the colours of the ends."""
+    low, high = scale.low, scale.high
+    if scale.log:
+        values = np.log(np.maximum(values, low))
+        low, high = np.log(low), np.log(high)
     places = (values - low) / max(high - low, 1e-12) * (len(HEAT) - 1)
     steps = np.arange(len(HEAT))
     channels = [np.interp(places, steps, HEAT[:, c]) for c in range(3)]
     return np.round(np.stack(channels, -1)).astype(np.uint8)
+
+
+def value_range(values: np.ndarray) -> str:
+    """The lowest and the highest value, as a caption has them."""
+    low, high = (f"{x:.{2 if abs(x) < 10 else 0}f}" for x in (values.min(), values.max()))
+    return f"{low} to {high}"
 
 
 def over(colours: np.ndarray, image: np.ndarray, *, alpha: float = 0.7) -> np.ndarray:
@@ -36,29 +71,37 @@ def over(colours: np.ndarray, image: np.ndarray, *, alpha: float = 0.7) -> np.nd
 
 
 def sheet(
-    rows: Sequence[tuple[str, Sequence[Cell]]], *, side: int, columns: int = 16
+    rows: Sequence[tuple[str, Sequence[Cell]]],
+    *,
+    side: int,
+    columns: int = 16,
+    scale: Scale | None = None,
 ) -> Image.Image:
     """Titled rows of pictures, each with a caption below it; save it with `save_png`.
 
     Args:
-      rows: (title, cells); a cell is (caption, uint8 [h, w, 3]). All pictures of one aspect.
+      rows: (title, cells); a cell is (caption, uint8 [h, w, 3]). All pictures of one aspect. A
+        title wider than the pictures loses its middle.
       side: pixels of the longer side of each picture. Smaller ones are enlarged without smoothing.
-      columns: the most in a line; a longer row goes on in the next line.
+      columns: the most in a line; a longer row continues in the next line.
+      scale: of the heat maps, drawn at the top.
     """
     text, heading = (ImageFont.load_default(size=size) for size in (13, 16))
     tall, wide = max((cell.shape[:2] for _, cells in rows for _, cell in cells), key=max)
     height, width = (max(1, round(length * side / max(tall, wide))) for length in (tall, wide))
     captions = [caption for _, cells in rows for caption, _ in cells]
     step = _GAP + max(width, *(int(text.getlength(caption)) for caption in captions))
-    across = min(columns, max(len(cells) for _, cells in rows)) * step
-    across = max(across, *(int(heading.getlength(title)) + _GAP for title, _ in rows))
+    across = max(min(columns, max(len(cells) for _, cells in rows)) * step, _WIDTH)
     line = height + 20 + _GAP
-    down = sum(28 + line * -(-len(cells) // columns) for _, cells in rows)
+    head = 28 if scale else 0
+    down = head + sum(28 + line * -(-len(cells) // columns) for _, cells in rows)
     paper = Image.new("RGB", (_GAP + across, _GAP + down), _PAPER)
     draw = ImageDraw.Draw(paper)
-    top = _GAP
+    if scale:
+        _draw_scale(paper, scale, text)
+    top = _GAP + head
     for title, cells in rows:
-        draw.text((_GAP, top), title, fill=_INK, font=heading)
+        draw.text((_GAP, top), _elided(title, heading, across), fill=_INK, font=heading)
         top += 28
         for start in range(0, len(cells), columns):
             for place, (caption, cell) in enumerate(cells[start : start + columns]):
@@ -68,6 +111,28 @@ def sheet(
                 draw.text(below, caption, fill=_INK, font=text, anchor="ma")
             top += line
     return paper
+
+
+def _draw_scale(paper: Image.Image, scale: Scale, font: ImageFont.FreeTypeFont) -> None:
+    """The numbers of both ends and of the middle, and the bar between them."""
+    width, height = _BAR
+    bar = np.tile(heat(scale.values(width), scale), (height, 1, 1))
+    paper.paste(Image.fromarray(bar), (_GAP, _GAP))
+    low, middle, high = scale.values(3)
+    less, more = (" or less", " or more") if scale.log else ("", "")
+    said = f"dark is {low:g}{less}, the middle {middle:g}, bright {high:g}{more}"
+    said = f"{scale.unit}: {said}"
+    draw = ImageDraw.Draw(paper)
+    draw.text((2 * _GAP + width, _GAP - 2), said, fill=_INK, font=font)
+
+
+def _elided(title: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """The title without as much of its middle as is needed for this width."""
+    shown, keep = title, len(title)
+    while (length := font.getlength(shown)) > width and keep > 2:
+        keep = min(keep - 1, int(keep * width / length))
+        shown = f"{title[: keep // 2]}...{title[len(title) - keep // 2 :]}"
+    return shown
 
 
 def _fitted(cell: np.ndarray, size: tuple[int, int]) -> Image.Image:

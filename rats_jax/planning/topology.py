@@ -9,6 +9,7 @@ from typing import Any
 
 from rats_jax.errors import UserError
 from rats_jax.planning.hardware import TPUS, Chip, chip_of_kind
+from rats_jax.quiet_libtpu import SETTINGS, quiet_libtpu
 
 #: The slices of two-dimensional TPUs that Cloud lends. Those of three dimensions: `SMALL`, or all
 #: sides multiples of 4, the shortest first.
@@ -23,8 +24,6 @@ KNOWN = (
 QUIET = {
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-4",  # any will do
-    "TPU_WORKER_HOSTNAMES": "localhost",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
 
@@ -72,6 +71,7 @@ def open_hardware(topology: str, *, slices: int = 1) -> Hardware:
 def _at_hand() -> Hardware:
     import jax
 
+    quiet_libtpu()
     devices = jax.devices()
     chip = chip_of_kind(devices[0].device_kind)
     sides = {getattr(device, "coords", None) for device in devices} - {None}
@@ -109,7 +109,7 @@ def _absent(chip: Chip, shape: str, slices: int) -> Hardware:
             f"--topology={chip.name}:{shape} needs libtpu, the TPU's compiler, which runs without "
             "a TPU: pip install -r requirements-tpu.txt"
         )
-    os.environ.update(QUIET)
+    os.environ.update(QUIET | SETTINGS)
     import jax
     from jax.experimental import topologies
 

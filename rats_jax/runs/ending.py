@@ -155,6 +155,6 @@ def next_line(workdir: Path) -> str:
     run = shlex.quote(str(workdir))
     return (
         f"next: python -m rats_jax.visualize --checkpoint={run} --images=FOLDER --output=DIR draws "
-        "the parts that it finds; rats_jax.evaluate scores them, rats_jax.export writes its weights "
-        "for other programs"
+        "the parts that it finds; rats_jax.evaluate scores them, and rats_jax.export writes the "
+        "weights for other programs"
     )

@@ -8,7 +8,13 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from rats_jax.assemble import make_dino, make_mesh, make_samples, make_source
+from rats_jax.assemble import (
+    make_dino,
+    make_mesh,
+    make_samples,
+    make_source,
+    with_absolute_path,
+)
 from rats_jax.command_line import say
 from rats_jax.data.device import device_batches, rows_here
 from rats_jax.data.pipeline import BatchStream, open_batches
@@ -60,6 +66,7 @@ def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> 
     validate(config)
     keep_compiled_programs(config.run.compilation_cache)
     if source is None:
+        config = with_absolute_path(config)
         source = make_source(config)
     dino = make_dino(config, images=len(source))
     mesh = make_mesh(config)

@@ -1,5 +1,6 @@
 """Which images an evaluation during training looks at, and with how many regions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -7,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from ml_collections import ConfigDict
 
+from rats_jax.command_line import say
 from rats_jax.data.fingerprint import fingerprint_of_names
 from rats_jax.data.procedural_parts import ProceduralParts
 from rats_jax.errors import UserError
@@ -21,6 +23,7 @@ class Parted(Protocol):
 
     name: str
     flattening: str
+    notes: Sequence[str]
 
     def __len__(self) -> int: ...
 
@@ -42,6 +45,7 @@ class Drawings:
     length: int
     name: str = "procedural_parts"
     flattening: str = "one part a pixel, as drawn; the background is a region"
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return self.length
@@ -61,9 +65,12 @@ def open_parts(config: ConfigDict) -> Parted:
     evaluation = config.evaluation
     if evaluation.parts != "procedural_parts":
         try:
-            return open_dataset(evaluation.parts)
+            dataset = open_dataset(evaluation.parts)
         except UserError as error:
             raise UserError(f"config.evaluation.parts: {error}") from None
+        for note in dataset.notes:
+            say(note)
+        return dataset
     if not evaluation.images:
         raise UserError("config.evaluation.images is 0: say how many pictures to draw")
     return Drawings(evaluation.resolution, evaluation.images)
@@ -103,9 +110,3 @@ def headline(top_k: tuple[int, ...], best_metric: str) -> int:
     if group.startswith("parts/") and number in map(str, top_k):
         return int(number)
     return next((k for k in top_k if k >= 12), top_k[-1])
-
-
-def evenly(length: int, most: int) -> np.ndarray:
-    """Indices of at most `most` of `length` things, evenly spread; of all for 0."""
-    count = min(length, most) or length
-    return np.arange(count) * length // count

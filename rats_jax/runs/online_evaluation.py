@@ -18,6 +18,7 @@ from rats_jax.dino.register_health import names as health_names
 from rats_jax.dino.step import DINO, first_part
 from rats_jax.errors import UserError
 from rats_jax.evals.region_counts import registers_of
+from rats_jax.evals.truth import report
 from rats_jax.parallel.distributed import gather
 from rats_jax.parallel.mesh import on_mesh, replicated
 from rats_jax.runs.events import Events
@@ -182,7 +183,7 @@ class OnlineEvaluation:
                 events.add_own("evaluation_left_out", step=step, reason=str(error))
                 say(f"warning: left out of the evaluation: {error}")
 
-        grid, pictures = {}, {}
+        grid, masks, pictures = {}, {}, {}
         if self._parts:
             with going_on():
                 found = self._parts.measure(
@@ -191,6 +192,11 @@ class OnlineEvaluation:
                 scalars |= figures(found.scores) | health(found.health, heads=self._heads)
                 grid, left_out["parts"] = figures(found.grid), found.left_out
                 pictures = self._drawn(step, found.shown)
+                masks = found.truth._asdict()
+                masks |= {"report": report(found.truth), "notes": list(self._parts.notes)}
+                for line in () if self._described else masks["report"]:
+                    if line.startswith("warning: "):
+                        say(f"{line} (config.evaluation.parts)")
         elif samples is not None:
             sums = jax.device_get(self._of_batch(teacher, samples))
             scalars |= health(sums, heads=self._heads)
@@ -201,7 +207,7 @@ class OnlineEvaluation:
         if not scalars:
             return Measured({}, {})
         if self.about and not self._described:
-            events.add("evaluation", step=step, **self.about, grid=grid)
+            events.add("evaluation", step=step, **self.about, grid=grid, masks=masks)
         self._described = True
         judged = dict(scalars)
         for on, count in left_out.items():

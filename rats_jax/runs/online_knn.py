@@ -10,22 +10,26 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from rats_jax.command_line import say
 from rats_jax.data.decode import UnreadableImage, decode_fast
 from rats_jax.data.fingerprint import fingerprint
 from rats_jax.dino.augment import normalize
 from rats_jax.dino.network import Network
 from rats_jax.errors import UserError
+from rats_jax.evals.classification.accuracy import check_classes, label_warnings
 from rats_jax.evals.classification.knn import knn_predictions
 from rats_jax.evals.labelled import (
     BrokenImage,
     LabelledImages,
     check_apart,
+    check_class_names,
     labels_as,
     open_labelled,
+    relabelled,
 )
+from rats_jax.evals.subset import evenly
 from rats_jax.evals.views import central_crop
 from rats_jax.parallel.mesh import on_mesh, replicated
-from rats_jax.runs.online_data import evenly
 from rats_jax.runs.programs import compiled
 from rats_jax.runs.spread import Spread
 
@@ -38,6 +42,8 @@ class OnlineKNN:
     As `rats_jax.evaluate --task=knn`, at the size of the global crops, and through the network in
     the dtype of training. Every process has the vectors of all images, [N, D] float32.
     """
+
+    _warned = False
 
     def __init__(self, config: ConfigDict, network: Network, mesh: Mesh):
         evaluation = config.evaluation
@@ -96,8 +102,11 @@ class OnlineKNN:
                 f"config.evaluation: {len(known)} images for k-NN could be read of knn_train, and "
                 f"{len(expected)} of knn_test: that is too few"
             )
-        if self._as_in_train is not None:
-            expected = self._as_in_train[expected]
+        check_classes(known, len(expected), of=self._train.images.name)
+        expected = relabelled(expected, self._as_in_train, of=self._test.images.name)
+        for line in () if self._warned else label_warnings(known, expected, of="knn_train"):
+            say(f"{line} (config.evaluation.knn_test)")
+        self._warned = True
         predicted = knn_predictions(bank, known, queries, (self._k,))[self._k][:, 0]
         beat()
         return {self.names[0]: float(np.mean(predicted == expected))}, left_out
@@ -109,6 +118,7 @@ class _Labelled:
     def __init__(self, evaluation: ConfigDict, field: str, side: int, mesh: Mesh):
         try:
             self.images: LabelledImages = open_labelled(evaluation[field])
+            check_class_names(self.images)
         except UserError as error:
             raise UserError(f"config.evaluation.{field}: {error}") from None
         self._side = side
@@ -117,7 +127,7 @@ class _Labelled:
         self._spread = Spread(mesh, len(self._chosen))
         self.abstract = (
             self._spread.abstract((side, side, 3), np.uint8),
-            self._spread.abstract((), np.int32),
+            self._spread.abstract((2,), np.int32),  # the halves of an int64, which JAX has not
         )
 
     def __len__(self) -> int:
@@ -137,16 +147,18 @@ class _Labelled:
                     self._spread.put(labels, self.abstract[1], -1),
                 )
                 vectors, labels = jax.device_get((vectors, labels))
+                labels = np.ascontiguousarray(labels).view(np.int64)[:, 0]
                 found.append((vectors[labels >= 0], labels[labels >= 0]))
                 beat()
         vectors, labels = zip(*found, strict=True)
         return np.concatenate(vectors).astype(np.float32), np.concatenate(labels)
 
-    def _read(self, i: int) -> tuple[np.ndarray, np.int32]:
+    def _read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         index = int(self._chosen[i])
         try:
             image, label = self.images.read(index)
-            return central_crop(decode_fast(image), self._side), np.int32(label)
+            halves = np.array([label]).view(np.int32)
+            return central_crop(decode_fast(image), self._side), halves
         except (BrokenImage, UnreadableImage) as error:
             broken = isinstance(error, BrokenImage)
             raise UserError(str(error if broken else self.images.broken(index, error))) from None

@@ -1,7 +1,7 @@
 """Part discovery and register health of the teacher, on the mesh where it lies."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -24,11 +24,12 @@ from rats_jax.evals.regions import (
     register_regions,
     resize_labels,
 )
+from rats_jax.evals.subset import evenly
+from rats_jax.evals.truth import Truth, check, total, truth_of
 from rats_jax.models import Features
 from rats_jax.parallel.distributed import gather
 from rats_jax.parallel.mesh import batch_sharding, on_mesh, replicated
 from rats_jax.runs.online_data import (
-    evenly,
     fingerprint_of_parts,
     headline,
     numbers_of_regions,
@@ -41,25 +42,26 @@ from rats_jax.runs.spread import Spread, own_rows
 
 class Measured(NamedTuple):
     """scores: K -> means over images; grid: the same of a plain grid, where it was asked for.
-    health: sums, see `register_health`. left_out: images that could not be read. shown: a few
-    images with their regions, in process 0."""
+    health: sums, see `register_health`. left_out: images that could not be read. truth: what the
+    masks are like. shown: a few images with their regions, in process 0."""
 
     scores: dict[int, RegionScores]
     grid: dict[int, RegionScores]
     health: dict[str, np.ndarray]
     left_out: int
+    truth: Truth
     shown: list[Shown]
 
 
 class OnlineParts:
     """Scores the teacher's regions on images with part masks.
 
-    Attributes:
-      k: the number of regions of the images that are shown.
-
     Images are squeezed to `config.evaluation.resolution` and pass through the network in the dtype
     of training; regions are scored at the size of the mask. Every process scores the images of its
     devices, in threads, while the devices compute; all come to the same figures.
+
+    Attributes:
+      k: the number of regions of the images that are shown.
     """
 
     def __init__(self, config: ConfigDict, network: Network, mesh: Mesh):
@@ -90,6 +92,11 @@ class OnlineParts:
         }
 
     @property
+    def notes(self) -> Sequence[str]:
+        """What the data set left out or took otherwise."""
+        return self._data.notes
+
+    @property
     def names(self) -> list[str]:
         """Those of `figures`."""
         return list(figures(dict.fromkeys(self._top_k, RegionScores(0, 0, 0))))
@@ -115,11 +122,12 @@ class OnlineParts:
         sums: dict[str, np.ndarray] = {}
         scoring: list[Future] = []
         shown: list[Shown] = []
+        truths: list[Truth] = []
         with ThreadPoolExecutor(max(os.cpu_count() or 1, 2)) as pool:
             try:
                 reading = self._spread.read(pool, self._read, on_error=on_error)
                 for number, samples in enumerate(reading):
-                    images = {row: image for row, (image, _) in samples.items()}
+                    images = {row: image for row, (image, _, _) in samples.items()}
                     labels, health = self._program(
                         teacher,
                         self._spread.put(images, self._images),
@@ -127,7 +135,8 @@ class OnlineParts:
                     )
                     for row, maps in own_rows(labels):
                         if row in samples:
-                            image, mask = samples[row]
+                            image, mask, truth = samples[row]
+                            truths.append(truth)
                             scoring.append(pool.submit(_scored, maps, mask, self._top_k, grid))
                             if number * self._spread.batch_size + row in self._shown:
                                 labels = maps[self._top_k.index(self.k)]
@@ -142,7 +151,12 @@ class OnlineParts:
         beat()
         own, *plain = self._means(scores, ways=2 if grid else 1)
         left_out = len(self._chosen) - int(sums["images"])
-        return Measured(own, plain[0] if grid else {}, sums, left_out, shown)
+        truth = total(Truth(**of) for of in gather(total(truths)._asdict()))
+        try:
+            check(truth, of=self._data.name)
+        except UserError as error:
+            raise UserError(f"config.evaluation.parts: {error}") from None
+        return Measured(own, plain[0] if grid else {}, sums, left_out, truth, shown)
 
     def _means(self, scores: list[np.ndarray], *, ways: int) -> list[dict[int, RegionScores]]:
         """Over the images of all processes, those without a labelled pixel left out."""
@@ -160,12 +174,12 @@ class OnlineParts:
             for way in means
         ]
 
-    def _read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+    def _read(self, i: int) -> tuple[np.ndarray, np.ndarray, Truth]:
         sample = self._data.sample(int(self._chosen[i]))
         image = Image.fromarray(sample.image)
         if image.size != (self._side, self._side):
             image = image.resize((self._side, self._side), Image.Resampling.BICUBIC)
-        return np.asarray(image), sample.mask
+        return np.asarray(image), sample.mask, truth_of(sample)
 
 
 def figures(scores: Mapping[int, RegionScores]) -> dict[str, float]:

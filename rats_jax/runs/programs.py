@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from rats_jax.assemble import make_samples
 from rats_jax.data.device_crops import crop_canvases, flip_crops
+from rats_jax.device_failures import TRAIN_SMALLER, is_out_of_memory
 from rats_jax.dino.augment import Photometrics, augment, draw_parameters, normalize
 from rats_jax.dino.monitors import vital_signs
 from rats_jax.dino.step import DINO, first_part, step_key
@@ -82,13 +83,12 @@ def compiled(
     program: jax.stages.Lowered,
     *,
     what: str = "the training step",
-    remedy: str = "python -m rats_jax.plan with the same flags finds what does (model.remat, "
-    "optimizer.accumulation, mesh.fsdp)",
+    remedy: str = TRAIN_SMALLER,
 ) -> jax.stages.Compiled:
     """Raises UserError when it does not fit in the devices' memory."""
     try:
         return program.compile()
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if not is_out_of_memory(error):
             raise
         raise UserError(f"{what} does not fit in the devices' memory: {remedy}") from None

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -114,7 +115,7 @@ def verify(meta: dict, state: dict) -> None:
 
 
 def _open(folder: Path, path: str, context: ts.Context) -> ts.Future:
-    database = {"driver": "file", "path": f"{folder}/"}
+    database = {"driver": "file", "path": f"{os.path.realpath(folder)}/"}  # refuses ".."
     return ts.open(
         {
             "driver": "zarr",

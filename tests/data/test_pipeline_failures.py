@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from rats_jax.data import pool
 from rats_jax.data.device import device_batches
+from rats_jax.data.filling import Buffers, Fill, Task
 from rats_jax.data.pipeline import open_batches
 from rats_jax.errors import UserError
 from tests.data.test_pipeline import SAMPLES, Numbered, assert_same, batches
@@ -87,6 +89,18 @@ def test_a_shortage_of_the_system_is_not_taken_for_a_bad_image():
         batches(1, Exhausted())
 
 
+class TooLarge(Numbered):
+    def __getitem__(self, index):
+        raise MemoryError
+
+
+def test_an_image_for_which_there_is_no_memory_is_named():
+    with pytest.raises(UserError, match="^image 0: no memory is left to read it; lower config"):
+        Fill(
+            TooLarge(), SAMPLES, Buffers(1, 1, SAMPLES.fields, shared=False), np.zeros(2, np.uint64)
+        )(Task(0, 0, [0], [0]))
+
+
 class Stuck(Numbered):
     """A source that hangs, as a dead file system does."""
 
@@ -127,6 +141,7 @@ STREAM = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from test_pipeline import SAMPLES, Numbered
+from rats_jax.data.filling import Buffers, Fill, Task
 from rats_jax.data.pipeline import open_batches
 if __name__ == "__main__":
     stream = open_batches(

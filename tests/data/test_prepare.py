@@ -1,12 +1,14 @@
 """What ImageNet, or any folder, becomes as shards, and mistakes that are told."""
 
 import fcntl
+import gzip
 import io
 import json
 import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +83,13 @@ def test_the_official_tars_give_the_shards_of_the_folders(fake, uninterrupted, t
 
 def test_both_tars_in_a_folder_are_two_splits(fake, tmp_path):
     fake_ilsvrc.pack(fake[0], tmp_path / "tars")
+
+    def counts(split):
+        return {reason: count for reason, (count, _) in split.passed_over.found.items()}
+
     from_tars, from_folders = find_splits(tmp_path / "tars"), find_splits(fake[0])
     for a, b in zip(from_tars, from_folders, strict=True):
-        assert (a.name, a.classes, a.skipped) == (b.name, b.classes, b.skipped)
+        assert (a.name, a.classes, counts(a)) == (b.name, b.classes, counts(b))
         assert [file[:2] for file in a.files] == [file[:2] for file in b.files]
 
 
@@ -92,8 +98,8 @@ def test_validation_images_without_development_kit_have_no_label(fake, tmp_path)
     (tmp_path / "tars" / devkit.NAME).unlink()
     (split,) = find_splits(tmp_path / "tars" / "ILSVRC2012_img_val.tar")
     assert split.name == "val" and {file.label for file in split.files} == {-1}
-    (note,) = split.notes
-    assert devkit.NAME in note
+    passed_over, note = split.notes
+    assert "passed over" in passed_over and devkit.NAME in note
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar"])
@@ -135,7 +141,7 @@ def test_an_output_of_another_input_or_other_flags_is_refused(tmp_path):
 
 def test_folders_that_are_not_prepares_are_left_alone(tmp_path):
     folder = small(tmp_path / "images")
-    with pytest.raises(UserError, match="images/out lies in .*images, which is read"):
+    with pytest.raises(UserError, match="images/out is in .*images, which is read"):
         run(folder, folder / "out")
     other = small(tmp_path / "out" / "train")
     before = content(other)
@@ -230,17 +236,17 @@ def test_a_link_to_nowhere_is_unreadable(tmp_path):
 
 
 def test_an_input_of_which_nothing_can_be_made_is_a_users_mistake(tmp_path):
-    with pytest.raises(UserError, match="--input .*nowhere does not exist"):
+    with pytest.raises(UserError, match="--input: .*nowhere does not exist"):
         run(tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="--input .*empty holds no image"):
+    with pytest.raises(UserError, match="--input: .*empty holds no image"):
         run(tmp_path / "empty", tmp_path / "out")
     folder = small(tmp_path / "images")
     with tarfile.open(tmp_path / "whole.tar", "w") as tar:
         tar.add(folder, arcname=".")
     whole = (tmp_path / "whole.tar").read_bytes()
     (tmp_path / "cut.tar").write_bytes(whole[:3000])
-    with pytest.raises(UserError, match="--input .*cut.tar is "):
+    with pytest.raises(UserError, match="--input: .*cut.tar is "):
         run(tmp_path / "cut.tar", tmp_path / "out")
     (tmp_path / devkit.NAME).write_bytes(b"not a kit")
     with pytest.raises(UserError, match=f"{devkit.NAME} cannot be read"):
@@ -262,3 +268,70 @@ def test_the_flags_are_checked(tmp_path):
 
     assert error("--output=x").startswith("error: no --input: ")
     assert "workers" in error("--input=x", "--output=y", "--workers=0")
+
+
+def pack(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+PNG = fake_ilsvrc.encode(Image.new("RGB", (9, 9)), "PNG")
+
+
+def test_joined_tars_are_prepared_whole_also_within_a_tar(tmp_path, capsys):
+    for name in "ab":
+        pack(tmp_path / f"{name}.tar", {f"{name}/{k}.png": PNG for k in range(3)})
+    joined = b"".join((tmp_path / f"{name}.tar").read_bytes() for name in "ab")
+    (tmp_path / "all.tar").write_bytes(joined)
+    pack(tmp_path / "outer.tar", {"n1.tar": joined})
+    expected = [f"{name}/{k}.png" for name in "ab" for k in range(3)]
+    for tar, folder in (("all", ""), ("outer", "n1/")):
+        (out,) = run(tmp_path / f"{tar}.tar", tmp_path / tar)
+        assert list(Records(out).files) == [folder + name for name in expected]
+    assert "6 files: 6 images" in capsys.readouterr().out
+
+
+def test_what_an_input_holds_beside_images_is_counted_and_named(tmp_path, capsys):
+    others = ["a/1.cls", "a/x.tif", "._n1.tar", "a/._1.png", "x.tar.gz", "notes.txt"]
+    inner = (pack(tmp_path / "inner", {"1.png": PNG, "deep.tar": b"", "2.txt": b""})).read_bytes()
+    members = {"a/1.png": PNG, "n1.tar": inner} | dict.fromkeys(others, b"0")
+    (out,) = run(pack(tmp_path / "x.tar", members), tmp_path / "out")
+    assert list(Records(out).files) == ["a/1.png", "n1/1.png"]
+    said = capsys.readouterr().out
+    assert "10 files: 2 images in 1 shards; 0 unreadable; 8 passed over" in said
+    (line,) = (line for line in said.splitlines() if line.startswith("warning: passed over in"))
+    for part in (
+        "labels that prepare does not read (train on the tar with config.data.source=tar): 1",
+        "1 (first a/x.tif)",
+        "hidden files: 2 (first ._n1.tar)",
+        "those within a tar): 1 (first n1/deep.tar)",
+        "archives (unpack them): 1 (first x.tar.gz)",
+        "other files: 2 (first n1/2.txt)",
+    ):
+        assert part in line
+
+
+def test_an_input_that_is_another_archive_is_explained(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.writestr("a/1.png", PNG)
+    with pytest.raises(UserError, match="^--input: .*x.zip is a zip archive; unzip it"):
+        run(tmp_path / "x.zip", tmp_path / "out")
+    packed = gzip.compress(pack(tmp_path / "n1.tar", {"1.png": PNG}).read_bytes())
+    pack(tmp_path / "outer.tar", {"n1.tar": packed})
+    with pytest.raises(UserError, match="outer.tar holds n1.tar, which is compressed; unpack"):
+        run(tmp_path / "outer.tar", tmp_path / "out")
+    with pytest.raises(UserError, match="holds no image; .*passed over: tars"):
+        (tmp_path / "tars").mkdir()
+        (tmp_path / "n1.tar").rename(tmp_path / "tars" / "n1.tar")
+        run(tmp_path / "tars", tmp_path / "out")
+
+
+def test_splits_by_other_names_are_named(tmp_path, capsys):
+    for split in ("Train", "Validation"):
+        small(tmp_path / "images" / split)
+    run(tmp_path / "images", tmp_path / "out")
+    assert "warning: Train/, Validation/ look like splits" in capsys.readouterr().out

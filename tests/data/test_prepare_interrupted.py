@@ -125,7 +125,7 @@ def test_damaged_and_missing_shards_are_named_and_made_anew(uninterrupted, fake,
 
     prepare(fake[0], output, workers=2, shard_mb=SHARD_MB, shorter_side=0)
     said = capsys.readouterr().out
-    assert "is damaged" not in said and ", 0 made anew" in said
+    assert "is damaged" not in said and ", 0 made again" in said
 
 
 def three_epochs(source, **options) -> tuple[Counter, dict[int, str], list[int]]:

@@ -116,7 +116,7 @@ def test_a_shard_cut_while_it_is_read_gives_errors_not_empty_images(folder):
 
 
 def test_a_missing_folder_or_manifest_is_a_users_mistake(folder, tmp_path):
-    with pytest.raises(UserError, match=r"nowhere is not a folder; .*rats_jax.prepare"):
+    with pytest.raises(UserError, match=r"nowhere does not exist; .*rats_jax.prepare"):
         Records(tmp_path / "nowhere")
     (folder / "manifest.json").unlink()
     with pytest.raises(UserError, match=r"has no manifest.json; .* run it again"):
@@ -162,3 +162,17 @@ def test_the_limit_of_open_files_is_raised_for_many_shards(monkeypatch):
     assert set_to == [(1256, 4096)]
     with pytest.raises(UserError, match="5000 shards .* may open 4096 files; raise the limit"):
         records._allow_open_files(5000)
+
+
+def test_shards_that_are_not_in_the_manifest_are_named(folder):
+    assert Records(folder).notes == []
+    for name in ("train-00003-of-00004.array_record", "more.array_record"):
+        (folder / name).write_bytes(b"")
+    (note,) = Records(folder).notes
+    assert note.startswith("warning: ") and "not in manifest.json" in note
+    assert note.endswith(": 2 (first more.array_record)")
+
+
+def test_the_home_directory_is_meant_by_a_tilde(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert read_all(Records(f"~/{folder.name}")) == EXPECTED

@@ -42,7 +42,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
 
 
 def test_a_bad_path_is_a_users_mistake(tmp_path):
-    with pytest.raises(UserError, match=r"data.path .*nowhere does not exist; "):
+    with pytest.raises(UserError, match=r"nowhere does not exist; "):
         ImageFolder(tmp_path / "nowhere")
     write(tmp_path / "file.jpg")
     with pytest.raises(UserError, match="is not a folder"):
@@ -66,3 +66,84 @@ def test_a_folder_that_cannot_be_listed_is_a_users_mistake(tmp_path, monkeypatch
     monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(UserError, match=r"cannot list .*locked: Permission denied; "):
         ImageFolder(tmp_path)
+
+
+def test_what_a_folder_holds_beside_images_is_counted_and_named(tmp_path):
+    for name in ("a/1.jpg", "a/2.JFIF", "a/3.jpe", "a/._1.jpg", "a/b.TIFF", "b/c.heic", "x.zip"):
+        write(tmp_path / name)
+    for name in ("notes.txt", "a/labels.csv"):
+        write(tmp_path / name)
+    (tmp_path / "a" / "folder.jpg").mkdir()
+    source = ImageFolder(tmp_path)
+    assert source.files == ["a/1.jpg", "a/2.JFIF", "a/3.jpe"]
+    (note,) = source.notes
+    assert note.startswith(f"warning: passed over in {tmp_path}: ")
+    for part in (
+        "archives (unpack them): 1 (first x.zip)",
+        "images that are neither JPEG, PNG nor WebP (convert them): 2 (first a/b.TIFF)",
+        "hidden files: 1 (first a/._1.jpg)",
+        "other files: 2 (first notes.txt)",
+    ):
+        assert part in note
+    assert "folder.jpg" not in note
+
+
+def test_nothing_is_said_of_a_folder_of_images_alone(tmp_path):
+    write(tmp_path / "a/1.jpg")
+    assert ImageFolder(tmp_path).notes == []
+
+
+def test_links_to_nothing_and_folders_listed_twice_are_named(tmp_path):
+    write(tmp_path / "data" / "cats" / "1.jpg")
+    os.symlink(tmp_path / "data" / "cats", tmp_path / "data" / "dogs")
+    os.symlink("/mnt/gone", tmp_path / "data" / "horses")
+    os.symlink("/mnt/gone/2.jpg", tmp_path / "data" / "cats" / "2.jpg")
+    source = ImageFolder(tmp_path / "data")
+    assert source.files == ["cats/1.jpg", "cats/2.jpg"]
+    (note,) = source.notes
+    assert "links to nothing: 1 (first horses)" in note
+    assert "folders that were already listed by another way: 1 (first dogs)" in note
+    with pytest.raises(OSError, match="No such file"):
+        source[1]
+
+
+def test_a_folder_without_images_says_what_it_holds(tmp_path):
+    for i in range(3):
+        write(tmp_path / f"{i}.tar")
+    with pytest.raises(UserError, match=r"holds no image; .*the source tar .*: 3 \(first 0.tar\)"):
+        ImageFolder(tmp_path)
+
+
+ODD = {
+    ("train/a", "val/a"): "warning: train/, val/ look like splits",
+    ("Test/a", "Training/b", "valid/c"): "warning: Test/, Training/, valid/ look like splits",
+    ("images", "masks"): "warning: images/, masks/ look like images and masks",
+    (
+        "JPEGImages",
+        "SegmentationClass",
+    ): "warning: JPEGImages/, SegmentationClass/ look",
+    ("set/a", "set/b"): "all images are in set/, so that its 2 folders are one class",
+    ("a", "train"): None,
+    ("a", "b/c"): None,
+    ("one/a",): None,
+}
+
+
+@pytest.mark.parametrize(("folders", "note"), ODD.items(), ids=["+".join(each) for each in ODD])
+def test_folders_that_are_hardly_classes_are_named(tmp_path, folders, note):
+    for name in folders:
+        write(tmp_path / name / "1.png")
+    assert [each.startswith(note) for each in ImageFolder(tmp_path).notes] == [True] * bool(note)
+
+
+def test_a_url_is_refused_in_words(tmp_path):
+    with pytest.raises(UserError, match="gs://bucket/images is a URL; copy or mount the data"):
+        ImageFolder("gs://bucket/images")
+
+
+def test_the_home_directory_is_meant_by_a_tilde(tmp_path, monkeypatch):
+    write(tmp_path / "images" / "1.jpg")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert ImageFolder("~/images").files == ["1.jpg"]
+    with pytest.raises(UserError, match="^~nobody_of_this_name/x does not exist"):
+        ImageFolder("~nobody_of_this_name/x")

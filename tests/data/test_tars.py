@@ -8,14 +8,14 @@ import os
 import pickle
 import random
 import tarfile
-import tracemalloc
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rats_jax.data import tars
-from rats_jax.data.tar_index import list_members
 from rats_jax.data.tars import Tars
 from rats_jax.errors import UserError
 
@@ -212,27 +212,132 @@ def test_a_tar_cut_while_it_is_read_gives_an_error(tmp_path):
         source[1]
 
 
-def test_a_tar_within_a_tar_is_listed_where_it_lies(tmp_path):
-    inner = [write_tar(tmp_path / f"n{i}.tar", [f"{i}/1.jpg", f"{i}/2.jpg"]) for i in range(2)]
-    outer = write_tar(tmp_path / "train.tar", [(path.name, path.read_bytes()) for path in inner])
-    found = []
-    with open(outer, "rb") as file:
-        for _, start, _ in list(list_members(file)):
-            file.seek(start)
-            for name, offset, size in list_members(file):
-                file.seek(offset)  # reading between two members disturbs nothing
-                assert file.read(size) == content(name)
-                found.append(name)
-    assert found == ["0/1.jpg", "0/2.jpg", "1/1.jpg", "1/2.jpg"]
+def test_tars_joined_by_cat_are_read_as_if_apart(tmp_path):
+    parts = [write_tar(tmp_path / f"{n}.tar", [f"{n}/1.jpg", f"{n}/2.jpg"]) for n in "ab"]
+    apart = [Tars(part) for part in parts]
+    (tmp_path / "all.tar").write_bytes(b"".join(part.read_bytes() for part in parts))
+    for _ in range(2):  # listed, and from the kept index
+        source = Tars(tmp_path / "all.tar")
+        assert names(source) == [name for each in apart for name in names(each)]
+        assert source.classes == ["a", "b"] and not source.notes
 
 
-def test_listing_holds_no_member_in_memory(tmp_path):
-    path = write_tar(tmp_path / "x.tar", [(f"{i}.jpg", b"") for i in range(3000)])
-    with open(path, "rb") as file:
-        tracemalloc.start()
-        try:
-            assert sum(1 for _ in list_members(file)) == 3000
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-    assert peak < 500_000  # kept, they would be 1.3 MB
+def test_each_of_the_joined_tars_has_its_own_labels(tmp_path):
+    for n in (1, 2):  # WebDataset shards begin with the same keys
+        write_tar(tmp_path / f"{n}.tar", [("0.jpg", bytes([n])), ("0.cls", f"{n}".encode())])
+    data = [(tmp_path / f"{n}.tar").read_bytes() for n in (1, 2)]
+    (tmp_path / "all.tar").write_bytes(b"".join(data))
+    assert read_all(Tars(tmp_path / "all.tar")) == [(b"\1", 1), (b"\2", 2)]
+
+
+def test_an_index_of_the_old_format_is_not_trusted(tmp_path):
+    path = write_tar(tmp_path / "x.tar", ["a/1.jpg"])
+    Tars(path)
+    with np.load(f"{path}.index") as kept:
+        fields = dict(kept)
+    half = {name: fields[name] for name in ("offsets", "sizes", "labels", "names", "ends")}
+    stat = path.stat()
+    path.write_bytes(path.read_bytes() + write_tar(tmp_path / "y", ["a/2.jpg"]).read_bytes())
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    key = np.array([1, path.stat().st_size, stat.st_mtime_ns])  # as it was written before
+    with open(f"{path}.index", "wb") as file:
+        np.savez(file, key=key, **half)
+    assert names(Tars(path)) == ["a/1.jpg", "a/2.jpg"]
+
+
+def test_what_a_tar_holds_beside_images_is_counted_and_named(tmp_path):
+    members = ["a/1.jpg", "a/._1.jpg", "a/2.tif", "a/3.HEIC", "inner.zip", "readme.txt", "a/4.JFIF"]
+    for _ in range(2):  # listed, and from the kept index
+        source = Tars(write_tar(tmp_path / "x.tar", members))
+        assert names(source) == ["a/1.jpg", "a/4.JFIF"]
+        (note,) = source.notes
+        assert note.startswith(f"warning: passed over in {tmp_path}/x.tar: hidden files: 1 (first")
+        assert "neither JPEG, PNG nor WebP (convert them): 2 (first a/2.tif)" in note
+        assert "archives" in note and "(first inner.zip)" in note
+        assert "other files: 1 (first readme.txt)" in note
+
+
+def test_files_that_every_data_set_has_are_no_reason_to_warn(tmp_path):
+    write_tar(tmp_path / "x.tar", ["a/1.jpg", "readme.txt"])
+    write_tar(tmp_path / "y.tar", ["a/1.jpg", ".DS_Store"])
+    (note,) = Tars(tmp_path).notes
+    assert note == (
+        f"passed over in {tmp_path}: other files: 1 (first x.tar/readme.txt); "
+        "hidden files: 1 (first y.tar/.DS_Store)"
+    )
+
+
+def test_labels_that_cannot_be_used_are_counted_and_named(tmp_path):
+    members = ["0.jpg", ("0.cls", b"7"), "1.jpg", ("1.cls", b"cat"), ("gone.cls", b"3")]
+    members += ["2.jpg", ("2.json", b'{"label": "cat"}'), "3.jpg", ("3.json", b"{" * 9999)]
+    members += ["4.jpg", ("4.json", b'{"caption": "x"}'), ("5.cls", b"5" * 5000)]
+    source = Tars(write_tar(tmp_path / "x.tar", members))
+    assert labels(source) == [7, -1, -1, -1, -1]
+    passed_over, unlabelled = source.notes
+    assert "labels that are no whole number from 0 to 2^63: 4 (first 1.cls)" in passed_over
+    assert "labels without an image: 1 (first gone.cls)" in passed_over
+    assert "other files: 1 (first 4.json)" in passed_over
+    assert unlabelled == "warning: 4 of 5 images have no label"
+
+
+def test_what_is_beside_the_tars_of_a_folder_is_counted_and_named(tmp_path):
+    write_tar(tmp_path / "1.TAR", ["a/1.jpg"])
+    for name in ("2.tar.gz", "3.zip", "loose.jpg", "sizes.json", "._1.tar", "1.TAR.index"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "val.tar").mkdir()
+    source = Tars(tmp_path)
+    assert len(source) == 1
+    (note,) = source.notes
+    for part in ("2 (first 2.tar.gz)", "1 (first loose.jpg)", "1 (first val.tar/)", "(first ._1"):
+        assert part in note
+    assert "index" not in note
+
+
+def test_a_glob_does_not_take_the_kept_indices_for_tars(tmp_path):
+    write_tar(tmp_path / "in-1.tar", ["a/1.jpg"])
+    for _ in range(2):
+        assert names(Tars(tmp_path / "in-*")) == ["a/1.jpg"]
+
+
+def test_globs_in_a_pattern_and_below_are_found(tmp_path):
+    for place in ("a/x", "b"):
+        (tmp_path / place).mkdir(parents=True)
+        write_tar(tmp_path / place / "1.tar", ["a/1.jpg"])
+    assert Tars(tmp_path / "**" / "*.tar").tars == Tars(tmp_path / "{a/x,b}" / "*.tar").tars
+    with pytest.raises(UserError, match=r"of the 2 tars of .*, 1 do not exist, .*c/\*.tar the f"):
+        Tars(tmp_path / "{b,c}" / "*.tar")
+
+
+def test_a_zip_a_url_and_a_folder_of_other_archives_are_explained(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.writestr("a/1.jpg", b"1")
+    with pytest.raises(UserError, match="x.zip is a zip archive; unzip it, .* image_folder"):
+        Tars(tmp_path / "x.zip")
+    with pytest.raises(UserError, match="names no tar; .*passed over: archives .*first x.zip"):
+        Tars(tmp_path)
+    for url in ("s3://bucket/{000..146}.tar", "https://x.org/1.tar", "pipe:curl x"):
+        with pytest.raises(UserError, match="is a URL; copy or mount the tars"):
+            Tars(url)
+
+
+def test_a_tar_packed_from_above_says_that_it_is_one_class(tmp_path):
+    source = Tars(write_tar(tmp_path / "x.tar", ["set/a/1.jpg", "set/b/2.jpg"]))
+    assert source.classes == ["set"]
+    (note,) = source.notes
+    assert "set/, so that its 2 folders are one class" in note and "from within" in note
+    source = Tars(write_tar(tmp_path / "y.tar", ["train/a/1.jpg", "val/b/2.jpg"]))
+    assert source.notes == [
+        "warning: train/, val/ look like splits: the images of all of them are read"
+    ]
+
+
+def test_a_tar_whose_name_leaves_no_room_for_an_index_is_read(tmp_path):
+    path = write_tar(tmp_path / ("x" * 251 + ".tar"), ["a/1.jpg"])
+    assert names(Tars(path)) == ["a/1.jpg"] and os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("written", ["~/x.tar", "~", "~/*.tar", "~/{x,x}.tar"])
+def test_the_home_directory_is_meant_by_a_tilde(tmp_path, monkeypatch, written):
+    write_tar(tmp_path / "x.tar", ["a/1.jpg"])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Tars(written).tars == [str(tmp_path / "x.tar")]

@@ -110,8 +110,9 @@ def test_parts_of_splits_are_read(tmp_path):
 def test_labels_and_names_are_optional(tmp_path):
     make(tmp_path, features={"image": IMAGE})
     source = TFDS("pets", "train", tmp_path)
-    assert read_all(source) == [(image, 0) for image in IMAGES]
+    assert read_all(source) == [(image, -1) for image in IMAGES]
     assert source.files is None and source.classes == []
+    assert source.notes == ["warning: there is no feature `label` of whole numbers: no labels"]
     make(tmp_path, "words/1.0.0", {"image": IMAGE, "label": TEXT})
     assert TFDS("words", "train", tmp_path).classes == []
 
@@ -177,7 +178,7 @@ def test_a_data_set_that_is_not_there_is_a_users_mistake(tmp_path):
 def test_an_unknown_split_is_a_users_mistake(tmp_path):
     make(tmp_path)
     for split in ("test", "", "train[7:7]"):
-        with pytest.raises(UserError, match=r"config.data.split '.*' of pets.*; it has train$"):
+        with pytest.raises(UserError, match=r"split '.*' of pets.*; it has train$"):
             TFDS("pets", split, tmp_path)
 
 
@@ -208,3 +209,19 @@ def test_a_missing_package_is_a_users_mistake(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(UserError, match="pip install tensorflow_datasets"):
         TFDS("pets", "train", tmp_path)
+
+
+def test_the_home_directory_is_meant_by_a_tilde(tmp_path, monkeypatch):
+    make(tmp_path / "tfds")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(TFDS("pets", "train", "~/tfds")) == 7
+
+
+def test_splits_that_are_not_read_are_named(tmp_path):
+    path = make(tmp_path)
+    assert TFDS("pets", "train", tmp_path).notes == []
+    info = json.loads((path / "dataset_info.json").read_text())
+    info["splits"].append({**info["splits"][0], "name": "test", "shardLengths": ["1"]})
+    (path / "dataset_info.json").write_text(json.dumps(info))
+    for split in ("train", "train[:50%]"):
+        assert TFDS("pets", split, tmp_path).notes == ["passed over: the splits test"]

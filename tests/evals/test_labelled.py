@@ -16,7 +16,14 @@ from rats_jax.errors import UserError
 from rats_jax.evals import labelled
 from rats_jax.evals.classification import vectors
 from rats_jax.evals.classification.vectors import batches, extract, read_labels
-from rats_jax.evals.labelled import check_apart, held_out, labels_as, open_labelled
+from rats_jax.evals.labelled import (
+    check_apart,
+    check_class_names,
+    held_out,
+    labels_as,
+    open_labelled,
+    relabelled,
+)
 from rats_jax.evals.reading import LeftOut
 from rats_jax.evals.views import central_crop, random_crop
 from tests.evals.classification.colours import MeanColour, make_colours
@@ -93,13 +100,13 @@ def test_a_tfds_data_set_is_named_with_split_and_folder(monkeypatch, place, expe
 @pytest.mark.parametrize(
     "spec, message",
     [
-        ("folder", "'folder' are not KIND:PATH; KIND is one of image_folder, records, tar"),
-        ("image_folder:", "are not image_folder:FOLDER, which holds a folder for each class"),
-        ("image_folder:/no/such", "^image_folder:/no/such: path /no/such does not exist; give"),
-        ("tfds:pets@/data", "not tfds:NAME/SPLIT@DATA_DIR"),
-        ("tfds:pets/train", "not tfds:NAME/SPLIT@DATA_DIR"),
-        ("procedural_parts:0", "not procedural_parts:COUNT, or COUNT@SEED"),
-        ("procedural_parts:9@x", "not procedural_parts:COUNT, or COUNT@SEED"),
+        ("photos", "'photos' are not KIND:PATH; KIND is one of image_folder, records, tar"),
+        ("image_folder:", "write image_folder:FOLDER, which holds a folder for each class"),
+        ("image_folder:/no/such", "^image_folder:/no/such: /no/such does not exist; give"),
+        ("tfds:pets@/data", "write tfds:NAME/SPLIT@DATA_DIR"),
+        ("tfds:pets/train", "write tfds:NAME/SPLIT@DATA_DIR"),
+        ("procedural_parts:0", "write procedural_parts:COUNT, or COUNT@SEED"),
+        ("procedural_parts:9@x", "write procedural_parts:COUNT, or COUNT@SEED"),
     ],
 )
 def test_what_cannot_be_opened_is_told_in_one_line(spec, message):
@@ -118,6 +125,50 @@ def test_labels_are_matched_by_the_names_of_classes():
     assert labels_as(train, named("tar")) is None
     with pytest.raises(UserError, match=r"1 of the 3 classes of train are not in test \(bee\)"):
         labels_as(test, train)
+
+
+@pytest.mark.parametrize(
+    "classes, is_level_off",
+    [
+        (("train", "val"), True),
+        (("", "Test", "training"), True),
+        (("train", "bus", "val"), False),  # a class of vehicles
+        ((), False),
+    ],
+)
+def test_splits_are_no_classes(classes, is_level_off):
+    images = named("image_folder:data/", *classes)
+    if not is_level_off:
+        check_class_names(images)
+        return
+    with pytest.raises(UserError, match="names of splits: give .*, such as image_folder:data/[tT]"):
+        check_class_names(images)
+
+
+def test_a_part_of_a_set_is_spread_over_its_classes(folder):
+    images = open_labelled(f"image_folder:{folder}")
+    some = images.limited(3)
+    indices, labels = read_labels(some, LeftOut(skip_broken=False))
+    assert labels.tolist() == [0, 1, 2] and indices.tolist() == [0, 1, 2]
+    assert [some.file(i) for i in range(3)] == [images.file(i) for i in (0, 4, 8)]
+    assert some.read(1) == images.read(4) and some.classes == images.classes
+    drawn = open_labelled("procedural_parts:9").limited(2)
+    assert drawn.file(1) == "image 4" and len(drawn.source) == 2
+    assert len(images.limited(99).source) == 12 and images.limited(None) is images
+
+
+def test_labels_beyond_the_names_are_a_users_mistake():
+    assert relabelled(np.array([1, 0]), np.array([5, 7]), of="test").tolist() == [7, 5]
+    assert relabelled(np.array([9]), None, of="test").tolist() == [9]
+    with pytest.raises(UserError, match="test has an image of label 2, and names of 2 classes"):
+        relabelled(np.array([0, 2]), np.array([5, 7]), of="test")
+
+
+@pytest.mark.parametrize("label, reason", [(-1, "no label"), (2**63, "is 2..63 or more")])
+def test_labels_that_no_array_can_hold_are_broken(label, reason):
+    images = labelled.LabelledImages("x", [(b"", label)], ())
+    with pytest.raises(labelled.BrokenImage, match=reason):
+        images.read(0)
 
 
 def test_images_that_are_learned_from_are_not_scored(folder, tmp_path):

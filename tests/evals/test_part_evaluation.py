@@ -1,6 +1,7 @@
 """python -m rats_jax.evaluate --task=parts: every image is scored as by hand, and all is kept."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -220,15 +221,17 @@ def test_the_command_scores_the_untrained_model_and_saved_regions_beside(
 ):
     command = [sys.executable, "-m", "rats_jax.evaluate", f"--dataset=folder:{folder}"]
     model = [f"--checkpoint={run_folder}", "--resolution=32", "--top_k=2", "--norm=pre"]
+    (tmp_path / "maps").symlink_to(folder / "masks")
+    paths = ["--output=~/out", "--regions=other=~/maps"]
     done = subprocess.run(
-        [
-            *(*command, *model, f"--output={tmp_path / 'out'}", "--untrained"),
-            f"--regions=other={folder / 'masks'}",
-        ],
+        [*command, *model, *paths, "--untrained", "--limit=7", "--skip-broken"],
         capture_output=True,
         text=True,
         check=True,
+        env=os.environ | {"HOME": str(tmp_path)},
     )
+    assert f"{folder.name}: 7 of 19 images, evenly spread (--limit" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"results: {tmp_path / 'out'}"
     assert "| 2 | untrained: registers | " in done.stdout
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert set(results["scores"]["32"]["2"]) == {
@@ -237,6 +240,11 @@ def test_the_command_scores_the_untrained_model_and_saved_regions_beside(
     assert results["scores"]["any"]["own"]["other"]["mean"]["m2o"] == 1
     assert results["regions"] == {"smoothing": 1.0, "norm": "pre", "argmax": "patch"}
     assert results["resolutions"] == [32] and list(results["saved_regions"]) == ["other"]
+    assert (results["limit"], results["images"]) == (7, 7)
+    lines = (tmp_path / "out" / "images.csv").read_text().splitlines()
+    names = [line.split(",")[0] for line in lines if ",own,other," in line]
+    entries = open_dataset(f"folder:{folder}").entries
+    assert names == [entries[i * COUNT // 7].name for i in range(7)]
 
 
 TRIES = """

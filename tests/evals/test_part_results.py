@@ -12,6 +12,7 @@ from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
 from rats_jax.evals.part_plots import draw
 from rats_jax.evals.part_results import summarised, write_results
 from rats_jax.evals.region_metrics import RegionScores
+from rats_jax.evals.truth import Truth
 
 ROWS = (
     *(Row(k, side, f"model: {way}") for side in (512, 224) for k in (33, 6) for way in ("a", "b")),
@@ -32,7 +33,8 @@ def scored(rows=ROWS):
             )
             for row in rows
         }
-        images.append(Scored(f"{i}.jpg", "ab"[i % 2], measured))
+        truth = Truth(*(0,) * len(Truth._fields))._replace(images=1, regions=i)
+        images.append(Scored(f"{i}.jpg", "ab"[i % 2], measured, truth))
     return PartScores(images, ["8.jpg is broken"])
 
 
@@ -157,6 +159,7 @@ def test_images_and_classes_have_files_of_their_own(written):
         "images": "1",
         **{name: f"{value:.6f}" for name, value in first[1].scores._asdict().items()},
         "regions": f"{first[1].regions:.6f}",
+        "parts": "0",
     }
     blank = next(row for row in images if row["name"] == "3.jpg")
     assert (blank["images"], blank["m2o"]) == ("0", "")
@@ -165,5 +168,6 @@ def test_images_and_classes_have_files_of_their_own(written):
         ("a", "4", "any"),
         ("b", "2", "any"),
     ]
+    assert [r["parts"] for r in classes] == ["3", "3"]
     of_a = [image.rows[Row("own", None, "other")].scores.m2o for image in found.images[::2]]
     assert float(classes[0]["m2o"]) == pytest.approx(np.mean(of_a), abs=1e-6)

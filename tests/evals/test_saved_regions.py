@@ -130,11 +130,11 @@ def test_a_map_that_is_none_is_named(write, message, tmp_path):
 @pytest.mark.parametrize(
     "files, samples, message",
     [
-        (["x.png"], ["x.jpg", "y.jpg"], "has no label map for y.jpg: add y with .png or .npy"),
+        (["x.png"], ["x.jpg", "y.jpg"], "has no label map for y.jpg: add y with .png or .tif"),
         (["z.png"], ["x.jpg"], "has no label map for any image; one is expected as"),
         (["x.png", "x.npy"], ["x.jpg"], "x.png are two label maps of one name; remove one"),
         (["x.png"], ["a/x.jpg", "b/x.jpg"], "would be the label map of a/x.jpg and of b/x.jpg"),
-        (["x.txt"], ["x.jpg"], "holds no label map; expected .png, .npy, .npz"),
+        (["x.txt"], ["x.jpg"], "holds no label map, but x.txt; expected .png, .tif"),
     ],
 )
 def test_names_that_do_not_match_are_told_at_once(files, samples, message, tmp_path):
@@ -162,7 +162,7 @@ def test_folders_need_names_of_their_own(tmp_path):
     named = [folders[0], f"other={folders[1]}"]
     opened = open_saved_regions(named, ["x.jpg"], skip_broken=False)
     assert [one.name for one in opened] == ["maps", "other"]
-    with pytest.raises(UserError, match="is no folder; write NAME=DIR or DIR"):
+    with pytest.raises(UserError, match="is not a folder; write NAME=DIR or DIR"):
         open_saved_regions(["none=/not/there"], ["x.jpg"], skip_broken=False)
 
 

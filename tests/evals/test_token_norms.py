@@ -15,7 +15,14 @@ from rats_jax.errors import UserError
 from rats_jax.evals.labelled import open_labelled
 from rats_jax.evals.norm_results import write_norms
 from rats_jax.evals.reading import LeftOut
-from rats_jax.evals.token_norms import Norms, Outlier, measure_norms, outlier
+from rats_jax.evals.token_norms import (
+    ModelNorms,
+    Norms,
+    Outlier,
+    TokenNorms,
+    measure_norms,
+    outlier,
+)
 from rats_jax.models import make_backbone
 
 OPTIONS = {"architecture": "vit", "width": 12, "depth": 2, "heads": 3, "patch": 8, "image_size": 32}
@@ -92,6 +99,26 @@ def test_a_patch_that_stands_out_is_counted(model, folder, tmp_path):
     assert {p.name for p in results.iterdir()} == {
         *("results.json", "table.md", "norms.png", "maps.png")
     }
+
+
+def test_norms_that_hardly_differ_look_alike_and_an_outlier_is_bright(tmp_path):
+    """The maps are not stretched from the lowest norm to the highest."""
+    draws = np.random.default_rng(0)
+    even = 10 + 0.1 * draws.random((1, 16), np.float32)
+    spiked = even.copy()
+    spiked[0, 5] = 31
+    picture = np.zeros((1, 32, 32, 3), np.uint8)
+    contrasts = []
+    for shown in (even, spiked):
+        norms = Norms(1)
+        norms.add(shown[:, None])
+        found = TokenNorms({"m": ModelNorms({"patches": norms}, shown)}, 1, picture)
+        folder = tmp_path / str(len(contrasts))
+        folder.mkdir()
+        write_norms(folder, found, limit=outlier("3x"), about={})
+        sheet = np.asarray(Image.open(folder / "maps.png").convert("RGB"))[-220:-28, 8:200]
+        contrasts.append(np.ptp(sheet.astype(int), axis=(0, 1)).max())
+    assert contrasts[0] < 10 < 100 < contrasts[1]
 
 
 def test_outlier_is_a_norm_or_a_multiple_of_the_median():

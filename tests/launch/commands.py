@@ -18,10 +18,10 @@ CONFIG = "--config=configs/rats_b16_in1k.py"
 READ_FLAGS = """
 import json, sys
 from absl import flags
-from rats_jax import command_line, train
+from rats_jax import config_flag, train
 from rats_jax.validation import validate
 assert len(flags.FLAGS(sys.argv)) == 1, "positional arguments"
-config = command_line.read_config(train.CONFIG)
+config = config_flag.read_config(train.CONFIG)
 validate(config)
 values = {name: flag.value for name, flag in flags.FLAGS.__flags.items() if name != "config"}
 print(json.dumps({"config": config.to_dict(), **values}, default=str))

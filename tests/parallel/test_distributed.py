@@ -107,6 +107,7 @@ def test_processes_see_the_devices_of_all_and_end_together(start):
     assert (first, second) == (0, 0)
     assert "processes 2" in output and "sum 4.0" in output and "left" in output
     assert "2 processes: " in output
+    assert output.splitlines()[1:] == ["processes 2", "sum 4.0", "left"], "nothing of gloo's"
     # Only process 0 reports.
     assert "sum 4.0" in silent and "left" in silent
     assert "processes 2" not in silent and "2 processes" not in silent

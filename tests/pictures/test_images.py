@@ -1,48 +1,23 @@
-"""Images found, read, and brought to whole patches."""
+"""Images read, and brought to whole patches."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from rats_jax.errors import UserError
-from rats_jax.pictures.images import find_images, read_image, resized
-from rats_jax.results_folder import file_names
+from rats_jax.evals.labelled import BrokenImage
+from rats_jax.pictures.images import read_image, resized
 
 
-@pytest.fixture
-def folder(tmp_path):
-    for name in ("b.png", "a.JPG", "below/c.webp", ".hidden.png"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        Image.new("RGB", (8, 4), "red").save(path)
-    (tmp_path / "notes.txt").write_text("no image")
-    return tmp_path
-
-
-def test_a_folder_gives_its_images_and_those_below(folder):
-    assert [name for name, _ in find_images(str(folder))] == ["a.JPG", "b.png", "below/c.webp"]
-
-
-def test_several_are_named_with_commas(folder):
-    found = find_images(f"{folder / 'b.png'},{folder / 'below'}")
-    assert [path.name for _, path in found] == ["b.png", "c.webp"]
-
-
-def test_a_comma_may_be_in_the_name_of_one(folder):
-    path = folder / "x,y.png"
-    (folder / "b.png").rename(path)
-    assert find_images(str(path)) == [("x,y.png", path)]
-
-
-@pytest.mark.parametrize("name, message", [("", "holds no image"), ("z", "z is not there")])
-def test_what_is_no_image_is_told(tmp_path, name, message):
-    with pytest.raises(UserError, match=message):
-        find_images(str(tmp_path / name))
-
-
-def test_a_file_that_is_no_image_is_named(folder):
-    with pytest.raises(UserError, match=r"notes\.txt cannot be shown \(not an image"):
-        read_image(folder / "notes.txt")
+def test_a_file_that_is_no_image_is_named(tmp_path):
+    for name, content in (("notes.txt", "no image"), ("new\nline.png", ""), ("caf\udce9.png", "x")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(
+            BrokenImage, match=r"cannot be shown \((not an image|an empty file)"
+        ) as raised:
+            read_image(tmp_path / name)
+        assert str(raised.value).isprintable()  # one line, in any file
+    with pytest.raises(BrokenImage, match=r"gone.png cannot be shown \(No such file"):
+        read_image(tmp_path / "gone.png")
 
 
 @pytest.mark.parametrize(
@@ -54,13 +29,10 @@ def test_sides_are_whole_patches_and_the_aspect_is_kept(height, width, expected)
     assert resized(image, resolution=512, patch=16).shape == (*expected, 3)
 
 
-def test_no_two_images_share_a_file_name():
-    names = ["a/x.jpg", "a_x.png", "A/X.jpg", "a_x_2.jpg", "über all.png", "...", "x?y.png"]
-    stems = file_names(names)
-    assert len({stem.lower() for stem in stems}) == len(names)
-    assert stems[0] == "a_x" and stems[4:] == ["über_all", "image", "x_y"]
-
-
-def test_a_list_may_be_longer_than_any_file_name(folder):
-    path = folder / "b.png"
-    assert len(find_images(",".join([str(path)] * 200))) == 200
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "CMYK", "I;16"])
+def test_any_kind_of_image_is_read(tmp_path, mode):
+    pixels = np.full((6, 4), 3, np.uint16) if mode == "I;16" else None
+    image = Image.new(mode, (4, 6)) if pixels is None else Image.fromarray(pixels)
+    file = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
+    image.save(file)
+    assert read_image(file).shape == (6, 4, 3)

@@ -113,6 +113,9 @@ def test_paint_wants_labels_of_the_image_size_and_uint8():
             paint(np.zeros((4, 4), int), image)
 
 
+NOTE = 18  # pixels for the line below a map that is compared with a truth
+
+
 def sheet_pieces(sizes=((32, 32), (20, 40))):
     rng = np.random.default_rng(1)
     images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
@@ -135,7 +138,7 @@ def test_sheet_shows_image_then_columns_enlarged_by_whole_factors():
     # the 20 x 40 image doubles to 40 x 80, which sets the width of every column
     gap = x - (80 - 64) // 2
     assert sheet.shape[1] == gap + 3 * (80 + gap)
-    assert sheet.shape[0] == y + 64 + gap + 40 + gap
+    assert sheet.shape[0] == y + 64 + NOTE + gap + 40 + NOTE + gap
     expected = paint(maps[0].repeat(2, 0).repeat(2, 1), first)
     for column in (1, 2):  # an equal map takes the truth's colours
         left = x + column * (80 + gap)
@@ -144,6 +147,19 @@ def test_sheet_shows_image_then_columns_enlarged_by_whole_factors():
     for column in range(3):  # each title has ink above its own column
         left = gap + column * (80 + gap)
         assert titles[:, left : left + 80].min() < 100
+
+
+def test_what_is_compared_with_a_truth_has_its_score_below():
+    """Colours alone would praise any map: each finds partners in the truth."""
+    images, maps = sheet_pieces([(48, 48)])
+    grid = [np.indices((48, 48)).sum(0) // 32]
+    sheet = np.asarray(part_sheet(images, {"truth": maps, "a": maps, "b": grid}, truth="truth"))
+    # a column each: the image, the truth, the same regions, others
+    strips = np.split(sheet[-NOTE - 8 :, 8:], 4, axis=1)
+    dark = [(strip < 128).sum() for strip in strips]
+    assert dark[0] == dark[1] == 0 < dark[3] < dark[2]  # "O2O 100 %" has more ink than others
+    unscored = part_sheet(images, {"a": maps, "b": grid})
+    assert unscored.size[1] == sheet.shape[0] - NOTE
 
 
 def test_large_images_keep_their_size():
@@ -173,7 +189,8 @@ def test_sheet_colours_follow_the_truth_column():
     same = part_sheet(images, {"truth": maps, "b": maps}, truth="truth", side=30)
     free = part_sheet(images, {"truth": maps, "b": renamed}, side=30)
     assert (np.asarray(aligned) == np.asarray(same)).all()
-    assert (np.asarray(aligned) != np.asarray(free)).any()
+    above = slice(0, free.height - 8)  # without the line below
+    assert (np.asarray(aligned)[above] != np.asarray(free)[above]).any()
 
 
 def test_sheet_refuses_what_does_not_fit():

@@ -11,10 +11,11 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from rats_jax.evals.regions import register_regions
-from rats_jax.pictures.gallery import register_colours
+from rats_jax.pictures.image_files import register_colours
 from rats_jax.pictures.maps import map_sets
 from rats_jax.pictures.overlays import PALETTE
-from rats_jax.pictures.page import pack, page, page_image, pca_text
+from rats_jax.pictures.page import pack, page, page_image
+from rats_jax.pictures.sheets import ATTENTION, COSINE, HEAT, heat
 from tests.pictures.looks import GRID, RATS, features
 
 NODE = shutil.which("node")
@@ -54,19 +55,72 @@ def test_maps_come_back_but_for_rounding(count):
 
 
 @needs_node
+def test_a_sharp_peak_leaves_the_low_values_of_attention_apart():
+    maps = np.array([[300, 0.1, 0.2, 0.5, 1, 2]], np.float32)
+    packed = pack(maps, grid=(2, 3), root=True)
+    program = "return (await unpack(given.packed, [2, 3])).map((m) => [...m]);"
+    np.testing.assert_allclose(in_node(program, {"packed": packed}), maps, rtol=0.15)
+
+
+REGIONS = """
+    const smoothed = smoothAll(await unpack(given.packed, given.grid), given.grid, 1);
+    return [[...regionsOf(smoothed, given.k)], leadOf(smoothed, given.k)];
+"""
+
+
+@needs_node
 @pytest.mark.parametrize("k", [1, 2, 4, 6])
 def test_the_page_has_the_regions_that_are_scored(k):
     seen = features()
     (maps,) = map_sets(seen, RATS, grid=GRID)
-    program = """
-    const smoothed = smoothAll(await unpack(given.packed, given.grid), given.grid, 1);
-    return [...regionsOf(smoothed, given.k)];
-    """
-    found = in_node(program, {"packed": pack(maps.maps, grid=GRID), "grid": GRID, "k": k})
+    given = {"packed": pack(maps.maps, grid=GRID), "grid": GRID, "k": k}
+    regions, lead = in_node(REGIONS, given)
     expected = register_regions(
         registers=seen.registers, patches=seen.patches, grid=GRID, top_k=k, size=None
     )
-    np.testing.assert_array_equal(np.array(found).reshape(GRID), expected[0])
+    np.testing.assert_array_equal(np.array(regions).reshape(GRID), expected[0])
+    assert lead == (None if k == 1 else pytest.approx(maps.lead(k, GRID), abs=0.005))
+
+
+@needs_node
+@pytest.mark.parametrize("k", [2, 3])
+def test_the_page_has_the_regions_of_attention(k):
+    (maps,) = map_sets(features(tokens=1), {"architecture": "vit", "heads": 3}, grid=GRID)
+    given = {"packed": pack(maps.maps, grid=GRID, root=True), "grid": GRID, "k": k}
+    regions, lead = in_node(REGIONS, given)
+    smooth = [gaussian_filter(m.reshape(GRID), 1, mode="reflect", truncate=4) for m in maps.maps]
+    ordered = np.sort(smooth[:k], axis=0)
+    clear = ordered[-1] - ordered[-2] > 0.01  # of this little a number may be rounded
+    assert clear.mean() > 0.9
+    np.testing.assert_array_equal(np.reshape(regions, GRID)[clear], maps.regions(k)[clear])
+    assert lead == pytest.approx(maps.lead(k, GRID), abs=0.01)
+
+
+@needs_node
+@pytest.mark.parametrize("k, lead", [(1, None), (2, 2.5), (3, 5)])
+def test_the_lead_is_a_median_over_patches(k, lead):
+    maps = [[1, 2, 3, 20], [0, 0, 0, 0], [9, 0, 2, 0]]
+    program = "return leadOf(given.maps.map((m) => Float32Array.from(m)), given.k);"
+    assert in_node(program, {"maps": maps, "k": k}) == lead
+
+
+def test_attention_is_packed_by_its_root_and_cosines_are_not():
+    for options, root in ((RATS, False), ({"architecture": "vit", "heads": 3}, True)):
+        sets = map_sets(features(), options, grid=GRID)
+        image = np.zeros((40, 56, 3), np.uint8)
+        part = page_image("x", image, sets, grid=GRID, pca=np.zeros((35, 3), np.uint8))
+        assert [packed["root"] for packed in part["sets"]] == [root] * len(sets)
+
+
+@needs_node
+@pytest.mark.parametrize("scale", [ATTENTION, COSINE])
+def test_the_page_has_the_scale_of_the_pictures(scale):
+    values = [-2, -0.3, 0, 0.05, 0.3, 1, 1.01, 7, 400]
+    program = "return given.values.map((value) => placeOn(given.scale, value));"
+    places = in_node(program, {"values": values, "scale": scale._asdict()})
+    steps = np.linspace(0, 1, len(HEAT))
+    colours = np.stack([np.interp(places, steps, HEAT[:, c]) for c in range(3)], -1)
+    np.testing.assert_array_equal(np.round(colours).astype(np.uint8), heat(np.array(values), scale))
 
 
 @needs_node
@@ -99,9 +153,8 @@ def test_no_two_of_a_picture_share_a_colour_and_better_ranks_keep_theirs():
 def made_page(name: str) -> str:
     sets = map_sets(features(), RATS, grid=GRID)
     image = np.zeros((40, 56, 3), np.uint8)
-    part = page_image(name, image, sets, grid=GRID)
-    part["pca"] = pca_text(np.zeros((35, 3), np.uint8))
-    return page(origin="<b>a model</b>", sets=sets, top_k=4, images=[part])
+    part = page_image(name, image, sets, grid=GRID, pca=np.zeros((35, 3), np.uint8))
+    return page(origin="<b>a model</b>", sets=sets, top_k=4, pca="5 %", images=[part])
 
 
 def test_the_page_is_whole_and_asks_for_nothing():

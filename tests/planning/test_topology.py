@@ -1,12 +1,14 @@
 """Hardware by name."""
 
 import importlib.util
+import os
 
 import pytest
 
 from rats_jax.errors import UserError
 from rats_jax.planning.hardware import TPUS, chip_of_kind
 from rats_jax.planning.topology import _links, open_hardware
+from rats_jax.quiet_libtpu import SETTINGS, quiet_libtpu
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,23 @@ def test_chips_are_known_by_the_kind_that_jax_tells():
     assert chip_of_kind("TPU v5").name == chip_of_kind("TPU v5p").name == "v5p"
     assert chip_of_kind("NVIDIA H200").name == "H200"
     assert chip_of_kind("cpu") is None
+
+
+@pytest.mark.parametrize(
+    ("installed", "environment", "expected"),
+    [
+        (True, {"TPU_SKIP_MDS_QUERY": "1"}, SETTINGS),  # no TPU on the bus, says JAX
+        (
+            True,
+            {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "a,b"},
+            {**SETTINGS, "TPU_WORKER_HOSTNAMES": "a,b"},
+        ),
+        (True, {}, {}),
+        (False, {"TPU_SKIP_MDS_QUERY": "1"}, {}),
+    ],
+)
+def test_libtpu_is_quiet_only_where_there_is_no_tpu(installed, environment, expected, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed or None)
+    monkeypatch.setattr("os.environ", dict(environment))
+    quiet_libtpu()
+    assert {k: v for k, v in os.environ.items() if k != "TPU_SKIP_MDS_QUERY"} == expected

@@ -152,8 +152,9 @@ def test_unreadable_images_are_replaced_counted_and_listed(tmp_path, capsys):
     listed = dict(
         line.split("\t") for line in (workdir / "unreadable.txt").read_text().splitlines()
     )
-    reason = "not an image: none of JPEG, PNG, WEBP, GIF, BMP, TIFF"
-    assert listed == {"07.jpg": reason, "bad.png": reason}
+    formats = "none of JPEG, PNG, WEBP, GIF, BMP, TIFF"
+    reason = f"not an image: {formats}"
+    assert listed == {"07.jpg": reason, "bad.png": f"an empty file: {formats}"}
     assert f"cannot read 07.jpg ({reason})" in capsys.readouterr().out
 
 

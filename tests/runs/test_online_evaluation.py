@@ -18,13 +18,16 @@ from rats_jax.data.procedural_parts import ProceduralParts
 from rats_jax.dino.augment import normalize
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets import VOID
+from rats_jax.evals.labelled import LabelledImages
 from rats_jax.evals.region_metrics import score
+from rats_jax.evals.subset import evenly
 from rats_jax.evals.views import central_crop
-from rats_jax.runs import loop, online_evaluation, online_parts
+from rats_jax.parallel.mesh import replicated
+from rats_jax.runs import loop, online_evaluation, online_knn, online_parts
 from rats_jax.runs.checkpoint import Checkpoints
 from rats_jax.runs.events import Events
 from rats_jax.runs.loop import train
-from rats_jax.runs.online_data import DRAWN_SEED, evenly, headline
+from rats_jax.runs.online_data import DRAWN_SEED, headline
 from rats_jax.runs.online_evaluation import OnlineEvaluation, open_evaluation
 from rats_jax.runs.online_knn import OnlineKNN
 from rats_jax.runs.online_pictures import COUNT, Shown, part_picture
@@ -348,6 +351,8 @@ def test_void_pixels_count_nowhere():
 
 def test_knn_compares_classes_by_their_names():
     class Stored(list):
+        images = LabelledImages("stored", [], ())
+
         def vectors(self, *_, **__):
             return np.eye(2, dtype=np.float32), np.array(self)
 
@@ -356,6 +361,22 @@ def test_knn_compares_classes_by_their_names():
     knn._train, knn._test = Stored([0, 1]), Stored([1, 0])
     found, left_out = knn.measure({}, beat=lambda: None, on_error=print)
     assert found == {"knn/top1_1": 1.0} and left_out == 0
+
+
+def test_labels_of_any_size_come_through_the_mesh(monkeypatch):
+    """JAX has 32 bits; ids of a catalogue, and hashes, may have 63."""
+    ids = [0, 5, 2**31, 2**40 + 3, 2**63 - 1] * 4
+    pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
+    images = LabelledImages("ids", [(pixels, label) for label in ids], ())
+    monkeypatch.setattr(online_knn, "open_labelled", lambda _: images)
+    mesh = make_mesh(evaluated(), jax.devices())
+    labelled = online_knn._Labelled(evaluated().evaluation, "knn_train", SIDE, mesh)
+
+    def look(images, labels):
+        return jax.device_put((images[:, 0, 0].astype(np.float32), labels), replicated(mesh))
+
+    _, found = labelled.vectors(look, beat=lambda: None, on_error=print)
+    assert found.tolist() == ids
 
 
 def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path, capsys):
@@ -392,6 +413,63 @@ def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path, capsys):
     assert json.loads(events.file.read_text().splitlines()[-1])["event"] == "evaluation_failed"
     with pytest.raises(UserError, match="could be read and scored"):
         measure(0)
+
+
+def test_masks_of_one_region_are_warned_of_or_refused(tmp_path, capsys):
+    """As `evaluate` has it; two crowds of the three objects of one image are said as well."""
+    (tmp_path / "val2017").mkdir()
+    squares = [[4 * i, 0, 4 * i + 3, 0, 4 * i + 3, 9, 4 * i, 9] for i in range(3)]
+
+    def write(crowds):
+        for i in range(3):
+            Image.new("RGB", (40, 40)).save(tmp_path / f"val2017/{i}.png")
+        annotations = [
+            {"id": i, "image_id": i, "segmentation": [squares[i]], "iscrowd": crowds[i]}
+            for i in range(3)
+        ]
+        images = [{"id": i, "file_name": f"val2017/{i}.png"} for i in range(3)]
+        content = json.dumps({"images": images, "annotations": annotations})
+        (tmp_path / "instances.json").write_text(content)
+
+    write([0, 1, 1])
+    config = evaluated(evaluation__parts=f"coco-instances:{tmp_path}/instances.json")
+    config.evaluation.update(knn_train="", knn_test="", images=0)
+    events = Events(tmp_path)
+    measure = measuring(config, events)
+    assert "warning: 2 of 3 objects are crowds" in capsys.readouterr().out
+    assert "parts/m2o_2" in measure(0).scalars
+    said = capsys.readouterr().out
+    line = "warning: 2 of 3 images have a single region"
+    assert said.count(line) == 1 and "(config.evaluation.parts)" in said
+    (event,) = [json.loads(text) for text in events.file.read_text().splitlines()]
+    assert (event["masks"]["single"], event["masks"]["images"]) == (2, 3)
+    assert event["masks"]["report"][1].startswith(line)
+    assert event["masks"]["notes"][0].startswith("warning: 2 of 3 objects are crowds")
+    measure(1)
+    assert line not in capsys.readouterr().out
+
+    Image.new("RGB", (2, 2)).save(tmp_path / "val2017/0.png")  # the square covers all of it
+    with pytest.raises(UserError, match="config.evaluation.parts: no image of .* has two regions"):
+        measure(0)
+
+
+def test_images_of_one_class_are_refused_and_strangers_warned_of(capsys):
+    class Stored(list):
+        images = LabelledImages("stored", [], ())
+
+        def vectors(self, *_, **__):
+            return np.eye(len(self), dtype=np.float32), np.array(self)
+
+    knn = object.__new__(OnlineKNN)
+    knn._k, knn._program, knn._as_in_train = 1, print, None
+    knn._train, knn._test = Stored([4, 4]), Stored([4, 4])
+    with pytest.raises(UserError, match="stored has images of fewer than two classes"):
+        knn.measure({}, beat=lambda: None, on_error=print)
+    knn._train, knn._test = Stored([4, 5]), Stored([4, 6])
+    for _ in range(2):
+        knn.measure({}, beat=lambda: None, on_error=print)
+    said = capsys.readouterr().out
+    assert said.count("warning: 1 of 2 images are of classes that knn_train has no image of") == 1
 
 
 def test_pictures_that_fail_are_said_and_end_nothing(tmp_path, capsys, monkeypatch):

@@ -1,19 +1,27 @@
-"""What lies in --input: its splits, and name, label and place of every image file.
+"""What --input holds: its splits, and name, label and place of every image file.
 
-Archives are read where they lie, through offsets; nothing is extracted.
+Archives are read in place, through offsets; nothing is extracted.
 """
 
 import os
 import tarfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
+from rats_jax.data.passed_over import HIDDEN, UNREAD_LABEL, PassedOver, why_passed_over
 from rats_jax.data.preparation import devkit
-from rats_jax.data.sources import EXTENSIONS, is_image, top_folder, walk
-from rats_jax.data.tar_index import list_members
+from rats_jax.data.sources import (
+    check_folder,
+    is_image,
+    list_images,
+    no_image,
+    odd_classes,
+    top_folder,
+)
+from rats_jax.data.tar_members import list_tars
 from rats_jax.errors import UserError
+from rats_jax.paths import printable
 
 TRAIN_TAR = "ILSVRC2012_img_train.tar"  # a tar of one tar a class
 VAL_TAR = "ILSVRC2012_img_val.tar"  # flat
@@ -43,11 +51,10 @@ class Split:
 
     Attributes:
       name: "train" or "val".
-      root: folder below which the names lie, or the archive.
+      root: folder that holds the names, or the archive.
       classes: names of the labels.
       files: sorted by name.
-      skipped: how many other files lie there (hidden ones, and those that are no JPEG, PNG or
-        WebP file by name).
+      passed_over: what else is there.
       notes: what the user should know, a line each.
     """
 
@@ -55,7 +62,7 @@ class Split:
     root: Path
     classes: list[str]
     files: list[File]
-    skipped: int
+    passed_over: PassedOver
     notes: list[str] = field(default_factory=list)
 
 
@@ -65,17 +72,19 @@ def find_splits(path: Path) -> list[Split]:
     Raises:
       UserError: nothing there, no image in it, or a damaged archive.
     """
-    if path.is_file():
+    if os.path.isfile(path):
         listing = _list_tar(path)
         if any(devkit.is_validation(file.name) for file in listing.files):
             return [_validation(listing, path.parent)]
         return [_by_folder("train", listing)]
-    if not path.is_dir():
-        raise UserError(f"--input {path} does not exist; give a folder of images or a .tar file")
+    check_folder(path, "a folder of images or a .tar file")
     archives = [path / name for name in (TRAIN_TAR, VAL_TAR) if (path / name).is_file()]
     if archives:
         return _train_and_val({archive.name: _list_tar(archive) for archive in archives}, path)
-    inner = {entry.name for entry in path.iterdir() if entry.is_dir()}
+    try:
+        inner = {entry.name for entry in path.iterdir() if entry.is_dir()}
+    except OSError as error:
+        raise UserError(printable(f"cannot list {path} ({error.strerror})")) from error
     splits = [name for name in FOLDERS if name in inner]
     # With folders of other names beside it, "train" may well be a class.
     if len(splits) == 2 or (splits and all(name in (*FOLDERS, "test") for name in inner)):
@@ -86,7 +95,7 @@ def find_splits(path: Path) -> list[Split]:
 class _Listing(NamedTuple):
     root: Path
     files: list[File]  # without labels
-    skipped: int
+    passed_over: PassedOver
 
 
 def _train_and_val(listings: dict[str, _Listing], folder: Path) -> list[Split]:
@@ -100,14 +109,20 @@ def _train_and_val(listings: dict[str, _Listing], folder: Path) -> list[Split]:
     if other := sorted(
         entry for entry in os.listdir(folder) if entry not in used and not entry.startswith(".")
     ):
-        splits[0].notes.append(f"not read: {', '.join(other[:5])}{', ...' * (len(other) > 5)}")
+        shown = ", ".join(map(printable, other[:5])) + ", ..." * (len(other) > 5)
+        splits[0].notes.append(f"passed over beside the splits: {shown}")
     return splits
 
 
 def _by_folder(name: str, listing: _Listing) -> Split:
     """Labels by first-level folder, as `ImageFolder` has them."""
     classes = sorted({top_folder(file.name) for file in listing.files})
-    return _labelled(name, listing, classes, {})
+    split = _labelled(name, listing, classes, {})
+    is_tar = not os.path.isdir(listing.root)
+    remedy = "pack the tar from within that folder" if is_tar else "give that folder"
+    names = (file.name for file in listing.files)
+    split.notes.extend(odd_classes(classes, names, remedy=remedy))
+    return split
 
 
 def _validation(listing: _Listing, beside: Path, classes: list[str] | None = None) -> Split:
@@ -137,15 +152,16 @@ def _labelled(name: str, listing: _Listing, classes: list[str], truth: dict[str,
         return labels.get(truth.get(stem, top_folder(file.name)), UNLABELLED)
 
     files = [file._replace(label=label(file)) for file in listing.files]
-    return Split(name, listing.root, classes, files, listing.skipped)
+    notes = listing.passed_over.notes(listing.root)
+    return Split(name, listing.root, classes, files, listing.passed_over, notes)
 
 
 def _list_folder(root: Path) -> _Listing:
-    names = list(walk(root))
+    passed_over = PassedOver()
     files = [
-        File(name, UNLABELLED, None, _size(root / name)) for name in sorted(filter(is_image, names))
+        File(name, UNLABELLED, None, _size(root / name)) for name in list_images(root, passed_over)
     ]
-    return _Listing(root, _some(files, root), len(names) - len(files))
+    return _some(_Listing(root, files, passed_over))
 
 
 def _size(path: Path) -> int:
@@ -156,36 +172,48 @@ def _size(path: Path) -> int:
 
 
 def _list_tar(path: Path) -> _Listing:
+    files, passed_over = [], PassedOver()
     try:
-        members = list(_members(path))
+        with path.open("rb") as file:
+            for members in list_tars(file, passed_over):
+                for name, (offset, size) in members.items():
+                    if is_image(name):
+                        files.append(File(name, UNLABELLED, offset, size))
+                    elif name.lower().endswith(".tar") and why_passed_over(name) != HIDDEN:
+                        files += _list_inner(file, name, offset, size, passed_over)
+                    else:
+                        _pass_over(name, passed_over)
     except tarfile.ReadError as error:
-        raise UserError(f"--input {path} {error}") from error
+        raise UserError(printable(f"{path} {error}")) from error
     except OSError as error:
-        raise UserError(f"--input {path} cannot be read ({error.strerror})") from error
-    files = sorted(
-        File(name, UNLABELLED, offset, size) for name, offset, size in members if is_image(name)
-    )
-    return _Listing(path, _some(files, path), len(members) - len(files))
+        raise UserError(printable(f"{path} cannot be read ({error.strerror})")) from error
+    return _some(_Listing(path, sorted(files), passed_over))
 
 
-def _some(files: list[File], path: Path) -> list[File]:
-    if not files:
-        raise UserError(
-            f"--input {path} holds no image; expected files that end in {', '.join(EXTENSIONS)}"
-        )
+def _list_inner(file: BinaryIO, tar: str, start: int, length: int, outer: PassedOver) -> list[File]:
+    """The images of a tar within a tar, in a folder named as it."""
+    files, passed_over = [], PassedOver()
+    folder = Path(tar).stem
+    file.seek(start)
+    try:
+        for members in list_tars(file, passed_over, size=length):
+            for name, (offset, size) in members.items():
+                if is_image(name):
+                    files.append(File(f"{folder}/{name}", UNLABELLED, offset, size))
+                else:
+                    _pass_over(name, passed_over)
+    except tarfile.ReadError as error:
+        raise tarfile.ReadError(f"holds {tar}, which {error}") from error
+    outer.add_all(passed_over, folder=folder)
     return files
 
 
-def _members(path: Path) -> Iterator[tuple[str, int, int]]:
-    """Name, offset and size of the files in an archive; of archives in it, the files in those,
-    each in a folder named as its archive."""
-    with path.open("rb") as file:
-        for name, offset, size in list_members(file):
-            if not name.endswith(".tar"):
-                yield name.removeprefix("./"), offset, size
-                continue
-            file.seek(offset)
-            for inner, inner_offset, inner_size in list_members(file):
-                if inner_offset + inner_size > offset + size:
-                    raise tarfile.ReadError(f"is damaged: {name} in it has no end; get it again")
-                yield f"{Path(name).stem}/{inner.removeprefix('./')}", inner_offset, inner_size
+def _pass_over(name: str, passed_over: PassedOver) -> None:
+    is_label = name.endswith(".cls")  # a .json may be anything
+    passed_over.add(UNREAD_LABEL if is_label else why_passed_over(name), name)
+
+
+def _some(listing: _Listing) -> _Listing:
+    if not listing.files:
+        raise UserError(no_image(listing.root, listing.passed_over))
+    return listing

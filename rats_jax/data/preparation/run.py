@@ -1,4 +1,4 @@
-"""From --input to folders of shards: what is missing is made, what is finished verified."""
+"""From --input to folders of shards: what is missing is made, what is finished is verified."""
 
 import fcntl
 import json
@@ -14,7 +14,7 @@ from rats_jax.data.preparation.shards import Shard
 from rats_jax.data.preparation.workers import in_workers
 from rats_jax.data.records import FORMAT, MANIFEST
 from rats_jax.errors import UserError
-from rats_jax.paths import printable
+from rats_jax.paths import check_utf8, printable
 
 LOCK = ".prepare.lock"
 UNREADABLE = "unreadable.txt"
@@ -23,9 +23,9 @@ UNREADABLE = "unreadable.txt"
 def prepare(
     source: Path, output: Path, *, workers: int, shard_mb: float, shorter_side: int
 ) -> list[Path]:
-    """Makes `output`/train and `output`/val, those of them that `source` has.
+    """Makes `output`/train and `output`/val, or the one of them that `source` has.
 
-    Shards that an earlier run finished stay; those of a finished folder are verified.
+    Shards that an earlier run finished are kept; those of a finished folder are verified.
 
     Args:
       source: see `inputs.find_splits`.
@@ -38,14 +38,18 @@ def prepare(
       The folders of shards.
 
     Raises:
-      UserError: whatever the user can mend.
+      UserError: whatever the user can correct.
     """
-    say(f"listing {source}")
-    splits = find_splits(source)
+    check_utf8(output.absolute(), "--output")  # array_record opens no other
+    say(f"listing {printable(str(source))}")
+    try:
+        splits = find_splits(source)
+    except UserError as error:
+        raise UserError(f"--input: {error}") from error
     for split in splits:
         if split.root.is_dir() and output.resolve().is_relative_to(split.root.resolve()):
             raise UserError(
-                f"--output {output} lies in {split.root}, which is read; choose another"
+                f"--output {output} is in {split.root}, which is read; choose another folder"
             )
     with shards.writing(output):
         output.mkdir(parents=True, exist_ok=True)
@@ -97,7 +101,9 @@ def _complete(split: Split, plan: list[Shard], folder: Path, *, workers: int) ->
     if not manifest["images"]:
         first = manifest["unreadable"][0]
         raise UserError(
-            f"not one image of {split.root} can be read; {first['name']}: {first['reason']}"
+            printable(
+                f"not one image of {split.root} can be read; {first['name']}: {first['reason']}"
+            )
         )
     content = json.dumps(manifest, indent=1) + "\n"
     if missing or content != finished:
@@ -110,14 +116,14 @@ def _complete(split: Split, plan: list[Shard], folder: Path, *, workers: int) ->
     if finished is not None:
         say(
             f"{split.name}: {len(plan) - len(missing):,} of {len(plan):,} shards verified by "
-            f"checksum, {len(missing):,} made anew"
+            f"checksum, {len(missing):,} made again"
         )
     unreadable = len(manifest["unreadable"])
     say(
-        f"{split.name}: {len(split.files) + split.skipped:,} files: "
+        f"{split.name}: {len(split.files) + split.passed_over.files:,} files: "
         f"{manifest['images']:,} images in {len(plan):,} shards; {unreadable:,} unreadable"
         + (f", listed in {folder / UNREADABLE}" if unreadable else "")
-        + f"; {split.skipped:,} skipped, hidden or no image by name"
+        + f"; {split.passed_over.files:,} passed over"
     )
 
 
@@ -138,9 +144,9 @@ def _verified(
     whole = {path for (path, _), answer in zip(there, answers, strict=True) if answer}
     for shard, entry in zip(plan, entries, strict=True):
         if entry is None:
-            say(f"{shard.path} is missing or has lost bytes: making it anew")
+            say(f"{shard.path} is missing or has lost bytes: it is made again")
         elif shard.path not in whole:
-            say(f"{shard.path} is damaged, its checksum is another: making it anew")
+            say(f"{shard.path} is damaged, its checksum is another: it is made again")
             shards.forget(shard.path)
     return [
         entry if shard.path in whole else None for shard, entry in zip(plan, entries, strict=True)
@@ -164,7 +170,7 @@ def _manifest(split: Split, plan: list[Shard], entries: list[dict]) -> dict:
     return {
         "format": FORMAT,
         "images": sum(entry["images"] for entry in entries),
-        "skipped": split.skipped,
+        "skipped": split.passed_over.files,
         "input": str(split.root.absolute()),
         "shorter_side": plan[0].shorter_side,
         "classes": split.classes,

@@ -20,6 +20,7 @@ from rats_jax.data.decode import UnreadableImage, decode_fast
 from rats_jax.data.preparation.inputs import File
 from rats_jax.data.records import open_writer, pack
 from rats_jax.errors import UserError
+from rats_jax.paths import printable
 
 STATE = ".prepare"  # folder of the entries and of the plan, beside the shards
 UNFINISHED = ".unfinished"
@@ -126,6 +127,11 @@ def _write_records(shard: Shard, unfinished: Path, count: Count) -> tuple[int, l
             try:
                 image = read(file)
                 image = _shrunk(image, decode_fast(image), shard.shorter_side)
+            except MemoryError as error:
+                raise UserError(
+                    f"{printable(file.name)}: no memory is left to read it; lower --workers, or "
+                    "make the image smaller"
+                ) from error
             except (OSError, UnreadableImage) as error:
                 reason = getattr(error, "strerror", None) or str(error)
                 unreadable.append({"name": file.name, "reason": reason})
@@ -158,8 +164,10 @@ def _reader(root: Path):
     def checked(file: File, image: bytes) -> bytes:
         if len(image) != file.size:
             raise UserError(
-                f"{file.name} in {root} has gone or changed since it was listed; give the same "
-                "--input for the whole time"
+                printable(
+                    f"{file.name} in {root} has gone or changed since it was listed; leave --input "
+                    "as it is until the end"
+                )
             )
         return image
 
@@ -210,5 +218,6 @@ def writing(path: Path):
     except (OSError, RuntimeError) as error:  # array_record raises RuntimeError
         reason = getattr(error, "strerror", None) or str(error).split(";")[0].rpartition(": ")[2]
         raise UserError(
-            f"cannot write {path} ({reason}); make room or mend it, then the same command goes on"
+            f"cannot write {path} ({reason}); free some space or choose another --output, and run "
+            "the command again"
         ) from error

@@ -2,13 +2,13 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from rats_jax.data.procedural_parts import PARTS, SUPER_CATEGORIES, render
 from rats_jax.errors import UserError
+from rats_jax.paths import local_path
 
 FAMILY_COLOURS = {
     "head": (240, 92, 92), "body": (96, 186, 118), "foot": (150, 98, 228), "hand": (96, 196, 232),
@@ -61,7 +61,7 @@ def _check(options: argparse.Namespace):
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Draw a contact sheet of pictures and part masks.")
-    parser.add_argument("--output", type=Path, required=True, help="a .png file")
+    parser.add_argument("--output", type=local_path, required=True, help="a .png file")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=88, help="pixels per picture")
     parser.add_argument("--columns", type=int, default=4, help="pictures per super-category")

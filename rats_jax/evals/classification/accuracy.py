@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rats_jax.command_line import say
 from rats_jax.errors import UserError
 
 RANKS = 5
@@ -32,21 +31,40 @@ def majority(learned: np.ndarray, labels: np.ndarray) -> Accuracy:
     return accuracy(np.broadcast_to(commonest, (len(labels), len(commonest))), labels)
 
 
+def places_of(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Where each label is among the sorted `classes`, int64 [N]; -1 where it is not."""
+    places = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
+    return np.where(classes[places] == labels, places, -1)
+
+
 def check_classes(learned: np.ndarray, scored: int, *, of: str) -> None:
     """Raises UserError where the labels `learned` from, those of `of`, are of one class, or nothing
     is scored."""
     if len(np.unique(learned)) < 2:
-        raise UserError(f"{of} has images of fewer than two classes: name images of several")
+        tars = "; in a tar, .cls or .json must hold whole numbers" if of.startswith("tar:") else ""
+        raise UserError(f"{of} has images of fewer than two classes: name images of several{tars}")
     if not scored:
         raise UserError(f"a fifth of each class of {of} is no image at all: name more, or --train")
 
 
-def warn_of_strangers(learned: np.ndarray, labels: np.ndarray, *, of: str) -> None:
-    """Says how many labels of the images scored can only be missed, as nothing in `of` has them."""
-    if strangers := np.count_nonzero(~np.isin(labels, learned)):
-        say(
-            f"warning: {strangers} of {len(labels)} images are of classes that {of} has no image of"
+def label_warnings(learned: np.ndarray, labels: np.ndarray, *, of: str) -> list[str]:
+    """How many of the images scored can only be missed, as nothing in `of` has their labels; how
+    many of its classes are not scored; and that a single class is. A line each. Raises UserError
+    where all can only be missed."""
+    known, scored, images = np.unique(learned), np.unique(labels), f"{len(labels)} images"
+    lines = []
+    if not np.isin(labels, known).any():
+        raise UserError(
+            f"none of the {images} scored has a label of {of}, so that every model would score 0: "
+            "name two sets of the same classes"
         )
+    if strangers := np.count_nonzero(~np.isin(labels, known)):
+        lines.append(f"{strangers} of {images} are of classes that {of} has no image of")
+    if missing := np.count_nonzero(~np.isin(known, scored)):
+        lines.append(f"{missing} of {len(known)} classes have no image that is scored")
+    if len(scored) == 1:
+        lines.append(f"all {images} that are scored are of one class")
+    return [f"warning: {line}" for line in lines]
 
 
 def accuracy_table(columns: Iterable[str], rows: Iterable[tuple]) -> str:

@@ -35,17 +35,18 @@ def knn_predictions(
 
     Args:
       train_features: [M, D], any float dtype and length: they are normalised here.
-      train_labels: int [M], classes from 0.
+      train_labels: int [M], any numbers from 0: nothing is as large as a label.
       test_features: [N, D].
       ks: numbers of neighbours, each from 1 to M.
 
     Returns:
-      k -> int32 [N, 5], -1 where fewer classes have a vote. (The official script fills such ranks
+      k -> int64 [N, 5], -1 where fewer classes have a vote. (The official script fills such ranks
       with classes that have none, in no order.)
     """
     if not all(1 <= k <= len(train_features) for k in ks):
         raise ValueError(f"{ks} neighbours among {len(train_features)} training images")
-    labels = np.asarray(train_labels, np.int32)
+    classes, labels = np.unique(np.asarray(train_labels, np.int64), return_inverse=True)
+    labels = labels.astype(np.int32)
     chunk, size = min(BANK, len(labels)), min(QUERIES, len(test_features))
     queries = [
         jnp.asarray(_padded(_unit(test_features[start : start + size]), size))
@@ -57,10 +58,10 @@ def knn_predictions(
         bank = jnp.asarray(_padded(_unit(train_features[start : start + chunk]), chunk))
         of = jnp.asarray(_padded(labels[start : start + chunk], chunk, value=-1))
         best = [_merge(*found, part, bank, of) for found, part in zip(best, queries, strict=True)]
-    classes = int(labels.max()) + 1
-    votes = partial(_vote, temperature=temperature, classes=classes)
+    votes = partial(_vote, temperature=temperature)
     ranked = {k: np.concatenate([votes(*found, k=k) for found in best]) for k in ks}
-    return {k: of_queries[: len(test_features)] for k, of_queries in ranked.items()}
+    ranked = {k: of_queries[: len(test_features)] for k, of_queries in ranked.items()}
+    return {k: np.where(places < 0, -1, classes[places]) for k, places in ranked.items()}
 
 
 @jax.jit
@@ -77,16 +78,19 @@ def _merge(
     return cosines, jnp.take_along_axis(jnp.concatenate([labels, of[places]], 1), order, axis=1)
 
 
-@partial(jax.jit, static_argnames=("classes", "k"))
-def _vote(
-    cosines: jax.Array, labels: jax.Array, *, temperature: float, classes: int, k: int
-) -> jax.Array:
-    """int32 [B, 5] from [B, K] in falling order."""
-    rows = jnp.arange(len(labels))[:, None]
-    weights = jnp.exp(cosines[:, :k] / temperature)
-    votes = jnp.zeros((len(labels), max(classes, RANKS)), jnp.float32)
-    votes, ranked = jax.lax.top_k(votes.at[rows, labels[:, :k]].add(weights), RANKS)
-    return jnp.where(votes > 0, ranked, -1)
+@partial(jax.jit, static_argnames="k")
+def _vote(cosines: jax.Array, labels: jax.Array, *, temperature: float, k: int) -> jax.Array:
+    """int32 [B, 5] from [B, K] in falling order. A query counts the votes of the classes that its
+    neighbours have, at most k of them, however many there are in all."""
+    order = jnp.argsort(labels[:, :k], axis=1, stable=True)  # each class together, lower ones first
+    cosines, labels = (jnp.take_along_axis(x, order, axis=1) for x in (cosines, labels))
+    new = jnp.diff(labels, axis=1) != 0
+    places = jnp.pad(jnp.cumsum(new, axis=1), ((0, 0), (1, 0)))
+    rows, shape = jnp.arange(len(labels))[:, None], (len(labels), max(k, RANKS))
+    votes = jnp.zeros(shape, jnp.float32).at[rows, places].add(jnp.exp(cosines / temperature))
+    classes = jnp.zeros(shape, jnp.int32).at[rows, places].set(labels)
+    votes, best = jax.lax.top_k(votes, RANKS)
+    return jnp.where(votes > 0, jnp.take_along_axis(classes, best, axis=1), -1)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

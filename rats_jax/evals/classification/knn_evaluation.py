@@ -1,7 +1,5 @@
 """k-NN classification of a data set: the work of python -m rats_jax.evaluate --task=knn."""
 
-import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,26 +7,34 @@ from typing import NamedTuple
 import numpy as np
 
 from rats_jax.backbones import Backbone
+from rats_jax.command_line import say
 from rats_jax.errors import UserError
 from rats_jax.evals.classification.accuracy import (
     Accuracy,
     accuracy,
     accuracy_table,
     check_classes,
+    label_warnings,
     majority,
-    warn_of_strangers,
 )
 from rats_jax.evals.classification.knn import TEMPERATURE, USUAL_K, knn_predictions
 from rats_jax.evals.classification.vectors import Vectors, extract
-from rats_jax.evals.labelled import LabelledImages, check_apart, held_out, labels_as
+from rats_jax.evals.labelled import (
+    LabelledImages,
+    check_apart,
+    check_class_names,
+    held_out,
+    labels_as,
+    relabelled,
+)
 from rats_jax.evals.reading import LeftOut
-from rats_jax.paths import printable
+from rats_jax.evals.writing import write_csv, write_json, write_text
 
 
 class KnnScores(NamedTuple):
     """Of the images scored: names; labels int64 [N], as `classes` counts; predictions, model -> k
-    -> int32 [N, 5], see `knn_predictions`. baseline: of the commonest classes. learned_from: how
-    many images. skipped: why, of each that was left out."""
+    -> int64 [N, 5], see `knn_predictions`. baseline: of the commonest classes. learned_from: how
+    many images. skipped: why, of each that was left out. warnings: of the labels."""
 
     names: list[str]
     labels: np.ndarray
@@ -37,6 +43,7 @@ class KnnScores(NamedTuple):
     baseline: Accuracy
     learned_from: int
     skipped: list[str]
+    warnings: list[str]
 
     @property
     def images(self) -> int:
@@ -84,6 +91,7 @@ def evaluate_knn(
     """
     left_out = LeftOut(skip_broken=skip_broken)
     learned = train or dataset
+    check_class_names(learned)
     if train:
         check_apart(train, dataset)
     as_learned = labels_as(train, dataset) if train else None
@@ -100,13 +108,14 @@ def evaluate_knn(
     test = found(dataset)
     if train:
         bank = found(train)
-        if as_learned is not None:
-            test = test._replace(labels=as_learned[test.labels])
+        test = test._replace(labels=relabelled(test.labels, as_learned, of=dataset.name))
     else:
         scored = held_out(test.labels)
         test, bank = test.where(scored), test.where(~scored)
     check_classes(bank.labels, len(test.labels), of=learned.name)
-    warn_of_strangers(bank.labels, test.labels, of=learned.name)
+    warnings = label_warnings(bank.labels, test.labels, of=learned.name)
+    for line in warnings:
+        say(line)
     ks = numbers_of_neighbours(knn_k, len(bank.labels))
     predictions = {
         name: knn_predictions(bank.of[name], bank.labels, test.of[name], ks) for name in models
@@ -119,6 +128,7 @@ def evaluate_knn(
         majority(bank.labels, test.labels),
         len(bank.labels),
         left_out.lines,
+        warnings,
     )
 
 
@@ -134,27 +144,25 @@ def write_results(folder: Path, found: KnnScores, *, about: Mapping) -> str:
         "images": found.images,
         "learned_from": found.learned_from,
         "skipped": found.skipped,
+        "warnings": found.warnings,
         "scores": scores,
         "majority_class": found.baseline._asdict(),
     }
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_json(folder / "results.json", results)
     rows = [(name, k, *score) for name, k, score in found.rows()]
     rows.append(("majority class", "", *found.baseline))
     table = accuracy_table(("features", "k", "top-1", "top-5"), rows)
-    (folder / "table.md").write_text(table + "\n")
-    _write_predictions(folder / "predictions.csv", found)
+    write_text(folder / "table.md", table)
+    columns = ["name", "class", "features", "k", "prediction", "rank"]
+    write_csv(folder / "predictions.csv", columns, _predictions(found))
     return table
 
 
-def _write_predictions(file: Path, found: KnnScores) -> None:
+def _predictions(found: KnnScores) -> Iterator[tuple]:
     """A line for each image, model and k; rank: 1 to 5 of the right class, empty beyond."""
-    with file.open("w", newline="") as out:
-        writer = csv.writer(out)
-        writer.writerow(["name", "class", "features", "k", "prediction", "rank"])
-        for i, (name, label) in enumerate(zip(found.names, found.labels, strict=True)):
-            of = printable(found.classes.class_name(label))
-            for model, predictions in found.predictions.items():
-                for k, ranked in predictions.items():
-                    predicted = printable(found.classes.class_name(ranked[i, 0]))
-                    rank = np.flatnonzero(ranked[i] == label) + 1
-                    writer.writerow([name, of, model, k, predicted, *(rank if rank.size else [""])])
+    for i, (name, label) in enumerate(zip(found.names, found.labels, strict=True)):
+        for model, predictions in found.predictions.items():
+            for k, ranked in predictions.items():
+                rank = np.flatnonzero(ranked[i] == label) + 1
+                right, predicted = map(found.classes.class_name, (label, ranked[i, 0]))
+                yield name, right, model, k, predicted, *(rank if rank.size else [""])

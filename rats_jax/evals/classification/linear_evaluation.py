@@ -17,12 +17,20 @@ from rats_jax.evals.classification.accuracy import (
     Accuracy,
     accuracy,
     check_classes,
+    label_warnings,
     majority,
-    warn_of_strangers,
+    places_of,
 )
 from rats_jax.evals.classification.linear import learn, ranked, rates_at, start
 from rats_jax.evals.classification.vectors import Batch, batches, extract, read_labels
-from rats_jax.evals.labelled import LabelledImages, check_apart, held_out, labels_as
+from rats_jax.evals.labelled import (
+    LabelledImages,
+    check_apart,
+    check_class_names,
+    held_out,
+    labels_as,
+    relabelled,
+)
 from rats_jax.evals.reading import LeftOut, Progress, time_left
 from rats_jax.evals.views import random_crop
 from rats_jax.models import Features
@@ -53,13 +61,15 @@ class Epoch(NamedTuple):
 
 class LinearScores(NamedTuple):
     """epochs: model -> one by one. baseline: of the commonest classes. images: how many were
-    scored, learned_from: how many learned from. skipped: why, of each that was left out."""
+    scored, learned_from: how many learned from. skipped: why, of each that was left out. warnings:
+    of the labels."""
 
     epochs: dict[str, list[Epoch]]
     baseline: Accuracy
     images: int
     learned_from: int
     skipped: list[str]
+    warnings: list[str]
 
 
 def choose_recipe(
@@ -125,6 +135,7 @@ def evaluate_linear(
     """
     left_out = LeftOut(skip_broken=skip_broken)
     learned = train or dataset
+    check_class_names(learned)
     if train:
         check_apart(train, dataset)
     as_learned = labels_as(train, dataset) if train else None
@@ -136,12 +147,16 @@ def evaluate_linear(
     check_classes(labels, len(scored), of=learned.name)
     vectors = {name: _vectors(model, recipe) for name, model in models.items()}
     test = extract(vectors, models, dataset, scored, resolution, left_out)
-    if as_learned is not None:
-        test = test._replace(labels=as_learned[test.labels])
-    warn_of_strangers(labels, test.labels, of=learned.name)
-    classes = max(len(learned.classes), int(labels.max()) + 1)
+    test = test._replace(labels=relabelled(test.labels, as_learned, of=dataset.name))
+    warnings = label_warnings(labels, test.labels, of=learned.name)
+    for line in warnings:
+        say(line)
+    classes = np.unique(labels)  # labels may be any numbers: a classifier counts these
+    expected = places_of(test.labels, classes)
     learners = {
-        name: _Learner(model, vectors[name], recipe, width=test.of[name].shape[1], classes=classes)
+        name: _Learner(
+            model, vectors[name], recipe, width=test.of[name].shape[1], classes=len(classes)
+        )
         for name, model in models.items()
     }
     epochs: dict[str, list[Epoch]] = {name: [] for name in models}
@@ -150,19 +165,19 @@ def evaluate_linear(
         seen = 0
         for batch, rates in _epoch(learned, indices, recipe, epoch, resolution, left_out):
             seen += len(batch.labels)
+            batch = batch._replace(labels=places_of(batch.labels, classes))
             for learner in learners.values():
                 learner.learn_from(batch, rates)
         if not seen:
             raise UserError(f"no image of {learned.name} can be decoded: name others")
         left = time_left(began, (epoch + 1) / recipe.epochs)
         for name, learner in learners.items():
-            found = learner.end_epoch(test.of[name], test.labels)
+            found = learner.end_epoch(test.of[name], expected)
             epochs[name].append(found)
             top1 = ", ".join(f"{100 * score.top1:.1f}" for score in found.accuracy)
             say(f"epoch {epoch + 1} of {recipe.epochs}, {name}: top-1 {top1} %, {left}")
-    return LinearScores(
-        epochs, majority(labels, test.labels), len(test.labels), seen, left_out.lines
-    )
+    baseline = majority(labels, test.labels)
+    return LinearScores(epochs, baseline, len(test.labels), seen, left_out.lines, warnings)
 
 
 def _vectors(model: Backbone, recipe: Recipe) -> Callable[[dict, jax.Array], jax.Array]:

@@ -1,12 +1,11 @@
 """What linear_evaluation.py found, written."""
 
-import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from rats_jax.evals.classification.accuracy import Accuracy, accuracy_table
 from rats_jax.evals.classification.linear_evaluation import BATCH, LinearScores, Recipe
+from rats_jax.evals.writing import write_csv, write_json, write_text
 
 
 def write_results(folder: Path, found: LinearScores, recipe: Recipe, *, about: Mapping) -> str:
@@ -33,20 +32,20 @@ def write_results(folder: Path, found: LinearScores, recipe: Recipe, *, about: M
         "images": found.images,
         "learned_from": found.learned_from,
         "skipped": found.skipped,
+        "warnings": found.warnings,
         "scores": scores,
         "majority_class": found.baseline._asdict(),
     }
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_json(folder / "results.json", results)
     columns = ("features", "learning rate", "top-1", "top-5", "best top-1 (epoch)")
     table = accuracy_table(columns, rows)
-    (folder / "table.md").write_text(table + "\n")
-    with (folder / "epochs.csv").open("w", newline="") as out:
-        writer = csv.writer(out)
-        writer.writerow(["features", "learning_rate", "epoch", "loss", *Accuracy._fields])
-        for name, epochs in found.epochs.items():
-            for number, epoch in enumerate(epochs, 1):
-                for rate, loss, score in zip(recipe.learning_rates, *epoch, strict=True):
-                    writer.writerow(
-                        [name, rate, number, f"{loss:.6f}", *(f"{x:.6f}" for x in score)]
-                    )
+    write_text(folder / "table.md", table)
+    courses = [
+        (name, rate, number, f"{loss:.6f}", *(f"{x:.6f}" for x in score))
+        for name, epochs in found.epochs.items()
+        for number, epoch in enumerate(epochs, 1)
+        for rate, loss, score in zip(recipe.learning_rates, *epoch, strict=True)
+    ]
+    columns = ["features", "learning_rate", "epoch", "loss", *Accuracy._fields]
+    write_csv(folder / "epochs.csv", columns, courses)
     return table

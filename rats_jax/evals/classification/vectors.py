@@ -80,8 +80,12 @@ def read_labels(images: LabelledImages, left_out: LeftOut) -> tuple[np.ndarray, 
     def label(index: int) -> tuple[int, int]:
         return index, images.read(index)[1]
 
-    found = in_threads(label, range(len(images.source)), left_out, ahead=256)
-    table = np.array(list(found), np.int64).reshape(-1, 2)
+    count = len(images.source)
+    found, progress = [], Progress(f"labels of {images.name}", count)
+    for pair in in_threads(label, range(count), left_out, ahead=256):
+        found.append(pair)
+        progress.add(1)
+    table = np.array(found, np.int64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
 
 

@@ -1,7 +1,5 @@
 """Images with ground-truth parts, from the files that users have: `open_dataset("KIND:PATH")`."""
 
-from pathlib import Path
-
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets.coco_instances import open_coco_instances
 from rats_jax.evals.datasets.coco_panoptic import open_coco_panoptic
@@ -13,7 +11,8 @@ from rats_jax.evals.datasets.label_images import (
 )
 from rats_jax.evals.datasets.part_dataset import VOID, Labelled, PartDataset
 from rats_jax.evals.datasets.sam import open_sam
-from rats_jax.paths import printable
+from rats_jax.evals.kinds import kind_and_place
+from rats_jax.paths import local_path, printable
 
 __all__ = ["KINDS", "VOID", "Labelled", "PartDataset", "open_dataset"]
 
@@ -36,13 +35,13 @@ def open_dataset(spec: str) -> PartDataset:
     Raises:
       UserError: an unknown kind, or files that are not laid out as this kind's.
     """
-    kind, _, path = spec.partition(":")
-    if kind not in KINDS or not path:
-        raise UserError(f"dataset {spec!r} is not KIND:PATH; KIND is one of {', '.join(KINDS)}")
-    path = Path(path).expanduser().absolute()
-    if not path.exists():
-        raise UserError(f"dataset {spec}: {path} does not exist; give the path to its files")
+    kind, place = kind_and_place(spec, wanted="part masks")
+    path = local_path(place).absolute()
     try:
+        if not path.exists():
+            raise UserError(f"dataset {spec}: {path} does not exist; give the path to its files")
         return KINDS[kind](path)
     except UserError as error:
         raise UserError(printable(str(error))) from error  # names may hold line ends
+    except OSError as error:
+        raise UserError(printable(f"{spec}: {path} cannot be read ({error.strerror})")) from error

@@ -1,24 +1,27 @@
-"""COCO's annotation files, and the folders of images that they speak of."""
+"""COCO's annotation files: what they hold, what of it can be used, and where their images lie."""
 
-from collections import defaultdict
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rats_jax.errors import UserError
+from rats_jax.evals.datasets.coco_images import ImageFinder
+from rats_jax.evals.datasets.coco_values import identity, size_of
 from rats_jax.evals.datasets.json_file import read_json
 from rats_jax.evals.datasets.part_dataset import Size
 
 _SPLIT = "val2017"
-
-
-# What reading a file raises that is JSON and not COCO's.
-MALFORMED = (LookupError, TypeError, ValueError, OverflowError)
+_MANY = 0.1  # the share of crowds from which on they are warned of
 
 
 class CocoImage(NamedTuple):
+    """size: None where the file does not say."""
+
     name: str
-    size: Size
+    path: Path
+    size: Size | None
 
 
 @dataclass(frozen=True)
@@ -29,30 +32,46 @@ class CocoFiles:
       file: the JSON.
       split: such as val2017.
       root: the folder above `annotations`, or the file's own.
-      folder: the images'.
       images: by id.
-      annotations: records by image id, which may be missing in `images`.
+      annotations: records by image id, each of a listed image.
       categories: names by id.
+      left_out: why records are not used, and how many; readers add to it.
     """
 
     file: Path
     split: str
     root: Path
-    folder: Path
-    images: dict[int, CocoImage]
-    annotations: dict[int, list[dict]]
-    categories: dict[int, str]
+    images: dict[Hashable, CocoImage]
+    annotations: dict[Hashable, list[dict]]
+    categories: dict[Hashable, str]
+    left_out: Counter[str]
 
-    def unlisted(self, image: int) -> str:
-        """What is wrong where an annotation's image is not among the images."""
-        return (
-            f"{self.file} annotates image id {image}, which its images do not list; add it, or "
-            "remove the annotation"
-        )
+    def notes(self, *, crowds: int, of: int, what: str) -> list[str]:
+        """What was left out, and how many of the objects or segments are crowds.
+
+        Raises:
+          UserError: all are crowds, and nothing is left to score.
+        """
+        notes = []
+        if self.left_out:
+            counts = ", ".join(f"{count:,} {why}" for why, count in self.left_out.items())
+            notes.append(f"warning: left out of {self.file}: {counts}")
+        if crowds:
+            line = f"{crowds:,} of {of:,} {what} are crowds (iscrowd 1), which are void"
+            advice = (
+                "some tools, CVAT and pycococreator among them, write iscrowd 1 for every RLE: if "
+                "these are single objects, set it to 0"
+            )
+            if crowds == of:
+                raise UserError(f"{self.file}: {line}: nothing is left to score; {advice}")
+            notes.append(f"warning: {line}; {advice}" if crowds > _MANY * of else line)
+        return notes
 
 
 def open_coco(path: Path, kind: str) -> CocoFiles:
     """Finds and reads `annotations/KIND_SPLIT.json`, KIND being instances or panoptic.
+
+    Records that cannot be used are counted, and the others kept.
 
     Args:
       path: the root (SPLIT is val2017), the folder of a split (`val2017`, `images/val2017`,
@@ -63,32 +82,63 @@ def open_coco(path: Path, kind: str) -> CocoFiles:
     """
     file, root, split = _find(path, kind)
     content = read_json(file)
-    try:
-        images = {
-            int(i["id"]): CocoImage(str(i["file_name"]), (int(i["height"]), int(i["width"])))
-            for i in content["images"]
-        }
-        annotations = defaultdict(list)
-        for annotation in content["annotations"]:
-            annotations[int(annotation["image_id"])].append(annotation)
-        categories = {int(c["id"]): str(c["name"]) for c in content["categories"]}
-    except MALFORMED as error:
-        raise UserError(not_coco(file, error)) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is not laid out as COCO's: it is no object; get it again")
+    records = {name: _list(file, content, name) for name in ("images", "annotations")}
+    left_out: Counter[str] = Counter()
     folders = [root / split, root / "images" / split, root / "images", root]
-    for folder in folders:
-        if any((folder / image.name).is_file() for image in images.values()):
-            break
-    else:
+    images = _images(records["images"], folders, left_out)
+    if not any(image.path.is_file() for image in images.values()):
         raise UserError(
             f"{file} lists {len(images)} images, and none is in "
             f"{', '.join(f'{f}/' for f in folders)}; put them in one of these"
         )
-    return CocoFiles(file, split, root, folder, images, dict(annotations), categories)
+    annotations: dict[Hashable, list[dict]] = {}
+    for record in records["annotations"]:
+        image = identity(record.get("image_id")) if isinstance(record, dict) else None
+        if image in images:
+            annotations.setdefault(image, []).append(record)
+        else:
+            left_out["annotations of no image that is listed"] += 1
+    if records["annotations"] and not annotations:
+        raise UserError(
+            f"{file}: none of its {len(records['annotations']):,} annotations is of an image that "
+            "it lists: their image_id must be the id of one"
+        )
+    categories = {
+        identity(record.get("id")): str(record.get("name", record.get("id")))
+        for record in content.get("categories") or []
+        if isinstance(record, dict)
+    }
+    return CocoFiles(file, split, root, images, annotations, categories, left_out)
 
 
-def not_coco(file: Path, error: Exception) -> str:
-    """What is wrong with a file that lacks a field."""
-    return f"{file} is not laid out as COCO's ({type(error).__name__}: {error}); get it again"
+def _list(file: Path, content: Mapping, name: str) -> list[Any]:
+    if not isinstance(content.get(name), list):
+        raise UserError(f"{file} is not laid out as COCO's: it has no list {name!r}; get it again")
+    return content[name]
+
+
+def _images(
+    records: Sequence[Any], folders: Sequence[Path], left_out: Counter[str]
+) -> dict[Hashable, CocoImage]:
+    """By id; none of those that share an id, or a file, with another."""
+    finder, listed = ImageFinder(folders), []
+    home = next((folder for folder in folders if folder.is_dir()), folders[0])
+    for record in records:
+        record = record if isinstance(record, dict) else {}
+        id, name = identity(record.get("id")), record.get("file_name") or record.get("coco_url")
+        if id is None or not isinstance(name, str) or not name:
+            left_out["images without an id or a file_name"] += 1
+            continue
+        path, name = finder.find(name) or home / name, name.replace("\\", "/")
+        listed.append((id, CocoImage(name, path, size_of(record))))
+    listed = list(dict.fromkeys(listed))  # the same record again says nothing new
+    ids, files = Counter(id for id, _ in listed), Counter(image.path for _, image in listed)
+    images = {id: image for id, image in listed if ids[id] == 1 and files[image.path] == 1}
+    if doubled := len(listed) - len(images):
+        left_out["images that share their id or their file with another"] += doubled
+    return images
 
 
 def _find(path: Path, kind: str) -> tuple[Path, Path, str]:
@@ -101,7 +151,10 @@ def _find(path: Path, kind: str) -> tuple[Path, Path, str]:
         file = root / "annotations" / f"{kind}_{split}.json"
         if file.is_file():
             return file, root, split
+    files = sorted([*path.glob("annotations/*.json"), *path.glob("*.json")])
+    there = [str(file.relative_to(path)) for file in files[:5]]
     raise UserError(
-        f"{path} does not hold annotations/{kind}_{_SPLIT}.json; give the folder that does, the "
-        "folder of another split, or the JSON itself"
+        f"{path} does not hold annotations/{kind}_{_SPLIT}.json"
+        + (f", but {', '.join(there)}" if there else "")
+        + "; give the folder that does, the folder of another split, or the JSON itself"
     )

@@ -1,4 +1,4 @@
-"""Sets with one PNG of ids for each image: any folder, ADE20K, ImageNet-S, PartImageNet."""
+"""Sets with one file of ids for each image: any folder, ADE20K, ImageNet-S, PartImageNet."""
 
 import re
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ import numpy as np
 
 from rats_jax.data.sources import top_folder
 from rats_jax.errors import UserError
+from rats_jax.evals.datasets.id_files import read_ids, read_rgb_ids
 from rats_jax.evals.datasets.json_file import read_json
 from rats_jax.evals.datasets.pairing import find_folders, pair
-from rats_jax.evals.datasets.part_dataset import VOID, Entry, Labels, PartDataset, Size, read_bytes
-from rats_jax.evals.datasets.png_ids import read_ids, read_rgb_ids
+from rats_jax.evals.datasets.part_dataset import VOID, Entry, Labels, PartDataset, Sizes, read_bytes
 
 _ADE20K_LAST, _IMAGENET_S_LAST, _IMAGENET_S_IGNORE, _PARTIMAGENET_BACKGROUND = 150, 919, 1000, 40
 
@@ -20,7 +20,7 @@ _ADE20K_LAST, _IMAGENET_S_LAST, _IMAGENET_S_IGNORE, _PARTIMAGENET_BACKGROUND = 1
 def open_folder(path: Path) -> PartDataset:
     """`images/*.jpg` (or PNG, WebP) and `masks/*.png` (8 or 16 bits), also in folders below.
 
-    The group is the first folder below `images`.
+    A mask may also be TIFF, BMP, .npy or .npz. The group is the first folder below `images`.
     """
     root, images, masks, _ = find_folders(path, images="images", masks="masks")
     return PartDataset(
@@ -100,14 +100,14 @@ def open_partimagenet(path: Path) -> PartDataset:
 
 def read_label_image(
     entry: Entry,
-    _: Size,
+    _: Sizes,
     *,
     rgb: bool = False,
     void: int | None = None,
     last: int | None = None,
     labels: Mapping[int, str] | None = None,
 ) -> Labels:
-    """The ids of a PNG, `void` as VOID; UserError if one is above `last`."""
+    """The ids of a file, `void` as VOID; UserError if one is above `last`."""
     ids = read_rgb_ids(entry.mask) if rgb else read_ids(entry.mask)
     ignored = ids == void if void is not None else np.zeros(ids.shape, bool)
     if last is not None and (unknown := ids[(ids > last) & ~ignored]).size:

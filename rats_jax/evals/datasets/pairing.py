@@ -1,11 +1,14 @@
 """Which folders hold a data set, and which mask belongs to which image."""
 
 import re
-from collections.abc import Callable, Mapping
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 
 from rats_jax.data.sources import is_image, walk
 from rats_jax.errors import UserError
+from rats_jax.evals.datasets.id_files import ENDINGS
 from rats_jax.evals.datasets.part_dataset import Entry
 
 
@@ -32,9 +35,12 @@ def find_folders(
         folders = [root / pattern.format(split=named) for pattern in (images, masks)]
         if all(folder.is_dir() for folder in folders):
             return root, *folders, named
+    there = sorted(item.name for item in path.iterdir() if item.is_dir()) if path.is_dir() else []
     raise UserError(
-        f"{path} does not hold {images.format(split=split)}/ and {masks.format(split=split)}/; "
-        "give the folder that does" + (", or a split's own" if split else "")
+        f"{path} does not hold {images.format(split=split)}/ and {masks.format(split=split)}/"
+        + (f", but {', '.join(f'{name}/' for name in there[:5])}" if there else "")
+        + "; give the folder that does"
+        + (", or a split's own" if split else "")
     )
 
 
@@ -67,27 +73,101 @@ def pair(
         names[stem] = name
     if not names:
         raise UserError(f"{images} holds no image; expected JPEG, PNG or WebP files")
-    found = (find_masks or png_masks)(masks, set(names))
+    found = (find_masks or id_masks)(masks, set(names))
+    composed_names = {composed(stem): stem for stem in found}
+    paired = {
+        stem: found[as_mask]
+        for stem in names
+        if (as_mask := stem if stem in found else composed_names.get(composed(stem)))
+    }
+    used = {*paired.values()}
+    without = OtherFiles(masks, used) if len(paired) < len(names) else None
     entries = [
-        Entry(name, images / name, found[stem], group(name))
-        if stem in found
-        else Entry(name, fault=f"{images / name} has no mask {masks / stem}.*; add it")
+        Entry(name, images / name, paired[stem], group(name))
+        if stem in paired
+        else Entry(name, fault=without.fault(images / name, stem))
         for stem, name in names.items()
     ]
-    orphans = [
-        Entry(
-            found[stem].relative_to(masks).as_posix(),
-            fault=f"{found[stem]} has no image {images / stem}.*; add it, or remove the mask",
-        )
-        for stem in found.keys() - names.keys()
-    ]
-    return sorted(entries + orphans, key=lambda entry: entry.name)
+    orphans = {stem: mask for stem, mask in found.items() if mask not in used}
+    others = {stem_of(name): images / name for name in walk(images)} if orphans else {}
+    for stem, mask in orphans.items():
+        fault = f"{mask} has no image {images / stem}.*; add it, or remove the mask"
+        if (other := others.get(stem, mask)) != mask:
+            fault = f"{mask} has no image that can be read, but {other}; save it as JPEG or PNG"
+        entries.append(Entry(mask.relative_to(masks).as_posix(), fault=fault))
+    return sorted(entries, key=lambda entry: entry.name)
 
 
-def png_masks(masks: Path, _: set[str]) -> dict[str, Path]:
-    """The PNG files of a folder by their stems."""
-    names = (name for name in walk(masks) if is_image(name) and name.lower().endswith(".png"))
-    return {stem_of(name): masks / name for name in names}
+def id_masks(masks: Path, stems: set[str]) -> dict[str, Path]:
+    """The PNG files of a folder by their stems; for an image that has none, the one file of ids in
+    another format. UserError where there are two."""
+    names = [name for name in walk(masks) if not is_hidden(name)]
+    pngs = {stem_of(name): masks / name for name in names if name.lower().endswith(".png")}
+    found = dict(pngs)
+    for name in sorted(names):
+        stem = stem_of(name)
+        if name.lower().endswith(ENDINGS) and stem in stems and stem not in pngs:
+            if stem in found:
+                raise UserError(
+                    f"{masks} holds {found[stem].relative_to(masks)} and {name}, two masks for one "
+                    "image; move one away"
+                )
+            found[stem] = masks / name
+    return found
+
+
+class OtherFiles:
+    """The files in a folder of masks that are the mask of no image: one of them may be what is
+    looked for, in another format or by another name."""
+
+    def __init__(self, masks: Path, paired: Set[Path]):
+        self._masks = masks
+        names = [name for name in walk(masks) if not is_hidden(name)]
+        self._names = sorted((name for name in names if masks / name not in paired), key=_folded)
+
+    def fault(self, image: Path, stem: str) -> str:
+        """What is wrong with an image without a mask."""
+        line = f"{image} has no mask {self._masks / stem}.*"
+        near = [name for name in self._named_like(stem) if self._masks / name != image]
+        if same := next((name for name in near if stem_of(name) == stem), None):
+            why = _NOT_READ.get(Path(same).suffix.lower(), "is of no format that is read here")
+            return f"{line} that can be read: {same} {why}; save its ids as PNG or by np.save"
+        if near:
+            return f"{line}, but {near[0]} is there; if that is it, rename it"
+        return f"{line}; add it"
+
+    def _named_like(self, stem: str) -> list[str]:
+        """Those that begin with `stem`, as a_mask.png with a, and not as ab.png."""
+        start = _folded(stem)
+        found = []
+        for name in self._names[bisect_left(self._names, start, key=_folded) :]:
+            if not _folded(name).startswith(start):
+                break
+            if not name[len(stem)].isalnum():
+                found.append(name)
+        return found
+
+
+def _folded(name: str) -> str:
+    """For what differs by the case of letters alone, as on a disk that ignores it."""
+    return name.lower()
+
+
+_NOT_READ = {
+    **dict.fromkeys((".jpg", ".jpeg", ".webp"), "may have other ids than were saved, by loss"),
+    **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth"), "could run code if it were read"),
+}
+
+
+def composed(name: str) -> str:
+    """In the one of Unicode's forms that most systems write: macOS and others may take apart what
+    looks the same."""
+    return unicodedata.normalize("NFC", name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a relative path has a hidden part."""
+    return any(part.startswith(".") for part in name.split("/"))
 
 
 def stem_of(name: str) -> str:

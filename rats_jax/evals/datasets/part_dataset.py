@@ -1,20 +1,31 @@
 """The interface of all data sets: images with label maps, each read when it is asked for."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from rats_jax.data.decode import UnreadableImage, decode_fast
 from rats_jax.errors import UserError
+from rats_jax.evals.datasets import exif
+from rats_jax.evals.subset import evenly
 from rats_jax.paths import printable
 
 VOID = -1  # the id of pixels that count nowhere; no file can hold it
+MOST_REGIONS = 4096  # of a mask or a label map; a photograph taken for one has more
 
 Size = tuple[int, int]
 Labels = tuple[np.ndarray, Mapping[int, str]]
+
+
+class Sizes(NamedTuple):
+    """(height, width) of an image: `upright`, as it is scored, and `stored`, as its file has it.
+    They differ where EXIF turns the image by a quarter."""
+
+    upright: Size
+    stored: Size
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,10 @@ class Labelled:
       name: relative path of the image, unique in the data set.
       group: its class, for results by class; None where there are none.
       labels: names of ids, where the files give them.
+      orientation: of the image's file, as EXIF numbers it.
+      drawn_on: the pixels to which the mask belonged, where EXIF turns the image: "stored" ones,
+        and the mask was turned as the image is, or "upright" ones. "either" where the sizes do not
+        tell, and upright ones are assumed.
     """
 
     image: np.ndarray
@@ -34,6 +49,8 @@ class Labelled:
     name: str
     group: str | None
     labels: Mapping[int, str] = field(default_factory=dict)
+    orientation: int = exif.AS_STORED
+    drawn_on: Literal["stored", "upright", "either"] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,17 +81,32 @@ class PartDataset:
       name: of the data set and its split.
       flattening: the rule by which masks or ids become one label map; recorded with results.
       entries: where the samples lie, sorted by name.
-      read_mask: a module's function (picklable) from an entry and its image's size to int [h, w]
-        and names of ids; raises UserError.
+      read_mask: a module's function (picklable) from an entry and its image's sizes to int [h, w],
+        of either size, and names of ids; raises UserError.
+      notes: what the files made it leave out or take otherwise, with counts, a line each; recorded
+        with results. Some begin with "warning: ".
     """
 
     name: str
     flattening: str
     entries: Sequence[Entry]
-    read_mask: Callable[[Entry, Size], Labels]
+    read_mask: Callable[[Entry, Sizes], Labels]
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @property
+    def about(self) -> dict:
+        """What results record of it: plain values."""
+        return {"name": self.name, "flattening": self.flattening, "notes": list(self.notes)}
+
+    def limited(self, most: int | None) -> "PartDataset":
+        """At most so many of the samples, evenly spread; all for None."""
+        if most is None:
+            return self
+        chosen = evenly(len(self), most)
+        return replace(self, entries=[self.entries[i] for i in chosen])
 
     def sample(self, i: int) -> Labelled:
         """The i-th sample.
@@ -90,31 +122,66 @@ class PartDataset:
     def _read(self, entry: Entry) -> Labelled:
         if entry.fault:
             raise UserError(entry.fault)
-        image = _read_image(entry.image)
-        mask, labels = self.read_mask(entry, image.shape[:2])
-        if mask.shape != image.shape[:2]:
-            raise UserError(_different_sizes(entry, mask.shape, image.shape[:2]))
-        return Labelled(image, mask.astype(np.int32), entry.name, entry.group, labels)
+        content = read_bytes(entry.image)
+        try:
+            image = decode_fast(content)
+        except UnreadableImage as error:
+            raise UserError(
+                f"{entry.image} is no image that can be read ({error}); get it again"
+            ) from error
+        orientation, size = exif.orientation(content), image.shape[:2]
+        sizes = Sizes(size, size[::-1] if orientation in exif.QUARTERS else size)
+        mask, labels = self.read_mask(entry, sizes)
+        if mask.shape not in sizes:
+            raise UserError(different_sizes(entry, f"{entry.mask} is", mask.shape, sizes))
+        _check_regions(entry, mask)
+        drawn_on = _drawn_on(orientation, mask.shape, sizes)
+        if drawn_on == "stored":
+            mask = exif.upright(mask, orientation)
+        mask = mask.astype(np.int32)
+        return Labelled(image, mask, entry.name, entry.group, labels, orientation, drawn_on)
 
 
 def read_bytes(path: Path) -> bytes:
     """A file's content, or a UserError."""
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); put it there") from error
+    except (OSError, ValueError) as error:  # the latter: a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read ({reason}); put it there") from error
 
 
-def _read_image(path: Path) -> np.ndarray:
-    try:
-        return decode_fast(read_bytes(path))
-    except UnreadableImage as error:
-        raise UserError(f"{path} is no image that can be read ({error}); get it again") from error
+def different_sizes(entry: Entry, what: str, given: Size, sizes: Sizes) -> str:
+    """That a mask fits the image neither upright nor as stored; names EXIF where it may be why.
+
+    what: has that size, such as "a.png is".
+    """
+    (height, width), (h, w) = given, sizes.upright
+    line = f"{what} {width} x {height} pixels, and {entry.image} "
+    if sizes.stored != sizes.upright:
+        line += "(turned upright, as its EXIF orientation says) "
+    line += f"is {w} x {h}; "
+    if given == sizes.upright[::-1]:
+        line += (
+            "sides are swapped, as where an image was turned, or its EXIF orientation was removed, "
+            "after the mask had been made; "
+        )
+    return line + "give both one size, masks without interpolation"
 
 
-def _different_sizes(entry: Entry, mask: Size, image: Size) -> str:
-    turned = "(turned upright, as its EXIF says) " if mask == image[::-1] else ""
-    return (
-        f"{entry.mask} is {mask[1]} x {mask[0]} pixels, and {entry.image} {turned}{image[1]} x "
-        f"{image[0]}; give both one size, masks without interpolation"
-    )
+def _drawn_on(orientation: int, mask: Size, sizes: Sizes) -> str | None:
+    if orientation == exif.AS_STORED:
+        return None
+    if sizes.stored == sizes.upright:
+        return "either"
+    return "upright" if mask == sizes.upright else "stored"
+
+
+def _check_regions(entry: Entry, mask: np.ndarray) -> None:
+    if mask.size and int(mask.max()) - int(mask.min()) < MOST_REGIONS:
+        return
+    if (count := len(np.unique(mask))) > MOST_REGIONS:
+        raise UserError(
+            f"{entry.mask} holds {count:,} ids, and {MOST_REGIONS:,} are the most: it seems to be "
+            "a picture; give masks with an id for each region"
+        )

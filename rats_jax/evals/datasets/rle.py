@@ -20,15 +20,7 @@ def decode_rle(counts: Any, size: tuple[int, int]) -> np.ndarray:
       ValueError: not such a mask; the message says why, and goes on after "mask".
     """
     height, width = size
-    if isinstance(counts, str | bytes):
-        runs = decompress(counts)
-    else:
-        try:
-            runs = np.asarray(counts)
-        except ValueError:  # ragged
-            runs = np.zeros(0)
-        if runs.ndim != 1 or runs.dtype.kind not in "iu":
-            raise ValueError("has RLE counts that are neither integers nor a string")
+    runs = decompress(counts) if isinstance(counts, str | bytes) else _whole(counts)
     if (runs < 0).any():
         raise ValueError("has a corrupt RLE: a run is negative")
     if (total := sum(runs.tolist())) != height * width:  # NumPy's sum could overflow, and fit
@@ -40,9 +32,24 @@ def decode_rle(counts: Any, size: tuple[int, int]) -> np.ndarray:
     return pixels.reshape(width, height).T
 
 
+def _whole(counts: Any) -> np.ndarray:
+    """The runs, integers, of a list of numbers."""
+    try:
+        runs = np.asarray(counts)
+        if runs.dtype.kind == "f" and (runs == runs.clip(-(2**53), 2**53).round()).all():
+            runs = runs.astype(np.int64)  # 12.0, as some tools write
+    except ValueError:  # ragged
+        runs = np.zeros(0)
+    if runs.ndim != 1 or runs.dtype.kind not in "iu":
+        raise ValueError("has RLE counts that are neither integers nor a string")
+    return runs
+
+
 def decompress(counts: str | bytes) -> np.ndarray:
     """The runs, int64, of a compressed string; ValueError as `decode_rle`."""
     if isinstance(counts, str):
+        if counts.startswith("b'") and counts.endswith("'"):  # str() of bytes, by mistake
+            counts = counts[2:-1].replace("\\\\", "\\")
         try:
             counts = counts.encode("ascii")
         except UnicodeEncodeError:

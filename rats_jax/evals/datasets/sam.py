@@ -9,11 +9,18 @@ import numpy as np
 
 from rats_jax.data.sources import top_folder, walk
 from rats_jax.errors import UserError
+from rats_jax.evals.datasets.id_files import ARRAYS, read_ids
 from rats_jax.evals.datasets.json_file import read_json
-from rats_jax.evals.datasets.pairing import pair, stem_of
-from rats_jax.evals.datasets.part_dataset import VOID, Entry, Labels, PartDataset, Size, read_bytes
-from rats_jax.evals.datasets.png_ids import read_ids
-from rats_jax.evals.datasets.segmentation import decode_all, smallest_on_top
+from rats_jax.evals.datasets.pairing import is_hidden, pair, stem_of
+from rats_jax.evals.datasets.part_dataset import (
+    VOID,
+    Entry,
+    Labels,
+    PartDataset,
+    Sizes,
+    read_bytes,
+)
+from rats_jax.evals.datasets.segmentation import decode_all, size_among, smallest_on_top
 
 _METADATA = "metadata.csv"  # in a folder of PNG files that SAM's scripts/amg.py wrote
 
@@ -26,7 +33,7 @@ def open_sam(path: Path) -> PartDataset:
     - `a.json`: a list of {"segmentation": ...} (SAM's generator and amg.py), SA-1B's
       {"annotations": [...]}, or {"masks": [...]} or {"rle_mask": [...]} (transformers'
       mask-generation). A mask is an RLE, compressed or not, or rows of 0 and 1, or polygons.
-    - `a.npz`: masks [N, h, w] or a map [h, w], by the name `masks` or the only array.
+    - `a.npz`: masks [N, h, w] or a map [h, w], by the name `masks` or the only array; or `a.npy`.
     - `a.png`: a map of ids, 0 where no mask is.
     - `a/0.png`, `a/1.png`, ...: one PNG each (amg.py without --convert-to-rle).
 
@@ -52,31 +59,36 @@ def open_sam(path: Path) -> PartDataset:
     )
 
 
-def read_sam_masks(entry: Entry, size: Size) -> Labels:
+def read_sam_masks(entry: Entry, sizes: Sizes) -> Labels:
     """int32 [h, w], the place of the mask on top, from 1, or VOID; of a map, its ids."""
     path = entry.mask
     if path.suffix.lower() == ".png":
         labels = read_ids(path)
     else:
-        masks = _stored_arrays(path) if path.suffix.lower() == ".npz" else None
+        masks = _stored_arrays(path) if path.suffix.lower() in ARRAYS else None
         if masks is not None and masks.ndim == 2:
             labels = masks.astype(np.int32)
         else:
             if masks is None:
                 masks = _pictures(path) if path.is_dir() else _segmentations(path)
             numbered = ((f"mask {i}", mask) for i, mask in enumerate(masks))
+            size = size_among(masks, sizes)
             labels = smallest_on_top(decode_all(path, numbered, size), size)
     return np.where(labels == 0, VOID, labels), {}
 
 
-def _find_masks(masks: Path, stems: set[str], endings=(".json", ".npz", ".png")) -> dict[str, Path]:
-    names = [n for n in walk(masks) if not any(part.startswith(".") for part in n.split("/"))]
+def _find_masks(
+    masks: Path, stems: set[str], endings=(".json", ".npz", ".npy", ".png")
+) -> dict[str, Path]:
+    names = [name for name in walk(masks) if not is_hidden(name)]
     folders = {n.rpartition("/")[0] for n in names if Path(n).name == _METADATA} | stems
     found: dict[str, Path] = {}
-    for name in sorted(names):
+    for name in sorted(names, key=lambda name: (name.lower().endswith(".npy"), name)):
         folder, ending = name.rpartition("/")[0], Path(name).suffix.lower()
         if ending not in endings:
             continue
+        if ending == ".npy" and (stem_of(name) not in stems or stem_of(name) in found):
+            continue  # such as SAM's embedding of the image
         in_folder = ending == ".png" and folder in folders
         stem, file = (folder, folder) if in_folder else (stem_of(name), name)
         if found.setdefault(stem, masks / file) != masks / file:
@@ -88,7 +100,7 @@ def _find_masks(masks: Path, stems: set[str], endings=(".json", ".npz", ".png"))
 
 
 def _find_masks_beside(masks: Path, stems: set[str]) -> Mapping[str, Path]:
-    return _find_masks(masks, stems, endings=(".json", ".npz"))
+    return _find_masks(masks, stems, endings=(".json", ".npz", ".npy"))
 
 
 def _segmentations(path: Path) -> list[Any]:
@@ -108,9 +120,10 @@ def _segmentations(path: Path) -> list[Any]:
 
 def _stored_arrays(path: Path) -> np.ndarray:
     try:
-        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as arrays:
-            key = "masks" if "masks" in arrays or len(arrays.files) != 1 else arrays.files[0]
-            masks = arrays[key]
+        masks = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
+        if isinstance(masks, np.lib.npyio.NpzFile):
+            key = "masks" if "masks" in masks or len(masks.files) != 1 else masks.files[0]
+            masks = masks[key]
     except UserError:
         raise
     except Exception as error:  # of many types on damaged data

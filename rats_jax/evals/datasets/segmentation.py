@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from rats_jax.errors import UserError
-from rats_jax.evals.datasets.part_dataset import Size
+from rats_jax.evals.datasets.coco_values import whole
+from rats_jax.evals.datasets.part_dataset import Size, Sizes
 from rats_jax.evals.datasets.polygon import fill_polygon
 from rats_jax.evals.datasets.rle import decode_rle
 
@@ -50,6 +51,20 @@ def decode_segmentation(segmentation: Any, size: Size) -> np.ndarray:
     return mask
 
 
+def size_among(segmentations: Iterable[Any], sizes: Sizes) -> Size:
+    """Of an image's sizes the one that the first segmentation has, an RLE or an array; upright if
+    it has neither, or is of polygons."""
+    for segmentation in segmentations:
+        if isinstance(segmentation, np.ndarray):
+            given = segmentation.shape
+        elif isinstance(segmentation, dict) and isinstance(segmentation.get("size"), list):
+            given = tuple(map(whole, segmentation["size"]))
+        else:
+            continue
+        return given if given in sizes else sizes.upright
+    return sizes.upright
+
+
 def smallest_on_top(masks: Iterable[np.ndarray], size: Size) -> np.ndarray:
     """Painted by descending area in pixels, of equal ones the later on top.
 
@@ -78,7 +93,7 @@ def _binary(values: np.ndarray, size: Size) -> np.ndarray:
 
 def _check_size(given: Any, size: Size) -> None:
     try:
-        matches = tuple(given) == size
+        matches = tuple(map(whole, given)) == size
     except TypeError:
         matches = False
     if not matches:

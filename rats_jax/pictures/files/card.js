@@ -1,4 +1,4 @@
-// One image: its picture, what is told of it, and its maps; made when first in view.
+// One image: its picture, a line about it, and its maps; made when first in view.
 
 class Card {
   constructor(image) {
@@ -11,6 +11,7 @@ class Card {
       '<p class="told"></p><div class="strip" role="group"></div>';
     [this.caption, this.canvas, this.told, this.strip] = this.figure.children;
     this.caption.textContent = image.name;
+    this.caption.dir = "auto"; // names may be written from right to left
     // small pictures are enlarged, so that lines stay thin
     const factor = Math.ceil(512 / Math.max(image.width, image.height));
     this.canvas.width = image.width * factor;
@@ -65,8 +66,6 @@ class Card {
   addButtons(k) {
     for (let rank = this.strip.children.length; rank < k; rank++) {
       const map = this.set.maps[rank];
-      const low = this.packed.low[rank];
-      const span = this.packed.high[rank] - low || 1;
       const button = document.createElement("button");
       button.type = "button";
       button.dataset.rank = rank;
@@ -76,7 +75,7 @@ class Card {
       button.style.setProperty("--colour", rgb(this.colour(rank)));
       const label = document.createElement("span");
       label.textContent = this.about.labels[this.packed.kept[rank]];
-      const small = patchCanvas(this.image.grid, (i) => heatColour((map[i] - low) / span));
+      const small = patchCanvas(this.image.grid, (i) => heatColour(map[i], this.about.scale));
       button.append(small, label);
       this.strip.append(button);
     }
@@ -89,6 +88,7 @@ class Card {
     if (this.pinned >= this.k) this.pinned = null;
     this.hovered = null;
     this.regions = regionsOf(this.set.smoothed, this.k);
+    this.lead = leadOf(this.set.smoothed, this.k);
     this.areas = new Array(this.k).fill(0);
     for (const rank of this.regions) this.areas[rank]++;
     this.addButtons(this.k);
@@ -126,9 +126,7 @@ class Card {
     }
     if (shown?.map) {
       const map = this.set.maps[shown.rank];
-      const low = this.packed.low[shown.rank];
-      const span = this.packed.high[shown.rank] - low || 1;
-      lay(patchCanvas(grid, (i) => heatColour((map[i] - low) / span)), Math.max(alpha, 0.6));
+      lay(patchCanvas(grid, (i) => heatColour(map[i], this.about.scale)), Math.max(alpha, 0.6));
     } else if (view() === "regions") {
       lay(patchCanvas(grid, (i) => this.colour(this.regions[i])), alpha);
       outline(this.canvas, grid, this.regions, () => true, 1);
@@ -154,7 +152,10 @@ class Card {
   tell(shown) {
     const count = this.areas.filter(Boolean).length;
     if (!shown) {
-      this.told.textContent = `${count} region${count > 1 ? "s" : ""} from ${this.k} map${this.k > 1 ? "s" : ""}. Point at the picture or at a map.`;
+      const lead = this.lead === null ? "" : `; where one wins, it is ahead by ${number(this.lead)} (median)`;
+      this.told.textContent = `${count} region${count > 1 ? "s" : ""} from ${this.k} map${this.k > 1 ? "s" : ""}${lead}. `;
+      if (view() === "pca") this.told.textContent += `Principal components: ${data.pca}. `;
+      this.told.textContent += "Point at the picture or at a map.";
       return;
     }
     const { rank } = shown;
@@ -164,14 +165,15 @@ class Card {
     const scale = document.createElement("span");
     scale.className = "scale";
     scale.style.background = heatGradient;
+    const { low: dark, high: bright, unit } = this.about.scale;
     const [low, high] = [this.packed.low[rank], this.packed.high[rank]].map(number);
     const here = this.patch === null ? "" : `, here ${number(this.set.maps[rank][this.patch])}`;
     this.told.replaceChildren(
       name,
       `, rank ${rank + 1} of ${this.set.maps.length}. Region: ${percent(this.areas[rank] / this.regions.length)} of the image. `,
-      `${this.about.quantity} from ${low} `,
+      `Values ${low} to ${high}${here}; colours ${dark} `,
       scale,
-      ` to ${high}${here}.`,
+      ` ${bright} ${unit}.`,
     );
   }
 

@@ -5,8 +5,8 @@ const rgb = (colour, alpha = 1) => `rgb(${colour.join(" ")} / ${alpha})`;
 const percent = (part) => `${(100 * part).toFixed(1)} %`;
 const heatGradient = `linear-gradient(to right, ${data.heat.map((c) => rgb(c)).join(", ")})`;
 
-function heatColour(share) {
-  const place = Math.min(Math.max(share, 0), 1) * (data.heat.length - 1);
+function heatColour(value, scale) {
+  const place = placeOn(scale, value) * (data.heat.length - 1);
   const low = Math.min(Math.floor(place), data.heat.length - 2);
   return data.heat[low].map((c, i) => c + (place - low) * (data.heat[low + 1][i] - c));
 }

@@ -14,7 +14,15 @@ function bound() {
   document.getElementById("count").textContent = `${slider.value} of ${most}`;
 }
 
-document.getElementById("origin").textContent = `${data.images.length} image${data.images.length > 1 ? "s" : ""}, seen by ${data.origin}`;
+const note = data.note ? `. ${data.note}` : "";
+document.getElementById("origin").textContent = `${data.images.length} image${data.images.length > 1 ? "s" : ""}, seen by ${data.origin}${note}`;
+for (const [which, file] of Object.entries(data.neighbours)) {
+  if (!file) continue;
+  const link = document.createElement("a");
+  link.href = file;
+  link.textContent = `${which} page`;
+  document.getElementById("pages").append(link, " ");
+}
 data.sets.forEach((set, i) => chosenSet.add(new Option(set.title, i)));
 document.getElementById("which").hidden = data.sets.length < 2;
 slider.max = 65535;

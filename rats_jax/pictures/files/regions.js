@@ -7,7 +7,7 @@ async function inflate(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-// {low, high, levels, data} -> one Float32Array [h * w] a map, in order of rank.
+// {low, high, levels, root, data} -> one Float32Array [h * w] a map, in order of rank.
 async function unpack(packed, [h, w]) {
   const numbers = await inflate(packed.data);
   return packed.low.map((low, m) => {
@@ -18,7 +18,9 @@ async function unpack(packed, [h, w]) {
       if (left >= 0 && above >= 0) at[i] += (left + above) >> 1;
       else if (i) at[i] += Math.max(left, above);
     }
-    return Float32Array.from(at, (n) => low + (n / packed.levels) * (packed.high[m] - low));
+    const [from, to] = packed.root ? [Math.sqrt(low), Math.sqrt(packed.high[m])] : [low, packed.high[m]];
+    const values = Float32Array.from(at, (n) => from + (n / packed.levels) * (to - from));
+    return packed.root ? values.map((value) => value * value) : values;
   });
 }
 
@@ -42,9 +44,11 @@ function gaussianMatrix(length, sigma) {
 function smooth(map, [h, w], down, across) {
   const between = new Float64Array(h * w);
   const out = new Float32Array(h * w);
-  for (let y = 0; y < h; y++)
-    for (let x = 0; x < w; x++)
-      for (let s = 0; s < w; s++) between[y * w + x] += across[x][s] * map[y * w + s];
+  for (let x = 0; x < w; x++)
+    for (let s = 0; s < w; s++) {
+      const weight = across[x][s];
+      if (weight) for (let y = 0; y < h; y++) between[y * w + x] += weight * map[y * w + s];
+    }
   for (let y = 0; y < h; y++)
     for (let s = 0; s < h; s++) {
       const weight = down[y][s];
@@ -65,6 +69,29 @@ function regionsOf(smoothed, k) {
     for (let rank = 1; rank < k; rank++)
       if (smoothed[rank][i] > smoothed[labels[i]][i]) labels[i] = rank;
   return labels;
+}
+
+// By how much the strongest of the K best smoothed maps is ahead of the second: the median over
+// patches. null for a single map.
+function leadOf(smoothed, k) {
+  if (k < 2) return null;
+  const leads = smoothed[0].map((_, i) => {
+    let [first, second] = [-Infinity, -Infinity];
+    for (let rank = 0; rank < k; rank++) {
+      const value = smoothed[rank][i];
+      if (value > first) [first, second] = [value, first];
+      else if (value > second) second = value;
+    }
+    return first - second;
+  }).sort();
+  const half = leads.length >> 1;
+  return leads.length % 2 ? leads[half] : (leads[half - 1] + leads[half]) / 2;
+}
+
+// Where a value is on a scale, 0 (dark) to 1 (bright): sheets.py has the same.
+function placeOn({ low, high, log }, value) {
+  const place = log ? Math.log(Math.max(value, low) / low) / Math.log(high / low) : (value - low) / (high - low);
+  return Math.min(Math.max(place, 0), 1);
 }
 
 // A place in the palette for each rank: that of its register where it is free, else the next free.

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import top_k_accuracy_score
 
+from rats_jax.errors import UserError
 from rats_jax.evals.classification.accuracy import (
     accuracy,
     accuracy_table,
+    label_warnings,
     majority,
-    warn_of_strangers,
 )
 
 
@@ -27,12 +28,21 @@ def test_the_majority_is_of_what_was_learned_from():
     assert found == pytest.approx((1 / 6, 5 / 6))
 
 
-def test_labels_that_were_never_learned_are_told(capsys):
-    warn_of_strangers(np.array([0, 1]), np.array([0, 1, 1]), of="train")
-    assert capsys.readouterr().out == ""
-    warn_of_strangers(np.array([0, 1]), np.array([0, 2, 3]), of="train")
-    said = capsys.readouterr().out
-    assert said == "warning: 2 of 3 images are of classes that train has no image of\n"
+def test_labels_that_make_scores_say_little_are_warned_of():
+    def warned(learned, labels):
+        return label_warnings(np.array(learned), np.array(labels), of="train")
+
+    assert warned([0, 1], [0, 1, 1]) == []
+    assert warned([0, 1, 9], [0, 2, 3, 1]) == [
+        "warning: 2 of 4 images are of classes that train has no image of",
+        "warning: 1 of 3 classes have no image that is scored",
+    ]
+    with pytest.raises(UserError, match="none of the 2 images scored has a label of train"):
+        warned([0, 1], [2, 3])
+    assert warned([0, 1], [1, 1]) == [
+        "warning: 1 of 2 classes have no image that is scored",
+        "warning: all 2 images that are scored are of one class",
+    ]
 
 
 def test_fractions_are_written_in_percent():

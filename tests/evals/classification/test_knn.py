@@ -56,7 +56,7 @@ def test_votes_rank_as_the_official_ones(vectors, chunks):
         votes, classes = official_votes(*vectors, k=k, temperature=0.07).sort(1, descending=True)
         expected = torch.where(votes > 0, classes, -1)[:, :5]
         np.testing.assert_array_equal(found, expected, err_msg=str(k))
-        assert found.dtype == np.int32
+        assert found.dtype == np.int64
     assert (ranked[1][:, 1:] == -1).all()
 
 
@@ -75,6 +75,15 @@ def test_of_equal_neighbours_the_first_count_and_of_equal_votes_the_lower_class(
     ranked = knn_predictions(bank, np.array([4, 2, 2, 4, 0, 0]), queries, (3, 4))
     assert ranked[3].tolist() == [[2, 4, -1, -1, -1]]
     assert ranked[4].tolist() == [[2, 4, -1, -1, -1]]
+
+
+@pytest.mark.parametrize("first", [2**31 - 9, 2**40, 2**63 - 9])
+def test_labels_may_be_ids_of_a_catalogue(vectors, chunks, first):
+    """Arrays as long as the largest label would not fit into any memory."""
+    bank, labels, queries = vectors
+    expected = knn_predictions(bank, labels, queries, (1, 20))
+    for k, found in knn_predictions(bank, first + labels, queries, (1, 20)).items():
+        np.testing.assert_array_equal(found, np.where(expected[k] < 0, -1, first + expected[k]))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from rats_jax.evals.classification.linear import (
     start,
 )
 from rats_jax.evals.classification.linear_evaluation import Recipe, choose_recipe, evaluate_linear
-from rats_jax.evals.labelled import open_labelled
+from rats_jax.evals.labelled import LabelledImages, open_labelled
 from rats_jax.evals.reading import LeftOut
 from tests.evals.classification.colours import MeanColour, make_colours
 
@@ -176,6 +176,48 @@ def test_colours_are_told_apart_and_chance_is_not(folders, tmp_path):
     by_chance = evaluated(make_colours(tmp_path, each=30, told_apart=False))
     assert (by_chance.images, by_chance.learned_from) == (18, 72)
     assert by_chance.epochs["model"][-1].accuracy[0].top1 < 0.8
+
+
+@pytest.mark.parametrize("ids", [(2**31 - 7, 2**31 - 1, 5), (2**62, 9, 2**40)])
+def test_labels_may_be_ids_of_a_catalogue(folders, ids):
+    """As many classes as there are, whatever their numbers; images of others can only be missed."""
+    train, test = (with_ids(folder, ids) for folder in folders)
+    found = evaluate_linear(
+        {"model": MeanColour()},
+        test,
+        train,
+        recipe=Recipe(2, True, (10.0,), 3),
+        resolution=SIDE,
+        skip_broken=False,
+    )
+    expected = evaluated(folders[1], folders[0])
+    for one, other in zip(found.epochs["model"], expected.epochs["model"], strict=True):
+        assert one.accuracy[0].top1 == other.accuracy[0].top1
+    others = with_ids(folders[1], (ids[0], ids[1], 4))
+    found = evaluate_linear(
+        {"model": MeanColour()},
+        others,
+        train,
+        recipe=Recipe(2, True, (10.0,), 3),
+        resolution=SIDE,
+        skip_broken=False,
+    )
+    assert found.epochs["model"][-1].accuracy[0] == (2 / 3, 2 / 3)
+
+
+def with_ids(folder, ids):
+    """The images of three classes without the names of these, and with such labels."""
+    images = open_labelled(f"image_folder:{folder}")
+
+    class Source:
+        def __len__(self):
+            return len(images.source)
+
+        def __getitem__(self, index):
+            image, label = images.source[index]
+            return image, ids[label]
+
+    return LabelledImages(images.name, Source(), ())
 
 
 def test_an_epoch_sees_each_image_once_in_new_crops(folders):

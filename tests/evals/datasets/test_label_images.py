@@ -48,7 +48,7 @@ def test_nothing_but_names_is_read_when_it_is_opened(tmp_path):
     with pytest.raises(UserError, match=r"images/a.png is no image that can be read"):
         dataset.sample(0)
     write_image(tmp_path / "images/a.png")
-    with pytest.raises(UserError, match=r"masks/a.png is no PNG that can be read .*its content"):
+    with pytest.raises(UserError, match=r"masks/a.png is no PNG that can be read .*: not PNG"):
         dataset.sample(0)
     (tmp_path / "masks/a.png").unlink()
     with pytest.raises(UserError, match=r"masks/a.png cannot be read \(No such file"):
@@ -66,19 +66,6 @@ def test_it_can_be_pickled_and_read_from_threads(tmp_path):
     assert all((sample.mask == IDS).all() for sample in samples)
     ade = open_dataset(f"ade20k:{tmp_path}/ade")
     assert (pickle.loads(pickle.dumps(ade)).sample(0).mask == ade.sample(0).mask).all()
-
-
-def test_an_image_is_turned_as_its_exif_says(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    for stem in "ab":
-        write_image(tmp_path / f"images/{stem}.jpg", SIZE, exif=exif)
-    write_ids(tmp_path / "masks/a.png", IDS.reshape(11, 9))
-    write_ids(tmp_path / "masks/b.png", IDS)
-    dataset = open_dataset(f"folder:{tmp_path}")
-    assert dataset.sample(0).image.shape == (11, 9, 3)
-    with pytest.raises(UserError, match=r"b.png is 11 x 9 pixels.*b.jpg \(turned.* 9 x 11;"):
-        dataset.sample(1)
 
 
 def test_of_a_palette_the_indices_are_the_ids(tmp_path):
@@ -108,8 +95,8 @@ def test_what_is_missing_is_told_when_the_sample_is_asked_for(tmp_path):
     assert faults == {
         "alone.jpg": "images/alone.jpg has no mask masks/alone.*; add it",
         "orphan.png": "masks/orphan.png has no image images/orphan.*; add it, or remove the mask",
-        "small.jpg": "masks/small.png is 4 x 3 pixels, and images/small.jpg 11 x 9; give both one "
-        "size, masks without interpolation",
+        "small.jpg": "masks/small.png is 4 x 3 pixels, and images/small.jpg is 11 x 9; give both "
+        "one size, masks without interpolation",
         "zcolour.jpg": "masks/zcolour.png has Pillow's mode RGB; write ids as a PNG of one channel "
         "of 8 or 16 bits",
     }
@@ -129,7 +116,7 @@ def test_a_fault_is_one_line_whatever_the_name(tmp_path):
 def test_a_set_that_cannot_be_opened_is_a_users_mistake(tmp_path):
     with pytest.raises(UserError, match=r"KIND is one of folder, ade20k, .*sam"):
         open_dataset(f"pascal:{tmp_path}")
-    with pytest.raises(UserError, match="is not KIND:PATH"):
+    with pytest.raises(UserError, match="'folder': write folder:PATH, which holds images/"):
         open_dataset("folder")
     with pytest.raises(UserError, match="nowhere does not exist"):
         open_dataset(f"folder:{tmp_path}/nowhere")

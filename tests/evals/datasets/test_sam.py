@@ -164,7 +164,7 @@ def test_a_damaged_json_is_told(tmp_path, content, line):
         ({"masks": np.zeros((3, 9, 9), bool)}, r"a.npz: mask 0 has size \(9, 9\), and the image"),
         ({"masks": np.full((1, *SIZE), 7)}, "a.npz: mask 0 is not binary"),
         ({"masks": np.full(SIZE, -1)}, "a.npz holds ids below 0"),
-        ({"masks": np.zeros((3, 4), int)}, "a.npz is 4 x 3 pixels, and .*a.jpg 11 x 9"),
+        ({"masks": np.zeros((3, 4), int)}, "a.npz is 4 x 3 pixels, and .*a.jpg is 11 x 9"),
     ],
 )
 def test_an_npz_of_something_else_is_told(tmp_path, arrays, line):

@@ -1,0 +1,46 @@
+"""python -m rats_jax COMMAND [FLAGS]
+
+The same as python -m rats_jax.COMMAND [FLAGS]. `python -m rats_jax COMMAND --help` lists the flags
+of a command.
+"""
+
+import difflib
+import runpy
+import sys
+
+from rats_jax import usage
+
+COMMANDS = {
+    "demo": "Train a small RATS on drawings on a CPU, score it, and draw its parts.",
+    "train": "Train by a recipe, or resume a training.",
+    "prepare": "Turn ImageNet, or any images, into shards that train fast.",
+    "evaluate": "Score parts, k-NN, a linear classifier, or outlier tokens.",
+    "visualize": "Draw the parts that a model sees in images.",
+    "export": "Take weights to PyTorch, transformers, timm or ONNX.",
+    "plan": "Say what a training step needs, on hardware that need not be here.",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Runs a command; returns the exit status where there is none to run."""
+    command, *rest = arguments or ["--help"]
+    if command in COMMANDS:
+        sys.argv = [f"python -m rats_jax {command}", *rest]
+        runpy.run_module(f"rats_jax.{command}", run_name="__main__", alter_sys=True)
+        return 0
+    if command in usage.HELP:
+        width = max(map(len, COMMANDS)) + 2
+        print(__doc__.strip(), "\n\nCommands:")
+        print("\n".join(f"  {name:{width}}{text}" for name, text in COMMANDS.items()))
+        return 0
+    if command in usage.VERSION:
+        print(usage.version_text())
+        return 0
+    close = difflib.get_close_matches(command, COMMANDS, n=1)
+    meant = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}"
+    print(f"error: there is no command {command!r}: {meant}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

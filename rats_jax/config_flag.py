@@ -1,0 +1,230 @@
+"""The flag --config, a recipe in a file, and its fields: --config.SECTION.FIELD=VALUE.
+
+ml_collections loads the file and sets the fields while absl parses the command line. What goes
+wrong there is explained here in the user's words: which file, which field, what it takes.
+"""
+
+import ast
+import difflib
+import os
+import runpy
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from rats_jax.errors import UserError
+
+flags.disclaim_key_flags()  # --config is a flag of the entry point that calls define_config
+
+NAME = "config"
+ASK = "name a recipe, such as --config=configs/image_folder.py"
+#: What a field takes, by the type of its default.
+EXPECTED = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    tuple: "values in brackets",
+    str: "text",
+}
+
+
+def define_config(default: str | None = None) -> flags.FlagHolder:
+    """The flag --config of an entry point; its value is a locked ConfigDict, see `read_config`."""
+    return config_flags.DEFINE_config_file(
+        NAME,
+        default,
+        help_string="Recipe: a Python file with get_config(), such as configs/demo.py. "
+        "--config.SECTION.FIELD=VALUE sets a field; rats_jax/config.py lists all of them.",
+    )
+
+
+def read_config(flag: flags.FlagHolder) -> ConfigDict:
+    """The config of a `define_config` flag. Raises UserError unless it has every field."""
+    from rats_jax.config import default_config  # loads JAX, which data workers do without
+
+    config = flag.value
+    if config is None:
+        raise UserError(f"no --config: {ASK}")
+    if missing := [name for name in _fields(default_config()) if not _has(config, name)]:
+        raise UserError(
+            f"the recipe has no config.{missing[0]}: let its get_config() start from "
+            "rats_jax.config.default_config()"
+        )
+    return config
+
+
+def check_loaded() -> str | None:
+    """Once the flags are parsed: why the recipe of --config could not be loaded, in one line; None
+    if it could, or if none was given."""
+    config = flags.FLAGS[NAME].value if NAME in flags.FLAGS else None
+    if config is None:
+        return None
+    try:
+        config.get("seed")  # ml_collections raises only now for a file that it could not load
+    except OSError:
+        return _load(config_flags.get_config_filename(flags.FLAGS[NAME]))[1]
+    return None
+
+
+def with_home(argument: str) -> str:
+    """--config=~/recipe.py with the home directory."""
+    name, equals, path = argument.partition("=")
+    if name.lstrip("-") == NAME and equals and path.startswith("~"):
+        return f"{name}={os.path.expanduser(path)}"
+    return argument
+
+
+def explain(arguments: Sequence[str]) -> str | None:
+    """Why a command line with --config could not be parsed, in one line; None where its config is
+    not the reason."""
+    given = list(_given(arguments))
+    file = next((value for name, value in given if name == NAME), None)
+    if file is None:
+        if NAME in flags.FLAGS and (default := flags.FLAGS[NAME].default) is not None:
+            file = config_flags.get_config_filename(flags.FLAGS[NAME]) or default
+        elif fields := [name for name, _ in given]:
+            return f"--{fields[0]} is a field of a recipe, and there is no --config: {ASK}"
+        else:
+            return None
+    config, problem = _load(str(file))
+    if config is None:
+        return problem
+    problems = (
+        _problem_of_field(config, name.removeprefix(f"{NAME}."), value)
+        for name, value in given
+        if name != NAME
+    )
+    return next(filter(None, problems), None)
+
+
+def _given(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """(name, value) of --config and of each --config.FIELD; None for a field without a value."""
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if not name.startswith("-"):
+            continue
+        name = name.lstrip("-")
+        if name != NAME and not name.startswith(f"{NAME}."):
+            continue
+        following = arguments[i + 1] if i + 1 < len(arguments) else None
+        yield name, value if equals else following
+
+
+def _load(path: str) -> tuple[ConfigDict | None, str]:
+    """A recipe, or None and what is wrong with it. path: FILE, or FILE:ARGUMENT."""
+    file, *arguments = path.split(":", 1)
+    if not file:
+        return None, f"no --config: {ASK}"
+    if os.path.isdir(file):
+        found = sorted(Path(file).glob("*.py"))
+        such = f"such as {found[0]}" if found else "a Python file with get_config()"
+        return None, f"--{NAME}={path} is a folder: name a recipe in it, {such}"
+    if not os.path.exists(file):
+        where = "" if os.path.isabs(file) else f" in {os.getcwd()}"
+        return None, f"--{NAME}={path} does not exist{where}: name a recipe by its path"
+    try:
+        found = runpy.run_path(file)
+        if not callable(found.get("get_config")):
+            return None, (
+                f"--{NAME}={path} has no function get_config(): name a recipe, such as those in "
+                "configs/"
+            )
+        config = found["get_config"](*arguments)
+    except Exception as error:
+        return None, f"--{NAME}={path} cannot be loaded: {_where(error, file)}"
+    if not isinstance(config, ConfigDict):
+        return None, (
+            f"get_config() of --{NAME}={path} returns {type(config).__name__}: let it return the "
+            "config that rats_jax.config.default_config() makes, with its changes"
+        )
+    return config, ""
+
+
+def _where(error: Exception, file: str) -> str:
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return f"it is not Python (line {error.lineno}: {error.msg})"
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    text = " ".join(str(error).split())
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"line {lines[-1]}: {what}" if lines else what
+
+
+def _problem_of_field(config: ConfigDict, name: str, value: str | None) -> str | None:
+    """name: SECTION.FIELD, perhaps with [INDEX] behind."""
+    here, path = config, NAME
+    for part in name.split("."):
+        part, index, _ = part.partition("[")
+        if not isinstance(here, ConfigDict):
+            return f"--{NAME}.{name}: {path} is a field, not a section: write --{path}=VALUE"
+        if part not in here:
+            return f"{path} has no field {part}{_meant(config, path, part)}"
+        here, path = here[part], f"{path}.{part}"
+    if isinstance(here, ConfigDict):
+        return f"--{path} is a section: set a field, --{path}.FIELD=VALUE, of {', '.join(here)}"
+    if value is None:
+        return f"--{path} needs a value: --{path}={_shown(here)} is the recipe's"
+    if not index and not _takes(type(here), value):
+        expected = EXPECTED.get(type(here), type(here).__name__)
+        return f"--{path}={value}: give {expected}, such as {_shown(here)}"
+    return None
+
+
+def _meant(config: ConfigDict, section: str, part: str) -> str:
+    """What a name that is no field may have been meant for, and what the section has."""
+    names = [f"{NAME}.{name}" for name in _fields(config)]
+    names.sort(key=lambda name: name.rpartition(".")[0] != section)  # this section's first
+    if section == NAME:
+        names = [*(f"{NAME}.{name}" for name in config), *names]
+    tests = (
+        lambda name: name == part,
+        lambda name: "".join(word[:1] for word in name.split("_")) == part,  # lr, wd
+        lambda name: bool(difflib.get_close_matches(part, [name], cutoff=0.7)),
+    )
+    meant = (name for test in tests for name in names if test(name.rpartition(".")[2]))
+    found = next(meant, None)
+    here = next((of for name, of in _sections(config) if name == section), config)
+    return (f": did you mean --{found}? " if found else ": ") + f"{section} has {', '.join(here)}"
+
+
+def _takes(kind: type, value: str) -> bool:
+    try:
+        if kind is bool:
+            return value.lower() in ("true", "false", "t", "f", "1", "0")
+        if kind in (int, float):
+            kind(value)
+        if kind is tuple:
+            ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return False
+    return True
+
+
+def _shown(value) -> str:
+    """A value as one writes it on a command line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value).replace(" ", "") if isinstance(value, tuple) else str(value)
+
+
+def _sections(config: ConfigDict, path: str = NAME) -> Iterator[tuple[str, ConfigDict]]:
+    yield path, config
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _sections(value, f"{path}.{name}")
+
+
+def _fields(config: ConfigDict) -> Iterator[str]:
+    """SECTION.FIELD of all."""
+    for path, section in _sections(config):
+        prefix = f"{path}.".removeprefix(f"{NAME}.")
+        for name, value in section.items():
+            if not isinstance(value, ConfigDict):
+                yield prefix + name
+
+
+def _has(config: ConfigDict, name: str) -> bool:
+    section, _, field = f"{NAME}.{name}".rpartition(".")
+    return field in dict(_sections(config)).get(section, ())

@@ -1,0 +1,88 @@
+"""What a source holds and does not read: counted by reason, with the first name of each."""
+
+from rats_jax.paths import printable
+
+# Reasons, as a message names them.
+HIDDEN = "hidden files"
+OTHER = "other files"
+OTHER_FORMAT = "images that are neither JPEG, PNG nor WebP (convert them)"
+ARCHIVE = "archives (unpack them)"
+TAR = "tars (the source tar reads them, python -m rats_jax.prepare those within a tar)"
+SHARD = "shards (the sources records and tfds read them)"
+BROKEN_LINK = "links to nothing"
+LOOSE = "images beside the tars (read them as an image_folder)"
+FOLDER = "folders (name one, or use a pattern)"
+FOLDER_AGAIN = "folders that were already listed by another way"
+LINK = "links that lead to no file in the tar"
+UNLISTED = "shards that are not in manifest.json (prepare the data again)"
+SPARSE = "sparse files (pack them without --sparse)"
+SPECIAL = "members that are no files"
+REPLACED = "members that a later one of the same name replaces"
+ZEROS = "many zeros after the end of a tar (an unfinished download leaves them)"
+JUNK = "data after the end of a tar that belongs to no member"
+BAD_LABEL = "labels that are no whole number from 0 to 2^63"
+UNREAD_LABEL = "labels that prepare does not read (train on the tar with config.data.source=tar)"
+LONE_LABEL = "labels without an image"
+
+#: Any data set has these: they are no reason to warn.
+EXPECTED = {HIDDEN, OTHER}
+#: Reasons that do not count files.
+NO_FILES = {FOLDER, FOLDER_AGAIN, ZEROS, JUNK}
+
+FORMATS = (
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".tif", ".tiff", ".psd", ".exr"),
+    *(".pbm", ".pgm", ".ppm", ".tga"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw"),  # cameras' raw files
+)
+ARCHIVES = (
+    *(".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar"),
+    *(".parquet", ".arrow", ".tfrecord", ".h5", ".hdf5", ".mdb"),
+)
+
+
+class PassedOver:
+    """What was passed over.
+
+    Attributes:
+      found: how many and the first name, by reason.
+    """
+
+    def __init__(self, found: dict[str, tuple[int, str]] | None = None):
+        self.found = dict(found or {})
+
+    def add(self, reason: str, name: str, count: int = 1) -> None:
+        """`name`, and so many of its kind."""
+        before, first = self.found.get(reason, (0, name))
+        self.found[reason] = before + count, first
+
+    def add_all(self, other: "PassedOver", *, folder: str) -> None:
+        """All of `other`, with `folder` before its names unless that is ""."""
+        for reason, (count, name) in other.found.items():
+            self.add(reason, f"{folder}/{name}" if folder else name, count)
+
+    @property
+    def files(self) -> int:
+        return sum(count for reason, (count, _) in self.found.items() if reason not in NO_FILES)
+
+    def notes(self, place: object) -> list[str]:
+        """A line for the user, unless nothing was passed over."""
+        warning = "" if self.found.keys() <= EXPECTED else "warning: "
+        return [f"{warning}passed over in {printable(str(place))}: {self}"] if self.found else []
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{reason}: {count:,} (first {printable(name)})"
+            for reason, (count, name) in self.found.items()
+        )
+
+
+def why_passed_over(name: str) -> str:
+    """The reason for which a file is not read that is no image by its name."""
+    if any(part.startswith(".") for part in name.split("/")):
+        return HIDDEN
+    lower = name.lower()
+    if lower.endswith(FORMATS):
+        return OTHER_FORMAT
+    if lower.endswith((".tar", ".array_record")):
+        return TAR if lower.endswith(".tar") else SHARD
+    return ARCHIVE if lower.endswith(ARCHIVES) else OTHER

@@ -1,0 +1,52 @@
+"""What to do with shards: a command that fits them and can be pasted in any folder."""
+
+import shlex
+from pathlib import Path
+
+import rats_jax
+from rats_jax.data.records import Records
+
+CONFIGS = Path(rats_jax.__file__).resolve().parents[1] / "configs"
+IMAGENET = 1_281_167  # images, of 1,000 classes
+BATCH = 256  # that configs/image_folder.py has
+STEPS = 8  # to the epoch, at least, if there are so many images
+
+
+def advice(folders: list[Path]) -> list[str]:
+    """Lines for the user: how to train on the shards of train, or to score on those of val."""
+    by_split = {folder.name: folder.absolute() for folder in folders}
+    if "train" in by_split:
+        return [f"train on them: {_train(by_split['train'])}"]
+    return [
+        "these are images to score a model on, with those that it learns classes from: python -m "
+        "rats_jax.evaluate --task=knn --checkpoint=RUN --output=DIR --train=records:TRAIN "
+        + shlex.quote(f"--dataset=records:{by_split['val']}")
+    ]
+
+
+def _train(folder: Path) -> str:
+    shards = Records(folder)
+    images, changes = len(shards), {}
+    if is_imagenet(images, len(shards.classes)):
+        recipe = "rats_s16_in1k.py"
+        if images != IMAGENET:
+            changes["data.length"] = 0
+    else:
+        recipe = "image_folder.py"
+        if (batch := fitting_batch(images)) != BATCH:
+            changes["optimizer.batch_size"] = batch
+    changes |= {"data.source": "records", "data.path": folder}
+    config = CONFIGS / recipe if (CONFIGS / recipe).exists() else f"configs/{recipe}"
+    flags = [f"--config={config}", f"--workdir=runs/{folder.parent.name}"]
+    flags += [f"--config.{name}={value}" for name, value in changes.items()]
+    return shlex.join(["python", "-m", "rats_jax.train", *flags])
+
+
+def is_imagenet(images: int, classes: int) -> bool:
+    """Whether it is of ImageNet-1k's size, but for a hundredth of the images."""
+    return classes == 1000 and abs(images - IMAGENET) <= IMAGENET // 100
+
+
+def fitting_batch(images: int) -> int:
+    """The largest power of two that gives `STEPS` steps to the epoch; `BATCH` at most."""
+    return min(BATCH, 1 << max((images // STEPS).bit_length() - 1, 0))

@@ -1,0 +1,167 @@
+"""Every file in an uncompressed tar, as `tar x` would leave it, and where its bytes are."""
+
+import os
+import posixpath
+import tarfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from rats_jax.data.passed_over import JUNK, LINK, REPLACED, SPARSE, SPECIAL, ZEROS, PassedOver
+from rats_jax.data.signatures import COMPRESSED, ZIP, what_is
+
+BLOCK = tarfile.BLOCKSIZE
+CHUNK = 2048 * BLOCK  # read at once in search of another tar
+MOST_ZEROS = 2048 * BLOCK  # that a tar ends with; most end with 10,240 bytes
+LINKS = 16  # from link to link, at most
+
+#: Offset and size of each file by name, in the order of the tar.
+Files = dict[str, tuple[int, int]]
+
+
+def list_tars(
+    file: BinaryIO, passed_over: PassedOver, *, size: int | None = None
+) -> Iterator[Files]:
+    """The files of a tar, and of the tars that follow it in the same file, one after the other.
+
+    Tars that were joined by `cat` follow each other, and `tar x` stops after the first; all are
+    read here, as by `tar --ignore-zeros`. A link stands for the file it leads to. Of several
+    members with one name in one tar the last counts. Names are relative, without `.` and `..`.
+
+    Args:
+      file: at the first byte of the tar; it may be read from elsewhere between two tars.
+      passed_over: gets what is not yielded.
+      size: bytes that belong to the tar, for one within another; by default all to the end.
+
+    Yields:
+      The files of each tar; offsets are absolute in `file`.
+
+    Raises:
+      tarfile.ReadError: no tar, or one that is compressed, damaged or cut short. The message begins
+        with a verb: the caller names the file.
+    """
+    start = file.tell()
+    end = file.seek(0, os.SEEK_END) if size is None else start + size
+    _check_start(file, start)
+    while True:
+        files, stop = _list_one(file, start, end, passed_over)
+        yield files
+        start = _find_next(file, stop, end, passed_over)
+        if start is None:
+            return
+
+
+def _check_start(file: BinaryIO, start: int) -> None:
+    file.seek(start)
+    head = file.read(8)
+    if head.startswith(COMPRESSED):
+        raise tarfile.ReadError("is compressed; unpack it first, with gunzip, unzstd or the like")
+    if head.startswith(ZIP):
+        raise tarfile.ReadError("is a zip archive; unzip it, and give the folder as image_folder")
+    file.seek(start)
+
+
+def _list_one(file: BinaryIO, start: int, end: int, passed_over: PassedOver) -> tuple[Files, int]:
+    """The files of the tar at `start`, and where its end mark is."""
+    members = _Members(passed_over)
+    file.seek(start)
+    try:
+        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # a million of them would be half a gigabyte
+                data = member.size if member.isreg() and not member.issparse() else 0
+                if member.offset_data + data > end:
+                    raise tarfile.ReadError(f"{member.name} has no end")
+                members.add(member)
+            stop = tar.offset
+    except (tarfile.TarError, ValueError, OverflowError) as error:
+        raise tarfile.ReadError(f"is no tar, or a damaged one ({error}); get it again") from error
+    # tarfile takes a header that it does not understand for the end.
+    file.seek(stop)
+    if stop + BLOCK > end or file.read(BLOCK) != bytes(BLOCK):
+        raise tarfile.ReadError(f"is cut short or damaged at byte {stop}; get it again")
+    return members.files(), stop
+
+
+def _find_next(file: BinaryIO, start: int, end: int, passed_over: PassedOver) -> int | None:
+    """The first byte of the next tar from `start` on; None if there is none. Zeros belong to the
+    end of a tar; many zeros, and other data before the next header, are passed over."""
+    first, junk, found, at = b"", 0, None, start
+    while at < end and found is None:
+        file.seek(at)
+        chunk = file.read(min(CHUNK, end - at))
+        if not chunk:
+            break
+        blocks = range(0, len(chunk), BLOCK) if chunk.count(0) < len(chunk) else ()
+        for i in blocks:
+            block = chunk[i : i + BLOCK]
+            if _is_header(block):
+                found = at + i
+                break
+            if block.count(0) < len(block):
+                first, junk = first or block, junk + len(block)
+        at += len(chunk)
+    zeros = (end if found is None else found) - start - junk
+    if zeros > MOST_ZEROS:
+        passed_over.add(ZEROS, f"{zeros:,} bytes")
+    if junk:
+        what = what_is(first)
+        passed_over.add(JUNK, f"{junk:,} bytes" + (f", {what}" if what else ""))
+    return found
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except (tarfile.HeaderError, ValueError):
+        return False
+    return True
+
+
+class _Members:
+    """The members of one tar, as they are met."""
+
+    def __init__(self, passed_over: PassedOver):
+        self._passed_over = passed_over
+        self._files: Files = {}
+        self._links: dict[str, str] = {}  # symbolic ones: where they lead, by name
+
+    def add(self, member: tarfile.TarInfo) -> None:
+        name = _relative(member.name)
+        if member.isdir():
+            return
+        if name in self._files or name in self._links:
+            self._passed_over.add(REPLACED, name)
+            self._files.pop(name, None)
+            self._links.pop(name, None)
+        if member.issparse():
+            self._passed_over.add(SPARSE, name)
+        elif member.isreg():
+            self._files[name] = member.offset_data, member.size
+        elif member.issym():
+            self._links[name] = _relative(posixpath.join(posixpath.dirname(name), member.linkname))
+        elif member.islnk():
+            self._add_hard_link(name, _relative(member.linkname))
+        else:
+            self._passed_over.add(SPECIAL, name)
+
+    def _add_hard_link(self, name: str, target: str) -> None:
+        for members in (self._files, self._links):
+            if target in members:
+                members[name] = members[target]
+                return
+        self._passed_over.add(LINK, name)
+
+    def files(self) -> Files:
+        """All files; those that are symbolic links come last."""
+        for name, target in self._links.items():
+            for _ in range(LINKS):
+                target = self._links.get(target, target)
+            if target in self._files:
+                self._files[name] = self._files[target]
+            else:
+                self._passed_over.add(LINK, name)
+        return self._files
+
+
+def _relative(name: str) -> str:
+    return posixpath.normpath("/" + name).lstrip("/")

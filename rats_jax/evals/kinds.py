@@ -1,0 +1,64 @@
+"""The kinds of data sets, KIND:PATH, and which task takes which."""
+
+import difflib
+from collections.abc import Mapping
+
+from rats_jax.errors import UserError
+from rats_jax.paths import local_path
+
+#: Of images with part masks, each as it is written.
+PART_MASKS = {
+    "folder": "folder:PATH, which holds images/ and masks/",
+    "ade20k": "ade20k:PATH, which holds images/ and annotations/",
+    "coco-panoptic": "coco-panoptic:PATH, a JSON file or the folder that holds annotations/",
+    "coco-instances": "coco-instances:PATH, a JSON file or the folder that holds annotations/",
+    "imagenet-s": "imagenet-s:PATH, which holds validation/ and validation-segmentation/",
+    "partimagenet": "partimagenet:PATH, which holds images/ and annotations/",
+    "sam": "sam:PATH, which holds images and what SAM wrote for each",
+}
+#: Of images with a class each.
+LABELLED = {
+    "image_folder": "image_folder:FOLDER, which holds a folder for each class",
+    "records": "records:FOLDER, which python -m rats_jax.prepare has made",
+    "tar": "tar:PATH, a tar, a folder of them or a pattern",
+    "tfds": "tfds:NAME/SPLIT@DATA_DIR",
+    "procedural_parts": "procedural_parts:COUNT, or COUNT@SEED",
+}
+_WHAT = {
+    "part masks": (PART_MASKS, "--task=parts takes"),
+    "labelled images": (LABELLED, "--task=knn, linear and norms take"),
+}
+
+
+def kind_and_place(spec: str, *, wanted: str) -> tuple[str, str]:
+    """Of KIND:PLACE.
+
+    wanted: "part masks" or "labelled images".
+
+    Raises:
+      UserError: the kind is unknown, or of the other task; or there is no place.
+    """
+    kinds, _ = _WHAT[wanted]
+    kind, _, place = spec.partition(":")
+    if kind in kinds and place:
+        return kind, place
+    if kind in kinds:
+        raise UserError(f"{wanted} {spec!r}: write {kinds[kind]}")
+    one_of = f"KIND is one of {', '.join(kinds)}"
+    for other, (theirs, task) in _WHAT.items():
+        if kind in theirs:
+            raise UserError(
+                f"{spec!r} has {other}, which {task}; here {wanted} are needed: {one_of}"
+            )
+    raise UserError(f"{wanted} {spec!r} are not KIND:PATH{_hint(spec, kinds)}; {one_of}")
+
+
+def _hint(spec: str, kinds: Mapping[str, str]) -> str:
+    kind, colon, place = spec.partition(":")
+    near = difflib.get_close_matches(kind.lower(), kinds, n=1)
+    near = near or [full for full in kinds if kind and full.startswith(kind.lower())]
+    if colon and near:
+        return f" (did you mean {' or '.join(f'{full}:{place}' for full in near)}?)"
+    if local_path(spec).is_dir():
+        return f" (this folder could be {next(iter(kinds))}:{spec})"
+    return ""

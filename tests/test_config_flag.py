@@ -1,0 +1,146 @@
+"""--config and its fields: what is wrong is named in one line, before anything starts."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rats_jax.config_flag import explain, with_home
+
+ROOT = Path(__file__).parents[1]
+DEMO = f"--config={ROOT}/configs/demo.py"
+
+
+def command(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "rats_jax.train", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "PATH": ""},
+        timeout=300,
+    )
+
+
+FIELDS = {
+    "optimizer.lr=1": "no field lr: did you mean --config.optimizer.learning_rate? config.optimizer"
+    " has accumulation, batch_size",
+    "optimizer.wd=1": "no field wd: did you mean --config.optimizer.weight_decay?",
+    "modl.width=3": "config has no field modl: did you mean --config.model? config has compute_dt",
+    "model.wdth=3": "config.model has no field wdth: did you mean --config.model.width?",
+    "batch_size=3": "config has no field batch_size: did you mean --config.optimizer.batch_size?",
+    "model.epochs=3": "did you mean --config.optimizer.epochs?",
+    "model.zzz=3": "config.model has no field zzz: config.model has architecture, ",
+    "optimizer=1": "--config.optimizer is a section: set a field, --config.optimizer.FIELD=VALUE",
+    "seed.x=1": "config.seed is a field, not a section: write --config.seed=VALUE",
+    "seed.x.y=1": "config.seed is a field, not a section: write --config.seed=VALUE",
+    "seed=1.5": "--config.seed=1.5: give a whole number, such as 0",
+    "seed": "--config.seed needs a value",
+    "optimizer.epochs=abc": "--config.optimizer.epochs=abc: give a number, such as 3.0",
+    "head.norm_last_layer=maybe": "norm_last_layer=maybe: give true or false, such as true",
+    "crops.global_scale=(0.2,": "give values in brackets, such as (0.5,1.0)",
+}
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=str)
+def test_a_wrong_field_is_named_with_what_was_meant(field):
+    reason = explain([DEMO, f"--config.{field}"])
+    assert FIELDS[field] in reason
+    assert "\n" not in reason and "ConfigDict" not in reason
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["seed=3", "optimizer.epochs=3", "optimizer.epochs=1e2", "head.norm_last_layer=false"]
+    + ["crops.global_scale=(0.2,0.5)", "crops.global_scale[0]=0.2", "data.path=a=b"],
+)
+def test_a_right_field_has_nothing_to_explain(field):
+    assert explain([DEMO, f"--config.{field}"]) is None
+    name, _, value = field.partition("=")
+    assert explain([DEMO, f"--config.{name}", value]) is None
+
+
+RECIPES = {
+    "": "has no function get_config()",
+    "import nope": "cannot be loaded: line 1: ModuleNotFoundError: No module named 'nope'",
+    "def get_config(:": "it is not Python (line 1: ",
+    "\ndef get_config():\n    return 1 / 0": "line 3: ZeroDivisionError: division by zero",
+    "def get_config():\n    return {}": "returns dict: let it return the config that",
+    "def get_config():\n    pass": "returns NoneType",
+    "def get_config():\n    raise OSError('a\\nb')": "line 2: OSError: a b",
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=str)
+def test_a_recipe_that_does_not_load_is_one_line(recipe, tmp_path):
+    file = tmp_path / "recipe.py"
+    file.write_text(recipe)
+    done = command(f"--config={file}", "--workdir=unused", "--config.seed=1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert RECIPES[recipe] in done.stderr and str(file) in done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("fields", [(), ("--config.seed=1",)], ids=["plain", "with a field"])
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nowhere.py", f"--config=nowhere.py does not exist in {ROOT}: name a recipe"),
+        ("/nowhere.py", "--config=/nowhere.py does not exist: name a recipe"),
+        ("configs", "is a folder: name a recipe in it, such as configs/demo.py"),
+        ("README.md", "it is not Python (line "),
+        ("", "no --config: name a recipe"),
+    ],
+)
+def test_a_path_that_is_no_recipe_is_one_line(path, message, fields):
+    done = command("--workdir=unused", f"--config={path}", *fields)
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_missing_config_is_one_line():
+    for fields in ((), ("--config.seed=1",)):
+        done = command("--workdir=unused", *fields)
+        assert done.returncode == 2
+        assert "no --config: name a recipe" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_recipe_without_some_fields_is_one_line(tmp_path):
+    file = tmp_path / "recipe.py"
+    file.write_text(
+        "from ml_collections import ConfigDict\n"
+        "def get_config():\n    return ConfigDict({'seed': 0})\n"
+    )
+    done = command(f"--config={file}", "--workdir=unused")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "the recipe has no config.compute_dtype" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.model.width=wide"], "--config.model.width=wide: give a whole number"),
+        (["--config.data.source=image_folder", "--config.data.path=nowhere"], "nowhere"),
+        (["stray"], "unexpected argument 'stray'"),
+        (["--workdri=x"], "there is no flag --workdri: did you mean --workdir?"),
+        (["--zzz=x"], "there is no flag --zzz: --help lists the flags"),
+        (["--processes=many"], "--processes=many: give a whole number"),
+        (["--wait=long"], "--wait=long: give a number"),
+        (["--wait=0"], "--wait=0"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line_and_exit_code_2(arguments, message, tmp_path):
+    done = command(DEMO, f"--workdir={tmp_path}/run", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1 and "\\n" not in done.stderr, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_home_directory_of_a_recipe(monkeypatch):
+    monkeypatch.setenv("HOME", "/at/home")
+    assert with_home("--config=~/x.py") == "--config=/at/home/x.py"
+    for other in ("--config=x~.py", "--config.data.path=~/x", "--workdir=~/x", "~/x"):
+        assert with_home(other) == other
