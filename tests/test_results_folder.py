@@ -84,3 +84,8 @@ def test_names_of_files_are_short_enough_in_any_script(tmp_path):
     for stem in file_names(names):
         (tmp_path / f"{stem}.regions.png").touch()
     assert len(list(tmp_path.iterdir())) == len(names)
+
+
+def test_too_long_a_name_fails_before_anything_is_written(tmp_path):
+    with pytest.raises(UserError, match="cannot be made"), new_folder(tmp_path / ("x" * 300)):
+        pytest.fail("all would be written for nothing")
