@@ -1,6 +1,8 @@
 """A backbone with its weights, from whatever holds one: a run, or a file of weights."""
 
 import math
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +18,19 @@ from rats_jax.assemble import backbone_options
 from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
 from rats_jax.errors import UserError
 from rats_jax.models import Features, make_backbone
+from rats_jax.paths import local_path, printable
+from rats_jax.runs.find import Place, find_run, not_a_run
 from rats_jax.runs.metric_names import told
 from rats_jax.runs.restore import restore
 from rats_jax.runs.workdir import load_config
-from rats_jax.weights.files import read, read_json
+from rats_jax.weights.files import read
 from rats_jax.weights.inert import one_line
 from rats_jax.weights.layouts import recognise
 from rats_jax.weights.names import from_torch
+from rats_jax.weights.places import display_name, holds_weights, read_json
+from rats_jax.weights.sets import grouped
+
+MOST_LISTED = 8  # of the sets and the groups of tensors that were left out
 
 
 class Backbone(NamedTuple):
@@ -39,6 +47,9 @@ class Backbone(NamedTuple):
     workdir: Path | None = None
     step: int | None = None
     config: ConfigDict | None = None
+
+    def __repr__(self) -> str:
+        return f"Backbone({self.origin})"
 
     def features(self, images: jax.Array, **options) -> Features:
         """Of normalised images [B, height, width, 3], computed in float32; options as the module's.
@@ -77,47 +88,55 @@ class Backbone(NamedTuple):
         return taken
 
 
-def open_backbone(checkpoint: str, *, weights: str = "teacher") -> Backbone:
+def open_backbone(checkpoint: str | os.PathLike, *, weights: str = "teacher") -> Backbone:
     """The backbone in a checkpoint, on the first device.
 
     checkpoint: the workdir of a run (of its good checkpoints the best by `config.run.best_metric`
         if the run keeps a best one, else the newest), one step's directory in it
-        (WORKDIR/checkpoints/STEP), a file of weights (.safetensors, .pth), or a folder of
-        transformers or of rats_jax.export.
-    weights: "teacher" or "student", where both are there.
+        (WORKDIR/checkpoints/STEP) or a copy of that, a file of weights (.safetensors, .pth), or a
+        folder of transformers, of rats_jax.export, or of a model in the cache of a hub.
+    weights: which set, where there are several: "teacher" or "student" of a run, see
+        `weights.sets.choose` for a file.
 
     Raises:
       UserError: in one line that names the first thing that is not as it must be.
     """
-    path = Path(checkpoint).expanduser()
-    if path.parent.name == "checkpoints" and path.name.isdecimal():
-        return _of_run(path.parent.parent, int(path.name), weights)
+    path = local_path(checkpoint)
     try:
-        is_workdir, is_there = _is_workdir(path), path.exists()
+        if holds_weights(path) and not (path / "checkpoints").is_dir():
+            return _of_file(path, weights)
+        if place := find_run(path):
+            return _of_run(place, weights)
+        if not path.exists():
+            raise UserError(f"{path} is not there: {_to_name(os.fspath(checkpoint))}")
+        if reason := not_a_run(path):
+            raise UserError(reason)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): name another") from None
-    if not is_there:
-        raise UserError(f"{path} is not there: name a run's workdir, or a file of weights")
-    return _of_run(path, None, weights) if is_workdir else _of_file(path, weights)
+    return _of_file(path, weights)
 
 
-def _is_workdir(path: Path) -> bool:
-    """Also of a run that has no checkpoint yet."""
-    config = path / "config.json"
-    return config.is_file() and {"model", "optimizer"} <= read_json(config).keys()
+def _to_name(missing: str) -> str:
+    """What to name instead of what is not there."""
+    if "://" in missing:
+        return "download the weights, and name the file"
+    if re.fullmatch(r"[\w-]+/[\w.-]+", missing):
+        return (
+            "name a run's workdir, or a file of weights; a model of the Hugging Face hub must be "
+            f"downloaded first (hf download {missing})"
+        )
+    return "name a run's workdir, or a file of weights"
 
 
-def _of_run(workdir: Path, step: int | None, weights: str) -> Backbone:
-    try:
-        options = backbone_options(load_config(workdir))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = one_line(str(error))
-        raise UserError(
-            f"{workdir / 'config.json'} is not as a run writes it ({reason}): name another workdir"
-        ) from None
-    with _making(workdir):
-        graph, _ = _abstract(options)
-    found = restore(workdir, weights=weights, step=step, best=True)
+def _of_run(place: Place, weights: str) -> Backbone:
+    if place.workdir is None:
+        of = f"a run, copied to {printable(place.folder.name)},"
+    else:
+        _check_config(place.workdir)
+        of = f"the run in {printable(place.workdir.resolve().name)}"
+    found = restore(place.folder, weights=weights, best=True)
+    options = backbone_options(found.config)
+    graph, _ = _abstract(options)
     which = f"at step {found.step:,}"
     if found.best:
         metric, value = found.best
@@ -126,32 +145,51 @@ def _of_run(workdir: Path, step: int | None, weights: str) -> Backbone:
         options,
         graph,
         found.params["backbone"],
-        f"the {weights} of the run in {workdir.resolve().name} {which}",
-        workdir=workdir,
+        f"the {weights} of {of} {which}",
+        workdir=place.workdir,
         step=found.step,
         config=found.config,
     )
 
 
+def _check_config(workdir: Path) -> None:
+    """Raises UserError unless the config of the run makes a model."""
+    try:
+        options = backbone_options(load_config(workdir))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = one_line(str(error))
+        raise UserError(
+            f"{workdir / 'config.json'} is not as a run writes it ({reason}): name another workdir"
+        ) from None
+    with _making(workdir):
+        _abstract(options)
+
+
 def _of_file(path: Path, weights: str) -> Backbone:
     file = read(path, weights=weights)
-    with _making(path):
-        found = recognise(file.arrays, file.settings, source=str(path))
+    with _making(file.file):
+        found = recognise(file.tensors, file.settings)
         graph, like = _abstract(found.options)
-        params = jax.device_put(from_torch(found.arrays, like, source=str(path)))
+        params = jax.device_put(from_torch(found.arrays, like, source=str(file.file)))
     size = f"width {found.options['width']}, depth {found.options['depth']}"
-    origin = f"{path.resolve().name}: {file.about}, {found.layout}, {size}"
+    origin = f"{display_name(file.file)}: {file.about}, {found.layout}, {size}"
     origin += "".join(f", {taken}" for taken in found.assumed)
+    if file.not_chosen:
+        origin += f"; not chosen: {_listed(file.not_chosen)}"
     if found.left_out:
-        more = ", ..." if len(found.left_out) > 3 else ""
-        origin += f"; left out {', '.join(found.left_out[:3])}{more}"
-    mean, std = _normalisation(path, file.settings or {})
+        origin += f"; left out {_listed(grouped(found.left_out, file.tensors.prefix))}"
+    mean, std = _normalisation(file.file, file.settings or {})
     return Backbone(found.options, graph, params, origin, mean, std)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - MOST_LISTED
+    return ", ".join(names[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _normalisation(path: Path, settings: Mapping) -> tuple[Sequence[float], Sequence[float]]:
     """Of our exports, transformers or timm, as far as they say; else ImageNet's."""
-    beside = (path if path.is_dir() else path.parent) / "preprocessor_config.json"
+    beside = path.with_name("preprocessor_config.json")
     for given in (
         settings,
         read_json(beside) if beside.is_file() else {},
@@ -167,7 +205,7 @@ def _normalisation(path: Path, settings: Mapping) -> tuple[Sequence[float], Sequ
                 numbers = [None]
             if not all(type(x) in (int, float) and 0 <= x < math.inf for x in numbers):
                 raise UserError(
-                    f"{path}: images cannot be normalised by mean {mean} and std {std}: mend the "
+                    f"{path}: images cannot be normalised by mean {mean} and std {std}: fix the "
                     "configuration beside it, three numbers each"
                 )
         return mean, std
@@ -183,11 +221,11 @@ def _abstract(options: dict) -> tuple[nnx.GraphDef, dict]:
 
 @contextmanager
 def _making(path: Path) -> Iterator[None]:
-    """Options that no model can have are told in one line."""
+    """Options that no model can have are reported in one line."""
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} is of no model that can be made ({one_line(str(error))}): name another file, "
-            "or mend its config.json"
+            "or fix its config.json"
         ) from None

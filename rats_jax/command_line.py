@@ -71,8 +71,13 @@ def define_checkpoint() -> tuple[flags.FlagHolder, flags.FlagHolder]:
         "A run's workdir, or one of its checkpoints (WORKDIR/checkpoints/STEP), or weights of "
         "DINO, DINOv2, DINOv3, timm or transformers: a file or a folder.",
     )
-    whose = flags.DEFINE_enum("weights", "teacher", ["teacher", "student"], "Whose weights.")
-    return checkpoint, whose
+    weights = flags.DEFINE_string(
+        "weights",
+        "teacher",
+        "Which weights, where there are several: teacher or student of a run, or the name of a set "
+        "in a file (model_ema, target_encoder, ...).",
+    )
+    return checkpoint, weights
 
 
 def require(*needed: tuple[flags.FlagHolder, str]) -> None:

@@ -4,8 +4,6 @@ A backbone out of a run, or out of other weights, to a folder that PyTorch, tran
 official DINO code or onnxruntime loads. Needs requirements-export.txt.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from rats_jax import command_line
@@ -24,7 +22,7 @@ def main() -> None:
     )
     export(
         CHECKPOINT.value,
-        Path(OUTPUT.value).expanduser(),
+        OUTPUT.value,
         formats=FORMAT.value,
         weights=WEIGHTS.value,
     )

@@ -1,7 +1,7 @@
 """Backbone and head as one function from crops to logits."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +21,8 @@ class Network:
         for each head, the mean of that head's registers, each a loss of its own (paper, Table 6).
     """
 
-    backbone: nnx.GraphDef
-    head: nnx.GraphDef
+    backbone: nnx.GraphDef = field(repr=False)
+    head: nnx.GraphDef = field(repr=False)
     heads: int
     depth: int
     drop_path: float

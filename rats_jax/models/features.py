@@ -5,6 +5,17 @@ from typing import NamedTuple
 import jax
 
 
+def one_line(value) -> str:
+    """A tuple of arrays, or of tuples and dictionaries of them, by their shapes: for notebooks,
+    where the numbers would be pages."""
+    if hasattr(value, "_asdict"):
+        inside = ", ".join(f"{name}={one_line(part)}" for name, part in value._asdict().items())
+        return f"{type(value).__name__}({inside})"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {one_line(part)}' for name, part in value.items())}}}"
+    return f"{value.dtype}{list(value.shape)}" if hasattr(value, "shape") else repr(value)
+
+
 class Tokens(NamedTuple):
     """Tokens at one place of a backbone, in the compute dtype.
 
@@ -18,12 +29,16 @@ class Tokens(NamedTuple):
     patches: jax.Array
     global_vector: jax.Array
 
+    __repr__ = one_line
+
 
 class Layer(NamedTuple):
     """What a layer puts out: as it is, and after the model's final LayerNorm."""
 
     raw: Tokens
     normed: Tokens
+
+    __repr__ = one_line
 
 
 class Features(NamedTuple):
@@ -42,3 +57,5 @@ class Features(NamedTuple):
     global_vector: jax.Array
     attention: dict[int, jax.Array]
     layers: dict[int, Layer]
+
+    __repr__ = one_line

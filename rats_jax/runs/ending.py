@@ -42,11 +42,20 @@ def ended_below(workdir: Path, step: int) -> list[Below]:
         piece = pieces(metric, rows, events)[-1]
         first, last = piece.points[0], piece.points[-1]
         best = max(piece.points, key=lambda point: (point.value, -point.step))
-        untrained = first.value if first.step == 0 and last.value < first.value else None
-        grid = piece.grid if piece.grid is not None and last.value < piece.grid else None
+        untrained = None
+        if first.step == 0 and _below(metric, last.value, first.value):
+            untrained = first.value
+        grid = None
+        if piece.grid is not None and _below(metric, last.value, piece.grid):
+            grid = piece.grid
         if untrained is not None or grid is not None:
             found.append(Below(metric, last.value, untrained, grid, (best.step, best.value)))
     return found
+
+
+def _below(metric: str, value: float, other: float) -> bool:
+    """By the digits that are printed."""
+    return value < other and told(metric, value) != told(metric, other)
 
 
 def below_lines(

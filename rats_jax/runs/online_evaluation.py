@@ -40,7 +40,8 @@ def open_evaluation(config: ConfigDict, dino: DINO, mesh: Mesh) -> "OnlineEvalua
         if run.keep_best and is_of_evaluation(run.best_metric):
             raise UserError(
                 f"config.run.best_metric is {run.best_metric}, which an evaluation gives: set "
-                "config.evaluation.every_epochs, such as to 1"
+                "config.evaluation.every_epochs, such as to 1, or config.run.keep_best=0 (best "
+                "checkpoints that are there stay)"
             )
         return None
     if bool(evaluation.knn_train) != bool(evaluation.knn_test):

@@ -1,5 +1,6 @@
 """A trained backbone out of the workdir of a run."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +12,11 @@ from ml_collections import ConfigDict
 from rats_jax.assemble import make_model
 from rats_jax.dino.network import Network
 from rats_jax.errors import UserError
+from rats_jax.paths import check_utf8, local_path
 from rats_jax.runs.checkpoint import Checkpoints
-from rats_jax.runs.workdir import load_config
+from rats_jax.runs.find import find_run, not_a_run
+from rats_jax.runs.stored_state import Damaged, compare, read_arrays, read_meta, verify
+from rats_jax.runs.workdir import load_config, with_old_fields
 
 
 class Restored(NamedTuple):
@@ -25,6 +29,9 @@ class Restored(NamedTuple):
     step: int
     best: tuple[str, float] | None = None
 
+    def __repr__(self) -> str:
+        return _line(self, "params")
+
 
 class Parts(NamedTuple):
     """state: the parts asked for, by name. best: as of Restored."""
@@ -35,38 +42,58 @@ class Parts(NamedTuple):
     step: int
     best: tuple[str, float] | None = None
 
+    def __repr__(self) -> str:
+        return _line(self, "state")
+
 
 def restore(
-    workdir: Path, *, weights: str = "teacher", step: int | None = None, best: bool = False
+    workdir: str | os.PathLike,
+    *,
+    weights: str = "teacher",
+    step: int | None = None,
+    best: bool = False,
 ) -> Restored:
     """The newest good checkpoint's teacher (or "student"), or the one at `step`, on the first
     device.
 
+    workdir: the run's, or a place in it, see `find_run`; also a checkpoint copied out of it.
     best: the best good one by `config.run.best_metric`, if the run keeps a best one and has it.
     A run may train there meanwhile.
+
+    Raises:
+      UserError: the run, the checkpoint or such weights are not there, or are damaged.
     """
+    if weights not in ("teacher", "student"):
+        raise UserError(
+            f"a run has no weights {weights!r}: choose --weights=teacher or --weights=student"
+        )
     parts = restore_parts(workdir, [weights], step=step, best=best)
     return Restored(parts.network, parts.state[weights], parts.config, parts.step, parts.best)
 
 
 def restore_parts(
-    workdir: Path, names: Sequence[str], *, step: int | None = None, best: bool = False
+    workdir: str | os.PathLike,
+    names: Sequence[str],
+    *,
+    step: int | None = None,
+    best: bool = False,
 ) -> Parts:
     """As `restore`: of "student", "teacher" ({"backbone", "head"}) and "center" those named."""
-    config = load_config(workdir)
-    network, init = make_model(config)
-    params = jax.eval_shape(init, jax.random.key(0))
-    center = jax.ShapeDtypeStruct((network.losses, config.head.prototypes), jnp.float32)
-    state = {"student": params, "teacher": params, "center": center}
-    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-        {name: state[name] for name in names},
-    )
+    path = local_path(workdir)
+    if (place := find_run(path)) is None:
+        raise UserError(
+            not_a_run(path) or f"{path} is not the workdir of a run: it has no config.json of one"
+        )
+    _check_name(Path(os.path.realpath(place.folder)))  # links are followed to read it
+    if place.workdir is None:
+        return _copied(place.folder, names)
+    config = load_config(place.workdir)
+    network, like = _abstract(config, names)
+    step = place.step if step is None else step
     run = config.run
     by_metric = best and step is None and run.get("keep_best", 0) > 0
     settings = {"best_metric": run.best_metric, "best_is": run.best_is} if by_metric else {}
-    with Checkpoints(workdir, read_only=True, **settings) as checkpoints:
+    with Checkpoints(place.workdir, read_only=True, **settings) as checkpoints:
         if step is not None:
             found = checkpoints.restore_step(step, like)
         elif by_metric:
@@ -74,11 +101,69 @@ def restore_parts(
         else:
             found = checkpoints.restore_part(like)
     if found is None:
-        raise UserError(f"{workdir} holds no checkpoint yet: let the run reach one")
+        raise UserError(f"{place.workdir} holds no checkpoint yet: let the run reach one")
     best_of = None
     if by_metric and found.value is not None:
         best_of = run.best_metric, found.value
     return Parts(network, found.state, config, found.step, best_of)
+
+
+def _check_name(folder: Path) -> None:
+    """Refuses a directory that tensorstore cannot open, or takes for another one."""
+    check_utf8(folder, "the run's directory")
+    if "\\" in str(folder):
+        raise UserError(
+            f"the run's directory {folder} has a backslash in its name, which is read as a slash: "
+            "choose or make another name"
+        )
+
+
+def _copied(folder: Path, names: Sequence[str]) -> Parts:
+    """Of a checkpoint that is not in its run: it has the config with it."""
+    try:
+        meta = read_meta(folder)
+        config = meta["about"].get("config")
+        if config is None:
+            raise UserError(
+                f"{folder} does not say of which run it is: put it back into WORKDIR/checkpoints "
+                "and name the workdir"
+            )
+        config = ConfigDict(with_old_fields(config))
+        network, like = _abstract(config, [*names, "step"])
+        compare(meta, like, folder, whole=False)
+        state = read_arrays(folder, like)
+        verify(meta, state)
+    except Damaged as reason:
+        raise UserError(
+            f"the checkpoint {folder} is damaged ({reason}): name another, or the run's workdir"
+        ) from None
+    step = int(state.pop("step"))
+    return Parts(network, state, config, step)
+
+
+def _abstract(config: ConfigDict, names: Sequence[str]) -> tuple[Network, dict]:
+    """The network, and the parts of the run's state by these names, without numbers."""
+    network, init = make_model(config)
+    params = jax.eval_shape(init, jax.random.key(0))
+    center = jax.ShapeDtypeStruct((network.losses, config.head.prototypes), jnp.float32)
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    state = {"student": params, "teacher": params, "center": center, "step": step}
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return network, jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+        {name: state[name] for name in names},
+    )
+
+
+def _line(found: Restored | Parts, arrays: str) -> str:
+    """One line for a notebook: the parameters alone would be thousands."""
+    model, tree = found.config.model, getattr(found, arrays)
+    count = sum(leaf.size for leaf in jax.tree.leaves(tree))
+    best = f", the best of {found.best[0]}" if found.best else ""
+    return (
+        f"{type(found).__name__}({model.architecture} at step {found.step:,}{best}: "
+        f"{', '.join(tree)}, {count:,} numbers)"
+    )
 
 
 def untrained(config: ConfigDict) -> Restored:

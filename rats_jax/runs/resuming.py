@@ -16,7 +16,7 @@ from rats_jax.runs.retention import Rules, rules_of
 from rats_jax.runs.same_data import check_data
 from rats_jax.runs.schedule_changes import schedule_changes
 from rats_jax.runs.version import code_version, package_versions
-from rats_jax.runs.workdir import changes, completed
+from rats_jax.runs.workdir import changes, with_old_fields
 
 
 def compare_with(
@@ -37,7 +37,7 @@ def compare_with(
       UserError: for another model, and for other images unless they are accepted.
     """
     about, step = found.about, found.step
-    was = ConfigDict(completed(about["config"]))
+    was = ConfigDict(with_old_fields(about["config"]))
     for line in changes(was, config, workdir):
         say(line)
     # An older version recorded none: there were no fewer than a batch.

@@ -194,7 +194,7 @@ def load_config(workdir: Path) -> ConfigDict:
     """The config of the run in a directory. Raises UserError where there is none."""
     file = workdir / "config.json"
     try:
-        return ConfigDict(completed(json.loads(file.read_text(encoding="utf-8"))))
+        return ConfigDict(with_old_fields(json.loads(file.read_text(encoding="utf-8"))))
     except FileNotFoundError:
         raise UserError(f"{workdir} holds no config.json: it is not the workdir of a run") from None
     except OSError as error:
@@ -206,10 +206,10 @@ def load_config(workdir: Path) -> ConfigDict:
         ) from None
 
 
-def completed(stored: dict) -> dict:
+def with_old_fields(config: dict) -> dict:
     """A config as JSON has it; a field that the run is older than is what it was without it."""
-    stored.get("model", {}).setdefault("register_std", 0.02)
-    return stored
+    config.get("model", {}).setdefault("register_std", 0.02)
+    return config
 
 
 def as_json(config: ConfigDict) -> dict:

@@ -1,12 +1,15 @@
 """The model card, README.md of an export: what it is, how to load it, how it was trained."""
 
 import json
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from rats_jax.backbones import Backbone
+from rats_jax.paths import printable
 
 PAGE = """\
 ---
@@ -64,10 +67,10 @@ PyTorch alone; `modeling_rats.py` needs nothing else of this folder and may be c
 ```python
 import sys
 
-sys.path.insert(0, "{folder}")  # or wherever the copy is
+sys.path.insert(0, {text})  # or wherever the copy is
 from modeling_rats import load
 
-model = load("{folder}")  # every tensor must match
+model = load({text})  # every tensor must match
 features = model(images)  # [B, 3, height, width], normalised as below
 features.registers        # {registers}
 features.patches          # [B, L, {width}], row by row
@@ -80,9 +83,9 @@ The official DINO code: `checkpoint.pth` has its layout (student, teacher, head,
 `official_dino.py` runs its scripts unmodified, on a CPU too:
 
 ```
-python {folder}/official_dino.py DINO/eval_knn.py --data_path IMAGENET
-python {folder}/official_dino.py DINO/eval_linear.py --data_path IMAGENET{last_blocks}
-python {folder}/official_dino.py DINO/visualize_attention.py --image_path IMAGE
+python {script} DINO/eval_knn.py --data_path IMAGENET
+python {script} DINO/eval_linear.py --data_path IMAGENET{last_blocks}
+python {script} DINO/visualize_attention.py --image_path IMAGE
 ```
 """,
     "hf": """\
@@ -91,12 +94,12 @@ transformers:
 ```python
 from transformers import AutoBackbone, AutoConfig, AutoImageProcessor, AutoModel
 
-processor = AutoImageProcessor.from_pretrained("{folder}")
-model = AutoModel.from_pretrained("{folder}", trust_remote_code=True)
+processor = AutoImageProcessor.from_pretrained({text})
+model = AutoModel.from_pretrained({text}, trust_remote_code=True)
 outputs = model(**processor(images, return_tensors="pt"))
 outputs.last_hidden_state, outputs.pooler_output, outputs.registers
 
-config = AutoConfig.from_pretrained("{folder}", trust_remote_code=True, out_indices={stages})
+config = AutoConfig.from_pretrained({text}, trust_remote_code=True, out_indices={stages})
 backbone = AutoBackbone.from_config(config, trust_remote_code=True)
 backbone.encoder.load_state_dict(model.encoder.state_dict())
 backbone(images).feature_maps  # of these stages, for detection, segmentation, ...
@@ -115,7 +118,7 @@ onnxruntime, any batch and any size that is a multiple of {patch} (of others, wh
 right and below is not seen):
 
 ```python
-session = onnxruntime.InferenceSession("{folder}/model.onnx")
+session = onnxruntime.InferenceSession({onnx})
 outputs = session.run(None, {{"images": images}})  # {outputs}
 ```
 """,
@@ -142,7 +145,9 @@ def write(
     options, config = backbone.options, backbone.config
     registers, width, depth = _registers(options), options["width"], options["depth"]
     values = {
-        "folder": name,
+        "text": json.dumps(name, ensure_ascii=False),
+        "onnx": json.dumps(f"{name}/model.onnx", ensure_ascii=False),
+        "script": shlex.quote(f"{name}/official_dino.py"),
         "width": width,
         "patch": options["patch"],
         "registers": f"[B, {registers}, {width}]" if registers else "none",
@@ -154,7 +159,7 @@ def write(
         library="transformers" if "hf" in formats else "pytorch",
         title=f"{KINDS[options['architecture']]}, width {width}, depth {options['depth']}, "
         f"{options['heads']} heads",
-        origin=backbone.origin[0].upper() + backbone.origin[1:],
+        origin=re.sub("^the ", "The ", backbone.origin),  # the name of a file stays as it is
         loading="\n".join(LOADING[form].format(**values) for form in LOADING if form in formats),
         mean=list(backbone.mean),
         std=list(backbone.std),
@@ -164,14 +169,14 @@ def write(
         training="" if config is None else _training(config, metrics),
         differences="\n".join(f"- {what}: {far:.1e}" for what, far in differences.items()),
     )
-    (folder / "README.md").write_text(page)
+    (folder / "README.md").write_text(page, encoding="utf-8")
 
 
 def reported(workdir: Path, step: int) -> dict:
     """The last report in a run's metrics.jsonl up to a step, with what was measured since; {} if
     there is none."""
     file, last = workdir / "metrics.jsonl", {}
-    for line in file.read_text(errors="replace").splitlines() if file.exists() else ():
+    for line in file.read_text("utf-8", errors="replace").splitlines() if file.exists() else ():
         try:
             report = json.loads(line)
         except ValueError:  # cut off by a kill
@@ -210,4 +215,4 @@ def _table(values: Mapping) -> str:
 
 
 def _value(value) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))

@@ -31,7 +31,7 @@ def write(
     (folder / "model.safetensors").write_bytes(content)
     config = {"model_type": "rats", "options": options}
     config |= {"image_mean": list(mean), "image_std": list(std), "made_from": about}
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     shutil.copy(FILES / "modeling_rats.py", folder)
 
 

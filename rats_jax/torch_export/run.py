@@ -8,6 +8,7 @@ from pathlib import Path
 from rats_jax.backbones import Backbone, open_backbone
 from rats_jax.command_line import say
 from rats_jax.errors import UserError
+from rats_jax.paths import check_utf8, local_path, printable
 from rats_jax.results_folder import free_folder, new_folder
 from rats_jax.runs.restore import restore_parts
 from rats_jax.runs.version import code_version
@@ -28,7 +29,13 @@ WRITTEN = {
 }
 
 
-def export(checkpoint: str, output: Path, *, formats: Sequence[str], weights: str) -> None:
+def export(
+    checkpoint: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    formats: Sequence[str],
+    weights: str = "teacher",
+) -> None:
     """Makes the folder `output`, which must be new or empty; on failure nothing is left of it.
 
     checkpoint, weights: as `open_backbone`. formats: of FORMATS; "safetensors" is always there.
@@ -38,17 +45,21 @@ def export(checkpoint: str, output: Path, *, formats: Sequence[str], weights: st
         written computes something else than the JAX model.
     """
     formats = _checked(formats)
+    output = local_path(output)
     target = free_folder(output)
+    check_utf8(target, "--output")  # what was written is read again by libraries that want it
     backbone = open_backbone(checkpoint, weights=weights)
     say(backbone.origin)
-    if "dino" in formats and backbone.workdir is None:
+    if "dino" in formats and backbone.config is None:
         raise UserError(
             f"--format=dino needs the student, the heads and the center of a run; {checkpoint} "
             "holds a backbone alone: choose safetensors, hf or onnx"
         )
     metrics = card.reported(backbone.workdir, backbone.step) if backbone.workdir else {}
     with new_folder(target) as folder:
-        outputs = _write(folder, backbone, formats, weights=weights, metrics=metrics)
+        outputs = _write(
+            folder, backbone, formats, checkpoint=checkpoint, weights=weights, metrics=metrics
+        )
         references = list(compare.references(backbone))
         differences = {}
         for form in formats:
@@ -65,11 +76,17 @@ def export(checkpoint: str, output: Path, *, formats: Sequence[str], weights: st
             metrics=metrics,
             differences=differences,
         )
-    say(f"results: {output} ({', '.join(sorted(os.listdir(target)))})")
+    say(f"results: {printable(str(output))} ({', '.join(sorted(os.listdir(target)))})")
 
 
 def _write(
-    folder: Path, backbone: Backbone, formats: Sequence[str], *, weights: str, metrics: Mapping
+    folder: Path,
+    backbone: Backbone,
+    formats: Sequence[str],
+    *,
+    checkpoint: str | os.PathLike,
+    weights: str,
+    metrics: Mapping,
 ) -> dict:
     """Returns, for each format, the function that computes by what was written."""
     about = {"origin": backbone.origin, "code": code_version()}
@@ -86,9 +103,9 @@ def _write(
     if "hf" in formats:
         hugging_face.write(folder)
     if "dino" in formats:
-        parts = restore_parts(
-            backbone.workdir, ("student", "teacher", "center"), step=backbone.step
-        ).state
+        run = backbone.workdir or checkpoint  # the latter is a checkpoint copied out of its run
+        names = ("student", "teacher", "center")
+        parts = restore_parts(run, names, step=backbone.step).state
         reported = metrics.get("step") or 1  # in this run, at or before the checkpoint
         epoch = int(backbone.step * metrics.get("epoch", 0) / reported + 1e-6)
         dino_checkpoint.write(folder, **parts, config=backbone.config, epoch=epoch)

@@ -33,7 +33,19 @@ class Foreign(Refused):
     def __init__(self, what: str):
         super().__init__(
             f"holds {what}, which is no part of weights; nothing of it was run: take a file of "
-            "tensors alone, as torch.save(model.state_dict(), ...) writes"
+            "tensors alone, as torch.save(model.state_dict(), ...) writes; of a file of your own, "
+            "torch.load(FILE, weights_only=False)['state_dict'], or the like, saved again"
+        )
+
+
+class Sharded(Refused):
+    """One of the files that several processes have written together."""
+
+    def __init__(self, what: str):
+        super().__init__(
+            f"holds {what}, one process's part of a sharded checkpoint: save the full state dict "
+            "(StateDictType.FULL_STATE_DICT of FSDP), or name the teacher_checkpoint.pth that "
+            "DINOv2 writes"
         )
 
 
@@ -61,6 +73,10 @@ class Namespace:
     """An argparse.Namespace."""
 
     attributes: dict
+
+
+class Ignored:
+    """What no reader here asks for, such as a NumPy array: its contents are dropped."""
 
 
 class OrderedDict(dict):
@@ -135,11 +151,9 @@ def _namespace() -> Namespace:
     return Namespace({})
 
 
-def _encode(text: str, _) -> bytes:
-    """Bytes, as protocol 2 has them: those of a NumPy number."""
-    if len(text) > LONGEST:
-        raise Foreign("bytes")
-    return text.encode("latin-1")
+def _encode(text: str, _) -> bytes | Ignored:
+    """Bytes, as protocol 2 has them: those of a NumPy number, but not those of an array."""
+    return text.encode("latin-1") if len(text) <= LONGEST else Ignored()
 
 
 def _numpy_type(code: str, *_) -> NumpyType:
@@ -179,6 +193,7 @@ NAMES = {
     "collections.OrderedDict": Name(_ordered_dict),
     "collections.Counter": Name(_as_it_is(dict)),
     "collections.defaultdict": Name(lambda *factory: OrderedDict()),
+    "builtins.bytes": Name(lambda: b""),  # as protocol 2 has none
     "builtins.dict": Name(_as_it_is(dict)),
     "builtins.list": Name(_as_it_is(list)),
     "builtins.set": Name(_as_it_is(list)),
@@ -186,6 +201,9 @@ NAMES = {
     "pathlib.PosixPath": Name(_nothing),
     "pathlib._local.PosixPath": Name(_nothing),
     "numpy.dtype": Name(_numpy_type),
+    "numpy.ndarray": Name(),
+    "numpy.core.multiarray._reconstruct": Name(lambda *_: Ignored()),
+    "numpy._core.multiarray._reconstruct": Name(lambda *_: Ignored()),
     "numpy.core.multiarray.scalar": Name(_numpy_scalar),
     "numpy._core.multiarray.scalar": Name(_numpy_scalar),
     "_codecs.encode": Name(_encode),

@@ -1,20 +1,27 @@
 """Which layout a state dict has, and the same backbone in our names with the options it needs."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from rats_jax.errors import UserError
 from rats_jax.weights.options import own_options, read_options, whole
-from rats_jax.weights.other_names import DINO, LAYOUTS, PERIODS, TIMM, Layout
+from rats_jax.weights.other_names import DINO, LAYOUTS, METHODS, PERIODS, TIMM, Layout
 from rats_jax.weights.renaming import Tensors, layer_of, renamed, template
 
-#: What every layout has: it tells what stands before a backbone's names.
-PATCHES = tuple(dict.fromkeys(layout.names["patch_embed.proj.weight"][0] for layout in LAYOUTS))
-#: What may be beside a backbone.
-OTHERS = re.compile(r"(.*\.)?(head|heads|dino_head|ibot_head|classifier|decoder)\..*")
+#: Tokens for what is masked in training: part of no backbone that is given whole images.
+MASKS = re.compile(r"(embeddings\.)?mask(ed)?_(token|embed)(ding)?s?")
+#: Of other ViTs, what changes what they compute, and what it is.
+PECULIAR = {
+    r"(embeddings\.)?(dist|distillation)_token": "the distillation token of DeiT",
+    r"(norm_pre|ln_pre)\..*": "a norm before the first layer, as in CLIP",
+    r"fc_norm\..*": "a norm after the patches are averaged, so that they have none themselves",
+    r".*lora_.*": "of LoRA, which must first be merged into the weights",
+    r".*(relative_position|rel_pos).*": "of relative positions, as in BEiT and SimMIM",
+    r".*\.(q_norm|k_norm|norm_q|norm_k)\..*": "a norm of queries and keys",
+}
 
 
 class Recognised(NamedTuple):
@@ -28,34 +35,29 @@ class Recognised(NamedTuple):
     left_out: list[str]
     assumed: Sequence[str] = ()
 
+    def __repr__(self) -> str:
+        return f"Recognised({len(self.arrays)} tensors {self.layout})"
 
-def recognise(
-    arrays: Mapping[str, np.ndarray], settings: Mapping | None, *, source: str
-) -> Recognised:
-    """The backbone in a flat state dict.
 
-    arrays: as in the file, with whatever stands before the names (`module.`, `backbone.`, ...).
+def recognise(tensors: Tensors, settings: Mapping | None) -> Recognised:
+    """The backbone in one set of weights.
+
     settings: the config.json beside it (ours, transformers', timm's), or the `args` of a checkpoint
-    in DINO's layout. source: the file, for messages.
+    in DINO's layout.
 
     Raises:
       UserError: in one line that names the first tensor that is missing, unknown or misshapen, or
         the setting that contradicts the tensors or is not supported.
     """
-    settings = settings or {}
+    source, settings = tensors.source, settings or {}
+    left_out = list(tensors.left_out)
     own = settings.get("options", settings.get("rats_options"))
     if isinstance(own, Mapping) and "architecture" in own:
-        tensors, left_out = _backbone(arrays, source)
         options = own_options(own, source=source)
         return Recognised("in the layout of rats_jax", options, tensors.arrays, left_out)
 
-    layouts = _possible(settings, source)
-    tensors, left_out = _backbone(arrays, source)
-
-    layout = _closest(layouts, tensors)
-    layout = layout._replace(names=_with_one_mlp(layout, tensors))
-    depth = whole(settings, "num_hidden_layers", source)
-    left_out += _check_known(layout, tensors, depth)
+    layout = _closest(_possible(settings, source), tensors)
+    left_out += _check_known(layout, tensors, depth := whole(settings, "num_hidden_layers", source))
     depth = depth or 1 + max(map(layer_of, tensors.arrays))
     backbone = renamed(layout, tensors, settings, depth=depth)
     options = read_options(layout, backbone, settings, source=source)
@@ -67,8 +69,10 @@ def recognise(
 def _assumed(layout: Layout, backbone: Mapping, options: Mapping, settings: Mapping) -> list[str]:
     assumed = []
     if PERIODS not in backbone and "num_attention_heads" not in settings:
-        assumed.append(f"{options['heads']} heads, taken as 64 wide")
-    if layout.title in (DINO.title, TIMM.title) and "pretrained_cfg" not in settings:
+        of = f"as in {layout.title}" if options["width"] in layout.heads else "taken as 64 wide"
+        assumed.append(f"{options['heads']} heads, {of}")
+    by_name_alone = {DINO.title, TIMM.title, *(method.title for method in METHODS)}
+    if layout.title in by_name_alone and "pretrained_cfg" not in settings:
         assumed.append(f"positions resampled as in {layout.title.split(' or')[0]}")
     return assumed
 
@@ -77,9 +81,9 @@ def _possible(settings: Mapping, source: str) -> Sequence[Layout]:
     model_type = settings.get("model_type")
     if model_type is None:
         return [TIMM] if "pretrained_cfg" in settings else LAYOUTS
-    layouts = [layout for layout in LAYOUTS if layout.model_type == model_type]
+    layouts = [layout for layout in LAYOUTS if model_type in layout.model_types]
     if not layouts:
-        types = dict.fromkeys(layout.model_type for layout in LAYOUTS if layout.model_type)
+        types = dict.fromkeys(name for layout in LAYOUTS for name in layout.model_types)
         raise UserError(
             f"{source}: its config.json says model_type {model_type!r:.80}, which cannot be read; "
             f"what can is {', '.join(types)}"
@@ -87,43 +91,25 @@ def _possible(settings: Mapping, source: str) -> Sequence[Layout]:
     return layouts
 
 
-def _backbone(arrays: Mapping[str, np.ndarray], source: str) -> tuple[Tensors, list[str]]:
-    """What has the prefix of the patch embedding, and the names of the rest."""
-    prefixes = [
-        key.removesuffix(name)
-        for key in arrays
-        for name in PATCHES
-        if key == name or key.endswith("." + name)
-    ]
-    if not prefixes:
-        raise UserError(f"{source} has no {' or '.join(PATCHES)}: name the weights of a ViT")
-    if len(prefixes) > 1:
-        raise UserError(
-            f"{source} has several backbones, {str(prefixes):.80}: name the weights of one"
-        )
-    (prefix,), inside, left_out = prefixes, {}, []
-    for key, array in arrays.items():
-        if key.startswith(prefix):
-            # DINOv2 trains with its blocks in chunks: blocks.CHUNK.LAYER.
-            name = re.sub(r"^blocks\.\d+\.(\d+\.)", r"blocks.\1", key.removeprefix(prefix))
-            if name in inside:
-                raise UserError(f"{source} has {key}, which it has in another chunk too")
-            inside[name] = array
-        elif OTHERS.fullmatch(key):
-            left_out.append(key)
-        else:
-            raise UserError(f"{source} has {key}, which is no part of a ViT or of its heads")
-    return Tensors(source, prefix, inside), left_out
-
-
 def _closest(layouts: Sequence[Layout], tensors: Tensors) -> Layout:
-    """The layout that knows most of the tensors."""
+    """The layout that knows most of the tensors and lacks the fewest of its own, with the names of
+    the kind of MLP that is there."""
+    there = set(map(template, tensors.arrays))
 
-    def known(layout: Layout) -> int:
+    def fit(layout: Layout) -> int:
         names = _all_names(layout)
-        return sum(template(n) in names or _is_left_out(n, layout) for n in tensors.arrays)
+        known = sum(template(n) in names or _is_left_out(n, layout) for n in tensors.arrays)
+        signs = sum(_is_any_of(name, layout.left_out) for name in tensors.arrays)
+        optional = {name for ours in layout.may_lack for name in layout.names.get(ours, ())}
+        return known + signs - len(names - optional - there)
 
-    return max(layouts, key=known)
+    closest = max(
+        (layout._replace(names=_with_one_mlp(layout, tensors)) for layout in layouts), key=fit
+    )
+    for method in METHODS if closest.title == DINO.title else ():
+        if any(re.search(method.beside, name) for name in (tensors.prefix, *tensors.left_out)):
+            return method
+    return closest
 
 
 def _all_names(layout: Layout) -> set[str]:
@@ -131,7 +117,11 @@ def _all_names(layout: Layout) -> set[str]:
 
 
 def _is_left_out(name: str, layout: Layout) -> bool:
-    return any(re.fullmatch(pattern, name) for pattern in layout.left_out)
+    return bool(MASKS.fullmatch(name)) or _is_any_of(name, layout.left_out)
+
+
+def _is_any_of(name: str, patterns: Iterable[str]) -> bool:
+    return any(re.fullmatch(pattern, name) for pattern in patterns)
 
 
 def _with_one_mlp(layout: Layout, tensors: Tensors) -> dict[str, tuple[str, ...]]:
@@ -152,9 +142,13 @@ def _check_known(layout: Layout, tensors: Tensors, depth: int | None) -> list[st
     names, left_out = _all_names(layout), []
     for name in tensors.arrays:
         if _is_left_out(name, layout):
-            left_out.append(tensors.prefix + name)
+            left_out.append(tensors.key(name))
         elif template(name) not in names or template(name).format(i=layer_of(name)) != name:
-            raise tensors.wrong(name, f"is unknown in the layout of {layout.title}")
+            what = (PECULIAR[p] for p in PECULIAR if re.fullmatch(p, name))
+            reason = next(
+                (f"it is {it}" for it in what), "if it is no part of the backbone, save that alone"
+            )
+            raise tensors.wrong(name, f"is unknown in the layout of {layout.title}: {reason}")
         elif depth is not None and layer_of(name) >= depth:
             raise tensors.wrong(name, f"is there, but config.json says num_hidden_layers {depth}")
     return left_out

@@ -72,11 +72,11 @@ def own_options(options: Mapping, *, source: str) -> dict:
         if not fits:
             raise UserError(
                 f"{source}: its config.json has the option {name!r:.80} {value!r:.80}, which is "
-                "of no model that can be made: mend it"
+                "of no model that can be made: fix it"
             )
     for name in ("architecture", "width", "depth", "heads", "patch", "image_size"):
         if name not in options:
-            raise UserError(f"{source}: its config.json has no option {name!r}: mend it")
+            raise UserError(f"{source}: its config.json has no option {name!r}: fix it")
     return dict(options)
 
 
@@ -101,6 +101,8 @@ def _heads(layout: Layout, arrays: Mapping, settings: Mapping, source: str) -> i
     heads = whole(settings, "num_attention_heads", source)
     if heads is None and PERIODS in arrays:
         heads = width // max(4 * len(arrays[PERIODS]), 1)
+    if heads is None:
+        heads = layout.heads.get(width)
     if heads is None and width % 64 == 0 and width <= layout.widest:
         heads = width // 64
     if not heads or width % heads:
@@ -161,7 +163,7 @@ def _check_settings(
         "hidden_act": "silu" if gated and layout.positions == "rope" else "gelu",
     }
     ratio = number(settings, "mlp_ratio", source)
-    if ratio is not None and layout.model_type:
+    if ratio is not None and layout.model_types:
         plain = int(width * ratio)
         gate = -(-int(plain * 2 / 3) // 8) * 8  # as DINOv2 rounds it
         has["mlp_ratio"] = ratio if hidden == (gate if gated else plain) else options["mlp_ratio"]

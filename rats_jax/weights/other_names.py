@@ -4,6 +4,8 @@
 transformers before and since version 5, which goes on to write the old names into its files.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 #: Of our tensors that are no parameters: a mask of the bias of qkv, and RoPE's periods.
@@ -18,20 +20,24 @@ class Layout(NamedTuple):
     follow each other in ours where they are several. A gated MLP (w12, w3) and a plain one exclude
     each other. may_lack: of ours, what some models do without, and for each part of it what in
     config.json says that it is there. left_out: patterns of what is in such files and no part of a
-    backbone. model_type: in transformers' config.json.
+    backbone. beside: a pattern of names outside the backbone that only this implementation has.
+    model_types: in transformers' config.json.
     norm_eps, positions, position_offset: options of ViT, as that code has them. widest: of the
-    published models, heads of those up to it are 64 wide.
+    published models, heads of those up to it are 64 wide; heads: but of those of other widths, or
+    with other heads, how many there are, by width.
     """
 
     title: str
     names: dict[str, tuple[str, ...]]
     may_lack: dict[str, tuple[str, ...]]
     left_out: tuple[str, ...] = ()
-    model_type: str | None = None
+    beside: str = ""
+    model_types: tuple[str, ...] = ()
     norm_eps: float = 1e-6
     positions: str = "learned"
     position_offset: float = 0.0
     widest: int = 1024
+    heads: Mapping[int, int] = MappingProxyType({})
 
 
 def _names(table: str, *, layer: str = "blocks.{i}.") -> dict[str, tuple[str, ...]]:
@@ -70,7 +76,6 @@ DINO = Layout(
     "DINO v1 or timm",
     _names(_CORE + _TABLE + _MLP),
     {QKV_BIAS: ("qkv_bias",)},
-    left_out=(r"head\..*",),
     position_offset=0.1,
 )
 TIMM = Layout(
@@ -83,7 +88,6 @@ TIMM = Layout(
     may_lack=DINO.may_lack
     | {name: ("init_values",) for name in ("blocks.{i}.ls1.gamma", "blocks.{i}.ls2.gamma")}
     | {"registers": ("reg_tokens",)},
-    left_out=DINO.left_out,
     positions="learned_antialiased",
 )
 _HUB_V2 = _CORE + _TABLE + _MLP + _SCALES + "*mlp.w12+\n*mlp.w3+\n"
@@ -140,7 +144,6 @@ _GATED = """
     *mlp.w12+  *mlp.gate_proj+ *mlp.up_proj+
     *mlp.w3+   *mlp.down_proj+
 """
-_MASK_TOKEN = r"embeddings\.mask_token"
 
 _VIT_NORMS = """
     *norm1+  *layernorm_before+
@@ -150,8 +153,7 @@ VIT = Layout(
     "transformers ViT",
     _names(_EMBEDDINGS + _ATTENTION + _VIT_NORMS + _MLP, layer="layers.{i}."),
     {QKV_BIAS: ("qkv_bias",) * 3},
-    left_out=(_MASK_TOKEN, r"pooler\..*"),
-    model_type="vit",
+    model_types=("vit", "vit_mae", "vit_msn"),
     norm_eps=1e-12,
 )
 VIT_OLD = VIT._replace(
@@ -174,8 +176,7 @@ V2 = Layout(
     "transformers DINOv2",
     _names(_V2 + _ATTENTION + _GATED, layer="encoder.layer.{i}."),
     VIT.may_lack,
-    left_out=(_MASK_TOKEN,),
-    model_type="dinov2",
+    model_types=("dinov2",),
     widest=1536,
 )
 V2_OLD = V2._replace(
@@ -194,7 +195,7 @@ def _with_registers(layout: Layout) -> Layout:
     return layout._replace(
         title=layout.title.replace("DINOv2", "DINOv2 with registers"),
         names=layout.names | {"registers": ("embeddings.register_tokens",)},
-        model_type="dinov2_with_registers",
+        model_types=("dinov2_with_registers",),
         positions="learned_antialiased",
     )
 
@@ -221,8 +222,7 @@ V3 = Layout(
         "blocks.{i}.mlp.w12.bias": ("mlp_bias", "mlp_bias"),
         "blocks.{i}.mlp.w3.bias": ("mlp_bias",),
     },
-    left_out=(_MASK_TOKEN,),
-    model_type="dinov3_vit",
+    model_types=("dinov3_vit",),
     norm_eps=1e-5,
     positions="rope",
     widest=1536,
@@ -233,4 +233,17 @@ V3_OLD = V3._replace(title="transformers DINOv3, old names", names=_names(_V3, l
 LAYOUTS = (
     *(DINO, TIMM, DINOV2, DINOV2_REGISTERS, DINOV3),
     *(VIT, VIT_OLD, V2, V2_OLD, _with_registers(V2), _with_registers(V2_OLD), V3, V3_OLD),
+)
+
+#: Of DINO's names too. What else is in their files tells them from it.
+METHODS = (
+    DINO._replace(
+        title="MAE", beside=r"\bdecoder_(embed|pred)\.", position_offset=0.0, heads={1280: 16}
+    ),
+    DINO._replace(
+        title="MoCo v3",
+        beside=r"\b(base|momentum)_encoder\.",
+        position_offset=0.0,
+        heads={384: 12, 768: 12},
+    ),
 )

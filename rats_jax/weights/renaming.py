@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -16,14 +17,24 @@ Shape = tuple[int | None, ...]  # None is any length
 
 class Tensors(NamedTuple):
     """A backbone's tensors by their names in its layout. prefix: what stands before them in the
-    file `source`."""
+    file `source`. keys: their names there, where wrappers have added to them. left_out: the names
+    there of tensors that belong to no backbone, such as heads."""
 
     source: str
     prefix: str
     arrays: dict[str, Array]
+    keys: Mapping[str, str] = MappingProxyType({})
+    left_out: Sequence[str] = ()
+
+    def key(self, name: str) -> str:
+        """The name in the file."""
+        return self.keys.get(name, self.prefix + name)
 
     def wrong(self, name: str, reason: str) -> UserError:
-        return UserError(f"{self.source}: {self.prefix}{name} {reason}")
+        return UserError(f"{self.source}: {self.key(name)} {reason}")
+
+    def __repr__(self) -> str:
+        return f"Tensors({len(self.arrays)} of {self.source})"
 
     def get(self, name: str, shape: Shape) -> Array:
         if name not in self.arrays:
@@ -57,6 +68,13 @@ def renamed(layout: Layout, tensors: Tensors, settings: Mapping, *, depth: int) 
 
     layout: with the names of one kind of MLP.
     """
+    (cls,) = layout.names["cls_token"]
+    if cls not in tensors.arrays:
+        raise tensors.wrong(
+            cls,
+            "is missing: the file is incomplete, or of a ViT without [CLS] (as in I-JEPA), which "
+            "cannot be read",
+        )
     there, shapes, result = set(map(template, tensors.arrays)), _shapes(layout, tensors), {}
     for ours, theirs in layout.names.items():
         shape = shapes.get(ours.removeprefix("blocks.{i}."), shapes["norm.weight"])

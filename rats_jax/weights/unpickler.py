@@ -17,10 +17,12 @@ from rats_jax.weights.inert import (
     NAMES,
     Damaged,
     Foreign,
+    Ignored,
     Name,
     Namespace,
     NumpyType,
     OrderedDict,
+    Sharded,
     Storage,
     check,
     one_line,
@@ -194,7 +196,7 @@ class _Reader:
         check(type(module) is str and type(name) is str, "a name that is no text")
         name = f"{'builtins' if module == '__builtin__' else module}.{name}"
         if name not in NAMES:
-            raise Foreign(one_line(name))
+            raise (Sharded if name.startswith("torch.distributed.") else Foreign)(one_line(name))
         return NAMES[name]
 
     def _build(self, state) -> None:
@@ -205,7 +207,7 @@ class _Reader:
         elif isinstance(made, NumpyType):
             check(state[1] in ("<", ">", "=", "|"), "a NumPy type")
             made.dtype = made.dtype.newbyteorder(state[1])
-        elif not isinstance(made, OrderedDict):
+        elif not isinstance(made, OrderedDict | Ignored):
             raise Foreign(f"attributes of a {type(made).__name__}")
 
     def _storage(self, word, kind, key, location, count, view=None) -> Storage:

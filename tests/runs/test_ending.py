@@ -82,6 +82,8 @@ def test_there_is_a_line_for_each_score_with_the_best_step(tmp_path):
 def test_a_run_that_improved_has_no_such_line(tmp_path):
     history(tmp_path, measured={"parts/m2o_6": (0.30, 0.32, 0.31)})
     assert ended_below(tmp_path, 100) == []
+    history(tmp_path, measured={"parts/m2o_6": (0.3002, 0.32, 0.2999)})  # both are 30.0 %
+    assert ended_below(tmp_path, 100) == []
     (tmp_path / "metrics.jsonl").write_text('{"step": 100, "parts/m2o_6": null, "lo')
     assert ended_below(tmp_path, 100) == []
     (tmp_path / "metrics.jsonl").unlink()

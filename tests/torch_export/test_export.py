@@ -1,5 +1,8 @@
 """python -m rats_jax.export: what is written computes what was trained, or nothing is written."""
 
+import json
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +99,59 @@ def test_the_card_tells_recipe_step_metrics_and_licence(run_folder, exported):
     ):
         assert told in card
     assert str(run_folder.parent) not in card + (exported / "config.json").read_text()
+
+
+def test_a_folder_of_any_name_is_written_and_its_card_says_how_to_load_it(
+    run_folder, tmp_path, monkeypatch
+):
+    name = "a \"b\" 'c' `d` $e 100% {f} g\\h \n é"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    export(run_folder / "checkpoints", f"~/{name}", formats=list(FORMATS))
+    assert {folder.name for folder in tmp_path.iterdir()} <= {name, ".cache"}  # of torch
+    card = (tmp_path / name / "README.md").read_text("utf-8")
+    code = card.partition("import sys\n")[2].partition("features =")[0]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.delitem(sys.modules, "modeling_rats", raising=False)
+    here: dict = {"sys": sys}
+    exec(code, here)
+    assert sys.modules.pop("modeling_rats").__file__.startswith(str(tmp_path / name))
+    assert here["model"].patch_size == 8
+    line = next(line for line in card.splitlines() if "onnxruntime.InferenceSession" in line)
+    assert eval(line.partition("Session(")[2][:-1]) == f"{name}/model.onnx"
+    script = card.partition("\npython ")[2].partition(" DINO/")[0]
+    assert shlex.split(script) == [f"{name}/official_dino.py"]
+
+
+@pytest.mark.parametrize("output", ["ex\udce9", "sub\udce9/ex"])
+def test_an_output_that_is_not_utf8_is_told_before_anything_is_read(run_folder, tmp_path, output):
+    """transformers and onnxruntime cannot read such a folder back."""
+    with pytest.raises(
+        UserError, match=r"--output .*\\udce9.* is not valid UTF-8: choose"
+    ) as error:
+        export(tmp_path / "nowhere", tmp_path / output, formats=["safetensors"])
+    assert str(error.value).isprintable() and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["wd\udce9", "a\nb"])
+def test_weights_in_a_folder_of_any_name_are_exported(exported, tmp_path, name):
+    """The name is in the card and in config.json."""
+    source = shutil.copytree(exported, tmp_path / name)
+    export(source, tmp_path / "out", formats=["safetensors"])
+    assert "b\\n" not in (card := (tmp_path / "out" / "README.md").read_text("utf-8"))
+    escaped = name.encode("unicode_escape").decode()
+    assert f"{escaped}/model.safetensors: weights" in card
+    about = json.loads((tmp_path / "out" / "config.json").read_text())["made_from"]
+    assert escaped in about["origin"]
+
+
+def test_a_copied_checkpoint_is_exported_in_all_formats_of_a_run(run_folder, tmp_path):
+    copied = shutil.copytree(run_folder / "checkpoints" / "10", tmp_path / "copied")
+    export(copied, tmp_path / "out", formats=["dino"], weights="student")
+    expected = restore_parts(run_folder, ["student"], step=10).state["student"]["backbone"]
+    assert_same(expected, open_backbone(tmp_path / "out").params)
+    back = open_backbone(tmp_path / "out" / "checkpoint.pth", weights="student")
+    assert_same(expected, back.params)
 
 
 @pytest.mark.parametrize(

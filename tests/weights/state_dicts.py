@@ -4,7 +4,10 @@ import re
 
 import numpy as np
 
+from rats_jax.weights.layouts import Recognised, recognise
 from rats_jax.weights.other_names import BIAS_MASK, LAYOUTS, PERIODS
+from rats_jax.weights.renaming import Tensors
+from rats_jax.weights.sets import choose
 
 WIDTH, DEPTH, HIDDEN, PATCH, GRID = 128, 3, 256, 4, 5
 BY_TITLE = {layout.title: layout for layout in LAYOUTS}
@@ -47,3 +50,11 @@ def state_dict(title: str, *, gated: bool = False, prefix: str = "") -> dict[str
     if title.startswith("DINOv"):
         state[prefix + "mask_token"] = np.zeros((1, WIDTH), np.float32)
     return state
+
+
+def recognised(state: dict, settings: dict | None, *, source: str, weights="teacher") -> Recognised:
+    """The backbone in a file with these tensors."""
+    chosen = choose(state, weights, source=source)
+    arrays = {name: state[key] for name, key in chosen.keys.items()}
+    tensors = Tensors(source, chosen.prefix, arrays, chosen.keys, chosen.left_out)
+    return recognise(tensors, settings)

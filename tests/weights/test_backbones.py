@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 
 from rats_jax.assemble import backbone_options, make_model
 from rats_jax.backbones import open_backbone
@@ -103,8 +104,17 @@ def test_paths_that_hold_no_backbone_are_told(tmp_path):
         open_backbone(f"{tmp_path}/nothing")
     with pytest.raises(UserError, match="holds no model.safetensors"):
         open_backbone(str(tmp_path))
-    with pytest.raises(UserError, match="holds no config.json"):
+    with pytest.raises(UserError, match="checkpoints/5 is not there"):
         open_backbone(f"{tmp_path}/checkpoints/5")
+    with pytest.raises(UserError, match="is not there: download the weights, and name the file"):
+        open_backbone("https://example.org/dino.pth")
+    with pytest.raises(UserError, match=r"is not there.* \(hf download facebook/dinov2-small\)"):
+        open_backbone("facebook/dinov2-small")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UserError, match="loop is not there"):
+        open_backbone(f"{tmp_path}/loop")
+    with pytest.raises(UserError, match="cannot be read"):
+        open_backbone(f"{tmp_path}/{'n' * 300}")
 
 
 def assert_computes(found, model: torch.nn.Module):
@@ -126,11 +136,62 @@ def test_an_official_checkpoint_computes_as_in_pytorch(tmp_path, zipped):
     assert_computes(found, teacher)
     assert found.origin.startswith("checkpoint.pth: teacher after 100 epochs, in")
     assert found.origin.endswith(
-        "depth 2, 2 heads, taken as 64 wide, positions resampled as in DINO v1; left out "
-        "head.mlp.0.weight, head.last_layer.weight_v"
+        "depth 2, 2 heads, taken as 64 wide, positions resampled as in DINO v1; not chosen: "
+        "student; left out head (2 tensors), dino_loss.center"
     )
     assert found.step is None and found.workdir is None
     assert_computes(open_backbone(str(path), weights="student"), student)
+
+
+def nested(sets: dict[str, dict]) -> dict:
+    """As a training loop saves them, beside what else it needs."""
+    return {
+        **{name: {f"module.{key}": x for key, x in state.items()} for name, state in sets.items()},
+        "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}},
+        "epoch": 3,
+    }
+
+
+def by_prefix(sets: dict[str, dict]) -> dict:
+    """As one module that holds them all."""
+    return {f"{name}.vit.{key}": x for name, state in sets.items() for key, x in state.items()}
+
+
+KINDS = {
+    "nested.pth": nested,
+    "prefix.pth": lambda sets: {"state_dict": by_prefix(sets)},
+    "prefix.safetensors": by_prefix,
+}
+
+
+@pytest.mark.parametrize("names", [("encoder", "target_encoder"), ("model", "model_ema")])
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_set_of_weights_is_its_own_and_none_is_chosen_silently(tmp_path, kind, names):
+    path = tmp_path / kind
+    models = {name: official.vit(seed) for seed, name in enumerate(names)}
+    content = KINDS[kind]({name: model.state_dict() for name, model in models.items()})
+    torch.save(content, path) if path.suffix == ".pth" else save_tensors(content, path)
+    for name, model in models.items():
+        found = open_backbone(path, weights=name)
+        assert f": {name}, in the layout" in found.origin and "not chosen: " in found.origin
+        expected = {key: x.numpy() for key, x in model.state_dict().items()}
+        for key, array in to_torch(found.params).items():
+            np.testing.assert_array_equal(array, expected[key])
+    with pytest.raises(UserError, match=rf"several sets of weights \({', '.join(names)}\)"):
+        open_backbone(path)
+    with pytest.raises(UserError, match="has no student; it has"):
+        open_backbone(path, weights="student")
+
+
+def test_epochs_are_named_where_they_are_counted_as_dino_does(tmp_path):
+    state = official.vit().state_dict()
+    for content, about in [
+        ({"teacher": state, "epoch": 3}, "teacher after 3 epochs"),
+        ({"state_dict": {f"teacher.{k}": x for k, x in state.items()}, "epoch": 3}, "teacher"),
+        ({"model": state, "epoch": 3}, "weights"),
+    ]:
+        torch.save(content, tmp_path / "x.pth")
+        assert open_backbone(tmp_path / "x.pth").origin.startswith(f"x.pth: {about}, in the")
 
 
 @pytest.mark.parametrize("name", ["dino_vit.pth", "model.safetensors"])

@@ -1,6 +1,7 @@
 """Files of weights: told by their content, with what lies beside them, without PyTorch."""
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -14,7 +15,8 @@ from safetensors.torch import save_file
 
 from rats_jax.errors import UserError
 from rats_jax.weights.files import read
-from tests.weights.saved import FORMATS, assert_read_as_torch_does, save, tensors
+from tests.weights import official
+from tests.weights.saved import FORMATS, assert_read_as_torch_does, read_all, save, tensors
 
 
 def test_tensors_of_safetensors_come_back(tmp_path):
@@ -27,14 +29,14 @@ def test_the_name_of_a_file_says_nothing(tmp_path):
     save_arrays({"w": np.ones(3, np.float32)}, tmp_path / "weights.pth")
     save({"w": torch.ones(3)}, tmp_path / "weights.safetensors")
     for path in tmp_path.iterdir():
-        assert read(path).arrays["w"].tolist() == [1, 1, 1]
+        assert read_all(path)["w"].tolist() == [1, 1, 1]
 
 
 def dino_checkpoint(args) -> dict:
     """As main_dino.py saves it."""
-    student, teacher = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    student, teacher = official.vit(0), official.vit(1)
     optimizer = torch.optim.AdamW(student.parameters(), lr=np.float64(0.1))
-    student(torch.ones(1, 3)).sum().backward()
+    student(torch.ones(1, 3, 32, 32)).patches.sum().backward()
     optimizer.step()
     return {
         "student": {f"module.{name}": x for name, x in student.state_dict().items()},
@@ -54,9 +56,13 @@ def test_a_dino_checkpoint_gives_the_weights_asked_for(tmp_path, zipped, kind):
     content = dino_checkpoint(args)
     path = save(content, tmp_path / "checkpoint.pth", zipped=zipped)
     for weights in ("teacher", "student"):
-        assert_read_as_torch_does(path, content[weights], weights=weights)
-    found = read(path)
-    assert found.about == "teacher after 100 epochs"
+        found = read(path, weights=weights)
+        assert found.about == f"{weights} after 100 epochs"
+        expected = {name.removeprefix("module."): x for name, x in content[weights].items()}
+        assert found.tensors.arrays.keys() == expected.keys()
+        for name, tensor in expected.items():
+            np.testing.assert_array_equal(found.tensors.arrays[name], tensor.numpy())
+    assert found.not_chosen == ["teacher"] and found.tensors.left_out == ["dino_loss.center"]
     assert found.settings == {
         "arch": "vit_small",
         "patch_size": 16,
@@ -65,19 +71,36 @@ def test_a_dino_checkpoint_gives_the_weights_asked_for(tmp_path, zipped, kind):
     }
 
 
-@pytest.mark.parametrize("name", ["model", "state_dict"])
-def test_weights_beside_other_things_are_found(tmp_path, name):
-    state = {"w": torch.ones(2)}
-    assert_read_as_torch_does(save({name: state, "epoch": 3}, tmp_path / "x.pth"), state)
+def test_the_config_beside_a_checkpoint_counts_where_its_arguments_say_otherwise(tmp_path):
+    """Else the remedy for what arguments do not say, to put it there, would be none."""
+    path = save(dino_checkpoint({"patch_size": 16, "lr": 1}), tmp_path / "checkpoint.pth")
+    (tmp_path / "config.json").write_text('{"num_attention_heads": 4, "lr": 2}')
+    assert read(path).settings == {"patch_size": 16, "lr": 2, "num_attention_heads": 4}
+
+
+def test_tensors_are_found_however_deep_they_are(tmp_path):
+    x = torch.ones(2)
+    content = {
+        "state_dict": {"model": {"w": x}},
+        "ema": {"shadow_params": [x, x]},
+        "epoch": 3,
+        "optimizer": {"state": {0: {"exp_avg": x}}},
+        "optimizer_states": [{"state": {0: {"exp_avg": x}}}],
+        "opt": {"exp_avg": {"w": x}},
+    }
+    path = save(content, tmp_path / "x.pth")
+    expected = ["state_dict.model.w", "ema.shadow_params.0", "ema.shadow_params.1"]
+    assert_read_as_torch_does(path, dict.fromkeys(expected, x))
 
 
 def test_a_folder_of_transformers_is_read_with_its_config(tmp_path):
+    state = official.vit().state_dict()
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
-    save({"w": torch.ones(2)}, tmp_path / "pytorch_model.bin")
-    assert read(tmp_path).arrays["w"].tolist() == [1, 1]
-    save_arrays({"w": np.zeros(2, np.float32)}, tmp_path / "model.safetensors")
+    save(state, tmp_path / "pytorch_model.bin")
+    assert read(tmp_path).file == tmp_path / "pytorch_model.bin"
+    save_file(state, tmp_path / "model.safetensors")
     found = read(tmp_path)
-    assert found.arrays["w"].tolist() == [0, 0] and found.settings == {"model_type": "vit"}
+    assert found.file == tmp_path / "model.safetensors" and found.settings == {"model_type": "vit"}
     assert read(tmp_path / "pytorch_model.bin").settings == {"model_type": "vit"}
 
 
@@ -99,7 +122,7 @@ def parts(tmp_path):
 
 
 def test_a_model_in_parts_is_read_as_one(parts):
-    arrays = read(parts()).arrays
+    arrays = read_all(parts())
     assert {name: array.tolist() for name, array in arrays.items()} == {"a": [1, 1], "b": [2, 2]}
 
 
@@ -153,12 +176,16 @@ def test_what_is_no_weights_is_told(tmp_path, data, told):
         ([torch.ones(2)], "holds no dictionary"),
         (torch.ones(2), "holds no dictionary"),
         ({}, "holds no tensors"),
-        ({"epoch": 3, "optimizer": {}}, "has epoch where a tensor"),
-        ({"w": torch.ones(2), "x": np.float64(2)}, "has x where a tensor"),
-        ({3: torch.ones(2)}, "has 3 where a tensor"),
+        ({"epoch": 3, "optimizer": {}}, "holds no tensors"),
+        ({"optimizer": {"w": torch.ones(2)}}, "holds no tensors"),
+        ({"w": torch.ones(2), "x": np.float64(2)}, "has no patch_embed.proj.weight"),
+        ({3: torch.ones(2)}, "has no patch_embed.proj.weight"),
         ({"a\nb": torch.ones(2)}, r"of the name 'a\\nb'"),
-        ({"student": {"w": torch.ones(2)}, "epoch": 3}, "has no teacher; it has student, epoch"),
-        ({"teacher": {"w": {"w": torch.ones(2)}}}, "has w where a tensor"),
+        ({"a": {"b": torch.ones(2)}, "a.b": torch.ones(2)}, "has two tensors of the name a.b"),
+        ({"w" * 301: torch.ones(2)}, "has a tensor of the name www"),
+        ({"w" * 200: {"w" * 200: torch.ones(2)}}, "has a tensor of the name www"),
+        (functools.reduce(lambda x, _: [x], range(20), torch.ones(2)), "holds no dictionary"),
+        ({"a": functools.reduce(lambda x, _: [x], range(20), torch.ones(2))}, "is nested too"),
     ],
 )
 def test_content_without_weights_is_told(tmp_path, content, told):
@@ -166,10 +193,24 @@ def test_content_without_weights_is_told(tmp_path, content, told):
         read(save(content, tmp_path / "x.pth"))
 
 
+def test_what_holds_itself_is_told(tmp_path):
+    holder: list = []
+    holder.append(holder)
+    with pytest.raises(UserError, match="is nested too deeply"):
+        read(save({"w": holder}, tmp_path / "x.pth"))
+
+
+def test_lists_that_double_do_not_take_forever(tmp_path):
+    """Ten lists, each of the last one fifty times."""
+    doubled = functools.reduce(lambda x, _: [x] * 50, range(10), [])
+    with pytest.raises(UserError, match="is nested too deeply"):
+        read(save({"w": doubled}, tmp_path / "x.pth"))
+
+
 @pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
 def test_one_set_of_weights_has_no_student(tmp_path, name):
-    path = tmp_path / name
-    save_arrays({"w": np.ones(2)}, path) if "safe" in name else save({"w": torch.ones(2)}, path)
+    path, state = tmp_path / name, official.vit().state_dict()
+    save_file(state, path) if "safe" in name else save(state, path)
     with pytest.raises(UserError, match="leave out --weights=student"):
         read(path, weights="student")
 
@@ -200,9 +241,9 @@ def test_pytorch_is_not_needed(tmp_path):
     code = (
         "import sys, pathlib; sys.modules['torch'] = None\n"
         "from rats_jax.weights.files import read\n"
-        "print(*read(pathlib.Path(sys.argv[1])).arrays)"
+        "print(*read(pathlib.Path(sys.argv[1])).tensors.arrays)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "x.pth"], capture_output=True, text=True
     )
-    assert done.stdout.split() == ["weight", "bias"], done.stderr
+    assert done.stdout.split() == list(official.vit().state_dict()), done.stderr

@@ -23,6 +23,8 @@ BIASES = ("query_bias", "key_bias", "value_bias", "proj_bias", "mlp_bias")
 MODELS = {
     "vit": ("ViT", {"intermediate_size": 96}),
     "vit without bias": ("ViT", {"intermediate_size": 96, "qkv_bias": False}),
+    "msn": ("ViTMSN", {"intermediate_size": 96}),
+    "mae": ("ViTMAE", {"intermediate_size": 96, "mask_ratio": 0.0}),
     "dinov2": ("Dinov2", {"mlp_ratio": 3}),
     "dinov2 gated": ("Dinov2", {"use_swiglu_ffn": True}),
     "dinov2 registers": ("Dinov2WithRegisters", {"num_register_tokens": 3}),
@@ -83,9 +85,14 @@ def nchw(images: np.ndarray) -> torch.Tensor:
 @torch.no_grad()
 def tokens_of(model, images: np.ndarray) -> torch.Tensor:
     """[B, [CLS] + registers + patches, D] of a model of transformers."""
-    options = {"interpolate_pos_encoding": True} if model.config.model_type == "vit" else {}
+    kind, options = model.config.model_type, {}
+    if kind.startswith("vit"):
+        options["interpolate_pos_encoding"] = True
+    if kind == "vit_mae":  # which else gives the patches in an order drawn at random
+        patches = images.shape[1] * images.shape[2] // model.config.patch_size**2
+        options["noise"] = torch.arange(patches).expand(len(images), -1)
     output = model(nchw(images), **options)
-    if model.config.model_type != "vit":  # whose pooler is no part of the backbone
+    if not kind.startswith("vit"):  # whose pooler is no part of the backbone
         torch.testing.assert_close(output.pooler_output, output.last_hidden_state[:, 0])
     return output.last_hidden_state
 
@@ -124,6 +131,15 @@ def test_under_a_classifier(kind, tmp_path):
     model = make(kind, head=True)
     model.save_pretrained(tmp_path)
     assert_same(tmp_path, lambda images: tokens_of(model.base_model, images), [NATIVE])
+
+
+def test_beside_the_decoder_of_mae(tmp_path):
+    name, options = MODELS["mae"]
+    config = transformers.ViTMAEConfig(**SIZE | options | {"decoder_num_hidden_layers": 1})
+    model = randomise(transformers.ViTMAEForPreTraining(config))
+    model.save_pretrained(tmp_path)
+    assert_same(tmp_path, lambda images: tokens_of(model.vit, images))
+    assert "decoder (" in open_backbone(tmp_path).origin
 
 
 @pytest.mark.parametrize("kind", ["vit", "dinov2", "dinov2 registers", "dinov3"])

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from rats_jax.errors import UserError
-from rats_jax.weights.layouts import recognise
-from tests.weights.state_dicts import DEPTH, GRID, HIDDEN, PATCH, WIDTH, state_dict
+from tests.weights.state_dicts import DEPTH, GRID, HIDDEN, PATCH, WIDTH, recognised, state_dict
 
 CONFIG = {"model_type": "vit", "hidden_size": WIDTH, "num_hidden_layers": DEPTH, "patch_size": 4}
 CONFIG |= {"num_attention_heads": 8, "intermediate_size": HIDDEN, "image_size": 20}
@@ -13,7 +12,7 @@ CONFIG |= {"hidden_act": "gelu", "layer_norm_eps": 1e-3, "qkv_bias": True}
 
 
 def test_a_config_says_heads_and_eps():
-    found = recognise(state_dict("transformers ViT"), CONFIG, source="x")
+    found = recognised(state_dict("transformers ViT"), CONFIG, source="x")
     assert (found.options["heads"], found.options["norm_eps"]) == (8, 1e-3)
 
 
@@ -32,16 +31,16 @@ def test_a_config_says_heads_and_eps():
         ("num_attention_heads", None, None),
         ("layer_norm_eps", float("nan"), "layer_norm_eps nan"),
         ("model_type", "dinov3_convnext", "model_type 'dinov3_convnext', which cannot be read"),
-        ("model_type", "deit", "model_type 'deit', which cannot be read; what can is vit, dinov2"),
+        ("model_type", "deit", "model_type 'deit', which cannot be read; what can is vit, vit_mae"),
     ],
 )
 def test_a_config_that_says_otherwise(setting, value, message):
     state, settings = state_dict("transformers ViT"), {**CONFIG, setting: value}
     if message is None:
-        assert recognise(state, settings, source="x").options["heads"] == WIDTH // 64
+        assert recognised(state, settings, source="x").options["heads"] == WIDTH // 64
         return
     with pytest.raises(UserError, match=message) as error:
-        recognise(state, settings, source="x")
+        recognised(state, settings, source="x")
     assert "\n" not in str(error.value)
 
 
@@ -52,9 +51,9 @@ def test_a_bias_that_no_layer_has_is_zeros_unless_config_promises_it(switch, lac
     settings = {**CONFIG, "qkv_bias": switch}
     if not lacking:
         with pytest.raises(UserError, match=r"x: layers.0.attention.k_proj.bias is missing"):
-            recognise(state, settings, source="x")
+            recognised(state, settings, source="x")
         return
-    bias = recognise(state, settings, source="x").arrays["blocks.1.attn.qkv.bias"]
+    bias = recognised(state, settings, source="x").arrays["blocks.1.attn.qkv.bias"]
     assert (bias[WIDTH : 2 * WIDTH] == 0).all() and (bias[2 * WIDTH :] > 0).all()
 
 
@@ -63,10 +62,10 @@ def test_a_gate_of_dinov3_is_silu(act):
     state = state_dict("transformers DINOv3", gated=True)
     settings = {"model_type": "dinov3_vit", "use_gated_mlp": True, "hidden_act": act}
     if act == "silu":
-        assert recognise(state, settings, source="x").options["gated_mlp"]
+        assert recognised(state, settings, source="x").options["gated_mlp"]
     else:
         with pytest.raises(UserError, match="hidden_act 'gelu', but only 'silu'"):
-            recognise(state, settings, source="x")
+            recognised(state, settings, source="x")
 
 
 def test_heads_that_nothing_tells_are_not_guessed():
@@ -77,20 +76,20 @@ def test_heads_that_nothing_tells_are_not_guessed():
         shape = [1280 * n // WIDTH if n in (WIDTH, 2 * WIDTH, 3 * WIDTH) else n for n in x.shape]
         state[name] = np.broadcast_to(np.float32(0), shape)
     with pytest.raises(UserError, match="how many heads share its width of 1280"):
-        recognise(state | wide, None, source="x")
+        recognised(state | wide, None, source="x")
 
 
 def test_positions_that_are_no_square():
     state = state_dict("DINO v1 or timm")
     state["pos_embed"] = np.zeros((1, 1 + 4 * 6, WIDTH), np.float32)
     with pytest.raises(UserError, match="24 positions in pos_embed are no square"):
-        recognise(state, None, source="x")
+        recognised(state, None, source="x")
 
 
 def test_timm_has_positions_for_the_patches_alone():
     state = state_dict("timm")
     state["pos_embed"] = state["pos_embed"][:, 1:]
-    found = recognise(state, None, source="x")
+    found = recognised(state, None, source="x")
     assert found.options["image_size"] == GRID * PATCH
     assert (found.arrays["pos_embed"][:, 0] == 0).all()
     np.testing.assert_array_equal(found.arrays["pos_embed"][:, 1:], state["pos_embed"])
@@ -98,7 +97,7 @@ def test_timm_has_positions_for_the_patches_alone():
 
 def test_a_config_of_timm_says_how_positions_are_resampled():
     state, settings = state_dict("DINO v1 or timm"), {"pretrained_cfg": {}, "architecture": "vit"}
-    found = [recognise(state, given, source="x").options for given in (None, settings)]
+    found = [recognised(state, given, source="x").options for given in (None, settings)]
     resampled = [(options["positions"], options["position_offset"]) for options in found]
     assert resampled == [("learned", 0.1), ("learned_antialiased", 0.0)]
 
@@ -113,7 +112,7 @@ def test_our_own_options_stand():
     for settings in ({"model_type": "rats", "options": options}, {"rats_options": options}):
         in_checkpoint = {f"backbone.{name}": x for name, x in state.items()}
         in_checkpoint["head.mlp.0.weight"] = np.zeros(3)
-        found = recognise(in_checkpoint, settings, source="x")
+        found = recognised(in_checkpoint, settings, source="x")
         assert found.options == options and found.arrays.keys() == state.keys()
         assert found.left_out == ["head.mlp.0.weight"]
     for wrong, told in [
@@ -124,15 +123,15 @@ def test_our_own_options_stand():
         ({"depth": True}, "'depth' True"),
     ]:
         with pytest.raises(UserError, match=told):
-            recognise(state, {"options": options | wrong}, source="x")
+            recognised(state, {"options": options | wrong}, source="x")
     del options["heads"]
     with pytest.raises(UserError, match="no option 'heads'"):
-        recognise(state, {"options": options}, source="x")
+        recognised(state, {"options": options}, source="x")
 
 
 def test_what_was_assumed_is_said():
     def assumed(name, settings):
-        return recognise(state_dict(name), settings, source="x").assumed
+        return recognised(state_dict(name), settings, source="x").assumed
 
     config = {"num_attention_heads": 2}
     assert assumed("DINO v1 or timm", config) == ["positions resampled as in DINO v1"]

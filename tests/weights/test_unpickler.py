@@ -12,9 +12,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 
 from rats_jax.weights import unpickler
-from rats_jax.weights.inert import Damaged, Foreign, Namespace, Refused, Tensor
+from rats_jax.weights.inert import Damaged, Foreign, Ignored, Namespace, Refused, Tensor
 from rats_jax.weights.unpickler import load
 
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
@@ -59,12 +60,17 @@ def test_arguments_of_a_run_become_plain_values(protocol):
         "ordered": collections.OrderedDict(b=1, a=2),
         "defaults": collections.defaultdict(list, x=[1]),
         "set": {7},
+        "rng": ("MT19937", np.arange(600, dtype=np.uint32), 3, np.array([])),
+        "dtype": torch.bfloat16,
     }
     read = loads(pickle.dumps(value, protocol))
     args = read.pop("args")
     assert isinstance(args, Namespace)
     assert args.attributes == {"lr": 0.1, "n": -3, "yes": True}
     assert type(args.attributes["lr"]) is float
+    name, array, place, empty = read.pop("rng")
+    assert (name, place) == ("MT19937", 3) and type(array) is type(empty) is Ignored
+    assert read.pop("dtype").make is None
     assert read == {
         "path": None,
         "counts": {"a": 2, "b": 1},
@@ -183,6 +189,20 @@ def test_what_no_weights_hold_is_refused(data):
         loads(b"\x80\x02" + data)
 
 
+def test_an_array_of_objects_is_refused():
+    with pytest.raises(Foreign, match="holds a NumPy O8"):
+        loads(pickle.dumps(np.array([None]), 2))
+
+
+@pytest.mark.parametrize(
+    "name", ["_shard.sharded_tensor.api.ShardedTensor", "tensor.DTensor", "_tensor.api.DTensor"]
+)
+def test_a_part_of_a_sharded_checkpoint_says_what_to_save_instead(name):
+    module, _, kind = f"torch.distributed.{name}".rpartition(".")
+    with pytest.raises(Refused, match=rf"holds torch.distributed.{name}, one process's part.*FULL"):
+        loads(f"\x80\x02c{module}\n{kind}\n)\x81.".encode("latin-1"))
+
+
 def test_every_beginning_of_a_pickle_is_damage():
     data = pickle.dumps({"args": argparse.Namespace(lr=np.float64(0.1), x=["a", (1, 2.5)])}, 2)
     loads(data)
@@ -208,6 +228,7 @@ def test_no_more_memory_is_asked_for_than_the_file_is_long(tmp_path):
         b"cpathlib\nPosixPath\n" + part(("x" * 999,) * 90),
         b"ctorch\ndevice\n" + part(("x" * 999,) * 90),
         b"c_codecs\nencode\n" + part(("x" * 999, "latin1")),
+        b"cnumpy.core.multiarray\n_reconstruct\n" + part(("x" * 999, (0,), "b")),
         b"cbuiltins\nlist\n" + part((list(range(200)),)),
         b"cbuiltins\ndict\n" + part((dict.fromkeys(map(str, range(200))),)),
         REBUILD + part((1,) * 90),

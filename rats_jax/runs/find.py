@@ -1,0 +1,121 @@
+"""The checkpoint of a run that a path means, at whatever level of the run's directory it is."""
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from rats_jax.errors import UserError
+from rats_jax.runs.checkpoint import REMAINS
+from rats_jax.weights.places import read_json
+
+#: What a run keeps in its workdir beside the checkpoints.
+KEPT = re.compile(
+    r"config\.json|\w+\.jsonl|dynamics\.png|\w+\.txt|\.lock|\.started|tensorboard|attention"
+)
+MOST_LISTED = 3
+
+
+class Place(NamedTuple):
+    """workdir: of the run; None for a checkpoint that was copied out of it. step: the one that is
+    meant; None for the run's best or newest. folder: of the step, or the workdir."""
+
+    workdir: Path | None
+    step: int | None
+    folder: Path
+
+
+def find_run(path: Path) -> Place | None:
+    """The run, or the one of its checkpoints, that a path means: the workdir, its checkpoints/, a
+    step in it or anything in that; links are followed. A copy of a step is a checkpoint too. None
+    if the path has nothing to do with a run.
+
+    Raises:
+      UserError: the path is in a run, but means no checkpoint; the message says what does.
+    """
+    # What ".." means shows once links are followed, and tensorstore does not take it.
+    given = _real(path) if ".." in path.parts else path
+    if is_workdir(given):
+        return Place(given, None, given)
+    for place in dict.fromkeys((given.absolute(), _real(path))):
+        for parent in (place, *place.parents):
+            if parent.name in ("checkpoints", "damaged") and _is_workdir(parent.parent):
+                return _inside(parent, place.relative_to(parent).parts, path)
+    place = _real(path)
+    for folder in (place, *place.parents[:2]):
+        if _is_step(folder):
+            return Place(None, None, folder)
+    if _is_workdir(place.parent) and KEPT.fullmatch(place.name):
+        raise UserError(f"{path} is only a part of a run: name the run's workdir, {place.parent}")
+    return None
+
+
+def is_workdir(folder: Path) -> bool:
+    """Also of a run that has no checkpoint yet. Raises UserError for a damaged config.json."""
+    config = folder / "config.json"
+    return config.is_file() and {"model", "optimizer"} <= read_json(config).keys()
+
+
+def not_a_run(folder: Path) -> str | None:
+    """What to name instead of a folder that holds runs, or checkpoints without their config.json;
+    None if it holds neither."""
+    runs = [entry for entry in _below(folder) if _is_workdir(entry)]
+    steps = [entry for entry in _below(folder) + _below(folder / "checkpoints") if _is_step(entry)]
+    if not runs and not steps:
+        return None
+    listed = ", ".join(map(str, (runs or steps)[:MOST_LISTED]))
+    listed += ", ..." if len(runs or steps) > MOST_LISTED else ""
+    if runs:
+        return f"{folder} is not the workdir of a run, but holds some: name one, {listed}"
+    return f"{folder} has no config.json of a run, but holds checkpoints: name one, {listed}"
+
+
+def _below(folder: Path) -> list[Path]:
+    """What is in a folder, numbers in their order."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        folder.iterdir(), key=lambda e: (int(e.name) if e.name.isdecimal() else 0, e.name)
+    )
+
+
+def _inside(parent: Path, parts: tuple[str, ...], path: Path) -> Place | None:
+    """What a path in checkpoints/ or damaged/ of a run means."""
+    workdir = parent.parent
+    if not parts:
+        if parent.name == "checkpoints":
+            return Place(workdir, None, workdir)
+        raise UserError(
+            f"{path} is where a run puts damaged checkpoints: name its workdir, {workdir}"
+        )
+    step, *inside = parts
+    if REMAINS.fullmatch(step):
+        raise UserError(f"{path} was not saved to its end: name the run's workdir, {workdir}")
+    if not step.isdecimal() or str(int(step)) != step or (inside and not path.exists()):
+        if path.exists():
+            return None
+        raise UserError(
+            f"{path} is not there: name the run's workdir, {workdir}, or one of its checkpoints, "
+            f"such as {parent / 'STEP'}"
+        )
+    if parent.name == "damaged":
+        return Place(None, None, parent / step)
+    return Place(workdir, int(step), parent / step)
+
+
+def _is_step(folder: Path) -> bool:
+    """Whether a folder is a checkpoint, wherever it is."""
+    return (folder / "state").is_dir() and (folder / "meta").is_dir()
+
+
+def _real(path: Path) -> Path:
+    """With links followed, as far as they go."""
+    return Path(os.path.realpath(path))
+
+
+def _is_workdir(folder: Path) -> bool:
+    """As `is_workdir`, but a config.json that cannot be read is no run's."""
+    try:
+        return is_workdir(folder)
+    except (OSError, UserError):
+        return False

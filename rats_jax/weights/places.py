@@ -1,0 +1,151 @@
+"""Where weights are: the file that a path means, what it is called, and what else it may be."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from rats_jax.errors import UserError
+from rats_jax.paths import printable
+
+#: What a folder holds, the first that is there; in parts if beside it is NAME.index.json.
+NAMES = ("model.safetensors", "pytorch_model.bin")
+INDEX = ".index.json"
+ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
+#: The folder of a repository in the cache of the Hugging Face hub: models--ORGANISATION--NAME.
+REPOSITORY = "models--"
+#: Names that do not tell one file from another: what they are in is named too.
+SAYS_NOTHING = re.compile(
+    r"model\.safetensors|pytorch_model\.bin|checkpoint-\d+|\d+|[0-9a-f]{7,64}"
+)
+SHARD = ".distcp"  # a file of torch.distributed.checkpoint
+MOST_LISTED = 3
+
+
+def weights_file(path: Path) -> Path:
+    """The file itself, or the one that a folder of weights holds. Raises UserError, OSError."""
+    if path.is_dir():
+        folder = _snapshot(path)
+        if (file := _in_folder(folder)) is None:
+            raise UserError(_no_weights(folder))
+        return file
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no file: name a file or a folder of weights")
+    if path.name.endswith(SHARD):
+        raise UserError(_no_weights(path.parent))
+    beside = path.suffix in (".json", ".md", ".py") and not path.name.endswith(INDEX)
+    if beside and _in_folder(path.parent):
+        raise UserError(f"{path} holds no weights: name its folder, {path.parent}")
+    return path
+
+
+def holds_weights(path: Path) -> bool:
+    """As far as names tell."""
+    if path.is_dir():
+        return _in_folder(path) is not None
+    return path.name.endswith((*ENDINGS, INDEX)) and path.is_file()
+
+
+def display_name(file: Path) -> str:
+    """What weights are called: by their model if they are in the cache of a hub, else by the name
+    of the file as it was given, with that of its folder where it says nothing. One line."""
+    given = Path(os.path.abspath(file))
+    for parts in (given.parts, file.resolve().parts):
+        for i, part in enumerate(parts):
+            if part.startswith(REPOSITORY):
+                name = part.removeprefix(REPOSITORY).replace("--", "/")
+                inside = [p for p in parts[i + 3 :] if p not in NAMES and not p.endswith(INDEX)]
+                return printable("/".join([name, *inside]))
+    count = 1
+    while count < min(4, len(given.parts) - 1) and SAYS_NOTHING.fullmatch(given.parts[-count]):
+        count += 1
+    return printable("/".join(given.parts[-count:]))
+
+
+def _in_folder(folder: Path) -> Path | None:
+    for name in NAMES:
+        for file in (folder / name, folder / (name + INDEX)):
+            if file.exists():
+                return file
+    return None
+
+
+def _snapshot(folder: Path) -> Path:
+    """The newest snapshot, if this is the folder of a repository in a hub's cache."""
+    inside = folder.name in ("snapshots", "blobs", "refs")
+    repository = folder.parent if inside else folder
+    snapshots = repository / "snapshots"
+    if not repository.resolve().name.startswith(REPOSITORY) or not snapshots.is_dir():
+        return folder
+    there = sorted(entry for entry in snapshots.iterdir() if entry.is_dir())
+    main = repository / "refs" / "main"
+    if main.is_file():
+        newest = snapshots / main.read_text(errors="replace").strip()
+        if newest in there:
+            return newest
+    if len(there) == 1:
+        return there[0]
+    listed = f"it has {_listed(there)}" if there else "it has none: download the model again"
+    raise UserError(f"{repository} does not say which of its snapshots is meant: {listed}")
+
+
+def _no_weights(folder: Path) -> str:
+    """What is wrong with a folder, and what to name."""
+    entries = sorted(folder.iterdir())
+    if any(entry.name.endswith(SHARD) for entry in entries):
+        return (
+            f"{folder} is a sharded checkpoint of torch.distributed.checkpoint: make one file of "
+            f"it with python -m torch.distributed.checkpoint.format_utils dcp_to_torch {folder} "
+            "FILE.pth, and name that"
+        )
+    files = [entry for entry in entries if entry.name.endswith(ENDINGS)]
+    if files:
+        remedy = f"name the file itself, such as {files[0]}"
+    elif folders := [entry for entry in entries if entry.is_dir() and any(_weights_in(entry))]:
+        remedy = f"name the folder in it that does: {_listed(folders)}"
+    else:
+        remedy = "name another folder"
+    return f"{folder} holds no {' or '.join(NAMES)}: {remedy}"
+
+
+def _weights_in(folder: Path) -> Iterator[Path]:
+    try:
+        yield from (entry for entry in folder.iterdir() if holds_weights(entry))
+        if folder.name.startswith(REPOSITORY) or _in_folder(folder):
+            yield folder
+    except OSError:
+        pass
+
+
+def _listed(paths: list[Path]) -> str:
+    more = ", ..." if len(paths) > MOST_LISTED else ""
+    return ", ".join(map(str, paths[:MOST_LISTED])) + more
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file. Raises UserError."""
+    if not path.is_file():
+        raise UserError(f"{path} is no file: put the model's config.json there, or take it away")
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): make it readable") from None
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged: it holds no JSON object; copy or download it again")
+    return content
+
+
+def what_else(start: bytes) -> str:
+    """What a file that begins so is, if no weights, and what to do."""
+    if not start:
+        return "is empty: copy or download it again"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a pointer of git-lfs, not the weights: fetch them with git lfs pull"
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page, not the weights: download from the address of the file itself"
+    if start.startswith(b"\x1f\x8b") or start[257:262] == b"ustar":
+        return "is an archive: unpack it, and name the file of the weights in it"
+    return "is no file of weights: name one of safetensors or of torch.save"
