@@ -16,18 +16,23 @@ SAMPLED = 4096  # names that are asked for where the list is not in memory
 
 
 def fingerprint(source) -> str | None:
-    """Of any source: its own, else of the names in `files`; None if it has neither.
+    """Of any source: its own, else of the names in `files`; None if it has neither, or if they
+    cannot be read.
 
-    Names that are not in memory may each take a read of the disk, so only some are asked for.
+    `files` may be any object with `files[i]`, which may take a read of the disk for each name, so
+    only some names are asked for where it is no list.
     """
     if hasattr(source, "fingerprint"):
         return source.fingerprint()
     if (files := getattr(source, "files", None)) is None:
         return None
-    if not isinstance(files, list | tuple | np.ndarray) and len(files) > SAMPLED:
-        some = np.linspace(0, len(files) - 1, SAMPLED).astype(int).tolist()
-        return fingerprint_of_names(files[i] for i in some)
-    return fingerprint_of_names(files)
+    if isinstance(files, list | tuple | np.ndarray):
+        return fingerprint_of_names(files)
+    count = min(len(source), SAMPLED)
+    try:
+        return fingerprint_of_names(files[i * len(source) // count] for i in range(count))
+    except OSError:
+        return None
 
 
 def fingerprint_of_names(names: Iterable[str]) -> str:

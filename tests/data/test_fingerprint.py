@@ -132,17 +132,16 @@ class Own:
 
 
 class Lazy:
-    """Names that are read one by one."""
+    """Names that are read one by one; it neither knows how many there are, nor where they end."""
 
-    def __init__(self, length: int):
-        self.length, self.asked = length, 0
-
-    def __len__(self):
-        return self.length
+    def __init__(self, prefix: str = ""):
+        self.prefix, self.asked = prefix, 0
 
     def __getitem__(self, i):
         self.asked += 1
-        return f"{i}.png"
+        if self.prefix == "broken":
+            raise OSError("no disk")
+        return f"{self.prefix}{i}.png"
 
 
 def test_of_a_source_of_ones_own():
@@ -152,9 +151,11 @@ def test_of_a_source_of_ones_own():
     assert fingerprint(Own(3, files=tuple(names))) == fingerprint(Own(3, files=np.array(names)))
     assert fingerprint(Own(3, files=names)) != fingerprint(Own(3, files=names[::-1]))
     assert fingerprint(Own(3, files=names, fingerprint=lambda: "mine")) == "mine"
-    lazy = Lazy(10**7)
-    assert fingerprint(Own(10**7, files=lazy)) != fingerprint(Own(10**7, files=Lazy(10**7 + 1)))
+    lazy = Lazy()
+    assert fingerprint(Own(10**7, files=lazy)) != fingerprint(Own(10**7, files=Lazy("other")))
     assert lazy.asked == SAMPLED
+    assert fingerprint(Own(3, files=Lazy())) == fingerprint_of_names(["0.png", "1.png", "2.png"])
+    assert fingerprint(Own(3, files=Lazy("broken"))) is None
 
 
 def test_any_name_has_one():
