@@ -100,6 +100,9 @@ def default_config() -> ConfigDict:
     config.data.prefetch = 2  # batches that wait on the devices
     #: The run stops when more than this share of the images seen (1,000 at least) is unreadable.
     config.data.max_unreadable = 0.01
+    #: A resumed run that finds other images than before ends; its last line says what to set here
+    #: to continue with them all the same.
+    config.data.accept = ""
 
     config.run = ConfigDict()
     #: Stop after this many steps, on the schedules of the whole run; 0 for the whole run.
@@ -151,7 +154,7 @@ def schedules(config: ConfigDict, *, images: int) -> Schedules:
     check(
         steps_per_epoch > 0,
         f"config.optimizer.batch_size {optimizer.batch_size} is larger than the data set "
-        f"({images} images); make the batch smaller",
+        f"({images} images); make the batch smaller, or give more images",
     )
     steps = round(optimizer.epochs * steps_per_epoch)
     check(steps > 0, f"config.optimizer.epochs {optimizer.epochs} is less than a step; raise it")

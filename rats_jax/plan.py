@@ -37,15 +37,21 @@ def main() -> None:
     to_file = _json_file(JSON.value) if JSON.value not in ("", "-") else None
     hardware = open_hardware(TOPOLOGY.value, slices=SLICES.value)
     # Here: these touch no device, but JAX must hear of the hardware first.
+    from rats_jax.config import schedules
     from rats_jax.planning.compiled import compile_step
     from rats_jax.planning.figures import figures
     from rats_jax.planning.report import page
+    from rats_jax.runs.spans import span_warnings
 
     tell = (lambda _: None) if JSON.value == "-" else say
     tell(f"compiling the training step for {hardware.description}: minutes for a large model")
     step = compile_step(config, hardware)
     plan = figures(config, hardware, step, images=IMAGES.value)
     tell("\n".join(page(plan)))
+    if images := IMAGES.value or config.data.length:
+        plan["warnings"] = span_warnings(config, schedules(config, images=images))
+        for line in plan["warnings"]:
+            tell(f"warning: {line}")
     if not plan["fits"] and ADVICE.value:
         plan["advice"] = _advise(config, hardware, step, tell)
     if JSON.value == "-":

@@ -7,10 +7,11 @@ import sys
 import tempfile
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rats_jax.errors import UserError
+from rats_jax.paths import printable
 
 
 def free_folder(output: Path) -> Path:
@@ -22,8 +23,11 @@ def free_folder(output: Path) -> Path:
             return target
     except (OSError, RuntimeError) as error:  # the latter: links that go round
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--output {output} cannot be made ({reason}): choose another") from None
-    raise UserError(f"--output {output} is there already: name a new folder, or remove it")
+        name = printable(str(output))
+        raise UserError(f"--output {name} cannot be made ({reason}): choose another") from None
+    raise UserError(
+        f"--output {printable(str(output))} is there already: name a new folder, or remove it"
+    )
 
 
 @contextmanager
@@ -33,11 +37,13 @@ def new_folder(target: Path) -> Iterator[Path]:
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            os.lstat(target)  # too long a name fails here, and not when all has been written
         prefix = f".{target.name[:40]}."  # the name itself may be as long as a name can be
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     except OSError as error:
         raise UserError(
-            f"--output {target} cannot be made ({error.strerror}): choose another"
+            f"--output {printable(str(target))} cannot be made ({error.strerror}): choose another"
         ) from None
     try:
         yield folder
@@ -48,7 +54,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         folder.rename(target)
     except OSError as error:
         raise UserError(
-            f"--output {target} cannot be written ({error.strerror or error})"
+            f"--output {printable(str(target))} cannot be written ({error.strerror or error})"
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -59,6 +65,11 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def shortened(name: str, most: int) -> str:
+    """Its first letters, at most so many bytes: file systems take 255."""
+    return name.encode("utf-8", "surrogateescape")[:most].decode("utf-8", "ignore")
 
 
 def file_names(names: Sequence[str]) -> list[str]:

@@ -67,3 +67,25 @@ def test_an_output_that_cannot_be_made_is_told(tmp_path):
             new_folder(free_folder(tmp_path / name)),
         ):
             pass
+
+
+@pytest.mark.parametrize("name", ["n" * 250, "日" * 80, "caf\udce9", "line\nend"])
+def test_any_name_that_the_file_system_takes_is_filled(tmp_path, name):
+    with new_folder(free_folder(tmp_path / name)) as folder:
+        (folder / "file").write_text("")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    with pytest.raises(UserError, match="is there already") as refused:
+        free_folder(tmp_path / name)
+    assert str(refused.value).isprintable()
+
+
+def test_names_of_files_are_short_enough_in_any_script(tmp_path):
+    names = ["日" * 80 + ".jpg", "日" * 80 + ".png", "é" * 120, "caf\udce9", "." * 9]
+    for stem in file_names(names):
+        (tmp_path / f"{stem}.regions.png").touch()
+    assert len(list(tmp_path.iterdir())) == len(names)
+
+
+def test_too_long_a_name_fails_before_anything_is_written(tmp_path):
+    with pytest.raises(UserError, match="cannot be made"), new_folder(tmp_path / ("x" * 300)):
+        pytest.fail("all would be written for nothing")

@@ -21,6 +21,7 @@ from pathlib import Path
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from rats_jax.data.fingerprint import fingerprint_of_names
 from rats_jax.data.passed_over import UNLISTED, PassedOver
 from rats_jax.data.sources import check_folder
 from rats_jax.errors import UserError
@@ -86,6 +87,11 @@ class Records:
             ) from error
         if not shards:
             raise UserError(f"{self.root} holds no image; prepare another folder")
+        self._contents = [
+            f"{shard['images']} {shard.get('sha256') or shard['bytes']}"
+            for shard in manifest["shards"]
+            if shard["images"]
+        ]
         self._shards = [file for file, _, _ in shards]
         self._ends = list(itertools.accumulate(images for _, images, _ in shards))
         for file, _, size in shards:
@@ -104,6 +110,10 @@ class Records:
     @property
     def files(self) -> Sequence[str]:
         return _Names(self)  # not kept: in a cycle, the open shards would wait for the collector
+
+    def fingerprint(self) -> str:
+        """Of what the shards hold, by the manifest, in their order."""
+        return fingerprint_of_names(self._contents)
 
     def __len__(self) -> int:
         return self._ends[-1]

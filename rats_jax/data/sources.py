@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from rats_jax.data.fingerprint import fingerprint_of_names
 from rats_jax.data.passed_over import BROKEN_LINK, FOLDER_AGAIN, PassedOver, why_passed_over
 from rats_jax.errors import UserError
 from rats_jax.paths import local_path, printable
@@ -26,8 +27,9 @@ class Source(Protocol):
     uint8 [h, w, 3], and an int. The order is fixed for good: batches are a function of it. Reading
     must be safe from several threads, and the source picklable (it travels to worker processes).
     An image that cannot be read raises OSError or `UnreadableImage`. A source may have `files`,
-    one name per index, for messages; `classes`, the names of its labels; and `notes`, lines that
-    its user should see once: what it passed over, and what looks like a mistake.
+    one name per index, for messages; `classes`, the names of its labels; `notes`, lines that its
+    user should see once: what it passed over, and what looks like a mistake; and `fingerprint()`,
+    see `rats_jax.data.fingerprint`.
     """
 
     def __len__(self) -> int: ...
@@ -69,6 +71,10 @@ class ImageFolder:
     def __getitem__(self, index: int, /) -> tuple[bytes, int]:
         name = self.files[index]
         return (self.root / name).read_bytes(), self._labels[top_folder(name)]
+
+    def fingerprint(self) -> str:
+        """Of the relative paths in their order."""
+        return fingerprint_of_names(self.files)
 
 
 def check_folder(path: str | os.PathLike, what: str) -> Path:

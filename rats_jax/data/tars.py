@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from rats_jax.data.fingerprint import fingerprint_of_arrays
 from rats_jax.data.passed_over import FOLDER, LOOSE, PassedOver, why_passed_over
 from rats_jax.data.sources import is_image, no_image, odd_classes, top_folder
 from rats_jax.data.tar_index import UNLABELLED, TarIndex, load_index
@@ -83,6 +84,13 @@ class Tars:
     @property
     def files(self) -> Sequence[str]:
         return _Names(self)
+
+    def fingerprint(self) -> str:
+        """Of the names and sizes of the members in their order, whatever tars they are in."""
+        names = (index.names for index in self._indices)
+        lengths = (np.diff(index.ends, prepend=0) for index in self._indices)
+        sizes = (index.sizes for index in self._indices)
+        return fingerprint_of_arrays(itertools.chain(names, lengths, sizes))
 
     def name(self, index: int) -> str:
         """Tar and member, as in `files`."""

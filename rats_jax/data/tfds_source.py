@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rats_jax.data.fingerprint import fingerprint_of_names
 from rats_jax.errors import UserError
 from rats_jax.paths import check_utf8
 
@@ -59,7 +60,7 @@ class TFDS:
                 f"{info.full_name} has no feature `image` of uint8 or uint16, but "
                 f"{', '.join(features) or info.features}; choose another data set"
             )
-        self._name = info.full_name
+        self._name, self._split = info.full_name, split
         named = re.findall(r"\w+", split)
         others = [each for each in info.splits if not {each, "all"} & set(named)]
         self.notes = [f"passed over: the splits {', '.join(others)}"] if others else []
@@ -80,6 +81,10 @@ class TFDS:
     @property
     def files(self) -> Sequence[str] | None:
         return _Names(self) if self._named else None
+
+    def fingerprint(self) -> str:
+        """Of the data set's name, its version and the split: a version holds the same for good."""
+        return fingerprint_of_names([self._name, self._split, str(len(self))])
 
     def read(self, index: int) -> tuple[str, bytes, int]:
         """File name ("" if there is none), image and label; OSError if the record is damaged."""

@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from rats_jax.dino.schedules import Schedules
+
 #: An alarm is raised when it has been seen in so many reports in a row, over so many steps.
 REPORTS, STEPS = 3, 50
 #: Loss and teacher entropy are at ln K from this share of it on, ...
@@ -157,15 +159,22 @@ RULES = (
 )
 
 
+def warm_steps(schedules: Schedules) -> int:
+    """The steps of the freeze and the warm-up, after which most rules are judged. A span that takes
+    all of the run never ends, and is not waited for."""
+    spans = schedules.freeze_last_layer_steps, schedules.warmup_steps
+    return max((span for span in spans if span < schedules.steps), default=0)
+
+
 class Alarms:
     """Judges one report after another.
 
-    prototypes: K. freeze_last_layer_steps, warmup_steps: of the schedules.
+    prototypes: K. warm: as `warm_steps`.
     """
 
-    def __init__(self, *, prototypes: int, freeze_last_layer_steps: int, warmup_steps: int):
+    def __init__(self, *, prototypes: int, warm: int):
         self._prototypes = prototypes
-        self._warm = max(freeze_last_layer_steps, warmup_steps)
+        self._warm = warm
         self._skipped = math.nan
         self._seen_at: dict[str, list[int]] = {rule.name: [] for rule in RULES}
         self._raised: set[str] = set()

@@ -1,6 +1,6 @@
 """Checkpoints: the whole state of a run and what it says of itself, by orbax.
 
-checkpoints/STEP/   see stored_state.py
+checkpoints/STEP/   see stored_state.py; one with a file `kept.txt` in it is never removed
 damaged/STEP/       a checkpoint that could not be restored, where an older one could
 """
 
@@ -9,7 +9,6 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -21,8 +20,10 @@ from rats_jax.command_line import say
 from rats_jax.errors import UserError
 from rats_jax.parallel.distributed import agree, gather
 from rats_jax.runs.disk_errors import REMEDIES, error_number
+from rats_jax.runs.folder_names import check_folder
 from rats_jax.runs.judged import Judged
-from rats_jax.runs.retention import staying
+from rats_jax.runs.kept import RulesChanged, keep_those_of, marked
+from rats_jax.runs.retention import Rules, staying
 from rats_jax.runs.stored_state import (
     Damaged,
     compare,
@@ -33,6 +34,8 @@ from rats_jax.runs.stored_state import (
     verify,
 )
 
+#: A checkpoint's name; "007" is a copy that someone has made.
+STEP = re.compile("0|[1-9][0-9]*")
 #: What may lie beside the checkpoints: a save that did not end, and one on its way out.
 REMAINS = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|removed)")
 #: Seconds, of the clock on the wall, which may jump. A save that hangs is the watchdog's to end.
@@ -81,11 +84,9 @@ class Checkpoints:
     ):
         self._folder = (workdir / "checkpoints").absolute()
         self._set_aside_in = (workdir / "damaged").absolute()
-        highest = best_is == "highest"
-        self._staying = partial(
-            staying, newest=keep, every=keep_every, best=keep_best, highest=highest
-        )
-        self._judged = Judged(self._folder, metric=best_metric, highest=highest)
+        check_folder(workdir, "the run's folder", read_only=read_only)
+        self._rules = Rules(keep, keep_every, keep_best, best_metric, best_is == "highest")
+        self._judged = Judged(self._folder, metric=best_metric, highest=self._rules.highest)
         self._read_only = read_only
         self._saving: tuple[int, Future] | None = None
         if not read_only:
@@ -108,11 +109,16 @@ class Checkpoints:
             entries = list(self._folder.iterdir())
         except FileNotFoundError:
             return []
-        return sorted(int(e.name) for e in entries if e.name.isdecimal() and e.is_dir())
+        names = [e.name for e in entries if STEP.fullmatch(e.name) and e.is_dir()]
+        return sorted(map(int, names))
 
     def latest(self) -> int | None:
         """The newest complete one."""
         return max(self.steps(), default=None)
+
+    def keep_those_of(self, was: Rules, *, rejudged: bool) -> RulesChanged:
+        """Before the first save: keeps what an earlier start kept, see `kept.keep_those_of`."""
+        return keep_those_of(was, self._rules, self._folder, self.steps(), rejudged=rejudged)
 
     def save(self, step: int, state: dict, *, about: dict, metrics: Mapping[str, float]) -> None:
         """Starts to write the state after `step` steps; does nothing if that step is there.
@@ -251,7 +257,11 @@ class Checkpoints:
         self._writer.wait_until_finished()
         if jax.process_index() == 0:
             steps = self.steps()
-            for step in sorted(set(steps) - self._staying(steps, self._judged.values(steps).get)):
+            stays = staying(steps, self._judged.values(steps).get, self._rules)
+            stays |= marked(self._folder, steps)
+            if self._rules.best:  # it may be the best
+                stays |= self._judged.unreadable(steps)
+            for step in sorted(set(steps) - stays):
                 folder = self._folder / str(step)
                 try:
                     shutil.rmtree(folder.rename(folder.with_name(f"{step}.removed")))

@@ -1,13 +1,13 @@
 """Compiled programs, kept for the next start."""
 
 import os
-from pathlib import Path
 
 import jax
 
 from rats_jax.errors import UserError
+from rats_jax.paths import check_utf8, local_path
 
-DEFAULT = Path("~/.cache/rats_jax/compiled")
+DEFAULT = "~/.cache/rats_jax/compiled"
 
 
 def keep_compiled_programs(where: str) -> None:
@@ -22,9 +22,10 @@ def keep_compiled_programs(where: str) -> None:
     if where == "auto":
         if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
             return
-        where = "" if jax.default_backend() == "cpu" else str(DEFAULT)
+        where = "" if jax.default_backend() == "cpu" else DEFAULT
     if where and "://" not in where:  # JAX writes to buckets itself
-        folder = Path(where).expanduser()
+        folder = local_path(where)
+        check_utf8(folder, "config.run.compilation_cache")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

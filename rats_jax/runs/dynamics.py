@@ -4,17 +4,17 @@ Out of what stands in its workdir: metrics.jsonl, events.jsonl and config.json.
 """
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from rats_jax.command_line import say
+from rats_jax.paths import printable
+from rats_jax.runs.history import Piece, pieces, read_lines
 from rats_jax.runs.metric_names import (
     SCORES,
     called,
-    is_of_evaluation,
     is_score,
     measured_on,
     told,
@@ -38,16 +38,6 @@ TITLED = {
     },
     "training, nats": {"loss": "loss", "teacher_entropy": "teacher entropy", "kl": "KL"},
 }
-
-
-class Piece(NamedTuple):
-    """What was measured alike, for other images make another curve.
-
-    points: epochs and values. grid: what a plain grid has, dashed.
-    """
-
-    points: list[tuple[float, float]]
-    grid: float | None = None
 
 
 class Line(NamedTuple):
@@ -92,14 +82,15 @@ def draw(workdir: Path, best: tuple[int, float] | None = None) -> Path:
     """
     from matplotlib.figure import Figure
 
-    config = json.loads((workdir / "config.json").read_text())
-    rows = _lines(workdir / "metrics.jsonl")
-    panels = _panels(rows, _lines(workdir / "events.jsonl"))
+    config = json.loads((workdir / "config.json").read_text("utf-8"))
+    rows = read_lines(workdir / "metrics.jsonl")
+    panels = _panels(rows, read_lines(workdir / "events.jsonl"))
     star = _star(panels, best, rows, config["run"])
     height = -(-len(panels) // COLUMNS)
     size = COLUMNS * CELL[0], height * CELL[1] + HEAD
     figure = Figure(figsize=size, dpi=110)
-    figure.text(0.5, 1 - HEAD / 2 / size[1], _title(workdir.resolve().name, star), ha="center")
+    title = _title(printable(workdir.resolve().name), star)
+    figure.text(0.5, 1 - HEAD / 2 / size[1], title, ha="center", parse_math=False)
     last = max(row["epoch"] for row in rows if "epoch" in row)
     # By hand: matplotlib's own layout takes a second.
     grid = figure.subplots(height, COLUMNS, squeeze=False)
@@ -120,17 +111,6 @@ def draw(workdir: Path, best: tuple[int, float] | None = None) -> Path:
     return new.replace(workdir / "dynamics.png")
 
 
-def _lines(file: Path) -> list[dict]:
-    """The objects of a JSONL file, without what a kill has cut off."""
-    found = []
-    for line in file.read_text(errors="replace").splitlines() if file.exists() else ():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
-
-
 def _panels(rows: Sequence[Mapping], events: Iterable[Mapping]) -> list[Panel]:
     there = {name for row in rows for name, value in row.items() if value is not None}
     titled = {}
@@ -141,37 +121,13 @@ def _panels(rows: Sequence[Mapping], events: Iterable[Mapping]) -> list[Panel]:
     panels = []
     for title, names in (titled | TITLED).items():
         lines = [
-            Line(metric, label, _pieces(metric, rows, events))
+            Line(metric, label, pieces(metric, rows, events))
             for metric, label in names.items()
             if metric in there
         ]
         if lines:
             panels.append(Panel(title, lines, percent=is_score(lines[0].metric)))
     return panels
-
-
-def _pieces(metric: str, rows: Sequence[Mapping], events: Iterable[Mapping]) -> list[Piece]:
-    """events: of the run; each start has one that says from where, and one with what its
-    evaluations measure, at the first of them."""
-    begins: list[Mapping] = []
-    on = measured_on(metric)
-    for event in events if is_of_evaluation(metric) else ():
-        if event["event"] == "started":
-            begins = []
-        elif event["event"] == "continued":
-            begins = [before for before in begins if before["step"] <= event["step"]]
-        elif event["event"] == "evaluation" and (not begins or begins[-1].get(on) != event.get(on)):
-            begins.append(event)
-    bounds = [0, *(begin["step"] for begin in begins[1:]), math.inf]
-    pieces = []
-    for begin, (first, end) in zip(begins or [{}], pairwise(bounds), strict=True):
-        points = [
-            (row["epoch"], row[metric])
-            for row in rows
-            if row.get(metric) is not None and first <= row["step"] < end
-        ]
-        pieces.append(Piece(points, begin.get("grid", {}).get(metric)))
-    return [piece for piece in pieces if piece.points]
 
 
 def _star(
@@ -184,9 +140,10 @@ def _star(
     last = rows[-1]
     star = Best(metric, step, step * last["epoch"] / last["step"], value)
     lines = [line for panel in panels for line in panel.lines if line.metric == metric]
-    for epoch, before in lines[0].pieces[-1].points[:1] if lines else ():
+    for first in lines[0].pieces[-1].points[:1] if lines else ():
+        before = first.value
         is_better = before > value if run["best_is"] == "highest" else before < value
-        if epoch == 0 and is_better:
+        if first.step == 0 and is_better:
             return star._replace(untrained=before)
     return star
 
@@ -208,9 +165,9 @@ def _draw_panel(axes, panel: Panel, best: Best | None, last: float) -> None:
         color = COLORS[i % len(COLORS)]
         few = sum(len(piece.points) for piece in line.pieces) < 60
         look = {"linewidth": 1.6, "marker": "o" if few else "", "markersize": 3}
-        begins = [left, *(piece.points[0][0] for piece in line.pieces[1:]), right]
+        begins = [left, *(piece.points[0].epoch for piece in line.pieces[1:]), right]
         for j, (piece, span) in enumerate(zip(line.pieces, pairwise(begins), strict=True)):
-            epochs, values = zip(*piece.points, strict=True)
+            _, epochs, values = zip(*piece.points, strict=True)
             label = "" if j else line.label
             axes.plot(epochs, [scale * x for x in values], color=color, label=label, **look)
             if piece.grid is not None:

@@ -36,7 +36,14 @@ class Judged:
         """The metric of each step; None where it has none, or was measured on something else."""
         told = {step: self._read(step) for step in sorted(steps)}
         now = next((on for on, _ in reversed(told.values()) if on is not _UNKNOWN), None)
-        return {step: value if on == now else None for step, (on, value) in told.items()}
+        return {
+            step: value if on is not _UNKNOWN and same_measure(on, now) else None
+            for step, (on, value) in told.items()
+        }
+
+    def unreadable(self, steps: Collection[int]) -> set[int]:
+        """Those that do not say at the moment what they are, so that one may be the best."""
+        return {step for step in steps if self._read(step)[0] is _UNKNOWN}
 
     def best(self, steps: Collection[int]) -> int:
         """Of these, at least one; the newest where none has the metric."""
@@ -51,3 +58,21 @@ class Judged:
                 return _UNKNOWN, None
             self.tell(step, meta["about"], meta["metrics"])
         return self._told[step]
+
+
+def same_measure(was: Mapping | None, now: Mapping | None) -> bool:
+    """Whether figures of an evaluation compare, by what about["evaluation"] says of it."""
+    if was is None or now is None:
+        return was is now
+    return not measure_changes(was, now)
+
+
+def measure_changes(was: Mapping, now: Mapping) -> list[str]:
+    """The names of what differs. What only one of them says is of another version of the code;
+    NAME_images, which images they are, decides for NAME, which has their path."""
+    shared = was.keys() & now.keys()
+    return [
+        name
+        for name in now
+        if name in shared and f"{name}_images" not in shared and was[name] != now[name]
+    ]

@@ -1,5 +1,6 @@
 """The training loop."""
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -22,20 +23,30 @@ from rats_jax.dino.step import DINO
 from rats_jax.errors import Stopped, UserError
 from rats_jax.parallel.distributed import agree
 from rats_jax.parallel.mesh import batch_sharding, describe
-from rats_jax.runs.alarms import Alarms
+from rats_jax.runs.alarms import Alarms, warm_steps
 from rats_jax.runs.checkpoint import Checkpoints
 from rats_jax.runs.compilation_cache import keep_compiled_programs
 from rats_jax.runs.dynamics import redraw
+from rats_jax.runs.ending import next_line, nothing_to_do, say_end
 from rats_jax.runs.events import Events
 from rats_jax.runs.metric_names import is_of_evaluation
 from rats_jax.runs.online_evaluation import OnlineEvaluation, open_evaluation
 from rats_jax.runs.programs import abstract_samples, compiled, make_monitor, make_train_step
-from rats_jax.runs.reporting import Progress, open_writer, say_parameters
+from rats_jax.runs.reporting import (
+    Progress,
+    describe_start,
+    open_writer,
+    say_parameters,
+    write_pictures,
+)
+from rats_jax.runs.retention import rules_of
+from rats_jax.runs.same_data import data_facts
 from rats_jax.runs.skipped import SkippedSteps
+from rats_jax.runs.spans import span_warnings
 from rats_jax.runs.starting import open_together, start_state
 from rats_jax.runs.stop import Stop
 from rats_jax.runs.unreadable import Unreadable
-from rats_jax.runs.version import code_version
+from rats_jax.runs.version import code_version, package_versions
 from rats_jax.runs.watchdog import Watchdog
 from rats_jax.runs.workdir import writing_to
 from rats_jax.validation import validate
@@ -60,9 +71,10 @@ def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> 
     dino = make_dino(config, images=len(source))
     mesh = make_mesh(config)
     evaluation = open_evaluation(config, dino, mesh)
+    data = data_facts(source, seed=config.seed)
     with (
         Stop() as stop,
-        open_together(workdir, config, images=len(source)) as folder,
+        open_together(workdir, config, data=data) as folder,
         writing_to(folder),
         _open_checkpoints(config, dino, folder) as checkpoints,
     ):
@@ -71,35 +83,38 @@ def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> 
             f"{len(source):,} images, batch {config.optimizer.batch_size} on {describe(mesh)}: "
             f"{schedules.steps:,} steps of {schedules.steps_per_epoch:,} to the epoch"
         )
+        for line in span_warnings(config, schedules):
+            say(f"warning: {line}")
         last = min(config.run.stop_after or schedules.steps, schedules.steps)
         measures = evaluation.about if evaluation else {}
-        state, start = start_state(config, dino, mesh, checkpoints, events, evaluation=measures)
+        state, start = start_state(
+            config, dino, mesh, checkpoints, events, folder, data=data, evaluation=measures
+        )
         say_parameters(state["student"])
         if start >= last:
-            say(f"already at step {start} of {last}: nothing to do")
+            say(nothing_to_do(config, schedules, start))
         else:
-            run = _Run(config, dino, source, mesh, evaluation, folder, checkpoints, events, stop)
+            run = _Run(
+                config, dino, source, data, mesh, evaluation, folder, checkpoints, events, stop
+            )
             run.train(state, start, last)
+            say_end(folder, config, checkpoints, events, step=last, steps=schedules.steps)
     say(f"done: step {max(start, last)}, results in {folder}")
+    if last == schedules.steps:
+        say(next_line(folder))
     return folder
 
 
 def _open_checkpoints(config: ConfigDict, dino: DINO, folder: Path) -> Checkpoints:
-    run = config.run
+    rules = rules_of(config, dino.schedules)
     return Checkpoints(
         folder,
-        keep=run.keep_checkpoints,
-        keep_every=_keep_every(config, dino),
-        keep_best=run.keep_best,
-        best_metric=run.best_metric,
-        best_is=run.best_is,
+        keep=rules.newest,
+        keep_every=rules.every,
+        keep_best=rules.best,
+        best_metric=rules.metric,
+        best_is=config.run.best_is,
     )
-
-
-def _keep_every(config: ConfigDict, dino: DINO) -> int:
-    """Steps from one checkpoint that is kept for good to the next; 0 for none."""
-    epochs = config.run.keep_every_epochs
-    return max(round(epochs * dino.schedules.steps_per_epoch), 1) if epochs else 0
 
 
 class _Run:
@@ -110,6 +125,7 @@ class _Run:
         config: ConfigDict,
         dino: DINO,
         source: Source,
+        data: Mapping,
         mesh: Mesh,
         evaluation: OnlineEvaluation | None,
         folder: Path,
@@ -124,12 +140,16 @@ class _Run:
         self._sharding = batch_sharding(mesh)
         self._unreadable = Unreadable(source, folder, max_share=config.data.max_unreadable)
         self._skipped = SkippedSteps(source, events, limit=config.guards.nonfinite_steps)
-        self._alarms = Alarms(
-            prototypes=config.head.prototypes,
-            freeze_last_layer_steps=dino.schedules.freeze_last_layer_steps,
-            warmup_steps=dino.schedules.warmup_steps,
-        )
-        self._code = code_version()
+        self._alarms = Alarms(prototypes=config.head.prototypes, warm=warm_steps(dino.schedules))
+        #: What every checkpoint says of the run.
+        self._about = {
+            "config": config.to_dict(),
+            "code": code_version(),
+            "packages": package_versions(),
+            "data": {**data, "seed": config.seed, "batch_size": config.optimizer.batch_size},
+        }
+        if evaluation:
+            self._about["evaluation"] = evaluation.about
         self._scalars: dict[str, float] = {}  # as last reported
         self._judged: dict[int, dict[str, float]] = {}  # of the last evaluation, at its step
 
@@ -142,7 +162,7 @@ class _Run:
             steps=last,
             steps_per_epoch=self._dino.schedules.steps_per_epoch,
         )
-        keep_every = _keep_every(config, self._dino) or last
+        keep_every = rules_of(config, self._dino.schedules).every or last
         workdir = self._folder if jax.process_index() == 0 else None
         status = None
         with (
@@ -155,11 +175,14 @@ class _Run:
             ) as batches,
         ):
             train_step, monitor = self._compile(state)
+            about = self._about
+            facts = {"code": about["code"], **about["packages"], **about["data"]}
+            describe_start(writer, config, facts | {"mesh": describe(self._mesh)}, step=start)
             agree()  # to compile takes longer on some hosts than on others
             self._stop.now_there_is_something_to_save()
             with watchdog:
                 if self._evaluation and not start:
-                    measured = self._evaluate(0, state, None, watchdog)
+                    measured = self._evaluate(0, state, None, watchdog, writer)
                     self._write(0, measured, writer)
                     if measured:
                         self._draw()
@@ -189,7 +212,7 @@ class _Run:
                     if scalars or evaluates:
                         with progress.paused():
                             if evaluates:
-                                measured = self._evaluate(step, state, samples, watchdog)
+                                measured = self._evaluate(step, state, samples, watchdog, writer)
                             self._write(step, scalars | measured, writer)
                     if scalars:
                         self._judge(step, scalars)
@@ -234,7 +257,7 @@ class _Run:
 
     def _compile(self, state: dict):
         """The training step, and the monitor if there is to be one; and what evaluates."""
-        say("compiling the training step")
+        say("compiling the training step, which takes minutes for a large model")
         config, arguments = self._config, (state, abstract_samples(self._config, self._mesh))
         step = compiled(make_train_step(self._dino, config, self._mesh).lower(*arguments))
         if self._evaluation:
@@ -257,13 +280,14 @@ class _Run:
         return scalars
 
     def _evaluate(
-        self, step: int, state: dict, samples: dict | None, watchdog: Watchdog
+        self, step: int, state: dict, samples: dict | None, watchdog: Watchdog, writer
     ) -> dict[str, float]:
-        measured, judged = self._evaluation.measure(
+        measured = self._evaluation.measure(
             step, state["teacher"], samples, events=self._events, beat=watchdog.beat
         )
-        self._judged = {step: judged}
-        return measured
+        self._judged = {step: measured.judged}
+        write_pictures(writer, step, measured.pictures)
+        return measured.scalars
 
     def _write(self, step: int, scalars: dict[str, float], writer) -> None:
         """One line for a step, of its report, its evaluation or both."""
@@ -289,17 +313,7 @@ class _Run:
             )
 
     def _save(self, step: int, state: dict) -> None:
-        config = self._config
-        about = {
-            "config": config.to_dict(),
-            "code": self._code,
-            "data": {
-                "seed": config.seed,
-                "batch_size": config.optimizer.batch_size,
-                "position": step * config.optimizer.batch_size,
-            },
-        }
-        if self._evaluation:
-            about["evaluation"] = self._evaluation.about
+        position = step * self._config.optimizer.batch_size
+        about = self._about | {"data": {**self._about["data"], "position": position}}
         metrics = self._scalars | self._judged.get(step, {})
         self._checkpoints.save(step, state, about=about, metrics=metrics)

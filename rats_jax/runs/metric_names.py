@@ -8,6 +8,27 @@ SCORES = {
     "knn/top1": "k-NN top-1",
 }
 
+#: Metrics of reports by what they are about: their groups in TensorBoard. Those of evaluations have
+#: theirs in their names.
+GROUPS = {
+    "loss": ("loss", "teacher_entropy", "kl"),
+    "teacher": (
+        *("center_norm", "prototype_usage", "target_information", "student_distance"),
+        *("feature_std", "effective_rank", "register_copies", "registers_dead"),
+    ),
+    "schedule": (
+        *("epoch", "learning_rate", "weight_decay", "teacher_momentum", "teacher_temperature"),
+    ),
+    "steps": ("gradient_norm", "skipped_steps", "skipped_in_a_row"),
+    "input": ("images_per_second", "input_wait", "seconds_left", "unreadable_images"),
+}
+_TAGS = {name: f"{group}/{name}" for group, names in GROUPS.items() for name in names}
+
+
+def tag(metric: str) -> str:
+    """A metric's name in TensorBoard, "GROUP/NAME": loss/kl of kl, parts/m2o_8 of parts/m2o_8."""
+    return metric if "/" in metric else _TAGS.get(metric, f"other/{metric}")
+
 
 def is_of_evaluation(metric: str) -> bool:
     """Metrics of evaluations have a group in their names, those of reports have none."""

@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from rats_jax.command_line import say
+from rats_jax.data.fingerprint import fingerprint_of_names
 from rats_jax.data.procedural_parts import ProceduralParts
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets import Labelled, open_dataset
@@ -29,6 +30,13 @@ class Parted(Protocol):
     def sample(self, i: int) -> Labelled: ...
 
 
+def fingerprint_of_parts(data: Parted) -> str:
+    """Which images there are, in which order, wherever their files are."""
+    if isinstance(data, Drawings):
+        return data.source.fingerprint()
+    return fingerprint_of_names(entry.name for entry in data.entries)
+
+
 @dataclass(frozen=True)
 class Drawings:
     """Drawings as a data set with part masks; each is drawn once."""
@@ -42,10 +50,13 @@ class Drawings:
     def __len__(self) -> int:
         return self.length
 
+    @property
+    def source(self) -> ProceduralParts:
+        return ProceduralParts(size=self.size, length=self.length, seed=DRAWN_SEED)
+
     @cache  # noqa: B019, it lives as long as the run
     def sample(self, i: int) -> Labelled:
-        source = ProceduralParts(size=self.size, length=self.length, seed=DRAWN_SEED)
-        drawn = source.sample(i)
+        drawn = self.source.sample(i)
         return Labelled(drawn.image, np.asarray(drawn.parts, np.int32), f"drawing {i}", None)
 
 
@@ -90,3 +101,12 @@ def numbers_of_regions(config: ConfigDict) -> tuple[int, ...]:
             f"{most}"
         )
     return tuple(sorted(set(given))) or tuple(k for k in USUAL_K if k <= most) or (most,)
+
+
+def headline(top_k: tuple[int, ...], best_metric: str) -> int:
+    """The number of regions that is shown where one must do: that of the best metric, else 12, as
+    in the paper, or the next."""
+    group, _, number = best_metric.rpartition("_")
+    if group.startswith("parts/") and number in map(str, top_k):
+        return int(number)
+    return next((k for k in top_k if k >= 12), top_k[-1])

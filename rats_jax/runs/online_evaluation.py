@@ -1,12 +1,13 @@
 """What is measured of the teacher while a run goes on: parts, k-NN, the health of its registers."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -21,9 +22,11 @@ from rats_jax.evals.truth import report
 from rats_jax.parallel.distributed import gather
 from rats_jax.parallel.mesh import on_mesh, replicated
 from rats_jax.runs.events import Events
+from rats_jax.runs.judged import same_measure
 from rats_jax.runs.metric_names import called, is_of_evaluation, is_score, measured_on, told
 from rats_jax.runs.online_knn import OnlineKNN
 from rats_jax.runs.online_parts import OnlineParts, figures
+from rats_jax.runs.online_pictures import Shown, part_picture
 from rats_jax.runs.programs import abstract_samples, compiled, cut_out
 
 
@@ -37,7 +40,8 @@ def open_evaluation(config: ConfigDict, dino: DINO, mesh: Mesh) -> "OnlineEvalua
         if run.keep_best and is_of_evaluation(run.best_metric):
             raise UserError(
                 f"config.run.best_metric is {run.best_metric}, which an evaluation gives: set "
-                "config.evaluation.every_epochs, such as to 1"
+                "config.evaluation.every_epochs, such as to 1, or config.run.keep_best=0 (best "
+                "checkpoints that are there stay)"
             )
         return None
     if bool(evaluation.knn_train) != bool(evaluation.knn_test):
@@ -47,10 +51,12 @@ def open_evaluation(config: ConfigDict, dino: DINO, mesh: Mesh) -> "OnlineEvalua
 
 class Measured(NamedTuple):
     """scalars: of a step, the same in all processes. judged: those that compare with the scalars of
-    the first evaluation, for no image was lost meanwhile."""
+    the first evaluation, for no image was lost meanwhile. pictures: name -> uint8 [1, h, w, 3], in
+    process 0."""
 
     scalars: dict[str, float]
     judged: dict[str, float]
+    pictures: dict[str, np.ndarray] = {}  # noqa: RUF012, nobody writes to it
 
 
 class OnlineEvaluation:
@@ -125,7 +131,8 @@ class OnlineEvaluation:
         Raises UserError where processes have not the same images, or memory is too small.
         """
         for process, about in enumerate(gather(self.about)):
-            if about != self.about:
+            same = all(same_measure(about.get(name), on) for name, on in self.about.items())
+            if not same or about.keys() != self.about.keys():
                 raise UserError(
                     f"config.evaluation finds {self.about} here, and {about} at process "
                     f"{process}: give all processes the same images"
@@ -177,7 +184,7 @@ class OnlineEvaluation:
                 events.add_own("evaluation_left_out", step=step, reason=str(error))
                 say(f"warning: left out of the evaluation: {error}")
 
-        grid, masks = {}, {}
+        grid, masks, pictures = {}, {}, {}
         if self._parts:
             with going_on():
                 found = self._parts.measure(
@@ -185,6 +192,7 @@ class OnlineEvaluation:
                 )
                 scalars |= figures(found.scores) | health(found.health, heads=self._heads)
                 grid, left_out["parts"] = figures(found.grid), found.left_out
+                pictures = self._drawn(step, found.shown)
                 masks = found.truth._asdict()
                 masks |= {"report": report(found.truth), "notes": list(self._parts.notes)}
                 for line in () if self._described else masks["report"]:
@@ -213,7 +221,18 @@ class OnlineEvaluation:
         scalars["evaluation/seconds"] = time.perf_counter() - began
         scalars["evaluation/left_out"] = float(sum(left_out.values()))
         say(_line(step, scalars))
-        return Measured({"epoch": step / self._steps_per_epoch} | scalars, judged)
+        scalars = {"epoch": step / self._steps_per_epoch} | scalars
+        return Measured(scalars, judged, pictures)
+
+    def _drawn(self, step: int, shown: Sequence[Shown]) -> dict[str, np.ndarray]:
+        """What goes wrong is said, for a run is worth more than its pictures."""
+        if jax.process_index() or not shown:
+            return {}
+        try:
+            return {"parts/regions": part_picture(shown, k=self._parts.k)[None]}
+        except Exception as error:
+            say(f"warning: the parts at step {step} could not be drawn ({error})")
+            return {}
 
 
 #: Of the registers' figures, those in the line to read.

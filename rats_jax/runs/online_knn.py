@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from rats_jax.command_line import say
 from rats_jax.data.decode import UnreadableImage, decode_fast
+from rats_jax.data.fingerprint import fingerprint
 from rats_jax.dino.augment import normalize
 from rats_jax.dino.network import Network
 from rats_jax.errors import UserError
@@ -66,12 +67,15 @@ class OnlineKNN:
 
     @property
     def about(self) -> dict:
-        """What is measured: figures with another one do not compare."""
-        sets = {"knn_train": self._train, "knn_test": self._test}
-        return {
-            name: f"{of.images.name}, {len(of)} of {len(of.images.source)} images"
-            for name, of in sets.items()
-        }
+        """What is measured: figures with another one do not compare. What the path of the images
+        has to say counts only where NAME_images does not, see `judged.measure_changes`."""
+        about = {}
+        for name, of in {"knn_train": self._train, "knn_test": self._test}.items():
+            counts = f"{len(of)} of {len(of.images.source)} images"
+            about[name] = f"{of.images.name}, {counts}"
+            if of.fingerprint:
+                about[f"{name}_images"] = f"{of.fingerprint}, {counts}"
+        return about
 
     @property
     def names(self) -> list[str]:
@@ -118,6 +122,7 @@ class _Labelled:
         except UserError as error:
             raise UserError(f"config.evaluation.{field}: {error}") from None
         self._side = side
+        self.fingerprint = fingerprint(self.images.source)
         self._chosen = evenly(len(self.images.source), evaluation.knn_images)
         self._spread = Spread(mesh, len(self._chosen))
         self.abstract = (

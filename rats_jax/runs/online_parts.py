@@ -29,7 +29,13 @@ from rats_jax.evals.truth import Truth, check, total, truth_of
 from rats_jax.models import Features
 from rats_jax.parallel.distributed import gather
 from rats_jax.parallel.mesh import batch_sharding, on_mesh, replicated
-from rats_jax.runs.online_data import numbers_of_regions, open_parts
+from rats_jax.runs.online_data import (
+    fingerprint_of_parts,
+    headline,
+    numbers_of_regions,
+    open_parts,
+)
+from rats_jax.runs.online_pictures import COUNT, Shown
 from rats_jax.runs.programs import compiled
 from rats_jax.runs.spread import Spread, own_rows
 
@@ -37,13 +43,14 @@ from rats_jax.runs.spread import Spread, own_rows
 class Measured(NamedTuple):
     """scores: K -> means over images; grid: the same of a plain grid, where it was asked for.
     health: sums, see `register_health`. left_out: images that could not be read. truth: what the
-    masks are like."""
+    masks are like. shown: a few images with their regions, in process 0."""
 
     scores: dict[int, RegionScores]
     grid: dict[int, RegionScores]
     health: dict[str, np.ndarray]
     left_out: int
     truth: Truth
+    shown: list[Shown]
 
 
 class OnlineParts:
@@ -52,16 +59,23 @@ class OnlineParts:
     Images are squeezed to `config.evaluation.resolution` and pass through the network in the dtype
     of training; regions are scored at the size of the mask. Every process scores the images of its
     devices, in threads, while the devices compute; all come to the same figures.
+
+    Attributes:
+      k: the number of regions of the images that are shown.
     """
 
     def __init__(self, config: ConfigDict, network: Network, mesh: Mesh):
         self._top_k = numbers_of_regions(config)
         self._data = open_parts(config)
+        self._fingerprint = fingerprint_of_parts(self._data)
         self._side, self._smoothing = config.evaluation.resolution, config.evaluation.smoothing
         self._chosen = evenly(len(self._data), config.evaluation.images)
         self._spread = Spread(mesh, len(self._chosen))
         self._images = self._spread.abstract((self._side, self._side, 3), np.uint8)
         self._present = self._spread.abstract((), np.bool_)
+        self.k = headline(self._top_k, config.run.best_metric)
+        self._shown = self._spread.own()
+        self._shown = self._shown[evenly(len(self._shown), COUNT)].tolist()
         self._look = _looking(config, network, mesh, self._top_k)
 
     @property
@@ -74,6 +88,7 @@ class OnlineParts:
             "of": len(self._data),
             "resolution": self._side,
             "smoothing": self._smoothing,
+            "fingerprint": self._fingerprint,
         }
 
     @property
@@ -106,10 +121,12 @@ class OnlineParts:
         images that cannot be read."""
         sums: dict[str, np.ndarray] = {}
         scoring: list[Future] = []
+        shown: list[Shown] = []
         truths: list[Truth] = []
         with ThreadPoolExecutor(max(os.cpu_count() or 1, 2)) as pool:
             try:
-                for samples in self._spread.read(pool, self._read, on_error=on_error):
+                reading = self._spread.read(pool, self._read, on_error=on_error)
+                for number, samples in enumerate(reading):
                     images = {row: image for row, (image, _, _) in samples.items()}
                     labels, health = self._program(
                         teacher,
@@ -118,9 +135,12 @@ class OnlineParts:
                     )
                     for row, maps in own_rows(labels):
                         if row in samples:
-                            _, mask, truth = samples[row]
+                            image, mask, truth = samples[row]
                             truths.append(truth)
                             scoring.append(pool.submit(_scored, maps, mask, self._top_k, grid))
+                            if number * self._spread.batch_size + row in self._shown:
+                                labels = maps[self._top_k.index(self.k)]
+                                shown.append(Shown(image, mask, labels))
                     for name, x in jax.device_get(health).items():
                         sums[name] = sums.get(name, 0) + np.asarray(x, np.float64)
                     beat()
@@ -136,7 +156,7 @@ class OnlineParts:
             check(truth, of=self._data.name)
         except UserError as error:
             raise UserError(f"config.evaluation.parts: {error}") from None
-        return Measured(own, plain[0] if grid else {}, sums, left_out, truth)
+        return Measured(own, plain[0] if grid else {}, sums, left_out, truth, shown)
 
     def _means(self, scores: list[np.ndarray], *, ways: int) -> list[dict[int, RegionScores]]:
         """Over the images of all processes, those without a labelled pixel left out."""

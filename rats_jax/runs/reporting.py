@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,9 +12,12 @@ from pathlib import Path
 import jax
 import numpy as np
 from clu import parameter_overview
+from ml_collections import ConfigDict
 
 from rats_jax.command_line import say
+from rats_jax.paths import printable
 from rats_jax.runs.tensorboard import SummaryWriter, metric_writers
+from rats_jax.runs.workdir import as_json, flat
 
 #: Metrics reported as they are at a step, where others are averaged over those before.
 AS_THEY_ARE = (
@@ -26,7 +30,7 @@ class JsonlWriter(metric_writers.MetricWriter):
     """One JSON object a line: step, time (ISO 8601) and the scalars. Other kinds are not kept."""
 
     def __init__(self, path: Path):
-        self._file = path.open("a")
+        self._file = path.open("a", encoding="utf-8")
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         now = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -60,15 +64,56 @@ def open_writer(workdir: Path | None, *, start: int) -> metric_writers.MetricWri
     return metric_writers.MultiWriter([events, JsonlWriter(file)])
 
 
+def describe_start(
+    writer: metric_writers.MetricWriter,
+    config: ConfigDict,
+    facts: Mapping[str, object],
+    *,
+    step: int,
+) -> None:
+    """Writes the config and what else fixes a start of a run as texts, a field a line."""
+    texts = {"config": flat(as_json(config)), "run": facts}
+    writer.write_texts(step, {name: _listed(values) for name, values in texts.items()})
+
+
+def write_pictures(
+    writer: metric_writers.MetricWriter, step: int, pictures: Mapping[str, np.ndarray]
+) -> None:
+    """pictures: name -> uint8 [1, h, w, 3]. One that cannot be made a PNG is said: a run is worth
+    more than its pictures."""
+    try:
+        writer.write_images(step, pictures)
+    except OSError:  # of the disk, as of any metric
+        raise
+    except Exception as error:
+        say(f"warning: pictures of step {step} could not be written ({error})")
+
+
+def _listed(values: Mapping[str, object]) -> str:
+    """Markdown: indented lines are shown as they are."""
+    return "\n".join(printable(f"    {name} = {value}") for name, value in values.items())
+
+
 def _forget_after(step: int, file: Path) -> None:
-    """Drops the lines of later steps, and those that a kill or a power cut has spoilt."""
-    text = file.read_text(errors="replace") if file.exists() else ""
+    """Drops the lines of later steps, and those that a kill or a power cut has spoilt.
+
+    Of a start from the beginning, which may be a mistake, the longest file is kept beside it.
+    """
+    old = file.with_suffix(".old.jsonl")
+    if step < 0 and _size(file) > _size(old):
+        shutil.copyfile(file, old)
+        say(f"the run begins anew: its metrics from before are in {old}")
+    text = file.read_text("utf-8", "replace") if file.exists() else ""
     lines = text.splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
     if kept != lines:
         new = file.with_suffix(".new")
-        new.write_text("".join(kept))
+        new.write_text("".join(kept), "utf-8")
         new.replace(file)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
 
 
 def _step_of(line: str) -> float:

@@ -27,6 +27,11 @@ class Spread:
         self.batch_size = EACH * batch_shards(mesh)
         self._rows = rows_here(self._sharding, self.batch_size)
 
+    def own(self) -> np.ndarray:
+        """The numbers of the images that this process reads, rising."""
+        images = np.arange(self._images)
+        return images[np.isin(images % self.batch_size, self._rows)]
+
     def abstract(self, shape: tuple[int, ...], dtype) -> jax.ShapeDtypeStruct:
         """Of what `put` makes."""
         return jax.ShapeDtypeStruct((self.batch_size, *shape), dtype, sharding=self._sharding)

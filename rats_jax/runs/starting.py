@@ -1,4 +1,4 @@
-"""How a run begins: several processes at one workdir, and the state to go on from."""
+"""How a run begins: several processes at one workdir, and the state to start from."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +15,9 @@ from rats_jax.parallel.distributed import agree
 from rats_jax.runs.checkpoint import Checkpoints
 from rats_jax.runs.events import Events
 from rats_jax.runs.programs import abstract_state
+from rats_jax.runs.resuming import compare_with
 from rats_jax.runs.version import code_version
-from rats_jax.runs.workdir import open_workdir, sign, take_part
+from rats_jax.runs.workdir import as_json, open_workdir, sign, take_part, write_config
 
 
 def start_state(
@@ -25,31 +26,37 @@ def start_state(
     mesh: Mesh,
     checkpoints: Checkpoints,
     events: Events,
+    workdir: Path,
     *,
+    data: Mapping,
     evaluation: Mapping[str, Mapping],
 ) -> tuple[dict, int]:
     """State and the number of steps it has taken: the newest checkpoint, or a fresh one.
 
-    evaluation: what evaluations measure, as `OnlineEvaluation.about`.
+    data: as `same_data.data_facts`. evaluation: what evaluations measure, as
+    `OnlineEvaluation.about`. Says what is not as in the checkpoint; raises UserError for what may
+    not change. Then config.json is that of this start.
     """
     like, code = abstract_state(dino, config.seed, mesh), code_version()
     found = checkpoints.restore(like)
+    if found is not None:
+        say(f"resuming from the checkpoint at step {found.step}")
+        compare_with(
+            found,
+            config,
+            dino.schedules,
+            checkpoints,
+            events,
+            workdir,
+            data=data,
+            evaluation=evaluation,
+        )
+    if jax.process_index() == 0:
+        write_config(workdir, config)
     if found is None:
         events.add("started", step=0, code=code)
         shardings = jax.tree.map(lambda x: x.sharding, like)
         return jax.jit(dino.init, static_argnums=0, out_shardings=shardings)(config.seed), 0
-    say(f"going on from the checkpoint at step {found.step}")
-    before = found.about["code"]
-    if before != code:
-        say(f"warning: it was written by rats_jax {before}, this is {code}")
-    for name, on in evaluation.items():
-        was = found.about.get("evaluation", {}).get(name, on)
-        changed = [f"{key} {was.get(key)}, now {on[key]}" for key in on if was.get(key) != on[key]]
-        if changed:
-            say(
-                f"warning: the evaluation of {name} had {'; '.join(changed)}: its figures do not "
-                "compare with those from before, and no checkpoint from before is the best by them"
-            )
     for step, reason in found.damaged:
         events.add("damaged", step=step, reason=reason)
     events.add("continued", step=found.step, code=code)
@@ -57,17 +64,27 @@ def start_state(
 
 
 @contextmanager
-def open_together(path: str, config: ConfigDict, *, images: int) -> Iterator[Path]:
-    """The workdir, opened by process 0; the others see that it is theirs, too."""
+def open_together(path: str, config: ConfigDict, *, data: Mapping) -> Iterator[Path]:
+    """The workdir, opened by process 0; the others see that it is theirs, too.
+
+    data: as `same_data.data_facts`, which must be the same in all processes.
+    """
     if jax.process_index() == 0:
         with open_workdir(path, config) as folder:
-            agree({"sign": sign(folder), "images": images})
+            agree({"sign": sign(folder), "data": data, "config": as_json(config)})
             yield folder
         return
-    told = agree()
-    if told["images"] != images:
+    theirs = agree()
+    there = theirs["data"]
+    if there["images"] != data["images"]:
         raise UserError(
-            f"config.data has {images:,} images here and {told['images']:,} for process 0: give "
-            "all processes the same"
+            f"config.data has {data['images']:,} images here and {there['images']:,} for process "
+            "0: give all processes the same"
         )
-    yield take_part(path, config, told["sign"])
+    if there != data:
+        what = "other images" if there["order"] == data["order"] else "another order of images"
+        raise UserError(
+            f"config.data has {what} here than for process 0, though as many: give all processes "
+            "the same images, and the same versions of grain and NumPy"
+        )
+    yield take_part(path, config, theirs["sign"], theirs["config"])

@@ -68,7 +68,7 @@ def items(state: dict, about: dict, metrics: Mapping[str, float]) -> ocp.args.Co
 def read_meta(folder: Path) -> dict:
     """The metadata of the checkpoint in `folder`; raises Damaged."""
     try:
-        meta = json.loads((folder / "meta" / "metadata").read_text())
+        meta = json.loads((folder / "meta" / "metadata").read_text("utf-8"))
         told = meta.pop("sha256")
     except OSError as error:
         raise Damaged(f"meta/metadata: {error.strerror}") from None

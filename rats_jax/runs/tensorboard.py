@@ -18,6 +18,8 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+from rats_jax.runs.metric_names import tag
+
 
 class SummaryWriter:
     """The part of clu's `MetricWriter` that has a meaning in TensorBoard; clu checks no type.
@@ -35,10 +37,10 @@ class SummaryWriter:
             self._write(purge_step, session_log=SessionLog(status=SessionLog.START))
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Values that are not finite have no place in a curve."""
+        """In the groups of `metric_names.tag`; values that are not finite are left out."""
         for name, value in scalars.items():
             if math.isfinite(value):
-                self._write(step, summary=summary.scalar(name, float(value)))
+                self._write(step, summary=summary.scalar(tag(name), float(value)))
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """images: name -> [batch, h, w, channels], uint8 or float in [0, 1]."""
@@ -47,6 +49,7 @@ class SummaryWriter:
             self._write(step, summary=image)
 
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
+        """texts: name -> Markdown."""
         for name, value in texts.items():
             self._write(step, summary=summary.text(name, value))
 

@@ -8,6 +8,7 @@ from rats_jax.command_line import say
 from rats_jax.data.filling import name_of
 from rats_jax.data.sources import Source
 from rats_jax.errors import UserError
+from rats_jax.paths import printable
 
 FEW = 1000  # images: the share is judged against no fewer, lest the first bad one stop the run
 
@@ -27,7 +28,7 @@ class Unreadable:
         self._source = source
         self._max_share = max_share
         self._drawn = self._replaced = 0
-        lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
+        lines = self.file.read_text("utf-8", "replace").splitlines() if self.file.exists() else []
         self._known = {line.split("\t")[0] for line in lines}
 
     @property
@@ -40,7 +41,7 @@ class Unreadable:
         Raises UserError when that is more than `max_share` of the images drawn since the start.
         """
         for index, reason in sorted(failures.items()):
-            name = name_of(self._source, index)
+            name, reason = name_of(self._source, index), printable(reason)
             if name in self._known:
                 continue
             say(f"cannot read {name} ({reason}): the next image takes its place")
@@ -54,5 +55,5 @@ class Unreadable:
             raise UserError(
                 f"{self._replaced} of the {self._drawn:,} images drawn cannot be read, more than "
                 f"config.data.max_unreadable={self._max_share:g} allows; they are listed in "
-                f"{self.file}: mend them, or allow more"
+                f"{self.file}: repair or remove them, or allow more"
             )

@@ -1,11 +1,14 @@
-"""Which code a run is made with."""
+"""Which code, and which packages, a run is made with."""
 
 import subprocess
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 import rats_jax
 
 PACKAGE = Path(rats_jax.__file__).parent
+PACKAGES = ("jax", "numpy", "grain", "pillow", "simplejpeg", "cykooz_resizer")
 
 
 def code_version() -> str:
@@ -29,3 +32,13 @@ def _git(*arguments: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def package_versions() -> dict[str, str]:
+    """Of what computes, draws the order and random numbers, and decodes images, where they are
+    installed."""
+    versions = {}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions

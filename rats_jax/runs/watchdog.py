@@ -47,7 +47,7 @@ class Watchdog:
                 self._end()
 
     def _end(self) -> None:
-        with suppress(OSError), self._file.open("w") as file:
+        with suppress(OSError), self._file.open("w", encoding="utf-8") as file:
             faulthandler.dump_traceback(file)
         # From a thread, lest nobody reads; not by sys.stderr, whose lock who hangs may hold.
         threading.Thread(target=self._tell, daemon=True).start()

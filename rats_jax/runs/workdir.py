@@ -3,8 +3,8 @@
 config.json       every field, as last started
 checkpoints/      orbax, one directory a step
 damaged/          checkpoints that could not be restored
-metrics.jsonl     one line a report
-tensorboard/      the same as events
+metrics.jsonl     one line a report; metrics.old.jsonl: of a start before one from the beginning
+tensorboard/      the same as events, with the config and pictures
 dynamics.png      the curves of the evaluations, if there are any
 events.jsonl      starts, alarms and what else happened
 unreadable.txt    images that could not be read, if any
@@ -20,7 +20,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -29,6 +29,8 @@ from ml_collections import ConfigDict
 
 from rats_jax.command_line import say
 from rats_jax.errors import UserError
+from rats_jax.paths import local_path, printable
+from rats_jax.runs.folder_names import check_folder
 
 #: Fields that fix the shape of the state: a checkpoint made with others cannot be restored.
 SHAPES = ("model", "head", "crops.global_size", "dino.loss_scope")
@@ -38,6 +40,8 @@ FIXED = (*SHAPES, "seed")
 FREE = ("model.drop_path", "model.position_offset", "model.remat", "model.unroll")
 #: Fields that processes of one run may have of their own.
 OF_A_HOST = ("data.path", "data.workers", "data.threads", "run.compilation_cache")
+#: Not worth a line when it changes: the start that it is for says what it did.
+UNSAID = ("data.accept",)
 SIGN = ".started"
 LAST_BREATH = 5  # seconds that a run before this one may take to end
 PATIENCE = 10  # seconds, until a network's file system shows what another host has written
@@ -45,44 +49,55 @@ PATIENCE = 10  # seconds, until a network's file system shows what another host 
 
 @contextmanager
 def open_workdir(path: str, config: ConfigDict) -> Iterator[Path]:
-    """Creates the directory or takes up the run in it, writes config.json, and keeps other runs out
-    until the block ends.
+    """Creates the directory or opens the run in it, and keeps other runs out until the block ends.
+
+    A new directory gets its config.json at once. The one of an older run stays as it is until
+    `write_config`, so that a start that is refused changes nothing.
 
     Raises UserError when it cannot be written to, when a run is at work in it, or when it holds a
-    run of another model. Other fields that differ are named, and the new ones hold from here on.
+    run of another model.
     """
     workdir = folder_of(path)
-    with ExitStack() as stack:
-        try:
-            workdir.mkdir(parents=True, exist_ok=True)
-            if not os.access(workdir, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, "no permission to write")
-            stack.enter_context(_locked(workdir))
-            file = workdir / "config.json"
-            if file.exists():
-                _compare(_flat(_stored(file)), _flat(json.loads(_json(config))), workdir)
-            new = file.with_suffix(".new")
-            with new.open("w") as written:
-                written.write(_json(config))
-                written.flush()
-                os.fsync(written.fileno())
-            new.replace(file)
-        except OSError as error:
-            raise UserError(
-                f"--workdir {path} cannot be used ({error.strerror or error}); choose a directory "
-                "that you may write to"
-            ) from error
-        except ValueError as error:
-            raise UserError(
-                f"{file} is damaged ({error}): delete it, if this is the config of the run, or "
-                "choose another --workdir"
-            ) from None
+    with ExitStack() as stack, _usable(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+        if not os.access(workdir, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "no permission to write")
+        stack.enter_context(_locked(workdir))
+        if (workdir / "config.json").exists():
+            changes(load_config(workdir), config, workdir)
+        else:
+            write_config(workdir, config)
+        block = stack.pop_all()
+    with block:
         yield workdir
+
+
+def write_config(workdir: Path, config: ConfigDict) -> None:
+    """Writes config.json, whole or not at all."""
+    file = workdir / "config.json"
+    new = file.with_suffix(".new")
+    with _usable(workdir):
+        with new.open("w", encoding="utf-8") as written:
+            written.write(_json(config))
+            written.flush()
+            os.fsync(written.fileno())
+        new.replace(file)
+
+
+@contextmanager
+def _usable(workdir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"--workdir {workdir} cannot be used ({error.strerror or error}); choose a directory "
+            "that you may write to"
+        ) from error
 
 
 @contextmanager
 def _locked(workdir: Path) -> Iterator[None]:
-    with (workdir / ".lock").open("a+") as file:
+    with (workdir / ".lock").open("a+", encoding="utf-8") as file:
         until = time.monotonic() + LAST_BREATH
         while not _lock(file):
             if time.monotonic() > until:
@@ -131,34 +146,41 @@ def folder_of(path: str) -> Path:
         raise UserError(
             f"--workdir {path} is no directory: mount the bucket, or take a disk that hosts share"
         )
-    return Path(path).expanduser()
+    workdir = local_path(path)
+    if path.startswith("~") and str(workdir).startswith("~"):
+        raise UserError(
+            f"--workdir {printable(path)}: there is no such user, or no home directory; write the "
+            "path in full"
+        )
+    check_folder(workdir, "--workdir")
+    return workdir
 
 
 def sign(workdir: Path) -> str:
     """Leaves a word in the directory, by which other processes know it for the same."""
     word = uuid.uuid4().hex
     new = workdir / f"{SIGN}.new"
-    new.write_text(word)
+    new.write_text(word, encoding="utf-8")
     new.replace(workdir / SIGN)
     return word
 
 
-def take_part(path: str, config: ConfigDict, word: str) -> Path:
+def take_part(path: str, config: ConfigDict, word: str, theirs: Mapping) -> Path:
     """The directory, for a process other than the first, which has opened and signed it by now.
 
-    Raises UserError when this is not that directory, or not that config.
+    theirs: the config of process 0, as `as_json`. Raises UserError when this is not that directory,
+    or not that config.
     """
     workdir = folder_of(path)
     file, until = workdir / SIGN, time.monotonic() + PATIENCE
-    while not file.exists() or file.read_text() != word:
+    while not file.exists() or file.read_text(encoding="utf-8") != word:
         if time.monotonic() > until:
             raise UserError(
                 f"--workdir {path} is another directory here than for process 0: choose one on a "
                 "file system that all hosts share"
             )
         time.sleep(0.2)
-    theirs = _flat(json.loads((workdir / "config.json").read_text()))
-    ours = _flat(json.loads(_json(config)))
+    theirs, ours = flat(theirs), flat(as_json(config))
     for name in sorted(theirs | ours):
         if theirs.get(name) != ours.get(name) and name not in OF_A_HOST:
             raise UserError(
@@ -169,39 +191,53 @@ def take_part(path: str, config: ConfigDict, word: str) -> Path:
 
 
 def load_config(workdir: Path) -> ConfigDict:
-    """The config of the run in a directory."""
+    """The config of the run in a directory. Raises UserError where there is none."""
+    file = workdir / "config.json"
     try:
-        return ConfigDict(_stored(workdir / "config.json"))
+        return ConfigDict(with_old_fields(json.loads(file.read_text(encoding="utf-8"))))
     except FileNotFoundError:
         raise UserError(f"{workdir} holds no config.json: it is not the workdir of a run") from None
-
-
-def _stored(file: Path) -> dict:
-    """A config.json."""
-    return with_old_fields(json.loads(file.read_text()))
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}): make it readable") from None
+    except (ValueError, AttributeError) as error:
+        raise UserError(
+            f"{file} is damaged ({error}): delete it, if this is the workdir of the run, or "
+            "choose another --workdir"
+        ) from None
 
 
 def with_old_fields(config: dict) -> dict:
-    """A field that the run is older than is what it was without the field."""
+    """A config as JSON has it; a field that the run is older than is what it was without it."""
     config.get("model", {}).setdefault("register_std", 0.02)
     return config
+
+
+def as_json(config: ConfigDict) -> dict:
+    """The config as JSON gives it back: lists for tuples."""
+    return json.loads(_json(config))
 
 
 def _json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2) + "\n"
 
 
-def _flat(tree: dict, prefix: str = "") -> dict:
+def flat(tree: Mapping, prefix: str = "") -> dict:
+    """Section.field -> value."""
     fields = {}
     for name, value in tree.items():
-        if isinstance(value, dict):
-            fields |= _flat(value, f"{prefix}{name}.")
+        if isinstance(value, Mapping):
+            fields |= flat(value, f"{prefix}{name}.")
         else:
             fields[prefix + name] = value
     return fields
 
 
-def _compare(old: dict, new: dict, workdir: Path) -> None:
+def changes(was: ConfigDict, config: ConfigDict, workdir: Path) -> list[str]:
+    """A line for each field that is not as it `was`.
+
+    Raises UserError for one that makes it another run.
+    """
+    old, new = flat(as_json(was)), flat(as_json(config))
     changed = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
     for name in changed:
         fixed = any(name == s or name.startswith(s + ".") for s in FIXED)
@@ -210,5 +246,8 @@ def _compare(old: dict, new: dict, workdir: Path) -> None:
                 f"--workdir {workdir} holds another run: config.{name} is "
                 f"{old.get(name)} there and {new.get(name)} here; choose another --workdir"
             )
-    for name in changed:
-        say(f"config.{name} was {old.get(name)}, goes on as {new.get(name)}")
+    return [
+        f"config.{name} was {old.get(name)} and is {new.get(name)} from here on"
+        for name in changed
+        if name not in UNSAID
+    ]

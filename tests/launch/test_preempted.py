@@ -74,6 +74,6 @@ def test_all_processes_save_at_the_same_step_and_the_same_command_goes_on(tmp_pa
 
     output, error = communicate(job := start(tmp_path), timeout=250)
     assert job.returncode == 0, output + error
-    assert f"going on from the checkpoint at step {step}" in output
+    assert f"resuming from the checkpoint at step {step}" in output
     assert reported(tmp_path) == [*range(1, STEPS + 1)]
     assert saved(tmp_path)[-1] == STEPS

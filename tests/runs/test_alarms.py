@@ -52,7 +52,7 @@ SICK = {
 
 
 def make_alarms() -> Alarms:
-    return Alarms(prototypes=K, freeze_last_layer_steps=20, warmup_steps=WARM)
+    return Alarms(prototypes=K, warm=WARM)
 
 
 def raised(reports: list[dict], *, every: int = 25, after: int = WARM) -> list[tuple[int, str]]:

@@ -11,7 +11,7 @@ from rats_jax.parallel.mesh import make_mesh
 from rats_jax.runs import checkpoint
 from rats_jax.runs.checkpoint import Checkpoints
 from rats_jax.runs.programs import abstract_state
-from rats_jax.runs.retention import staying
+from rats_jax.runs.retention import Rules, staying
 from tests.runs.checkpoints import (
     ABOUT_READ,
     LIKE,
@@ -23,6 +23,8 @@ from tests.runs.checkpoints import (
     truncate,
 )
 from tests.runs.tiny import tiny_config
+
+RULES = Rules(newest=1, every=0, best=0, metric="loss", highest=False)
 
 
 def test_a_whole_training_state_goes_on_on_another_mesh_to_the_bit(tmp_path):
@@ -114,15 +116,13 @@ def test_the_best_is_measured_as_the_newest(tmp_path):
 )
 def test_what_stays(settings, expected):
     values = {1: 0.0, 2: 2.0, 3: 8.0, 4: 1.0, 5: None, 6: 8.0, 7: 2.0}
-    settings = {"newest": 1, "every": 0, "best": 0, "highest": False} | settings
-    assert staying(list(values), values.get, **settings) == expected
+    assert staying(list(values), values.get, RULES._replace(**settings)) == expected
 
 
 def test_what_stays_for_good_is_the_first_at_or_after_each_multiple():
-    stay = {"newest": 1, "every": 25, "best": 0, "highest": False}
     left = []
     for step in range(10, 101, 10):
-        left = sorted(staying([*left, step], lambda _: None, **stay))
+        left = sorted(staying([*left, step], lambda _: None, RULES._replace(every=25)))
     assert left == [30, 50, 80, 100]
 
 

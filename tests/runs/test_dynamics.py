@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from rats_jax.runs.dynamics import Piece, _panels, _pieces, _star, _title, draw, redraw
+from rats_jax.runs.dynamics import _panels, _star, _title, draw, redraw
+from rats_jax.runs.history import Piece, pieces
 
 PARTS = {"parts/m2o_6": [0.2, 0.31, 0.27], "parts/m2o_12": [0.3, 0.35, 0.4]}
 EVENTS = [
@@ -57,18 +58,18 @@ def test_another_evaluation_breaks_the_curve_and_has_its_own_grid():
     other = {"event": "evaluation", "parts": {"of": 8}, "grid": {"parts/m2o_6": 0.3}}
     again = {"event": "continued", "step": 5}
     rows = lines(PARTS)
-    whole = [(0.0, 0.2), (1.0, 0.31), (2.0, 0.27)]
+    whole = [(0, 0.0, 0.2), (10, 1.0, 0.31), (20, 2.0, 0.27)]
     cut = [*EVENTS, again, other | {"step": 10}]
-    assert _pieces("parts/m2o_6", rows, cut) == [Piece(whole[:1], 0.25), Piece(whole[1:], 0.3)]
+    assert pieces("parts/m2o_6", rows, cut) == [Piece(whole[:1], 0.25), Piece(whole[1:], 0.3)]
     for alike in (
         [*EVENTS, again, EVENTS[1] | {"step": 10}],
         [*cut, again, EVENTS[1] | {"step": 10}],  # which the run went back on
         [EVENTS[0], other | {"step": 0}, *EVENTS],
     ):
-        assert _pieces("parts/m2o_6", rows, alike) == [Piece(whole, 0.25)]
-    assert len(_pieces("loss", rows, cut)) == 1
+        assert pieces("parts/m2o_6", rows, alike) == [Piece(whole, 0.25)]
+    assert len(pieces("loss", rows, cut)) == 1
     rows = lines({"knn/top1_10": [0, 0, 0]})
-    assert len(_pieces("knn/top1_10", rows, cut)) == 1
+    assert len(pieces("knn/top1_10", rows, cut)) == 1
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,12 @@ def test_the_title_says_which_is_the_best_and_whether_the_untrained_was_better(
     star = _star(_panels(rows, EVENTS), (10, value), rows, run)
     assert _title("r", star).endswith(title)
     assert _star(_panels(rows, EVENTS), None, rows, run) is None
+
+
+def test_a_name_is_no_formula(workdir):
+    """matplotlib takes what is between two dollar signs for one."""
+    named = workdir.rename(workdir.with_name("$run\\_{\udce9$"))
+    assert draw(named).exists()
 
 
 def test_labels_stand_where_no_curve_is(workdir, monkeypatch):

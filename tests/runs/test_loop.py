@@ -11,8 +11,10 @@ from PIL import Image
 
 from rats_jax.errors import UserError
 from rats_jax.runs.loop import train
+from rats_jax.runs.metric_names import GROUPS, tag
 from rats_jax.runs.restore import restore
 from rats_jax.runs.workdir import open_workdir
+from tests.runs.event_files import events, scalars, texts
 from tests.runs.tiny import tiny_config
 
 #: Wall-clock measurements: the only metrics that two equal runs may differ in.
@@ -37,9 +39,26 @@ def test_a_run_leaves_metrics_events_checkpoint_and_config(whole_run):
     assert all(np.isfinite(row["loss"]) for row in rows)
     raw = json.loads((whole_run / "metrics.jsonl").read_text().splitlines()[-1])
     assert raw["images_per_second"] > 0 and 0 <= raw["input_wait"] <= 1
-    assert list((whole_run / "tensorboard").glob("events.*"))[0].stat().st_size > 1000
     assert [p.name for p in (whole_run / "checkpoints").iterdir()] == ["40"]
     assert json.loads((whole_run / "config.json").read_text())["model"]["width"] == 24
+
+
+def test_tensorboard_has_the_same_in_groups_and_the_config(whole_run):
+    written = events(whole_run / "tensorboard")
+    reported = json.loads((whole_run / "metrics.jsonl").read_text().splitlines()[-1])
+    names = reported.keys() - {"step", "time"}
+    assert scalars(written).keys() == {tag(name) for name in names}
+    assert {tag(name).split("/")[0] for name in names} == GROUPS.keys()
+    assert {*scalars(written)} >= {"loss/kl", "schedule/learning_rate", "input/input_wait"}
+    assert scalars(written)["loss/loss"] == list(range(1, 41))
+    found = texts(written)
+    config = found[0, "config/text_summary"]
+    assert "    model.width = 24\n" in config and "    crops.local_scale = [0.05, 0.25]" in config
+    assert "    images = 40\n" in found[0, "run/text_summary"]
+
+
+def test_a_metric_of_no_group_has_one():
+    assert (tag("new"), tag("parts/m2o_8")) == ("other/new", "parts/m2o_8")
 
 
 def test_the_same_seed_gives_the_same_losses_to_the_last_bit(whole_run, tmp_path):
@@ -109,7 +128,7 @@ def test_fields_that_change_no_shape_may_change_and_are_named(whole_run, tmp_pat
     workdir = tmp_path / "copy"
     shutil.copytree(whole_run, workdir)
     train(tiny_config(model__drop_path=0.2), str(workdir))
-    assert "config.model.drop_path was 0.1, goes on as 0.2" in capsys.readouterr().out
+    assert "config.model.drop_path was 0.1 and is 0.2 from here on" in capsys.readouterr().out
 
 
 def folder_with_two_bad_files(folder: Path) -> Path:
@@ -179,8 +198,8 @@ def test_steps_that_are_not_finite_are_listed_with_their_images_and_stop_the_run
     config = tiny_config(optimizer__learning_rate=1e30, optimizer__warmup_epochs=0.0)
     with pytest.raises(UserError, match="10 steps in a row were not applied, .* step 11:"):
         train(config, str(tmp_path / "run"))
-    events = [json.loads(x) for x in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
-    skipped = [event for event in events if event["event"] == "skipped"]
+    noted = [json.loads(x) for x in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    skipped = [event for event in noted if event["event"] == "skipped"]
     assert [event["step"] for event in skipped] == list(range(2, 12))
     assert [event["in_a_row"] for event in skipped] == list(range(1, 11))
     assert all(len(event["indices"]) == 8 for event in skipped)

@@ -1,6 +1,7 @@
 """Evaluation while a run trains: right figures, the same on any mesh and after any kill, and no
 effect on training."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -22,18 +23,21 @@ from rats_jax.evals.region_metrics import score
 from rats_jax.evals.subset import evenly
 from rats_jax.evals.views import central_crop
 from rats_jax.parallel.mesh import replicated
-from rats_jax.runs import loop, online_knn, online_parts
-from rats_jax.runs.checkpoint import Checkpoints, Found
+from rats_jax.runs import loop, online_evaluation, online_knn, online_parts
+from rats_jax.runs.checkpoint import Checkpoints
 from rats_jax.runs.events import Events
 from rats_jax.runs.loop import train
-from rats_jax.runs.online_data import DRAWN_SEED
+from rats_jax.runs.online_data import DRAWN_SEED, headline
 from rats_jax.runs.online_evaluation import OnlineEvaluation, open_evaluation
 from rats_jax.runs.online_knn import OnlineKNN
-from rats_jax.runs.reporting import Progress, open_writer
+from rats_jax.runs.online_pictures import COUNT, Shown, part_picture
+from rats_jax.runs.online_pictures import SIDE as PICTURE
+from rats_jax.runs.reporting import Progress, open_writer, write_pictures
 from rats_jax.runs.restore import restore
-from rats_jax.runs.starting import start_state
+from rats_jax.runs.spread import Spread
 from rats_jax.runs.watchdog import Watchdog
 from tests.runs.evaluated import IMAGES, PATCH, SIDE, evaluated, measured, measuring
+from tests.runs.event_files import events, pictures, scalars
 
 TIMES = {"time", "images_per_second", "input_wait", "seconds_left", "evaluation/seconds"}
 
@@ -101,7 +105,6 @@ def test_a_step_has_one_line_with_its_report_and_its_evaluation(workdir):
     assert [row["step"] for row in rows if "parts/m2o_2" in row] == [0, 3, 6, 9, 10]
     assert [row["step"] for row in rows if "loss" in row] == [2, 4, 6, 8, 10]
     assert rows[2]["epoch"] == 0.6
-    assert list((workdir / "tensorboard").glob("events.*"))
     (event,) = [
         e
         for e in map(json.loads, (workdir / "events.jsonl").read_text().splitlines())
@@ -112,6 +115,16 @@ def test_a_step_has_one_line_with_its_report_and_its_evaluation(workdir):
     }
     assert (workdir / "dynamics.png").read_bytes().startswith(b"\x89PNG")
     assert not list(workdir.glob("*.new*"))
+
+
+def test_tensorboard_shows_the_parts_at_each_evaluation(workdir):
+    written = events(workdir / "tensorboard")
+    shown = pictures(written)
+    assert {*shown} == {(step, "parts/regions") for step in (0, 3, 6, 9, 10)}
+    with Image.open(io.BytesIO(shown[6, "parts/regions"])) as image:
+        width, height = image.size
+    assert width > 3 * PICTURE and height > COUNT * PICTURE  # image, parts, regions
+    assert scalars(written)["knn/top1_3"] == [0, 3, 6, 9, 10]
 
 
 def test_scores_are_those_of_the_teacher_that_is_saved_with_them(workdir):
@@ -166,6 +179,26 @@ def killed(workdir, tmp_path) -> Path:
 
 def test_after_a_kill_the_same_steps_are_measured_alike(workdir, killed):
     assert metrics(train(evaluated(), str(killed))) == metrics(workdir)
+
+
+def test_a_best_checkpoint_stays_when_other_images_are_scored(workdir, killed, capsys):
+    """And is compared with none that is measured on these."""
+    rows = {row["step"]: row.get("parts/m2o_2") for row in metrics(workdir)}
+    best = max((3, 6), key=lambda step: (rows[step], step))
+    folder = train(evaluated(evaluation__images=5, run__keep_checkpoints=1), str(killed))
+    left = {int(p.name) for p in (folder / "checkpoints").iterdir()}
+    new = json.loads((folder / "checkpoints/10/meta/metadata").read_text())["metrics"]
+    assert left >= {best, 10} and len(left) <= 3 and "parts/m2o_2" in new
+    assert "best by parts/m2o_2" in (folder / f"checkpoints/{best}/kept.txt").read_text()
+    said = capsys.readouterr().out
+    assert "the evaluation of parts has changed (images was 6 and is 5; of was 6 and is 5)" in said
+    assert (
+        f"kept, though no setting of this start asks for it: the checkpoint at step {best}" in said
+    )
+    assert "removed at the next save: the checkpoint" in said
+    assert "since config.run.keep_checkpoints was 9 and is 1" in said
+    with Checkpoints(folder, read_only=True, best_metric="parts/m2o_2", best_is="highest") as found:
+        assert found.best()[0] in (9, 10)
 
 
 def test_training_does_not_notice(workdir, killed):
@@ -360,7 +393,7 @@ def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path, capsys):
     config.evaluation.top_k = (2,)
     events = Events(tmp_path)
     measure = measuring(config, events)
-    scalars, judged = measure(1)
+    scalars, judged, _ = measure(1)
     assert scalars["evaluation/left_out"] == 1 and "parts/m2o_2" in judged
     told = [json.loads(line) for line in events.file.read_text().splitlines()]
     (reason,) = [e["reason"] for e in told if e["event"] == "evaluation_left_out"]
@@ -370,12 +403,12 @@ def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path, capsys):
     assert f"M2O (K = 2) {100 * scalars['parts/m2o_2']:.1f} %" in said
 
     (tmp_path / "images/1.jpg").unlink()
-    scalars, judged = measure(2)
+    scalars, judged, _ = measure(2)
     assert "parts/m2o_2" in scalars and judged == {}
     assert "at step 2 leaves out 2 images, 1 at first" in capsys.readouterr().out
 
     shutil.rmtree(tmp_path / "images")
-    assert measure(3) == ({}, {})
+    assert measure(3) == ({}, {}, {})
     assert "warning: no score at step 3: config.evaluation.parts: " in capsys.readouterr().out
     assert json.loads(events.file.read_text().splitlines()[-1])["event"] == "evaluation_failed"
     with pytest.raises(UserError, match="could be read and scored"):
@@ -439,17 +472,60 @@ def test_images_of_one_class_are_refused_and_strangers_warned_of(capsys):
     assert said.count("warning: 1 of 2 images are of classes that knn_train has no image of") == 1
 
 
-def test_another_evaluation_is_told_at_the_start(tmp_path, capsys):
-    class Newest:
-        def restore(self, like):
-            on = {"parts": {"smoothing": 0.7, "of": 6}, "knn": {"knn_test": "a"}}
-            return Found(4, {}, {"code": "", "evaluation": on}, [])
+def test_pictures_that_fail_are_said_and_end_nothing(tmp_path, capsys, monkeypatch):
+    given = []
 
-    config, on = evaluated(), {"parts": {"smoothing": 1.0, "of": 6}, "knn": {"knn_test": "a"}}
-    state = config, make_dino(config, images=40), one_device(config), Newest(), Events(tmp_path)
-    assert start_state(*state, evaluation=on) == ({}, 4)
-    said = [line for line in capsys.readouterr().out.splitlines() if "the evaluation" in line]
-    assert len(said) == 1 and "of parts had smoothing 0.7, now 1.0: its figures" in said[0]
+    def fails(shown, *, k):
+        given.extend(shown)
+        raise ValueError("no such colour")
+
+    config = evaluated(evaluation__knn_train="", evaluation__knn_test="")
+    measure = measuring(config, Events(tmp_path))
+    assert measure(1).pictures.keys() == {"parts/regions"}
+    monkeypatch.setattr(online_evaluation, "part_picture", fails)
+    found = measure(2)
+    assert found.pictures == {} and "parts/m2o_2" in found.scalars
+    assert "warning: the parts at step 2 could not be drawn (no such colour)" in (
+        capsys.readouterr().out
+    )
+
+    assert len(given) == COUNT
+    for shown, i in zip(given, evenly(IMAGES, COUNT), strict=True):
+        drawn = ProceduralParts(size=SIDE, length=IMAGES, seed=DRAWN_SEED).sample(int(i))
+        np.testing.assert_array_equal(shown.image, drawn.image)
+        np.testing.assert_array_equal(shown.mask, drawn.parts)
+        assert shown.labels.shape == (SIDE // PATCH,) * 2 and {*shown.labels.flat} <= {0, 1}
+
+    class Writer:
+        def write_images(self, *_):
+            raise ValueError("no such format")
+
+    write_pictures(Writer(), 3, {})
+    assert "pictures of step 3 could not be written" in capsys.readouterr().out
+
+
+def test_images_of_any_shape_are_shown():
+    rng = np.random.default_rng(0)
+    image, mask = rng.integers(0, 256, (32, 32, 3), np.uint8), np.arange(64).reshape(8, 8) // 16
+    one, other = (part_picture([Shown(image, mask, labels)], k=4) for labels in (mask, mask.T))
+    assert one.shape == other.shape and (one != other).any()
+    for height, width in ((40, 90), (500, 30), (1, 700)):
+        mask = rng.integers(-1, 3, (height, width))
+        image = rng.integers(0, 256, (32, 32, 3), np.uint8)
+        found = part_picture([Shown(image, mask, rng.integers(0, 4, (4, 4)))], k=4)
+        assert found.dtype == np.uint8 and found.shape[2] == 3
+
+
+def test_the_images_that_are_shown_are_of_process_0_and_spread(monkeypatch):
+    spread = object.__new__(Spread)
+    spread._images, spread.batch_size, spread._rows = 21, 8, np.array([0, 1, 5])
+    assert spread.own().tolist() == [0, 1, 5, 8, 9, 13, 16, 17]
+
+
+def test_the_headline_is_the_best_metrics_number_of_regions():
+    assert headline((6, 12, 33), "parts/ari_33") == 33
+    assert headline((6, 12, 33), "loss") == headline((6, 12), "parts/m2o_8") == 12
+    assert headline((2, 4), "knn/top1_2") == headline((2, 4), "parts/x") == 4
 
 
 def test_images_are_chosen_evenly():
@@ -476,3 +552,8 @@ def test_a_start_from_the_beginning_forgets_the_evaluation_before_it(tmp_path):
     assert len(file.read_text().splitlines()) == 2
     open_writer(tmp_path, start=0).close()
     assert file.read_text() == ""
+    old = tmp_path / "metrics.old.jsonl"
+    assert len(old.read_text().splitlines()) == 2
+    file.write_text('{"step": 1}\n')
+    open_writer(tmp_path, start=0).close()
+    assert len(old.read_text().splitlines()) == 2 and file.read_text() == ""

@@ -9,6 +9,7 @@ See docs/procedural_parts.md.
 
 import numpy as np
 
+from rats_jax.data.fingerprint import fingerprint_of_arrays
 from rats_jax.data.procedural_parts.scene import Sample, render
 from rats_jax.data.procedural_parts.taxonomy import BACKGROUND, PARTS, SUPER_CATEGORIES, part_ids
 
@@ -39,6 +40,17 @@ class ProceduralParts:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         image, _, label = self.sample(index)
         return image, label
+
+    def fingerprint(self) -> str:
+        """Of the first drawings, coarsely, so that the last digits of another machine do not count:
+        other code that draws, another seed or size give another one."""
+        coarse = []
+        for index in range(min(self.length, 4)):
+            image, _, label = self.sample(index)
+            edges = np.arange(8) * self.size // 8
+            sums = np.add.reduceat(np.add.reduceat(image.astype(np.int64), edges, 0), edges, 1)
+            coarse += [np.array([self.size, label]), sums * 8 // self.size**2]
+        return fingerprint_of_arrays(coarse)
 
     def sample(self, index: int) -> Sample:
         """Image, mask and label of item `index`; IndexError outside 0..length-1."""

@@ -1,0 +1,169 @@
+"""The last lines of a run: where it has failed, where its checkpoints are, and what comes next."""
+
+import shlex
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from rats_jax.command_line import say
+from rats_jax.dino.schedules import Schedules
+from rats_jax.paths import printable
+from rats_jax.runs.checkpoint import Checkpoints
+from rats_jax.runs.events import Events
+from rats_jax.runs.history import pieces, read_lines
+from rats_jax.runs.metric_names import SCORES, called, is_score, told
+from rats_jax.runs.online_data import headline
+
+MANY = 8  # checkpoints: of more, only the first and the last are named
+
+
+class Below(NamedTuple):
+    """A score that ended below what it takes no training to reach, as fractions. untrained, grid:
+    None where it did not, or there is none. best: step and value of its best evaluation."""
+
+    metric: str
+    value: float
+    untrained: float | None
+    grid: float | None
+    best: tuple[int, float]
+
+
+def ended_below(workdir: Path, step: int) -> list[Below]:
+    """Of the scores that were measured after the last step, those below the untrained model, where
+    that was measured alike, or below a plain grid."""
+    rows, events = (read_lines(workdir / f"{name}.jsonl") for name in ("metrics", "events"))
+    found = []
+    for metric in sorted(rows[-1]) if rows and rows[-1].get("step") == step else ():
+        if not is_score(metric) or rows[-1][metric] is None:
+            continue
+        piece = pieces(metric, rows, events)[-1]
+        first, last = piece.points[0], piece.points[-1]
+        best = max(piece.points, key=lambda point: (point.value, -point.step))
+        untrained = None
+        if first.step == 0 and _below(metric, last.value, first.value):
+            untrained = first.value
+        grid = None
+        if piece.grid is not None and _below(metric, last.value, piece.grid):
+            grid = piece.grid
+        if untrained is not None or grid is not None:
+            found.append(Below(metric, last.value, untrained, grid, (best.step, best.value)))
+    return found
+
+
+def _below(metric: str, value: float, other: float) -> bool:
+    """By the digits that are printed."""
+    return value < other and told(metric, value) != told(metric, other)
+
+
+def below_lines(
+    found: Sequence[Below], kept: Collection[int], *, step: int, best_metric: str
+) -> list[str]:
+    """One for each score, of the number of regions that is the headline; the others are named.
+
+    kept: the steps of which there is a checkpoint.
+    """
+    lines = []
+    for score in SCORES:
+        of_score = {
+            int(number): below
+            for below in found
+            for name, _, number in (below.metric.rpartition("_"),)
+            if name == score
+        }
+        if not of_score:
+            continue
+        k = headline(tuple(sorted(of_score)), best_metric)
+        line = _line(of_score.pop(k), kept, step=step)
+        others = ", ".join(map(str, sorted(of_score)))
+        lines.append(f"{line}; likewise at K = {others}" if others else line)
+    return lines
+
+
+def _line(below: Below, kept: Collection[int], *, step: int) -> str:
+    metric, than = below.metric, []
+    if below.untrained is not None:
+        than.append(f"the untrained model ({told(metric, below.untrained)})")
+    if below.grid is not None:
+        than.append(f"a plain grid ({told(metric, below.grid)})")
+    value, (best_step, best) = told(metric, below.value), below.best
+    if best_step == 0:
+        end = "no step was better than the untrained model"
+    elif best_step == step:
+        end = "no step was better"
+    else:
+        there = "is there"
+        if best_step not in kept:
+            there = f"was not kept (config.run.keep_best, best_metric={metric})"
+        end = f"best at step {best_step:,} ({told(metric, best)}), whose checkpoint {there}"
+    return f"{called(metric)} ended at {value}, below {' and '.join(than)}; {end}"
+
+
+def say_end(
+    workdir: Path,
+    config: ConfigDict,
+    checkpoints: Checkpoints,
+    events: Events,
+    *,
+    step: int,
+    steps: int,
+) -> None:
+    """Of a run that ends at `step` of `steps`."""
+    saved, best = checkpoints.steps(), None
+    if config.run.keep_best:
+        best = checkpoints.best()
+    if config.evaluation.every_epochs and jax.process_index() == 0:
+        found = ended_below(workdir, step)
+        for below in found:
+            events.add("ended_below", step=step, **below._asdict())
+        for line in below_lines(found, saved, step=step, best_metric=config.run.best_metric):
+            say(f"warning: {line}")
+    say(checkpoint_line(workdir, saved, best and (config.run.best_metric, *best)))
+    if step < steps:
+        say(
+            f"this is step {step:,} of {steps:,}, where config.run.stop_after ends this start: the "
+            "same command with a larger one, or 0, continues"
+        )
+
+
+def nothing_to_do(config: ConfigDict, schedules: Schedules, start: int) -> str:
+    """Of a start whose checkpoint is where it was to end, or beyond."""
+    if start < schedules.steps:
+        return (
+            f"already at step {start:,}, and config.run.stop_after is {config.run.stop_after:,}: "
+            "nothing to do; raise it, or set it to 0 for the whole run"
+        )
+    end = "the run ends there"
+    if start > schedules.steps:
+        end = f"the run now ends at step {schedules.steps:,}"
+    return (
+        f"already at step {start:,}, and {end} (config.optimizer.epochs="
+        f"{config.optimizer.epochs:g}): nothing to do; raise the epochs to train longer"
+    )
+
+
+def checkpoint_line(
+    workdir: Path, steps: Sequence[int], best: tuple[str, int, float] | None
+) -> str:
+    """Which checkpoints there are. best: metric, step and value of the best that is kept."""
+    what = "checkpoints at steps" if len(steps) > 1 else "a checkpoint at step"
+    numbers = [*map(str, steps)]
+    if len(numbers) > MANY:
+        numbers[2 : 3 - MANY] = ["..."]
+    line = f"{what} {', '.join(numbers)} in {printable(str(workdir / 'checkpoints'))}"
+    if best:
+        metric, step, value = best
+        line += f"; the best by {called(metric)} is {step}: {told(metric, value)}"
+    return line
+
+
+def next_line(workdir: Path) -> str:
+    """What to do with a run that is over."""
+    run = shlex.quote(str(workdir))
+    return (
+        f"next: python -m rats_jax.visualize --checkpoint={run} --images=FOLDER --output=DIR draws "
+        "the parts that it finds; rats_jax.evaluate scores them, and rats_jax.export writes the "
+        "weights for other programs"
+    )

@@ -1,0 +1,43 @@
+"""Folders in which orbax and tensorstore cannot keep a checkpoint, because of their names.
+
+They do not fail at once: orbax takes the path for a pattern when it puts the files of a checkpoint
+together, so a folder named `run[1]` would be trained in for days and nothing could be restored.
+"""
+
+import fnmatch
+import os
+from pathlib import Path
+
+from rats_jax.errors import UserError
+from rats_jax.paths import check_utf8, printable
+
+#: Bytes of a path: the system's limit of 4,096, less what the names below a workdir take.
+LONGEST = 3800
+
+
+def check_folder(folder: Path, what: str, *, read_only: bool = False) -> None:
+    """Refuses a folder in which checkpoints cannot be written; `read_only`: or not even read.
+
+    what: the flag that gave the folder, such as "--workdir".
+
+    Raises:
+      UserError: its absolute path is not UTF-8, too long, or has one of the names above.
+    """
+    path = os.fspath(folder.absolute())
+    check_utf8(path, what)
+    fault = None
+    if "\\" in path:
+        fault = "has a backslash, which is taken for a slash"
+    elif not read_only:
+        for name in folder.absolute().parts:
+            if "**" in name or not fnmatch.fnmatchcase(name, name):
+                fault = f"has {printable(name)} in it, which is taken for a pattern"
+            elif name == "gs:":
+                fault = "has gs: in it, which is taken for a bucket"
+        if len(os.fsencode(path)) > LONGEST:
+            fault = f"is longer than {LONGEST:,} bytes"
+    if fault:
+        raise UserError(
+            f"{what} {printable(path)} {fault}: checkpoints cannot be kept there; choose or make "
+            "another name"
+        )

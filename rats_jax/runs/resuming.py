@@ -1,0 +1,135 @@
+"""What is not as it was in the checkpoint that a run is resumed from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from rats_jax.command_line import say
+from rats_jax.config import schedules as schedules_of
+from rats_jax.dino.schedules import Schedules
+from rats_jax.runs.checkpoint import Checkpoints, Found
+from rats_jax.runs.events import Events
+from rats_jax.runs.judged import measure_changes
+from rats_jax.runs.metric_names import is_of_evaluation, measured_on
+from rats_jax.runs.retention import Rules, rules_of
+from rats_jax.runs.same_data import check_data
+from rats_jax.runs.schedule_changes import schedule_changes
+from rats_jax.runs.version import code_version, package_versions
+from rats_jax.runs.workdir import changes, with_old_fields
+
+
+def compare_with(
+    found: Found,
+    config: ConfigDict,
+    schedules: Schedules,
+    checkpoints: Checkpoints,
+    events: Events,
+    workdir: Path,
+    *,
+    data: Mapping,
+    evaluation: Mapping[str, Mapping],
+) -> None:
+    """Says what has changed, and what that does, in numbers; keeps the checkpoints that other rules
+    would let go. Arguments as of `starting.start_state`.
+
+    Raises:
+      UserError: for another model, and for other images unless they are accepted.
+    """
+    about, step = found.about, found.step
+    was = ConfigDict(with_old_fields(about["config"]))
+    for line in changes(was, config, workdir):
+        say(line)
+    # An older version recorded none: there were no fewer than a batch.
+    images = about["data"].get("images", max(data["images"], was.optimizer.batch_size))
+    before = schedules_of(was, images=images)
+    effect = schedule_changes(before, schedules, step=step)
+    new_images = check_data(about["data"], data, config, step=step, effect=effect)
+    if new_images:
+        events.add("data_changed", step=step, was=about["data"], now=dict(data))
+    elif effect:
+        say(f"warning: the schedules change at step {step}: {effect}")
+    _say_position(about["data"], config, step)
+    _say_versions(about)
+    measured_anew = _say_evaluation(about.get("evaluation", {}), evaluation)
+    _keep_checkpoints(
+        rules_of(was, before),
+        rules_of(config, schedules),
+        checkpoints,
+        events,
+        step=step,
+        rejudged=_rejudged(config, measured_anew, new_images),
+    )
+
+
+def _say_position(was: Mapping, config: ConfigDict, step: int) -> None:
+    before, now = was["position"], step * config.optimizer.batch_size
+    if before != now:
+        what = "left out once" if now > before else "seen once more"
+        say(
+            f"warning: with this batch size the order of the images continues at image {now:,} "
+            f"instead of {before:,}: {abs(now - before):,} images are {what}"
+        )
+
+
+def _say_versions(about: Mapping) -> None:
+    was = {"rats_jax": about["code"]} | about.get("packages", {})
+    now = {"rats_jax": code_version()} | package_versions()
+    changed = [name for name in now if was.get(name, now[name]) != now[name]]
+    if changed:
+        before, here = (", ".join(f"{name} {of[name]}" for name in changed) for of in (was, now))
+        say(f"warning: the checkpoint was written by {before}; this is {here}")
+
+
+def _say_evaluation(was: Mapping[str, Mapping], now: Mapping[str, Mapping]) -> set[str]:
+    """The names of the evaluations whose figures do not compare with those from before."""
+    anew = {name for name in was if name not in now}
+    for name, on in now.items():
+        before = was.get(name, on)
+        if changed := measure_changes(before, on):
+            anew.add(name)
+            told = "; ".join(
+                "other images, by their names"
+                if key == "fingerprint"
+                else f"{key} was {before[key]} and is {on[key]}"
+                for key in changed
+            )
+            say(
+                f"warning: the evaluation of {name} has changed ({told}): its figures do not "
+                "compare with those from before, and the best checkpoint is one of the new ones"
+            )
+    return anew
+
+
+def _rejudged(config: ConfigDict, measured_anew: set[str], new_images: bool) -> bool:
+    """Whether values of the metric that tells the best do not compare with those from before."""
+    metric = config.run.best_metric
+    return measured_on(metric) in measured_anew if is_of_evaluation(metric) else new_images
+
+
+def _keep_checkpoints(
+    was: Rules,
+    now: Rules,
+    checkpoints: Checkpoints,
+    events: Events,
+    *,
+    step: int,
+    rejudged: bool,
+) -> None:
+    kept, left = checkpoints.keep_those_of(was, rejudged=rejudged)
+    if kept:
+        events.add("kept", step=step, steps=kept)
+        say(
+            f"kept, though no setting of this start asks for it: {_checkpoints(kept)} (kept.txt "
+            "there says why); delete what is not needed"
+        )
+    if left:
+        lowered = {"keep_checkpoints": (was.newest, now.newest), "keep_best": (was.best, now.best)}
+        told = [f"config.run.{n} was {a} and is {b}" for n, (a, b) in lowered.items() if b < a]
+        events.add("let_go", step=step, steps=left)
+        say(f"removed at the next save: {_checkpoints(left)}, since {' and '.join(told)}")
+
+
+def _checkpoints(steps: list[int]) -> str:
+    what = "the checkpoint at step" if len(steps) == 1 else "the checkpoints at steps"
+    return f"{what} {', '.join(map(str, steps))}"

@@ -1,0 +1,91 @@
+"""Whether a resumed run finds the images that it was trained on.
+
+Their number sets the schedules, and number and order say which images a step takes; no field of the
+config has either. Each checkpoint records them in about["data"].
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from rats_jax.command_line import say
+from rats_jax.data.fingerprint import fingerprint
+from rats_jax.data.pipeline import sample_order
+from rats_jax.data.sources import Source
+from rats_jax.errors import UserError
+from rats_jax.paths import printable
+
+FIRST = 64  # positions of the order that are compared
+
+
+def data_facts(source: Source, *, seed: int) -> dict:
+    """images: how many. fingerprint: which ones, in which order; None where a source has no names.
+    order: of the first positions that are drawn from them, which libraries might change."""
+    order, key = sample_order(len(source), seed)
+    drawn = [int(order[k]) for k in range(FIRST)] + key.tolist()
+    return {
+        "images": len(source),
+        "fingerprint": fingerprint(source),
+        "order": _digest(drawn),
+    }
+
+
+def token(facts: Mapping) -> str:
+    """What config.data.accept must be, for these images."""
+    return _digest({name: facts[name] for name in ("images", "fingerprint", "order")})
+
+
+def check_data(was: Mapping, now: Mapping, config: ConfigDict, *, step: int, effect: str) -> bool:
+    """Whether a checkpoint's images have changed and the change is accepted.
+
+    was: about["data"] of the checkpoint. now: as `data_facts`. effect: what other images do to the
+    schedules, "" for nothing.
+
+    Raises:
+      UserError: they have changed, and `config.data.accept` does not name the new ones.
+    """
+    if "images" not in was:
+        say(
+            "the checkpoint is of a version that did not record the images of a run, so they cannot"
+            f" be compared: these {now['images']:,} are recorded from here on"
+        )
+        return False
+    change = _change(was, now, config.data.source)
+    if change is None:
+        return False
+    data = config.data
+    place = f" (config.data.path {printable(data.path)})" if data.path else ""
+    change = f"{change}{place}" + (f"; with these {effect}" if effect else "")
+    if data.accept != token(now):
+        raise UserError(
+            f"the images are not those of the checkpoint at step {step}: {change}. Put the images "
+            "back, choose another --workdir for a new run, or continue with the images that are "
+            f"there: --config.data.accept={token(now)}"
+        )
+    say(f"warning: the images change at step {step}, as config.data.accept allows: {change}")
+    return True
+
+
+def _change(was: Mapping, now: Mapping, source: str) -> str | None:
+    if was["images"] != now["images"]:
+        return f"there were {was['images']:,} images, now there are {now['images']:,}"
+    names = was["fingerprint"], now["fingerprint"]
+    if None not in names and names[0] != names[1]:
+        if source == "procedural_parts":
+            return (
+                "these are other drawings, of another config.data.seed or size, or of another "
+                "version of the code that draws them"
+            )
+        return (
+            f"there are {now['images']:,} images as before, but at least one of them is another "
+            "one, has another name or another place in the order"
+        )
+    if was["order"] != now["order"]:
+        return "the installed version of grain or NumPy draws another order of them"
+    return None
+
+
+def _digest(value) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
