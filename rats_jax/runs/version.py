@@ -24,11 +24,13 @@ def code_version() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """What git says, run in the package's folder; "" where there is no git or it fails."""
+    """What git says, run in the package's folder; "" where there is no git or it fails.
+
+    Without optional locks: a run that is killed meanwhile would leave index.lock in the repository.
+    """
+    command = ["git", "--no-optional-locks", *arguments]
     try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, timeout=30
-        )
+        done = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,5 +1,6 @@
 """Which code a run is made with."""
 
+import os
 import subprocess
 
 import pytest
@@ -38,6 +39,16 @@ def test_a_checkout_names_its_commit_and_whether_the_package_was_changed(package
     assert version.code_version() == expected
     (package / "__init__.py").write_text("x = 1")
     assert version.code_version() == expected + "+changes"
+
+
+def test_git_takes_no_lock_that_a_kill_would_leave(package):
+    """`git status` writes the index where it can."""
+    commit(package)
+    index = package.parent / ".git" / "index"
+    os.utime(package / "__init__.py", (1, 1))  # which the index does not know yet
+    before = index.read_bytes()
+    assert not version.code_version().endswith("+changes")
+    assert index.read_bytes() == before
 
 
 def test_without_a_checkout_it_is_the_version_alone(package):
