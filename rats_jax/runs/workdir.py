@@ -160,8 +160,9 @@ def sign(workdir: Path) -> str:
     """Leaves a word in the directory, by which other processes know it for the same."""
     word = uuid.uuid4().hex
     new = workdir / f"{SIGN}.new"
-    new.write_text(word, encoding="utf-8")
-    new.replace(workdir / SIGN)
+    with _usable(workdir):
+        new.write_text(word, encoding="utf-8")
+        new.replace(workdir / SIGN)
     return word
 
 

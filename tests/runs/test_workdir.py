@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import jax
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from rats_jax.errors import UserError
 from rats_jax.runs.compilation_cache import keep_compiled_programs
 from rats_jax.runs.unreadable import Unreadable
-from rats_jax.runs.workdir import folder_of, load_config, open_workdir, write_config
+from rats_jax.runs.workdir import folder_of, load_config, open_workdir, sign, write_config
 from tests.runs.test_unreadable import Named
 from tests.runs.tiny import tiny_config
 
@@ -76,6 +77,16 @@ def test_a_start_that_is_refused_leaves_the_config_of_the_last_one(tmp_path):
     assert (tmp_path / "config.json").read_bytes() == before
     write_config(tmp_path, tiny_config(run__log_every=9))
     assert json.loads((tmp_path / "config.json").read_text())["run"]["log_every"] == 9
+
+
+@pytest.mark.parametrize("write", [sign, lambda workdir: write_config(workdir, tiny_config())])
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch, write):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(UserError, match=r"--workdir .* cannot be used \(No space left on device"):
+        write(tmp_path)
 
 
 def test_the_compilation_cache_takes_a_tilde_and_refuses_what_is_not_utf8(tmp_path, monkeypatch):
