@@ -105,8 +105,10 @@ def _complain(message: str) -> None:
 
 
 def _print(message: str, stream: TextIO) -> None:
+    encoding = stream.encoding or "utf-8"
+    shown = message.encode(encoding, "backslashreplace").decode(encoding)
     try:
-        print(message, file=stream, flush=True)
+        print(shown, file=stream, flush=True)
     except OSError:  # who reads it has gone, as `tee` by the same Ctrl-C: the run has more to lose
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 

@@ -1,5 +1,6 @@
 """What every command shares: help, version, either spelling of flags, one line for a mistake."""
 
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from rats_jax import __version__
 from rats_jax.__main__ import COMMANDS
+from rats_jax.command_line import say
 
 ROOT = Path(__file__).parents[1]
 NEEDED = {
@@ -80,3 +82,13 @@ def test_a_message_with_a_line_end_in_it_is_one_line():
     assert done.stderr == (
         f"error: --config=a\\nb\\udce9.py does not exist in {ROOT}: name a recipe by its path\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("ascii", "\\xe9 \\udce9"), ("utf-8", "\xe9 \\udce9")]
+)
+def test_a_report_fits_any_output(encoding, shown, monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    say("\xe9 \udce9")
+    assert written.getvalue().decode(encoding) == f"{shown}\n"

@@ -10,9 +10,7 @@ from rats_jax.runs.checkpoint import REMAINS
 from rats_jax.weights.places import read_json
 
 #: What a run keeps in its workdir beside the checkpoints.
-KEPT = re.compile(
-    r"config\.json|\w+\.jsonl|dynamics\.png|\w+\.txt|\.lock|\.started|tensorboard|attention"
-)
+KEPT = re.compile(r"config\.json|[\w.]+\.jsonl|dynamics\.png|\w+\.txt|\.lock|\.started|tensorboard")
 MOST_LISTED = 3
 
 
