@@ -108,7 +108,8 @@ def _print(message: str, stream: TextIO) -> None:
     encoding = stream.encoding or "utf-8"
     shown = message.encode(encoding, "backslashreplace").decode(encoding)
     try:
-        print(shown, file=stream, flush=True)
+        stream.write(f"{shown}\n")  # at once: a thread that hears signals also writes lines
+        stream.flush()
     except OSError:  # who reads it has gone, as `tee` by the same Ctrl-C: the run has more to lose
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 

@@ -59,7 +59,7 @@ def main():
     print("left", flush=True)
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, out_of_memory="")
 """
 
 
