@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rats_jax.command_line import say
 from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
 from rats_jax.evals.parts import score_cells
 from rats_jax.evals.region_metrics import MeanScores, RegionScores, mean_scores
@@ -38,7 +39,7 @@ def summarised(images: Sequence[Scored]) -> list[Result]:
 
 def write_results(folder: Path, found: PartScores, *, about: Mapping) -> str:
     """results.json, table.md, images.csv, plots and, where images have classes, classes.csv.
-    Returns the table. about: plain values, how the scores came about.
+    Prints the table first, and returns it. about: plain values, how the scores came about.
 
     In results.json scores are nested by resolution ("any" for what sees no model), K and way.
     """
@@ -54,8 +55,9 @@ def write_results(folder: Path, found: PartScores, *, about: Mapping) -> str:
         }
     masks = found.truth._asdict() | {"report": report(found.truth)}
     told = {**about, "images": len(found.images), "skipped": found.skipped, "masks": masks}
-    write_json(folder / "results.json", told | {"scores": scores})
     table = result_table(results)
+    say(table)
+    write_json(folder / "results.json", told | {"scores": scores})
     write_text(folder / "table.md", table)
     _write_means(folder / "images.csv", "name", [(image.name, image) for image in found.images])
     if any(image.group for image in found.images):

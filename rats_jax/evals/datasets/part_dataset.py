@@ -1,5 +1,6 @@
 """The interface of all data sets: images with label maps, each read when it is asked for."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,6 +96,15 @@ class PartDataset:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @property
+    def folders(self) -> list[Path]:
+        """The one that holds all images, and the one that holds all masks."""
+        files = (
+            [e.image for e in self.entries if e.image],
+            [e.mask for e in self.entries if e.mask],
+        )
+        return [Path(os.path.commonpath([file.parent for file in of])) for of in files if of]
 
     @property
     def about(self) -> dict:
