@@ -68,7 +68,7 @@ def read_segments(entry: Entry, _: Sizes) -> Labels:
         )
     void = [not id or int(id) in truth.crowds for id in present]
     present = np.where(void, VOID, present)
-    return present[places].reshape(ids.shape), truth.names
+    return Labels(present[places].reshape(ids.shape), truth.names)
 
 
 def _entry(
