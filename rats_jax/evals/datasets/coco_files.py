@@ -190,9 +190,11 @@ def _find(path: Path, kind: str) -> tuple[Path, Path, str]:
         if file.is_file():
             return file, root, split
     files = sorted([*path.glob("annotations/*.json"), *path.glob("*.json")])
+    files = files or sorted([*path.glob("*/*.json"), *path.glob("*/*/*.json")])
     there = [str(file.relative_to(path)) for file in files[:5]]
     raise UserError(
         f"{path} does not hold annotations/{kind}_{_SPLIT}.json"
         + (f", but {', '.join(there)}" if there else "")
         + "; give the folder that does, the folder of another split, or the JSON itself"
+        + (f", such as {path / there[0]}" if there else "")
     )

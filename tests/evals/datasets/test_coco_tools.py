@@ -300,6 +300,17 @@ def test_other_files_than_the_expected_one_are_named(tmp_path):
         open_dataset(f"coco-instances:{tmp_path}")
 
 
+@pytest.mark.parametrize("folder", ["", "set"])
+def test_files_in_folders_below_are_named(tmp_path, folder):
+    root = tmp_path / folder
+    for split in ("train", "valid"):
+        write_json(root / split / "_annotations.coco.json", {})
+    first, second = (str(root / s / "_annotations.coco.json") for s in ("train", "valid"))
+    names = ", ".join(name.removeprefix(f"{tmp_path}/") for name in (first, second))
+    with pytest.raises(UserError, match=f"but {names}; give .* itself, such as {first}$"):
+        open_dataset(f"coco-instances:{tmp_path}")
+
+
 SEGMENTS = [{"id": 5, "category_id": 1}, {"id": 6, "category_id": 18}]
 
 
