@@ -54,7 +54,7 @@ def tar(tmp_path, folder) -> Path:
 def test_every_image_is_read_by_workers_and_the_others_are_listed(kind, tmp_path, folder, tar):
     source = ImageFolder(folder) if kind == "folder" else Tars(tar)
     assert len(source) == 2 * len(NAMES) + 2 and sorted(source.classes) == sorted(CLASSES)
-    unreadable = Unreadable(source, tmp_path, max_share=1.0)
+    unreadable = Unreadable(source, tmp_path, max_share=1.0, start=1)
     with open_batches(
         source, samples=FastCrops(CROPS), seed=0, batch_size=18, start_step=0, workers=1, threads=1
     ) as batches:
@@ -63,7 +63,7 @@ def test_every_image_is_read_by_workers_and_the_others_are_listed(kind, tmp_path
     assert batch["replaced"] == 2 and unreadable.count == 2
     listed = unreadable.file.read_text(encoding="utf-8")
     assert "bad \\udcff\\n.jpg\tnot an image" in listed and listed.count("\n") == 2
-    assert Unreadable(source, tmp_path, max_share=1.0).count == 2
+    assert Unreadable(source, tmp_path, max_share=1.0, start=1).count == 2
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar"])
