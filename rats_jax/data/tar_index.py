@@ -6,6 +6,7 @@ import tarfile
 import uuid
 import zipfile
 from dataclasses import dataclass, field
+from stat import S_ISREG
 from typing import BinaryIO
 
 import numpy as np
@@ -50,6 +51,8 @@ def load_index(tar: str) -> TarIndex:
     path = f"{tar}.index"
     try:
         stat = os.stat(tar)
+        if not S_ISREG(stat.st_mode):  # to open a pipe would wait for its writer
+            raise UserError(printable(f"{tar} is no file; give an uncompressed .tar"))
         key = np.array([FORMAT, stat.st_size, stat.st_mtime_ns])
         kept = _read_index(path, key)
         if kept:

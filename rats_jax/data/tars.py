@@ -12,8 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from rats_jax.data.fingerprint import fingerprint_of_arrays
-from rats_jax.data.passed_over import FOLDER, LOOSE, PassedOver, why_passed_over
-from rats_jax.data.sources import is_image, no_image, odd_classes, top_folder
+from rats_jax.data.passed_over import (
+    FOLDER,
+    HIDDEN,
+    LOOSE,
+    PassedOver,
+    is_hidden,
+    why_no_file,
+    why_passed_over,
+)
+from rats_jax.data.sources import is_image, list_folder, no_image, odd_classes, top_folder
 from rats_jax.data.tar_index import UNLABELLED, TarIndex, load_index
 from rats_jax.errors import UserError
 from rats_jax.paths import printable
@@ -171,20 +179,17 @@ def _find_tars(path: str, passed_over: PassedOver) -> list[str]:
 def _tars_in(folder: str, passed_over: PassedOver) -> list[str]:
     """The tars in a folder, sorted; the others go to `passed_over`."""
     tars = []
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        raise UserError(
-            printable(f"cannot list {folder}: {error.strerror}; make it readable")
-        ) from error
-    for name in names:
-        hidden, path = name.startswith("."), os.path.join(folder, name)
-        if os.path.isdir(path) and not hidden:
-            passed_over.add(FOLDER, f"{name}/")
-        elif name.lower().endswith(".tar") and not hidden:
-            tars.append(path)
-        elif not INDEX.search(name):
-            passed_over.add(LOOSE if is_image(name) else why_passed_over(name), name)
+    for entry in list_folder(folder):
+        name = entry.name
+        if is_hidden(name):
+            reason = HIDDEN
+        elif (reason := why_no_file(entry)) is None:
+            if name.lower().endswith(".tar"):
+                tars.append(entry.path)
+                continue
+            reason = LOOSE if is_image(name) else why_passed_over(name)
+        if not INDEX.search(name):
+            passed_over.add(reason, f"{name}/" if reason == FOLDER else name)
     return tars
 
 

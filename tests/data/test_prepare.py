@@ -4,6 +4,7 @@ import fcntl
 import gzip
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -227,12 +228,17 @@ def test_an_input_that_changes_under_way_stops_the_work(tmp_path):
         shards.write(shard, lambda images, done: None)
 
 
-def test_a_link_to_nowhere_is_unreadable(tmp_path):
+def test_pipes_and_links_to_nothing_are_passed_over(tmp_path, capsys):
     folder = small(tmp_path / "images")
     (folder / "b" / "link.jpg").symlink_to(folder / "nowhere")
+    os.mkfifo(folder / "b" / "pipe.jpg")
     run(folder, tmp_path / "out")
-    listed = (tmp_path / "out" / "train" / "unreadable.txt").read_text()
-    assert listed == "b/link.jpg\tNo such file or directory\n"
+    said = capsys.readouterr().out
+    assert "links to nothing: 1 (first b/link.jpg)" in said
+    assert "that are no files: 1 (first b/pipe.jpg)" in said
+    assert "8 files: 6 images" in said and "0 unreadable; 2 passed over" in said
+    with pytest.raises(UserError, match="pipe.jpg is not a folder"):
+        run(folder / "b" / "pipe.jpg", tmp_path / "other")
 
 
 def test_an_input_of_which_nothing_can_be_made_is_a_users_mistake(tmp_path):

@@ -293,6 +293,19 @@ def test_what_is_beside_the_tars_of_a_folder_is_counted_and_named(tmp_path):
     assert "index" not in note
 
 
+def test_only_files_are_taken_for_tars(tmp_path):
+    write_tar(tmp_path / "1.tar", ["a/1.jpg"])
+    os.mkfifo(tmp_path / "2.tar")
+    os.symlink("gone.tar", tmp_path / "3.tar")
+    source = Tars(tmp_path)
+    assert len(source.tars) == 1
+    (note,) = source.notes
+    assert "that are no files: 1 (first 2.tar)" in note
+    assert "links to nothing: 1 (first 3.tar)" in note
+    with pytest.raises(UserError, match="^/dev/null is no file; give an uncompressed .tar$"):
+        Tars("/dev/null")
+
+
 def test_a_glob_does_not_take_the_kept_indices_for_tars(tmp_path):
     write_tar(tmp_path / "in-1.tar", ["a/1.jpg"])
     for _ in range(2):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from rats_jax.data.passed_over import HIDDEN, UNREAD_LABEL, PassedOver, why_passed_over
+from rats_jax.data.passed_over import UNREAD_LABEL, PassedOver, is_hidden, why_passed_over
 from rats_jax.data.preparation import devkit
 from rats_jax.data.sources import (
     check_folder,
@@ -167,7 +167,7 @@ def _list_folder(root: Path) -> _Listing:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:  # a link to nowhere: reading it will say so
+    except OSError:  # gone, or not to be looked at: reading it will say so
         return 0
 
 
@@ -179,7 +179,7 @@ def _list_tar(path: Path) -> _Listing:
                 for name, (offset, size) in members.items():
                     if is_image(name):
                         files.append(File(name, UNLABELLED, offset, size))
-                    elif name.lower().endswith(".tar") and why_passed_over(name) != HIDDEN:
+                    elif name.lower().endswith(".tar") and not is_hidden(name):
                         files += _list_inner(file, name, offset, size, passed_over)
                     else:
                         _pass_over(name, passed_over)
