@@ -18,7 +18,7 @@ from rats_jax.errors import UserError
 from rats_jax.paths import printable
 
 UNLABELLED = -1
-FORMAT = 2  # an index of format 1 lacks what follows the first end mark
+FORMAT = 3  # 1 lacks what follows the first end mark; 2 has wrong names of incremental tars
 LABELS = (".json", ".cls")  # the latter counts where both give one
 LARGEST_LABEL = 1 << 20  # bytes: larger JSON is no label of one image
 

@@ -13,6 +13,8 @@ BLOCK = tarfile.BLOCKSIZE
 CHUNK = 2048 * BLOCK  # read at once in search of another tar
 MOST_ZEROS = 2048 * BLOCK  # that a tar ends with; most end with 10,240 bytes
 LINKS = 16  # from link to link, at most
+GNU_MAGIC = b"ustar  \0"
+GNU_FOLDER = b"D"  # with the names in it, in an incremental tar
 
 #: Offset and size of each file by name, in the order of the tar.
 Files = dict[str, tuple[int, int]]
@@ -65,7 +67,7 @@ def _list_one(file: BinaryIO, start: int, end: int, passed_over: PassedOver) -> 
     members = _Members(passed_over)
     file.seek(start)
     try:
-        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
+        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", tarinfo=_Member) as tar:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # a million of them would be half a gigabyte
                 data = member.size if member.isreg() and not member.issparse() else 0
@@ -117,6 +119,18 @@ def _is_header(block: bytes) -> bool:
     return True
 
 
+class _Member(tarfile.TarInfo):
+    """A member whose name is GNU's where its header is: an incremental tar has times where the
+    headers of others have the start of the name, for which `tarfile` takes them."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+        member = super().frombuf(buf, encoding, errors)
+        if buf[257:265] == GNU_MAGIC:
+            member.name = buf[:100].partition(b"\0")[0].decode(encoding, errors)
+        return member
+
+
 class _Members:
     """The members of one tar, as they are met."""
 
@@ -127,7 +141,7 @@ class _Members:
 
     def add(self, member: tarfile.TarInfo) -> None:
         name = _relative(member.name)
-        if member.isdir():
+        if member.isdir() or member.type == GNU_FOLDER:
             return
         if name in self._files or name in self._links:
             self._passed_over.add(REPLACED, name)
