@@ -12,9 +12,9 @@ from rats_jax.data.preparation.plan import open_plan
 from rats_jax.data.preparation.progress import Progress
 from rats_jax.data.preparation.shards import Shard
 from rats_jax.data.preparation.workers import in_workers
-from rats_jax.data.records import FORMAT, MANIFEST
+from rats_jax.data.records import FORMAT, MANIFEST, check_path
 from rats_jax.errors import UserError
-from rats_jax.paths import check_utf8, printable
+from rats_jax.paths import printable
 
 LOCK = ".prepare.lock"
 UNREADABLE = "unreadable.txt"
@@ -40,7 +40,7 @@ def prepare(
     Raises:
       UserError: whatever the user can correct.
     """
-    check_utf8(output.absolute(), "--output")  # array_record opens no other
+    check_path(output.absolute(), "--output")
     say(f"listing {printable(str(source))}")
     try:
         splits = find_splits(source)
