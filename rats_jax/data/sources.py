@@ -9,10 +9,12 @@ import numpy as np
 
 from rats_jax.data.fingerprint import fingerprint_of_names
 from rats_jax.data.passed_over import (
+    ARCHIVE,
     BROKEN_LINK,
     FOLDER,
     FOLDER_AGAIN,
     HIDDEN,
+    TAR,
     PassedOver,
     is_hidden,
     why_no_file,
@@ -65,7 +67,7 @@ class ImageFolder:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.root = check_folder(path, "a folder of images; tars have a source of their own")
+        self.root = check_folder(path, _what_to_give(local_path(path)))
         passed_over = PassedOver()
         self.files = list_images(self.root, passed_over)
         if not self.files:
@@ -84,6 +86,13 @@ class ImageFolder:
     def fingerprint(self) -> str:
         """Of the relative paths in their order."""
         return fingerprint_of_names(self.files)
+
+
+def _what_to_give(path: Path) -> str:
+    """The folder that is wanted; for a tar or another archive, how to read that."""
+    kind = why_passed_over(path.name) if os.path.isfile(path) else None
+    how = {TAR: ", or read the tar with config.data.source=tar", ARCHIVE: ": unpack it first"}
+    return "a folder of images" + how.get(kind, "")
 
 
 def check_folder(path: str | os.PathLike, what: str) -> Path:

@@ -13,6 +13,7 @@ BLOCK = tarfile.BLOCKSIZE
 CHUNK = 2048 * BLOCK  # read at once in search of another tar
 MOST_ZEROS = 2048 * BLOCK  # that a tar ends with; most end with 10,240 bytes
 LINKS = 16  # from link to link, at most
+REMEDY = "get it again, or pack it again"
 GNU_MAGIC = b"ustar  \0"
 GNU_FOLDER = b"D"  # with the names in it, in an incremental tar
 
@@ -58,7 +59,10 @@ def _check_start(file: BinaryIO, start: int) -> None:
     if head.startswith(COMPRESSED):
         raise tarfile.ReadError("is compressed; unpack it first, with gunzip, unzstd or the like")
     if head.startswith(ZIP):
-        raise tarfile.ReadError("is a zip archive; unzip it, and give the folder as image_folder")
+        raise tarfile.ReadError(
+            "is a zip archive; unzip it, and give the folder (in a config with "
+            "data.source=image_folder)"
+        )
     file.seek(start)
 
 
@@ -76,11 +80,11 @@ def _list_one(file: BinaryIO, start: int, end: int, passed_over: PassedOver) -> 
                 members.add(member)
             stop = tar.offset
     except (tarfile.TarError, ValueError, OverflowError) as error:
-        raise tarfile.ReadError(f"is no tar, or a damaged one ({error}); get it again") from error
+        raise tarfile.ReadError(f"is no tar, or a damaged one ({error}); {REMEDY}") from error
     # tarfile takes a header that it does not understand for the end.
     file.seek(stop)
     if stop + BLOCK > end or file.read(BLOCK) != bytes(BLOCK):
-        raise tarfile.ReadError(f"is cut short or damaged at byte {stop}; get it again")
+        raise tarfile.ReadError(f"is cut short or damaged at byte {stop}; {REMEDY}")
     return members.files(), stop
 
 

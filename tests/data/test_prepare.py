@@ -211,9 +211,23 @@ def test_a_full_disk_is_told_and_leaves_no_shard(tmp_path, monkeypatch):
     (split,) = find_splits(folder)
     monkeypatch.setattr(shards, "open_writer", lambda path: open_writer("/dev/full"))
     shard = shards.Shard(tmp_path / "x.array_record", folder, split.files, 0)
-    with pytest.raises(UserError, match=r"cannot write .*x.array_record \(.*No space left"):
+    with pytest.raises(UserError, match=r"x.array_record \(No space left.*\); free some space"):
         shards.write(shard, lambda images, done: None)
     assert shards.find(shard.path) is None and not list(tmp_path.glob("x*"))
+
+
+def test_an_output_that_cannot_be_written_to_is_no_matter_of_space(tmp_path):
+    folder = small(tmp_path / "images")
+    (tmp_path / "file").touch()
+    for output in ("file", "file/out"):
+        with pytest.raises(
+            UserError, match=r"cannot write .*file\S* \(.*\); choose another --output"
+        ):
+            run(folder, tmp_path / output)
+    (split,) = find_splits(folder)
+    shard = shards.Shard(tmp_path / "gone" / "x.array_record", folder, split.files, 0)
+    with pytest.raises(UserError, match=r"\(No such file or directory\); choose another --output"):
+        shards.write(shard, lambda images, done: None)  # by array_record
 
 
 def test_an_input_that_changes_under_way_stops_the_work(tmp_path):
@@ -324,7 +338,9 @@ def test_what_an_input_holds_beside_images_is_counted_and_named(tmp_path, capsys
 def test_an_input_that_is_another_archive_is_explained(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
         file.writestr("a/1.png", PNG)
-    with pytest.raises(UserError, match="^--input: .*x.zip is a zip archive; unzip it"):
+    with pytest.raises(
+        UserError, match="^--input: .*x.zip is a zip archive; unzip it, and give the folder "
+    ):
         run(tmp_path / "x.zip", tmp_path / "out")
     packed = gzip.compress(pack(tmp_path / "n1.tar", {"1.png": PNG}).read_bytes())
     pack(tmp_path / "outer.tar", {"n1.tar": packed})

@@ -41,12 +41,25 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     assert ImageFolder(tmp_path / "data").files == ["link/1.jpg"]
 
 
+NO_FOLDERS = {
+    "a.jpg": "",
+    "list.txt": "",
+    "x.tar": ", or read the tar with config.data.source=tar",
+    "x.zip": ": unpack it first",
+    "x.tar.gz": ": unpack it first",
+    "x.TGZ": ": unpack it first",
+}
+
+
 def test_a_bad_path_is_a_users_mistake(tmp_path):
     with pytest.raises(UserError, match=r"nowhere does not exist; "):
         ImageFolder(tmp_path / "nowhere")
-    write(tmp_path / "file.jpg")
-    with pytest.raises(UserError, match="is not a folder"):
-        ImageFolder(tmp_path / "file.jpg")
+    for name, remedy in NO_FOLDERS.items():
+        write(tmp_path / name)
+        with pytest.raises(
+            UserError, match=f"{name} is not a folder; give a folder of images{remedy}$"
+        ):
+            ImageFolder(tmp_path / name)
     write(tmp_path / "empty" / "a.txt")
     with pytest.raises(UserError, match="holds no image"):
         ImageFolder(tmp_path / "empty")

@@ -324,7 +324,7 @@ def test_globs_in_a_pattern_and_below_are_found(tmp_path):
 def test_a_zip_a_url_and_a_folder_of_other_archives_are_explained(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
         file.writestr("a/1.jpg", b"1")
-    with pytest.raises(UserError, match="x.zip is a zip archive; unzip it, .* image_folder"):
+    with pytest.raises(UserError, match="x.zip is a zip archive; unzip it, .*=image_folder"):
         Tars(tmp_path / "x.zip")
     with pytest.raises(UserError, match="names no tar; .*passed over: archives .*first x.zip"):
         Tars(tmp_path)
