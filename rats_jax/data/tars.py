@@ -160,7 +160,7 @@ def _find_tars(path: str, passed_over: PassedOver) -> list[str]:
         if missing and len(found) > 1:
             raise UserError(
                 printable(
-                    f"of the {len(found)} tars of {path}, {len(missing)} do not exist, "
+                    f"of the {len(found)} tars of {path}, {len(missing)} cannot be found, "
                     f"{missing[0]} the first; complete them or change the pattern"
                 )
             )
@@ -219,7 +219,7 @@ def _label_by_folder(indices: list[TarIndex]) -> tuple[list[str], list[str]]:
     unlabelled = [index.labels == UNLABELLED for index in indices]
     count, images = sum(each.sum() for each in unlabelled), sum(map(len, unlabelled))
     if count < images:
-        return [], [f"warning: {count:,} of {images:,} images have no label"] if count else []
+        return [], [f"warning: {count:,} of {images:,} images without a label"] if count else []
     names = [[index.name(i) for i in range(len(index.labels))] for index in indices]
     classes = sorted({top_folder(name) for name in itertools.chain.from_iterable(names)})
     numbers = {name: number for number, name in enumerate(classes)}

@@ -322,7 +322,7 @@ def test_what_an_input_holds_beside_images_is_counted_and_named(tmp_path, capsys
     (out,) = run(pack(tmp_path / "x.tar", members), tmp_path / "out")
     assert list(Records(out).files) == ["a/1.png", "n1/1.png"]
     said = capsys.readouterr().out
-    assert "10 files: 2 images in 1 shards; 0 unreadable; 8 passed over" in said
+    assert "10 files: 2 images in 1 shard; 0 unreadable; 8 passed over" in said
     (line,) = (line for line in said.splitlines() if line.startswith("warning: passed over in"))
     for part in (
         "labels that prepare does not read (train on the tar with config.data.source=tar): 1",

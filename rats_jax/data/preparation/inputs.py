@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from rats_jax.data.counted import counted
 from rats_jax.data.passed_over import UNREAD_LABEL, PassedOver, is_hidden, why_passed_over
 from rats_jax.data.preparation import devkit
 from rats_jax.data.sources import (
@@ -140,7 +141,7 @@ def _validation(listing: _Listing, beside: Path, classes: list[str] | None = Non
             else f"to give them labels, fetch {devkit.NAME} from image-net.org, put it into "
             f"{beside} and prepare anew"
         )
-        split.notes.append(f"{unlabelled:,} images of val have the label -1: {remedy}")
+        split.notes.append(f"{counted(unlabelled, 'image')} of val with the label -1: {remedy}")
     return split
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rats_jax.command_line import say
+from rats_jax.data.counted import counted
 from rats_jax.data.preparation import shards
 from rats_jax.data.preparation.inputs import Split, find_splits
 from rats_jax.data.preparation.plan import open_plan
@@ -115,13 +116,14 @@ def _complete(split: Split, plan: list[Shard], folder: Path, *, workers: int) ->
         shards.write_whole(path, content)
     if finished is not None:
         say(
-            f"{split.name}: {len(plan) - len(missing):,} of {len(plan):,} shards verified by "
-            f"checksum, {len(missing):,} made again"
+            f"{split.name}: {len(plan) - len(missing):,} of {counted(len(plan), 'shard')} "
+            f"verified by checksum, {len(missing):,} made again"
         )
     unreadable = len(manifest["unreadable"])
     say(
-        f"{split.name}: {len(split.files) + split.passed_over.files:,} files: "
-        f"{manifest['images']:,} images in {len(plan):,} shards; {unreadable:,} unreadable"
+        f"{split.name}: {counted(len(split.files) + split.passed_over.files, 'file')}: "
+        f"{counted(manifest['images'], 'image')} in {counted(len(plan), 'shard')}; "
+        f"{unreadable:,} unreadable"
         + (f", listed in {folder / UNREADABLE}" if unreadable else "")
         + f"; {split.passed_over.files:,} passed over"
     )
