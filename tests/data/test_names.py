@@ -97,6 +97,16 @@ def test_a_path_that_a_library_cannot_open_is_refused_before_anything_is_done(tm
         TFDS("pets", "train", output)
 
 
+def test_shards_in_a_path_with_a_line_end_are_refused_before_anything_is_done(tmp_path, folder):
+    output = tmp_path / "pp\nnl"
+    with pytest.raises(UserError, match=r"^--output \S*pp\\nnl has a line end \(\\n\), .*: choose"):
+        prepare(folder, output, workers=1, shard_mb=1, shorter_side=0)
+    assert not output.exists()
+    output.mkdir()
+    with pytest.raises(UserError, match=r"^the path \S*pp\\nnl has a line end \(\\n\), .*: choose"):
+        Records(output)
+
+
 @pytest.mark.parametrize("open_source", [ImageFolder, Records, Tars])
 def test_a_path_beyond_any_limit_is_one_line(open_source, tmp_path):
     for path in (tmp_path / ("x" * 300), "/" + "y/" * 3000, "new\nline"):
