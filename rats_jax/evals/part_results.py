@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rats_jax.evals.differences import difference_table, from_untrained, plain_difference
 from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
 from rats_jax.evals.parts import score_cells
 from rats_jax.evals.region_metrics import MeanScores, RegionScores, mean_scores
@@ -40,7 +41,8 @@ def write_results(folder: Path, found: PartScores, *, about: Mapping) -> str:
     """results.json, table.md, images.csv, plots and, where images have classes, classes.csv.
     Returns the table. about: plain values, how the scores came about.
 
-    In results.json scores are nested by resolution ("any" for what sees no model), K and way.
+    In results.json scores are nested by resolution ("any" for what sees no model), K and way, and
+    `differences` from the untrained model are a list.
     """
     results = summarised(found.images)
     scores: dict = {}
@@ -54,8 +56,12 @@ def write_results(folder: Path, found: PartScores, *, about: Mapping) -> str:
         }
     masks = found.truth._asdict() | {"report": report(found.truth)}
     told = {**about, "images": len(found.images), "skipped": found.skipped, "masks": masks}
+    differences = from_untrained([image.rows for image in found.images])
+    told["differences"] = [plain_difference(one) for one in differences]
     write_json(folder / "results.json", told | {"scores": scores})
     table = result_table(results)
+    if differences:
+        table += f"\n\n{difference_table(differences)}"
     write_text(folder / "table.md", table)
     _write_means(folder / "images.csv", "name", [(image.name, image) for image in found.images])
     if any(image.group for image in found.images):
