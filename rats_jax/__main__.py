@@ -9,6 +9,7 @@ import runpy
 import sys
 
 from rats_jax import usage
+from rats_jax.command_line import fail, say
 
 COMMANDS = {
     "demo": "Train a small RATS on drawings on a CPU, score it, and draw its parts.",
@@ -30,16 +31,15 @@ def main(arguments: list[str]) -> int:
         return 0
     if command in usage.HELP:
         width = max(map(len, COMMANDS)) + 2
-        print(__doc__.strip(), "\n\nCommands:")
-        print("\n".join(f"  {name:{width}}{text}" for name, text in COMMANDS.items()))
+        lines = [f"  {name:{width}}{text}" for name, text in COMMANDS.items()]
+        say("\n".join([__doc__.strip(), "", "Commands:", *lines]))
         return 0
     if command in usage.VERSION:
-        print(usage.version_text())
+        say(usage.version_text())
         return 0
     close = difflib.get_close_matches(command, COMMANDS, n=1)
     meant = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}"
-    print(f"error: there is no command {command!r}: {meant}", file=sys.stderr)
-    return 2
+    fail(f"there is no command {command!r}: {meant}")
 
 
 if __name__ == "__main__":

@@ -108,7 +108,8 @@ def open_backbone(checkpoint: str | os.PathLike, *, weights: str = "teacher") ->
         if place := find_run(path):
             return _of_run(place, weights)
         if not path.exists():
-            raise UserError(f"{path} is not there: {_to_name(os.fspath(checkpoint))}")
+            given = os.fspath(checkpoint)
+            raise UserError(f"{given if '://' in given else path} is not there: {_to_name(given)}")
         if reason := not_a_run(path):
             raise UserError(reason)
     except OSError as error:
@@ -130,7 +131,7 @@ def _to_name(missing: str) -> str:
 
 def _of_run(place: Place, weights: str) -> Backbone:
     if place.workdir is None:
-        of = f"a run, copied to {printable(place.folder.name)},"
+        of = f"a run, in its copy {printable(place.folder.name)},"
     else:
         _check_config(place.workdir)
         of = f"the run in {printable(place.workdir.resolve().name)}"
@@ -200,16 +201,21 @@ def _normalisation(path: Path, settings: Mapping) -> tuple[Sequence[float], Sequ
         mean, std = (given.get(f"image_{name}", given.get(name)) for name in ("mean", "std"))
         if mean is None or std is None:
             continue
-        for numbers in (mean, std):
-            if not isinstance(numbers, list) or len(numbers) != 3:
-                numbers = [None]
-            if not all(type(x) in (int, float) and 0 <= x < math.inf for x in numbers):
-                raise UserError(
-                    f"{path}: images cannot be normalised by mean {mean} and std {std}: fix the "
-                    "configuration beside it, three numbers each"
-                )
+        if not (_three_numbers(mean) and min(mean) >= 0 and _three_numbers(std) and min(std) > 0):
+            raise UserError(
+                f"{path}: images cannot be normalised by mean {mean} and std {std}: fix the "
+                "configuration beside it, three numbers each, std above 0"
+            )
         return mean, std
     return IMAGENET_MEAN, IMAGENET_STD
+
+
+def _three_numbers(given: object) -> bool:
+    return (
+        isinstance(given, list)
+        and len(given) == 3
+        and all(type(x) in (int, float) and math.isfinite(x) for x in given)
+    )
 
 
 def _abstract(options: dict) -> tuple[nnx.GraphDef, dict]:

@@ -55,7 +55,7 @@ def run(main: Callable[[], None], *, out_of_memory: str, interrupted: str = "int
             # The interpreter's own end may crash in threads of JAX that are still compiling.
             _leave(INTERRUPTED)
 
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by who started this
         stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
     logging.set_verbosity(logging.ERROR)  # ml_collections warns of recipes; `explain` says it
     app.run(guarded, flags_parser=_parse)
@@ -104,7 +104,9 @@ def _complain(message: str) -> None:
     _print(f"{who}{message}", sys.stderr)
 
 
-def _print(message: str, stream: TextIO) -> None:
+def _print(message: str, stream: TextIO | None) -> None:
+    if stream is None:
+        return
     encoding = stream.encoding or "utf-8"
     shown = message.encode(encoding, "backslashreplace").decode(encoding)
     try:
@@ -115,7 +117,8 @@ def _print(message: str, stream: TextIO) -> None:
 
 
 def _leave(status: int) -> NoReturn:
-    sys.stdout.flush()
+    if sys.stdout:
+        sys.stdout.flush()
     os._exit(status)
 
 
@@ -125,6 +128,7 @@ def _parse(argv: list[str]) -> list[str]:
         _print(text, sys.stdout)
         sys.exit(0)
     arguments = [config_flag.with_home(_underscored(argument)) for argument in argv[1:]]
+    arguments = config_flag.last_values(arguments)
     # ml_collections looks fields up while absl parses, and lets its own errors out, as well as
     # those of the recipe.
     try:
@@ -134,7 +138,7 @@ def _parse(argv: list[str]) -> list[str]:
         meant = f"did you mean --{close[0]}?" if close else "--help lists the flags"
         reason = config_flag.explain(arguments)
         fail(reason or f"there is no flag --{error.flagname}: {meant}")
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # the latter: of a recipe
         if reason := config_flag.explain(arguments):
             fail(reason)
         if not isinstance(error, flags.Error):

@@ -7,6 +7,7 @@ wrong there is explained here in the user's words: which file, which field, what
 import ast
 import difflib
 import os
+import re
 import runpy
 import traceback
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,14 @@ EXPECTED = {
     tuple: "values in brackets",
     str: "text",
 }
+
+
+TYPES = {kind.__name__: kind for kind in EXPECTED}
+#: What ml_collections says where a recipe sets a field to a value of another type.
+WRONG_TYPE = re.compile(
+    r"Could not override field '(?P<field>\w+)' \(.*?\)\. (?P<value>.*) is of original type "
+    r"<class '\w+'> and cannot be casted to type <class '(?P<type>\w+)'>"
+)
 
 
 def define_config(default: str | None = None) -> flags.FlagHolder:
@@ -75,6 +84,17 @@ def with_home(argument: str) -> str:
     if name.lstrip("-") == NAME and equals and path.startswith("~"):
         return f"{name}={os.path.expanduser(path)}"
     return argument
+
+
+def last_values(arguments: Sequence[str]) -> list[str]:
+    """The arguments, of each field that is given more than once with the last value only, as of
+    other flags. ml_collections would join tuples."""
+    names = [argument.partition("=")[0].lstrip("-") for argument in arguments]
+    return [
+        argument
+        for i, (argument, name) in enumerate(zip(arguments, names, strict=True))
+        if not ("=" in argument and name.startswith(f"{NAME}.") and name in names[i + 1 :])
+    ]
 
 
 def explain(arguments: Sequence[str]) -> str | None:
@@ -133,7 +153,7 @@ def _load(path: str) -> tuple[ConfigDict | None, str]:
                 "configs/"
             )
         config = found["get_config"](*arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return None, f"--{NAME}={path} cannot be loaded: {_where(error, file)}"
     if not isinstance(config, ConfigDict):
         return None, (
@@ -143,12 +163,15 @@ def _load(path: str) -> tuple[ConfigDict | None, str]:
     return config, ""
 
 
-def _where(error: Exception, file: str) -> str:
+def _where(error: BaseException, file: str) -> str:
     if isinstance(error, SyntaxError) and error.filename == file:
         return f"it is not Python (line {error.lineno}: {error.msg})"
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     text = " ".join(str(error).split())
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if (wrong := WRONG_TYPE.match(text)) and wrong["type"] in TYPES:
+        expected = EXPECTED[TYPES[wrong["type"]]]
+        what = f"{wrong['field']} is set to {wrong['value']}, and {expected} is meant"
     return f"line {lines[-1]}: {what}" if lines else what
 
 
@@ -164,6 +187,8 @@ def _problem_of_field(config: ConfigDict, name: str, value: str | None) -> str |
         here, path = here[part], f"{path}.{part}"
     if isinstance(here, ConfigDict):
         return f"--{path} is a section: set a field, --{path}.FIELD=VALUE, of {', '.join(here)}"
+    if index and isinstance(here, tuple):
+        return f"--{NAME}.{name}: give all values at once, such as --{path}={_shown(here)}"
     if value is None:
         return f"--{path} needs a value: --{path}={_shown(here)} is the recipe's"
     if not index and not _takes(type(here), value):

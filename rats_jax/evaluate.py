@@ -119,7 +119,7 @@ def _parts() -> None:
     from rats_jax.evals.parts import RegionOptions
     from rats_jax.evals.saved_regions import open_saved_regions
     from rats_jax.evals.truth import report
-    from rats_jax.results_folder import free_folder, new_folder
+    from rats_jax.results_folder import check_outside, free_folder, new_folder
 
     if not REGIONS.value:
         command_line.require((CHECKPOINT, "a run's workdir, or a file of weights"))
@@ -131,6 +131,7 @@ def _parts() -> None:
         raise UserError(f"--smoothing={SMOOTHING.value}: give patches, such as 1; 0 for none")
     target = free_folder(local_path(OUTPUT.value))
     dataset = open_dataset(DATASET.value)
+    check_outside(target, dataset.folders)
     whole, dataset = len(dataset), dataset.limited(LIMIT.value)
     names = [entry.name for entry in dataset.entries if not entry.fault]
     saved = open_saved_regions(REGIONS.value, names, skip_broken=SKIP_BROKEN.value)
@@ -166,7 +167,7 @@ def _parts() -> None:
             saved=saved,
             skip_broken=SKIP_BROKEN.value,
         )
-        say(write_results(folder, found, about=about))
+        write_results(folder, found, about=about)
     last = "(means over images, in percent, with 95 % bootstrap intervals)"
     say("\n".join([last, *report(found.truth)]))
     _say_end(found.skipped, target)
@@ -190,12 +191,15 @@ def _models() -> dict:
 def _resolutions(options: dict, *, usual: int) -> tuple[int, ...]:
     """Those of --resolution, rising; says which are far from that in training. Raises UserError for
     one that the model cannot take."""
-    from rats_jax.resolution import distance_warning
+    from rats_jax.resolution import LARGEST, distance_warning
 
     given, patch = RESOLUTION.value or [str(usual)], options["patch"]
     for side in given:
-        if not side.strip().isdecimal() or not int(side):
-            raise UserError(f"--resolution={','.join(given)}: write pixels, such as {usual}")
+        if not side.strip().isdecimal() or not 1 <= int(side) <= LARGEST:
+            raise UserError(
+                f"--resolution={','.join(given)}: write pixels, such as {usual}, at most "
+                f"{LARGEST:,}"
+            )
         if int(side) % patch:
             nearest = max(round(int(side) / patch), 1) * patch
             raise UserError(
@@ -212,7 +216,7 @@ def _open_images() -> tuple:
     """What the tasks on whole images begin with: the folder to make, the images, the models, the
     resolution, and for results.json how the figures came about."""
     from rats_jax.evals.labelled import open_labelled
-    from rats_jax.results_folder import free_folder
+    from rats_jax.results_folder import check_outside, free_folder
 
     command_line.require(
         (CHECKPOINT, "a run's workdir, or a file of weights"),
@@ -221,6 +225,7 @@ def _open_images() -> tuple:
     )
     target = free_folder(local_path(OUTPUT.value))
     dataset = open_labelled(DATASET.value)
+    check_outside(target, dataset.folders)
     whole, dataset = len(dataset.source), dataset.limited(LIMIT.value)
     models = _models()
     resolution, *more = _resolutions(models["model"].options, usual=224)
@@ -267,12 +272,12 @@ def _classify() -> None:
             found = knn_evaluation.evaluate_knn(
                 models, dataset, train, knn_k=KNN_K.value, **options
             )
-            say(knn_evaluation.write_results(folder, found, about=about))
+            knn_evaluation.write_results(folder, found, about=about)
         else:
             found = linear_evaluation.evaluate_linear(
                 models, dataset, train, recipe=recipe, **options
             )
-            say(linear_results.write_results(folder, found, recipe, about=about))
+            linear_results.write_results(folder, found, recipe, about=about)
             say("(the best epoch was chosen on the images scored: it flatters; so would a rate)")
     say(f"(percent of {found.images:,} images, having learned from {found.learned_from:,})")
     _say_end(found.skipped, target)
@@ -291,7 +296,7 @@ def _norms() -> None:
     with new_folder(target) as folder:
         found = measure_norms(models, dataset, side=resolution, left_out=left_out)
         about["skipped"] = left_out.lines
-        say(write_norms(folder, found, limit=limit, about=about))
+        write_norms(folder, found, limit=limit, about=about)
     say("(norms before the final LayerNorm)")
     _say_end(left_out.lines, target)
 

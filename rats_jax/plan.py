@@ -43,14 +43,16 @@ def main() -> None:
     from rats_jax.planning.report import page
     from rats_jax.runs.spans import span_warnings
 
+    images = IMAGES.value or config.data.length
+    warnings = span_warnings(config, schedules(config, images=images)) if images else []
     tell = (lambda _: None) if JSON.value == "-" else say
     tell(f"compiling the training step for {hardware.description}: minutes for a large model")
     step = compile_step(config, hardware)
     plan = figures(config, hardware, step, images=IMAGES.value)
     tell("\n".join(page(plan)))
-    if images := IMAGES.value or config.data.length:
-        plan["warnings"] = span_warnings(config, schedules(config, images=images))
-        for line in plan["warnings"]:
+    if images:
+        plan["warnings"] = warnings
+        for line in warnings:
             tell(f"warning: {line}")
     if not plan["fits"] and ADVICE.value:
         plan["advice"] = _advise(config, hardware, step, tell)
@@ -98,7 +100,7 @@ def _advise(config, hardware, step, tell) -> dict:
         )
         if found.fits:
             given = shlex.join(sys.argv[1:])
-            command = f"python -m rats_jax.plan {given} {options}"
+            command = f"{shlex.quote(sys.executable)} -m rats_jax.plan {given} {options}"
     if command:
         tell(f"\nthis fits (rats_jax.train takes the same fields):\n  {command}")
     else:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 USUAL = 512  # pixels: the paper's for parts, of models trained at 224
+LARGEST = 8192  # a model of patch 16 then has 262,144 patches
 FAR = 2.5  # times more or fewer pixels a side than in training: beyond 512 for a model of 224
 
 

@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,6 +28,18 @@ def free_folder(output: Path) -> Path:
     raise UserError(
         f"--output {printable(str(output))} is there already: name a new folder, or remove it"
     )
+
+
+def check_outside(target: Path, folders: Iterable[Path]) -> None:
+    """Refuses a folder of results in one of those that the command reads: the next command would
+    take the pictures in it for data. Raises UserError."""
+    for folder in folders:
+        if target.is_relative_to(folder.resolve()):
+            raise UserError(
+                f"--output {printable(str(target))} is in {printable(str(folder))}, of which all "
+                "images are read: the next command would read its own results; name a folder "
+                "outside"
+            )
 
 
 @contextmanager
@@ -54,7 +66,8 @@ def new_folder(target: Path) -> Iterator[Path]:
         folder.rename(target)
     except OSError as error:
         raise UserError(
-            f"--output {printable(str(target))} cannot be written ({error.strerror or error})"
+            f"--output {printable(str(target))} cannot be written ({error.strerror or error}): "
+            "free some space, or choose another"
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from absl import flags
+from ml_collections import ConfigDict, config_flags
 
 from rats_jax import __version__
 
@@ -46,15 +47,26 @@ def help_text() -> str:
 def _described(flag: flags.Flag) -> list[str]:
     name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
     text = " ".join(flag.help.split()).replace(".; repeat", ". Repeat")  # absl's own addition
-    if flag.default not in (None, "", [], False):
-        default = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
-        text += f" Default: {'on' if default is True else default}."
+    if default := _default(flag):
+        text += f" Default: {default}."
     width = min(shutil.get_terminal_size().columns, _WIDEST) - _NAMES - 2
     first, *more = textwrap.wrap(text, max(width, 30), break_on_hyphens=False)
     indent = " " * (_NAMES + 2)
     head = f"  {name:{_NAMES}}"
     lines = [head + first] if len(head) == len(indent) else [head, indent + first]
     return [*lines, *(indent + line for line in more)]
+
+
+def _default(flag: flags.Flag) -> str:
+    """As one writes it; "" for none."""
+    default = flag.default
+    if default in (None, "", [], False):
+        return ""
+    if isinstance(default, ConfigDict):
+        return config_flags.get_config_filename(flag)
+    if isinstance(default, list):
+        return ",".join(default)
+    return "on" if default is True else str(default)
 
 
 def _of(package: str) -> str:

@@ -10,6 +10,7 @@ from absl import flags
 
 from rats_jax import command_line
 from rats_jax.command_line import say
+from rats_jax.resolution import LARGEST
 
 CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
 IMAGES = flags.DEFINE_multi_string(
@@ -28,6 +29,7 @@ RESOLUTION = flags.DEFINE_integer(
     "Pixels of each image's longer side, as the model sees it. 512 by default; nearer to the "
     "training resolution for a model that was trained far from that.",
     lower_bound=1,
+    upper_bound=LARGEST,
 )
 LIMIT = flags.DEFINE_integer(
     "limit", None, "Draw so many images, spread evenly over all of --images.", lower_bound=1
@@ -38,10 +40,10 @@ SKIP_BROKEN = flags.DEFINE_bool("skip_broken", False, "Leave out images that can
 def main() -> None:
     from rats_jax.backbones import open_backbone
     from rats_jax.paths import local_path, printable
-    from rats_jax.pictures.finding import find_images, spread
+    from rats_jax.pictures.finding import find_images, folders_of, spread
     from rats_jax.pictures.gallery import draw
     from rats_jax.resolution import default_resolution, distance_warning, trained_at
-    from rats_jax.results_folder import free_folder, new_folder
+    from rats_jax.results_folder import check_outside, free_folder, new_folder
 
     command_line.require(
         (CHECKPOINT, "a run's workdir, or a file of weights"),
@@ -51,6 +53,7 @@ def main() -> None:
     output = local_path(OUTPUT.value)
     target = free_folder(output)
     images = find_images(IMAGES.value)
+    check_outside(target, folders_of(IMAGES.value))
     if LIMIT.value and LIMIT.value < len(images):
         say(f"{LIMIT.value:,} of {len(images):,} images, spread evenly, by --limit")
         images = [images[i] for i in spread(len(images), LIMIT.value)]

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,20 @@ def test_the_commands_are_listed_and_a_wrong_one_is_named():
     done = python("rats_jax", "evalute")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: there is no command 'evalute': did you mean evaluate?\n"
+
+
+@pytest.mark.parametrize("command", ["rats_jax", "rats_jax.train", "rats_jax.plan"])
+@pytest.mark.parametrize("closing", [">&-", ">&- 2>&-", "| true"])
+def test_output_that_nobody_reads_is_no_error(command, closing):
+    line = f"{shlex.quote(sys.executable)} -m {command} --help {closing}"
+    line = f"set -o pipefail; {line}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_default_recipe_is_a_file():
+    shown = python("rats_jax.demo", "--help").stdout
+    assert "Default: configs/demo.py." in shown and "!!python" not in shown
 
 
 def test_every_module_with_a_main_is_a_command():

@@ -39,6 +39,8 @@ FIELDS = {
     "seed": "--config.seed needs a value",
     "optimizer.epochs=abc": "--config.optimizer.epochs=abc: give a number, such as 3.0",
     "head.norm_last_layer=maybe": "norm_last_layer=maybe: give true or false, such as true",
+    "crops.global_scale[0]=0.2": "give all values at once, such as --config.crops.global_scale=(",
+    "crops.global_scale[5]=0.2": "give all values at once, such as --config.crops.global_scale=(",
     "crops.global_scale=(0.2,": "give values in brackets, such as (0.5,1.0)",
 }
 
@@ -53,12 +55,24 @@ def test_a_wrong_field_is_named_with_what_was_meant(field):
 @pytest.mark.parametrize(
     "field",
     ["seed=3", "optimizer.epochs=3", "optimizer.epochs=1e2", "head.norm_last_layer=false"]
-    + ["crops.global_scale=(0.2,0.5)", "crops.global_scale[0]=0.2", "data.path=a=b"],
+    + ["crops.global_scale=(0.2,0.5)", "data.path=a=b"],
 )
 def test_a_right_field_has_nothing_to_explain(field):
     assert explain([DEMO, f"--config.{field}"]) is None
     name, _, value = field.partition("=")
     assert explain([DEMO, f"--config.{name}", value]) is None
+
+
+def test_of_a_field_given_twice_the_last_counts():
+    from rats_jax.config_flag import last_values
+
+    twice = ["--config.a=(1,)", "--b=1", "--config.c=2", "--config.a=(1,2)", "--b=2"]
+    assert last_values(twice) == ["--b=1", "--config.c=2", "--config.a=(1,2)", "--b=2"]
+    apart = ["--config.a=(1,)", "--config.a", "(1,2)"]
+    assert last_values(apart) == apart[1:]
+    scale = "--config.crops.global_scale"
+    done = command(DEMO, f"{scale}=(0.3,1.0)", "--workdir=unused", f"{scale}=(2.0,3.0)")
+    assert "crops.global_scale is (2.0, 3.0)" in done.stderr and done.returncode == 2
 
 
 RECIPES = {
@@ -68,6 +82,9 @@ RECIPES = {
     "\ndef get_config():\n    return 1 / 0": "line 3: ZeroDivisionError: division by zero",
     "def get_config():\n    return {}": "returns dict: let it return the config that",
     "def get_config():\n    pass": "returns NoneType",
+    "def get_config():\n    raise SystemExit(3)": "line 2: SystemExit: 3",
+    "from rats_jax.config import default_config as make\ndef get_config():\n    config = make()\n"
+    "    config.optimizer.batch_size = '64'": "batch_size is set to 64, and a whole number",
     "def get_config():\n    raise OSError('a\\nb')": "line 2: OSError: a b",
 }
 

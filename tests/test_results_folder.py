@@ -3,7 +3,7 @@
 import pytest
 
 from rats_jax.errors import UserError
-from rats_jax.results_folder import file_names, free_folder, new_folder
+from rats_jax.results_folder import check_outside, file_names, free_folder, new_folder
 
 
 def test_a_new_folder_an_empty_one_and_a_link_to_one_are_filled(tmp_path):
@@ -49,6 +49,21 @@ def test_a_folder_that_holds_something_is_left_as_it_is(tmp_path):
     for taken in (tmp_path, tmp_path / "mine.txt"):
         with pytest.raises(UserError, match="is there already: name a new folder"):
             free_folder(taken)
+
+
+def test_results_among_what_is_read_are_refused(tmp_path):
+    images, out = tmp_path / "images", tmp_path / "images" / "deep" / "out"
+    (images / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(images)
+    check_outside(free_folder(tmp_path / "images_out"), [images])
+    for folder in (
+        images,
+        images / "deep",
+        tmp_path / "link",
+        tmp_path / "images" / ".." / "images",
+    ):
+        with pytest.raises(UserError, match="would read its own results; name a folder outside"):
+            check_outside(free_folder(out), [folder])
 
 
 def test_nothing_is_left_of_a_folder_that_fails(tmp_path):

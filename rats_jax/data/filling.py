@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rats_jax.data.counted import counted
 from rats_jax.data.decode import UnreadableImage
 from rats_jax.data.samples import Fields, Samples
 from rats_jax.data.sources import Source
@@ -114,7 +115,7 @@ class Fill:
             f"{name_of(source, index)} ({unreadable[index]})" for index in failures[:3]
         )
         raise UserError(
-            f"{len(failures)} images in a row cannot be read: {named}; "
+            f"{counted(len(failures), 'image')} in a row cannot be read: {named}; "
             "check that the data set is still mounted and that its files are whole"
         )
 

@@ -1,5 +1,8 @@
 """What a source holds and does not read: counted by reason, with the first name of each."""
 
+import errno
+import os
+
 from rats_jax.paths import printable
 
 # Reasons, as a message names them.
@@ -16,7 +19,7 @@ FOLDER_AGAIN = "folders that were already listed by another way"
 LINK = "links that lead to no file in the tar"
 UNLISTED = "shards that are not in manifest.json (prepare the data again)"
 SPARSE = "sparse files (pack them without --sparse)"
-SPECIAL = "members that are no files"
+SPECIAL = "pipes, devices and others that are no files"
 REPLACED = "members that a later one of the same name replaces"
 ZEROS = "many zeros after the end of a tar (an unfinished download leaves them)"
 JUNK = "data after the end of a tar that belongs to no member"
@@ -76,9 +79,27 @@ class PassedOver:
         )
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a relative path is hidden, or in a hidden folder."""
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def why_no_file(entry: os.DirEntry) -> str | None:
+    """FOLDER, BROKEN_LINK or SPECIAL; None for a regular file. Links are followed, and for them
+    alone the file system is asked, where it tells what an entry is in its listing."""
+    try:
+        if entry.is_dir():
+            return FOLDER
+        if entry.is_file():
+            return None
+    except OSError as error:  # what may not be looked at is for reading it to say
+        return BROKEN_LINK if error.errno == errno.ELOOP else None
+    return BROKEN_LINK if entry.is_symlink() and not os.path.exists(entry.path) else SPECIAL
+
+
 def why_passed_over(name: str) -> str:
     """The reason for which a file is not read that is no image by its name."""
-    if any(part.startswith(".") for part in name.split("/")):
+    if is_hidden(name):
         return HIDDEN
     lower = name.lower()
     if lower.endswith(FORMATS):

@@ -25,7 +25,7 @@ from rats_jax.data.fingerprint import fingerprint_of_names
 from rats_jax.data.passed_over import UNLISTED, PassedOver
 from rats_jax.data.sources import check_folder
 from rats_jax.errors import UserError
-from rats_jax.paths import check_utf8
+from rats_jax.paths import check_utf8, printable
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -52,6 +52,20 @@ def open_writer(path: str | os.PathLike) -> ArrayRecordWriter:
     return ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
 
 
+def check_path(path: str | os.PathLike, what: str) -> None:
+    """Refuses a path of shards that array_record cannot open. `what`: the flag that gave it.
+
+    Raises:
+      UserError: the path is not UTF-8, or has a line end.
+    """
+    check_utf8(path, what)
+    if "\n" in os.fspath(path):
+        raise UserError(
+            f"{what} {printable(os.fspath(path))} has a line end (\\n), and shards there cannot be "
+            "read: choose or make another name"
+        )
+
+
 class Records:
     """The images of a folder of shards, in the order of the manifest.
 
@@ -65,12 +79,12 @@ class Records:
 
     Raises:
       UserError: the folder or its manifest is missing or of another format; a shard is missing
-        or has another size than the manifest says; the path is not UTF-8.
+        or has another size than the manifest says; the path is not UTF-8 or has a line end.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.root = check_folder(path, "the folder of shards that python -m rats_jax.prepare wrote")
-        check_utf8(self.root, "the path")  # array_record opens no other
+        check_path(self.root, "the path")
         manifest = _read_manifest(self.root)
         try:
             self.classes = manifest["classes"]

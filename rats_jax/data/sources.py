@@ -8,7 +8,18 @@ from typing import Protocol
 import numpy as np
 
 from rats_jax.data.fingerprint import fingerprint_of_names
-from rats_jax.data.passed_over import BROKEN_LINK, FOLDER_AGAIN, PassedOver, why_passed_over
+from rats_jax.data.passed_over import (
+    ARCHIVE,
+    BROKEN_LINK,
+    FOLDER,
+    FOLDER_AGAIN,
+    HIDDEN,
+    TAR,
+    PassedOver,
+    is_hidden,
+    why_no_file,
+    why_passed_over,
+)
 from rats_jax.errors import UserError
 from rats_jax.paths import local_path, printable
 
@@ -56,7 +67,7 @@ class ImageFolder:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.root = check_folder(path, "a folder of images; tars have a source of their own")
+        self.root = check_folder(path, _what_to_give(local_path(path)))
         passed_over = PassedOver()
         self.files = list_images(self.root, passed_over)
         if not self.files:
@@ -75,6 +86,13 @@ class ImageFolder:
     def fingerprint(self) -> str:
         """Of the relative paths in their order."""
         return fingerprint_of_names(self.files)
+
+
+def _what_to_give(path: Path) -> str:
+    """The folder that is wanted; for a tar or another archive, how to read that."""
+    kind = why_passed_over(path.name) if os.path.isfile(path) else None
+    how = {TAR: ", or read the tar with config.data.source=tar", ARCHIVE: ": unpack it first"}
+    return "a folder of images" + how.get(kind, "")
 
 
 def check_folder(path: str | os.PathLike, what: str) -> Path:
@@ -103,42 +121,52 @@ def list_images(root: Path, passed_over: PassedOver) -> list[str]:
     for name in walk(root, passed_over):
         if is_image(name):
             images.append(name)
-        # A link to a folder that does not exist counts as a file; such names have no ending.
-        elif "." not in name.rpartition("/")[2] and not os.path.exists(root / name):
-            passed_over.add(BROKEN_LINK, name)
         else:
             passed_over.add(why_passed_over(name), name)
     return sorted(images)
 
 
 def walk(root: Path, passed_over: PassedOver | None = None) -> Iterator[str]:
-    """Relative paths, with `/` between parts, of all files in a folder and below; links are
-    followed, but no folder is listed twice. UserError where a folder cannot be listed."""
-
-    def refuse(error: OSError):
-        raise UserError(
-            printable(f"cannot list {error.filename}: {error.strerror}; make {root} readable")
-        ) from error
-
+    """Relative paths, with `/` between parts, of all regular files in a folder and below; links are
+    followed, but no folder is listed twice. Without `passed_over`, which would count them, links to
+    nothing are files: reading them says so. UserError where a folder cannot be listed."""
     visited = set()  # a link to a parent folder would otherwise be walked in circles
-    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
-        relative = Path(folder).relative_to(root)
-        real = os.path.realpath(folder)
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        real = os.path.realpath(root / folder)
         if real in visited:
-            folders.clear()
             if passed_over is not None:
-                passed_over.add(FOLDER_AGAIN, relative.as_posix())
+                passed_over.add(FOLDER_AGAIN, folder)
             continue
         visited.add(real)
-        folders.sort()
-        for name in sorted(files):
-            yield (relative / name).as_posix()
+        inner = []
+        for entry in list_folder(root / folder):
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            reason = why_no_file(entry)
+            if reason == FOLDER:
+                inner.append(name)
+            elif reason is None or (reason == BROKEN_LINK and passed_over is None):
+                yield name
+            elif passed_over is not None:
+                passed_over.add(HIDDEN if is_hidden(name) else reason, name)
+        folders += reversed(inner)
+
+
+def list_folder(folder: str | os.PathLike) -> list[os.DirEntry]:
+    """What a folder holds, sorted by name; UserError where it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(
+            printable(f"cannot list {folder}: {error.strerror}; make it readable")
+        ) from error
 
 
 def is_image(name: str) -> bool:
     """By its extension, and neither hidden nor in a hidden folder."""
-    hidden = any(part.startswith(".") for part in name.split("/"))
-    return name.lower().endswith(EXTENSIONS) and not hidden
+    return name.lower().endswith(EXTENSIONS) and not is_hidden(name)
 
 
 def top_folder(name: str) -> str:

@@ -6,6 +6,7 @@ import tarfile
 import uuid
 import zipfile
 from dataclasses import dataclass, field
+from stat import S_ISREG
 from typing import BinaryIO
 
 import numpy as np
@@ -17,7 +18,7 @@ from rats_jax.errors import UserError
 from rats_jax.paths import printable
 
 UNLABELLED = -1
-FORMAT = 2  # an index of format 1 lacks what follows the first end mark
+FORMAT = 3  # 1 lacks what follows the first end mark; 2 has wrong names of incremental tars
 LABELS = (".json", ".cls")  # the latter counts where both give one
 LARGEST_LABEL = 1 << 20  # bytes: larger JSON is no label of one image
 
@@ -50,6 +51,8 @@ def load_index(tar: str) -> TarIndex:
     path = f"{tar}.index"
     try:
         stat = os.stat(tar)
+        if not S_ISREG(stat.st_mode):  # to open a pipe would wait for its writer
+            raise UserError(printable(f"{tar} is no file; give an uncompressed .tar"))
         key = np.array([FORMAT, stat.st_size, stat.st_mtime_ns])
         kept = _read_index(path, key)
         if kept:

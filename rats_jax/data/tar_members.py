@@ -13,6 +13,9 @@ BLOCK = tarfile.BLOCKSIZE
 CHUNK = 2048 * BLOCK  # read at once in search of another tar
 MOST_ZEROS = 2048 * BLOCK  # that a tar ends with; most end with 10,240 bytes
 LINKS = 16  # from link to link, at most
+REMEDY = "get it again, or pack it again"
+GNU_MAGIC = b"ustar  \0"
+GNU_FOLDER = b"D"  # with the names in it, in an incremental tar
 
 #: Offset and size of each file by name, in the order of the tar.
 Files = dict[str, tuple[int, int]]
@@ -56,7 +59,10 @@ def _check_start(file: BinaryIO, start: int) -> None:
     if head.startswith(COMPRESSED):
         raise tarfile.ReadError("is compressed; unpack it first, with gunzip, unzstd or the like")
     if head.startswith(ZIP):
-        raise tarfile.ReadError("is a zip archive; unzip it, and give the folder as image_folder")
+        raise tarfile.ReadError(
+            "is a zip archive; unzip it, and give the folder (in a config with "
+            "data.source=image_folder)"
+        )
     file.seek(start)
 
 
@@ -65,7 +71,7 @@ def _list_one(file: BinaryIO, start: int, end: int, passed_over: PassedOver) -> 
     members = _Members(passed_over)
     file.seek(start)
     try:
-        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
+        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", tarinfo=_Member) as tar:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # a million of them would be half a gigabyte
                 data = member.size if member.isreg() and not member.issparse() else 0
@@ -74,11 +80,11 @@ def _list_one(file: BinaryIO, start: int, end: int, passed_over: PassedOver) -> 
                 members.add(member)
             stop = tar.offset
     except (tarfile.TarError, ValueError, OverflowError) as error:
-        raise tarfile.ReadError(f"is no tar, or a damaged one ({error}); get it again") from error
+        raise tarfile.ReadError(f"is no tar, or a damaged one ({error}); {REMEDY}") from error
     # tarfile takes a header that it does not understand for the end.
     file.seek(stop)
     if stop + BLOCK > end or file.read(BLOCK) != bytes(BLOCK):
-        raise tarfile.ReadError(f"is cut short or damaged at byte {stop}; get it again")
+        raise tarfile.ReadError(f"is cut short or damaged at byte {stop}; {REMEDY}")
     return members.files(), stop
 
 
@@ -117,6 +123,18 @@ def _is_header(block: bytes) -> bool:
     return True
 
 
+class _Member(tarfile.TarInfo):
+    """A member whose name is GNU's where its header is: an incremental tar has times where the
+    headers of others have the start of the name, for which `tarfile` takes them."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+        member = super().frombuf(buf, encoding, errors)
+        if buf[257:265] == GNU_MAGIC:
+            member.name = buf[:100].partition(b"\0")[0].decode(encoding, errors)
+        return member
+
+
 class _Members:
     """The members of one tar, as they are met."""
 
@@ -127,7 +145,7 @@ class _Members:
 
     def add(self, member: tarfile.TarInfo) -> None:
         name = _relative(member.name)
-        if member.isdir():
+        if member.isdir() or member.type == GNU_FOLDER:
             return
         if name in self._files or name in self._links:
             self._passed_over.add(REPLACED, name)

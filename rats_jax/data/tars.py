@@ -12,8 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from rats_jax.data.fingerprint import fingerprint_of_arrays
-from rats_jax.data.passed_over import FOLDER, LOOSE, PassedOver, why_passed_over
-from rats_jax.data.sources import is_image, no_image, odd_classes, top_folder
+from rats_jax.data.passed_over import (
+    FOLDER,
+    HIDDEN,
+    LOOSE,
+    PassedOver,
+    is_hidden,
+    why_no_file,
+    why_passed_over,
+)
+from rats_jax.data.sources import is_image, list_folder, no_image, odd_classes, top_folder
 from rats_jax.data.tar_index import UNLABELLED, TarIndex, load_index
 from rats_jax.errors import UserError
 from rats_jax.paths import printable
@@ -152,7 +160,7 @@ def _find_tars(path: str, passed_over: PassedOver) -> list[str]:
         if missing and len(found) > 1:
             raise UserError(
                 printable(
-                    f"of the {len(found)} tars of {path}, {len(missing)} do not exist, "
+                    f"of the {len(found)} tars of {path}, {len(missing)} cannot be found, "
                     f"{missing[0]} the first; complete them or change the pattern"
                 )
             )
@@ -171,20 +179,17 @@ def _find_tars(path: str, passed_over: PassedOver) -> list[str]:
 def _tars_in(folder: str, passed_over: PassedOver) -> list[str]:
     """The tars in a folder, sorted; the others go to `passed_over`."""
     tars = []
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        raise UserError(
-            printable(f"cannot list {folder}: {error.strerror}; make it readable")
-        ) from error
-    for name in names:
-        hidden, path = name.startswith("."), os.path.join(folder, name)
-        if os.path.isdir(path) and not hidden:
-            passed_over.add(FOLDER, f"{name}/")
-        elif name.lower().endswith(".tar") and not hidden:
-            tars.append(path)
-        elif not INDEX.search(name):
-            passed_over.add(LOOSE if is_image(name) else why_passed_over(name), name)
+    for entry in list_folder(folder):
+        name = entry.name
+        if is_hidden(name):
+            reason = HIDDEN
+        elif (reason := why_no_file(entry)) is None:
+            if name.lower().endswith(".tar"):
+                tars.append(entry.path)
+                continue
+            reason = LOOSE if is_image(name) else why_passed_over(name)
+        if not INDEX.search(name):
+            passed_over.add(reason, f"{name}/" if reason == FOLDER else name)
     return tars
 
 
@@ -214,7 +219,7 @@ def _label_by_folder(indices: list[TarIndex]) -> tuple[list[str], list[str]]:
     unlabelled = [index.labels == UNLABELLED for index in indices]
     count, images = sum(each.sum() for each in unlabelled), sum(map(len, unlabelled))
     if count < images:
-        return [], [f"warning: {count:,} of {images:,} images have no label"] if count else []
+        return [], [f"warning: {count:,} of {images:,} images without a label"] if count else []
     names = [[index.name(i) for i in range(len(index.labels))] for index in indices]
     classes = sorted({top_folder(name) for name in itertools.chain.from_iterable(names)})
     numbers = {name: number for number, name in enumerate(classes)}

@@ -31,6 +31,11 @@ class LabelledImages(NamedTuple):
     source: Source
     classes: Sequence[str]
 
+    @property
+    def folders(self) -> list[Path]:
+        """Those of which every image is read."""
+        return [self.source.root] if isinstance(self.source, ImageFolder) else []
+
     def file(self, index: int) -> str:
         """An image's name, for people."""
         files = getattr(self.source, "files", None)

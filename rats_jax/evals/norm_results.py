@@ -5,6 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from rats_jax.command_line import say
 from rats_jax.evals.token_norms import PERCENT, ModelNorms, Outlier, TokenNorms
 from rats_jax.evals.writing import draw_if_possible, write_json, write_text
 from rats_jax.pictures.overlays import save_png
@@ -14,11 +15,12 @@ Rows = list[dict]  # a layer each
 
 
 def write_norms(folder: Path, found: TokenNorms, *, limit: Outlier, about: Mapping) -> str:
-    """results.json, table.md, norms.png and maps.png. Returns the table."""
+    """results.json, table.md, norms.png and maps.png. Prints the table first, and returns it."""
     layers = {name: _by_layer(model, limit) for name, model in found.models.items()}
     results = {**about, "images": found.images, "outlier": str(limit), "layers": layers}
-    write_json(folder / "results.json", results)
     table = norms_table(layers, limit)
+    say(table)
+    write_json(folder / "results.json", results)
     write_text(folder / "table.md", table)
     draw_if_possible("norms.png", lambda: _plot(folder / "norms.png", layers, limit))
     cuts = {name: rows[-1]["above"] for name, rows in layers.items()}

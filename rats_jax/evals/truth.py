@@ -112,10 +112,10 @@ def _report_exif(truth: Truth) -> list[str]:
     if either:
         likely = " (and those of the other images were)" if stored and not upright else ""
         lines.append(
-            f"warning: EXIF turns {either:,} images in a way that leaves their size as it is, so "
-            "that it cannot be seen to which pixels their masks belong, and the upright ones are "
-            f"assumed; if they were made on the stored pixels, as PIL opens them{likely}, remove "
-            "the orientation from the images, with exiftool -Orientation= FILES"
+            f"warning: EXIF turns {either:,} images in a way that their masks do not tell (the "
+            "size stays as it is, or polygons without a size fit both ways), and the upright "
+            "pixels are assumed; if the masks were made on the stored ones, as PIL opens them"
+            f"{likely}, remove the orientation from the images, with exiftool -Orientation= FILES"
         )
     return lines
 

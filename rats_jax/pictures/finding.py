@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rats_jax.data.sources import EXTENSIONS, is_image, walk
+from rats_jax.command_line import say
+from rats_jax.data.passed_over import PassedOver
+from rats_jax.data.sources import EXTENSIONS, is_image, list_images
 from rats_jax.errors import UserError
 from rats_jax.paths import local_path, printable
 
@@ -42,6 +44,12 @@ def find_images(given: Sequence[str]) -> list[tuple[str, Path]]:
     else:
         root = os.path.commonpath([os.path.dirname(file) for file in files])
     return [(os.path.relpath(file, root), Path(file)) for file in files]
+
+
+def folders_of(given: Sequence[str]) -> list[Path]:
+    """The folders among them, of which every image is meant."""
+    paths = [local_path(one) for value in given for one in _split(value)]
+    return [path for path in paths if path.is_dir()]
 
 
 def spread(length: int, count: int) -> list[int]:
@@ -96,7 +104,11 @@ def _files(name: str, *, of_list: bool = False) -> list[str]:
 
 
 def _images_in(folder: Path) -> list[str]:
-    return [os.path.join(folder, file) for file in sorted(walk(folder)) if is_image(file)]
+    passed_over = PassedOver()
+    images = list_images(folder, passed_over)
+    for note in passed_over.notes(folder) if images else ():
+        say(note)
+    return [os.path.join(folder, file) for file in images]
 
 
 def _lines(path: Path) -> list[str]:

@@ -94,7 +94,11 @@ def draw(
             raise
         ended = error
         if isinstance(error, OSError):  # of writing, for reading raises BrokenImage
-            ended = UserError(f"--output cannot be written ({error.strerror or error})")
+            reason = error.strerror or error
+            ended = UserError(
+                f"the pictures cannot be written ({reason}): free some space, or choose another "
+                "--output"
+            )
         if unfinished:
             files.remove(unfinished)
     found = Drawn(drawn, len(images), left_out.lines, ended)
@@ -110,8 +114,9 @@ def _close(pages: Pages, folder: Path, drawn: Drawn) -> None:
         if drawn.left_out:
             text = "".join(f"{line}\n" for line in drawn.left_out)
             (folder / "left_out.txt").write_text(text)
-    except OSError:
+    except OSError as error:
         if not drawn.ended:
             raise
+        say(f"a page could not be written ({error.strerror or error}): the PNG files are complete")
     finally:
         signal.signal(signal.SIGINT, before)

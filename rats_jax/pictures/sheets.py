@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from rats_jax.pictures.fonts import Font, drawable, font
 
 # Dark to bright, even steps in lightness: the viridis of matplotlib (CC0) at nine points.
 HEAT = np.array(
@@ -86,7 +88,7 @@ def sheet(
       columns: the most in a line; a longer row continues in the next line.
       scale: of the heat maps, drawn at the top.
     """
-    text, heading = (ImageFont.load_default(size=size) for size in (13, 16))
+    text, heading = font(12), font(15)
     tall, wide = max((cell.shape[:2] for _, cells in rows for _, cell in cells), key=max)
     height, width = (max(1, round(length * side / max(tall, wide))) for length in (tall, wide))
     captions = [caption for _, cells in rows for caption, _ in cells]
@@ -101,7 +103,8 @@ def sheet(
         _draw_scale(paper, scale, text)
     top = _GAP + head
     for title, cells in rows:
-        draw.text((_GAP, top), _elided(title, heading, across), fill=_INK, font=heading)
+        shown = _elided(drawable(title, heading), heading, across)
+        draw.text((_GAP, top), shown, fill=_INK, font=heading)
         top += 28
         for start in range(0, len(cells), columns):
             for place, (caption, cell) in enumerate(cells[start : start + columns]):
@@ -113,7 +116,7 @@ def sheet(
     return paper
 
 
-def _draw_scale(paper: Image.Image, scale: Scale, font: ImageFont.FreeTypeFont) -> None:
+def _draw_scale(paper: Image.Image, scale: Scale, font: Font) -> None:
     """The numbers of both ends and of the middle, and the bar between them."""
     width, height = _BAR
     bar = np.tile(heat(scale.values(width), scale), (height, 1, 1))
@@ -126,7 +129,7 @@ def _draw_scale(paper: Image.Image, scale: Scale, font: ImageFont.FreeTypeFont) 
     draw.text((2 * _GAP + width, _GAP - 2), said, fill=_INK, font=font)
 
 
-def _elided(title: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _elided(title: str, font: Font, width: int) -> str:
     """The title without as much of its middle as is needed for this width."""
     shown, keep = title, len(title)
     while (length := font.getlength(shown)) > width and keep > 2:

@@ -218,9 +218,10 @@ class Checkpoints:
             return Found(step, state, about, damaged, self._judged.values(left)[step])
         if damaged:
             step, reason = damaged[0]
+            anew = ", or choose another --workdir to start anew"
             raise UserError(
                 f"no checkpoint in {self._folder} can be restored (step {step}: {reason}): put a "
-                "good copy there, or choose another --workdir to start anew"
+                f"good copy there{'' if self._read_only else anew}"
             )
         return None
 

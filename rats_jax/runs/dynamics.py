@@ -26,10 +26,12 @@ NEW = "dynamics.new.png"
 COLUMNS = 3
 CELL, HEAD, FOOT = (4.2, 3.2), 0.4, 0.8  # inches: of a panel, of the title, below a panel's axes
 LEGEND = 45  # letters side by side
+LEAST = 5.0  # percent: the least that an axis of scores spans, so that noise does not look large
 
+DISTINCT = "distinct registers"
 #: Panels of figures that have no percent: metric -> label.
 TITLED = {
-    "distinct registers": {"registers/distinct": "in effect"},
+    DISTINCT: {"registers/distinct": "in effect"},
     "registers, means": {
         "registers/similarity_within_heads": "cosine within heads",
         "registers/similarity_across_heads": "cosine across heads",
@@ -181,6 +183,12 @@ def _draw_panel(axes, panel: Panel, best: Best | None, last: float) -> None:
     if best:
         axes.axvline(best.epoch, color=INK, linewidth=0.8, linestyle=":")
     axes.set_xlim(left, right or None)
+    if panel.percent:
+        low, high = axes.get_ylim()
+        missing = max(LEAST - (high - low), 0) / 2
+        axes.set_ylim(low - missing, high + missing)
+    elif panel.title == DISTINCT:
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
     axes.set_title(panel.title + (", %" if panel.percent else ""), fontsize=10, loc="left")
     axes.set_xlabel("epoch", fontsize=8, loc="right", labelpad=1)
     axes.tick_params(labelsize=8)

@@ -1,6 +1,7 @@
 """The last lines of a run: where it has failed, where its checkpoints are, and what comes next."""
 
 import shlex
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -41,7 +42,7 @@ def ended_below(workdir: Path, step: int) -> list[Below]:
             continue
         piece = pieces(metric, rows, events)[-1]
         first, last = piece.points[0], piece.points[-1]
-        best = max(piece.points, key=lambda point: (point.value, -point.step))
+        best = max(piece.points, key=lambda point: (point.value, point.step))
         untrained = None
         if first.step == 0 and _below(metric, last.value, first.value):
             untrained = first.value
@@ -91,7 +92,7 @@ def _line(below: Below, kept: Collection[int], *, step: int) -> str:
     value, (best_step, best) = told(metric, below.value), below.best
     if best_step == 0:
         end = "no step was better than the untrained model"
-    elif best_step == step:
+    elif best_step == step or told(metric, best) == value:
         end = "no step was better"
     else:
         there = "is there"
@@ -161,9 +162,9 @@ def checkpoint_line(
 
 def next_line(workdir: Path) -> str:
     """What to do with a run that is over."""
-    run = shlex.quote(str(workdir))
+    run, python = shlex.quote(str(workdir)), shlex.quote(sys.executable)
     return (
-        f"next: python -m rats_jax.visualize --checkpoint={run} --images=FOLDER --output=DIR draws "
-        "the parts that it finds; rats_jax.evaluate scores them, and rats_jax.export writes the "
-        "weights for other programs"
+        f"next: {python} -m rats_jax.visualize --checkpoint={run} --images=FOLDER --output=DIR "
+        "draws the parts that it finds; rats_jax.evaluate scores them, and rats_jax.export writes "
+        "the weights for other programs"
     )

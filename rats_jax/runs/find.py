@@ -60,12 +60,21 @@ def not_a_run(folder: Path) -> str | None:
     runs = [entry for entry in _below(folder) if _is_workdir(entry)]
     steps = [entry for entry in _below(folder) + _below(folder / "checkpoints") if _is_step(entry)]
     if not runs and not steps:
-        return None
+        return _part_of_a_step(folder)
     listed = ", ".join(map(str, (runs or steps)[:MOST_LISTED]))
     listed += ", ..." if len(runs or steps) > MOST_LISTED else ""
     if runs:
         return f"{folder} is not the workdir of a run, but holds some: name one, {listed}"
     return f"{folder} has no config.json of a run, but holds checkpoints: name one, {listed}"
+
+
+def _part_of_a_step(folder: Path) -> str | None:
+    """What to do where only state/ of a checkpoint was copied; None if this is nothing like it."""
+    for step in (folder, folder.parent):
+        state = step / "state"
+        if (state / "manifest.ocdbt").is_file() and not (step / "meta").exists():
+            return f"{folder} is a part of a checkpoint: copy meta/ as well, beside {state}"
+    return None
 
 
 def _below(folder: Path) -> list[Path]:

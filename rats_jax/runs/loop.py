@@ -48,7 +48,7 @@ from rats_jax.runs.stop import Stop
 from rats_jax.runs.unreadable import Unreadable
 from rats_jax.runs.version import code_version, package_versions
 from rats_jax.runs.watchdog import Watchdog
-from rats_jax.runs.workdir import writing_to
+from rats_jax.runs.workdir import check_in_place, writing_to
 from rats_jax.validation import validate
 
 
@@ -138,7 +138,6 @@ class _Run:
         self._folder, self._checkpoints, self._events = folder, checkpoints, events
         self._stop = stop
         self._sharding = batch_sharding(mesh)
-        self._unreadable = Unreadable(source, folder, max_share=config.data.max_unreadable)
         self._skipped = SkippedSteps(source, events, limit=config.guards.nonfinite_steps)
         self._alarms = Alarms(prototypes=config.head.prototypes, warm=warm_steps(dino.schedules))
         #: What every checkpoint says of the run.
@@ -156,6 +155,9 @@ class _Run:
     def train(self, state: dict, start: int, last: int) -> None:
         """Raises Stopped when a signal ended it before the step `last`."""
         config, run = self._config, self._config.run
+        self._unreadable = Unreadable(
+            self._source, self._folder, max_share=config.data.max_unreadable, start=start
+        )
         watchdog = Watchdog(self._folder, seconds=60 * config.guards.stall_minutes)
         progress = Progress(
             batch_size=config.optimizer.batch_size,
@@ -231,7 +233,7 @@ class _Run:
         if status is None:
             status = self._stop.asked_too_late()
         if self._unreadable.count:
-            say(f"{self._unreadable.count} images could not be read: see {self._unreadable.file}")
+            say(f"images not read: {self._unreadable.count}, see {self._unreadable.file}")
         if status is not None:
             self._events.add("stopped", step=last, status=status)
             where = f"saved at step {last}" if last > start else f"no step was taken from {start}"
@@ -313,6 +315,7 @@ class _Run:
             )
 
     def _save(self, step: int, state: dict) -> None:
+        check_in_place(self._folder)
         position = step * self._config.optimizer.batch_size
         about = self._about | {"data": {**self._about["data"], "position": position}}
         metrics = self._scalars | self._judged.get(step, {})

@@ -22,6 +22,8 @@ GROUPS = {
     "steps": ("gradient_norm", "skipped_steps", "skipped_in_a_row"),
     "input": ("images_per_second", "input_wait", "seconds_left", "unreadable_images"),
 }
+#: Of reports, in the order of GROUPS.
+OF_REPORTS = [name for names in GROUPS.values() for name in names]
 _TAGS = {name: f"{group}/{name}" for group, names in GROUPS.items() for name in names}
 
 

@@ -86,7 +86,10 @@ def restore_parts(
         )
     _check_name(Path(os.path.realpath(place.folder)))  # links are followed to read it
     if place.workdir is None:
-        return _copied(place.folder, names)
+        found = _copied(place.folder, names)
+        _check_step(path, found.step, wanted=step)
+        return found
+    _check_step(path, place.step, wanted=step)
     config = load_config(place.workdir)
     network, like = _abstract(config, names)
     step = place.step if step is None else step
@@ -106,6 +109,15 @@ def restore_parts(
     if by_metric and found.value is not None:
         best_of = run.best_metric, found.value
     return Parts(network, found.state, config, found.step, best_of)
+
+
+def _check_step(path: Path, named: int | None, *, wanted: int | None) -> None:
+    """Refuses another step than that of the checkpoint that the path names."""
+    if None not in (named, wanted) and named != wanted:
+        raise UserError(
+            f"{path} is the checkpoint at step {named}, and step {wanted} is asked for: name the "
+            "run's workdir, or leave out the step"
+        )
 
 
 def _check_name(folder: Path) -> None:

@@ -18,6 +18,9 @@ from rats_jax.runs.schedule_changes import schedule_changes
 from rats_jax.runs.version import code_version, package_versions
 from rats_jax.runs.workdir import changes, with_old_fields
 
+#: What the facts of an evaluation are called, where their names say too little.
+CALLED = {"of": "the number of images there are", "images": "the number of images measured"}
+
 
 def compare_with(
     found: Found,
@@ -43,11 +46,19 @@ def compare_with(
     # An older version recorded none: there were no fewer than a batch.
     images = about["data"].get("images", max(data["images"], was.optimizer.batch_size))
     before = schedules_of(was, images=images)
-    effect = schedule_changes(before, schedules, step=step)
-    new_images = check_data(about["data"], data, config, step=step, effect=effect)
+    # As they would be with the images as before: what the fields do, and then what the images do.
+    between = schedules_of(config, images=max(images, config.optimizer.batch_size))
+    new_images = check_data(
+        about["data"],
+        data,
+        config,
+        step=step,
+        effect=schedule_changes(between, schedules, step=step),
+        source=was.data.source,
+    )
     if new_images:
         events.add("data_changed", step=step, was=about["data"], now=dict(data))
-    elif effect:
+    if effect := schedule_changes(before, between, step=step):
         say(f"warning: the schedules change at step {step}: {effect}")
     _say_position(about["data"], config, step)
     _say_versions(about)
@@ -89,9 +100,9 @@ def _say_evaluation(was: Mapping[str, Mapping], now: Mapping[str, Mapping]) -> s
         if changed := measure_changes(before, on):
             anew.add(name)
             told = "; ".join(
-                "other images, by their names"
+                "other images"
                 if key == "fingerprint"
-                else f"{key} was {before[key]} and is {on[key]}"
+                else f"{CALLED.get(key, key)} was {before[key]} and is {on[key]}"
                 for key in changed
             )
             say(

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from ml_collections import ConfigDict
 
 from rats_jax.dino.schedules import Schedules
+from rats_jax.errors import UserError
+from rats_jax.runs.metric_names import OF_REPORTS, is_of_evaluation
 
 Value = Callable[[int], float | None]
 
@@ -25,13 +27,18 @@ class Rules(NamedTuple):
 
 
 def rules_of(config: ConfigDict, schedules: Schedules) -> Rules:
-    """Those of a run."""
+    """Those of a run. Raises UserError for a metric that no report or evaluation has."""
     run, every = config.run, config.run.keep_every_epochs
+    metric = run.best_metric
+    if run.keep_best and not is_of_evaluation(metric) and metric not in OF_REPORTS:
+        raise UserError(
+            f"config.run.best_metric is {metric!r}: a report has {', '.join(OF_REPORTS)}"
+        )
     return Rules(
         newest=run.keep_checkpoints,
         every=max(round(every * schedules.steps_per_epoch), 1) if every else 0,
         best=run.keep_best,
-        metric=run.best_metric,
+        metric=metric,
         highest=run.best_is == "highest",
     )
 

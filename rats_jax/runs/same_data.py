@@ -37,11 +37,13 @@ def token(facts: Mapping) -> str:
     return _digest({name: facts[name] for name in ("images", "fingerprint", "order")})
 
 
-def check_data(was: Mapping, now: Mapping, config: ConfigDict, *, step: int, effect: str) -> bool:
+def check_data(
+    was: Mapping, now: Mapping, config: ConfigDict, *, step: int, effect: str, source: str
+) -> bool:
     """Whether a checkpoint's images have changed and the change is accepted.
 
     was: about["data"] of the checkpoint. now: as `data_facts`. effect: what other images do to the
-    schedules, "" for nothing.
+    schedules, "" for nothing. source: what config.data.source was.
 
     Raises:
       UserError: they have changed, and `config.data.accept` does not name the new ones.
@@ -52,7 +54,7 @@ def check_data(was: Mapping, now: Mapping, config: ConfigDict, *, step: int, eff
             f" be compared: these {now['images']:,} are recorded from here on"
         )
         return False
-    change = _change(was, now, config.data.source)
+    change = _change(was, now, source, config.data.source)
     if change is None:
         return False
     data = config.data
@@ -68,10 +70,15 @@ def check_data(was: Mapping, now: Mapping, config: ConfigDict, *, step: int, eff
     return True
 
 
-def _change(was: Mapping, now: Mapping, source: str) -> str | None:
+def _change(was: Mapping, now: Mapping, source_was: str, source: str) -> str | None:
     if was["images"] != now["images"]:
         return f"there were {was['images']:,} images, now there are {now['images']:,}"
     names = was["fingerprint"], now["fingerprint"]
+    if source_was != source and (None in names or names[0] != names[1]):
+        return (
+            f"config.data.source was {source_was} and is {source}: there are {now['images']:,} "
+            "images as before, but whether they are the same in the same order cannot be told"
+        )
     if None not in names and names[0] != names[1]:
         if source == "procedural_parts":
             return (

@@ -90,7 +90,7 @@ def compare(meta: dict, like: dict, folder: Path, *, whole: bool) -> None:
         if is_there != is_here:
             raise UserError(
                 f"{folder} is of another state: {path} is {is_there} there and {is_here} here; "
-                "choose another --workdir, or go on with the code that made it"
+                "name another workdir, or use the code that made it"
             )
 
 

@@ -22,9 +22,12 @@ class Unreadable:
       count: of the list.
     """
 
-    def __init__(self, source: Source, folder: Path, *, max_share: float):
+    def __init__(self, source: Source, folder: Path, *, max_share: float, start: int):
+        """start: the step that the run is resumed from; at 0 a list from before is set aside."""
         process = jax.process_index()
         self.file = folder / (f"unreadable.{process}.txt" if process else "unreadable.txt")
+        if not start and self.file.exists():
+            self.file.replace(self.file.with_suffix(".old.txt"))
         self._source = source
         self._max_share = max_share
         self._drawn = self._replaced = 0

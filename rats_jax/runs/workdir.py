@@ -138,6 +138,17 @@ def writing_to(workdir: Path) -> Iterator[None]:
         ) from error
 
 
+def check_in_place(workdir: Path) -> None:
+    """Raises UserError where the workdir of a run that trains was moved or removed: what is saved
+    from then on would be apart from the rest."""
+    if not (workdir / "config.json").exists():
+        raise UserError(
+            f"{printable(str(workdir))} has no config.json any more, so it was moved or removed "
+            "while the run trained: move it back, or give its new place as --workdir, and start "
+            "again from the last checkpoint"
+        )
+
+
 def folder_of(path: str) -> Path:
     """The directory that --workdir names."""
     if not path:

@@ -17,8 +17,10 @@ ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 REPOSITORY = "models--"
 #: Names that do not tell one file from another: what they are in is named too.
 SAYS_NOTHING = re.compile(
-    r"model\.safetensors|pytorch_model\.bin|checkpoint-\d+|\d+|[0-9a-f]{7,64}"
+    r"(model\.safetensors|pytorch_model\.bin)(\.index\.json)?|checkpoint-\d+|\d+|[0-9a-f]{7,64}"
 )
+#: One of the files that an index lists.
+PART = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})(?P<ending>\.\w+)")
 SHARD = ".distcp"  # a file of torch.distributed.checkpoint
 MOST_LISTED = 3
 
@@ -34,6 +36,10 @@ def weights_file(path: Path) -> Path:
         raise UserError(f"{path} is no file: name a file or a folder of weights")
     if path.name.endswith(SHARD):
         raise UserError(_no_weights(path.parent))
+    if (part := PART.fullmatch(path.name)) and int(part["count"]) > 1:
+        index = path.with_name(part["stem"] + part["ending"] + INDEX)
+        remedy = f"name {index}" if index.exists() else f"get {index.name} too, and name that"
+        raise UserError(f"{path} is one of {int(part['count'])} parts of the weights: {remedy}")
     beside = path.suffix in (".json", ".md", ".py") and not path.name.endswith(INDEX)
     if beside and _in_folder(path.parent):
         raise UserError(f"{path} holds no weights: name its folder, {path.parent}")
@@ -99,7 +105,12 @@ def _no_weights(folder: Path) -> str:
             f"it with python -m torch.distributed.checkpoint.format_utils dcp_to_torch {folder} "
             "FILE.pth, and name that"
         )
-    files = [entry for entry in entries if entry.name.endswith(ENDINGS)]
+    files = [entry for entry in entries if entry.name.endswith((*ENDINGS, INDEX))]
+    if files and not any(entry.exists() for entry in files):
+        return (
+            f"{files[0]} is a link to a file that is not there, as where a hub's snapshots/ was "
+            "copied without its blobs/: copy both, or download the model again"
+        )
     if files:
         remedy = f"name the file itself, such as {files[0]}"
     elif folders := [entry for entry in entries if entry.is_dir() and any(_weights_in(entry))]:

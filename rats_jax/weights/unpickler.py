@@ -22,6 +22,7 @@ from rats_jax.weights.inert import (
     Namespace,
     NumpyType,
     OrderedDict,
+    Refused,
     Sharded,
     Storage,
     check,
@@ -45,6 +46,21 @@ def load(file: BinaryIO) -> tuple[object, dict[str, Storage]]:
         return reader.read(), reader.storages
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         raise Damaged("its pickle") from None  # of values that are not what an instruction takes
+
+
+def _unknown(name: str) -> Refused:
+    """Why a name is refused that a pickle has and `NAMES` has not."""
+    shown = one_line(name)
+    if name.startswith("torch.distributed."):
+        return Sharded(shown)
+    if name.startswith(("torch._utils._rebuild_", "torch._tensor._rebuild_")) or (
+        name.startswith("torch.") and name.endswith("Storage")
+    ):
+        return Refused(
+            f"holds a tensor of a kind that cannot be read ({shown}): make it an ordinary one with "
+            ".float(), .dequantize() or .to_dense(), and save the file again"
+        )
+    return Foreign(shown)
 
 
 class _Reader:
@@ -196,7 +212,7 @@ class _Reader:
         check(type(module) is str and type(name) is str, "a name that is no text")
         name = f"{'builtins' if module == '__builtin__' else module}.{name}"
         if name not in NAMES:
-            raise (Sharded if name.startswith("torch.distributed.") else Foreign)(one_line(name))
+            raise _unknown(name)
         return NAMES[name]
 
     def _build(self, state) -> None:

@@ -54,7 +54,7 @@ def tar(tmp_path, folder) -> Path:
 def test_every_image_is_read_by_workers_and_the_others_are_listed(kind, tmp_path, folder, tar):
     source = ImageFolder(folder) if kind == "folder" else Tars(tar)
     assert len(source) == 2 * len(NAMES) + 2 and sorted(source.classes) == sorted(CLASSES)
-    unreadable = Unreadable(source, tmp_path, max_share=1.0)
+    unreadable = Unreadable(source, tmp_path, max_share=1.0, start=1)
     with open_batches(
         source, samples=FastCrops(CROPS), seed=0, batch_size=18, start_step=0, workers=1, threads=1
     ) as batches:
@@ -63,7 +63,7 @@ def test_every_image_is_read_by_workers_and_the_others_are_listed(kind, tmp_path
     assert batch["replaced"] == 2 and unreadable.count == 2
     listed = unreadable.file.read_text(encoding="utf-8")
     assert "bad \\udcff\\n.jpg\tnot an image" in listed and listed.count("\n") == 2
-    assert Unreadable(source, tmp_path, max_share=1.0).count == 2
+    assert Unreadable(source, tmp_path, max_share=1.0, start=1).count == 2
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar"])
@@ -95,6 +95,16 @@ def test_a_path_that_a_library_cannot_open_is_refused_before_anything_is_done(tm
         Records(output)
     with pytest.raises(UserError, match=r"the data_dir .*aus\\udcff is not valid UTF-8: choose"):
         TFDS("pets", "train", output)
+
+
+def test_shards_in_a_path_with_a_line_end_are_refused_before_anything_is_done(tmp_path, folder):
+    output = tmp_path / "pp\nnl"
+    with pytest.raises(UserError, match=r"^--output \S*pp\\nnl has a line end \(\\n\), .*: choose"):
+        prepare(folder, output, workers=1, shard_mb=1, shorter_side=0)
+    assert not output.exists()
+    output.mkdir()
+    with pytest.raises(UserError, match=r"^the path \S*pp\\nnl has a line end \(\\n\), .*: choose"):
+        Records(output)
 
 
 @pytest.mark.parametrize("open_source", [ImageFolder, Records, Tars])

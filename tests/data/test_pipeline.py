@@ -213,7 +213,7 @@ def test_a_data_set_that_cannot_be_read_at_all_is_a_users_mistake(tmp_path):
 
 def test_the_mistake_is_reported_from_workers_too(tmp_path):
     (tmp_path / "0.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match=r"1 images in a row cannot be read: 0\.jpg"):
+    with pytest.raises(UserError, match=r"1 image in a row cannot be read: 0\.jpg"):
         batches(1, ImageFolder(tmp_path), workers=1, threads=1)
 
 

@@ -4,6 +4,7 @@ import fcntl
 import gzip
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -210,9 +211,23 @@ def test_a_full_disk_is_told_and_leaves_no_shard(tmp_path, monkeypatch):
     (split,) = find_splits(folder)
     monkeypatch.setattr(shards, "open_writer", lambda path: open_writer("/dev/full"))
     shard = shards.Shard(tmp_path / "x.array_record", folder, split.files, 0)
-    with pytest.raises(UserError, match=r"cannot write .*x.array_record \(.*No space left"):
+    with pytest.raises(UserError, match=r"x.array_record \(No space left.*\); free some space"):
         shards.write(shard, lambda images, done: None)
     assert shards.find(shard.path) is None and not list(tmp_path.glob("x*"))
+
+
+def test_an_output_that_cannot_be_written_to_is_no_matter_of_space(tmp_path):
+    folder = small(tmp_path / "images")
+    (tmp_path / "file").touch()
+    for output in ("file", "file/out"):
+        with pytest.raises(
+            UserError, match=r"cannot write .*file\S* \(.*\); choose another --output"
+        ):
+            run(folder, tmp_path / output)
+    (split,) = find_splits(folder)
+    shard = shards.Shard(tmp_path / "gone" / "x.array_record", folder, split.files, 0)
+    with pytest.raises(UserError, match=r"\(No such file or directory\); choose another --output"):
+        shards.write(shard, lambda images, done: None)  # by array_record
 
 
 def test_an_input_that_changes_under_way_stops_the_work(tmp_path):
@@ -227,12 +242,17 @@ def test_an_input_that_changes_under_way_stops_the_work(tmp_path):
         shards.write(shard, lambda images, done: None)
 
 
-def test_a_link_to_nowhere_is_unreadable(tmp_path):
+def test_pipes_and_links_to_nothing_are_passed_over(tmp_path, capsys):
     folder = small(tmp_path / "images")
     (folder / "b" / "link.jpg").symlink_to(folder / "nowhere")
+    os.mkfifo(folder / "b" / "pipe.jpg")
     run(folder, tmp_path / "out")
-    listed = (tmp_path / "out" / "train" / "unreadable.txt").read_text()
-    assert listed == "b/link.jpg\tNo such file or directory\n"
+    said = capsys.readouterr().out
+    assert "links to nothing: 1 (first b/link.jpg)" in said
+    assert "that are no files: 1 (first b/pipe.jpg)" in said
+    assert "8 files: 6 images" in said and "0 unreadable; 2 passed over" in said
+    with pytest.raises(UserError, match="pipe.jpg is not a folder"):
+        run(folder / "b" / "pipe.jpg", tmp_path / "other")
 
 
 def test_an_input_of_which_nothing_can_be_made_is_a_users_mistake(tmp_path):
@@ -302,7 +322,7 @@ def test_what_an_input_holds_beside_images_is_counted_and_named(tmp_path, capsys
     (out,) = run(pack(tmp_path / "x.tar", members), tmp_path / "out")
     assert list(Records(out).files) == ["a/1.png", "n1/1.png"]
     said = capsys.readouterr().out
-    assert "10 files: 2 images in 1 shards; 0 unreadable; 8 passed over" in said
+    assert "10 files: 2 images in 1 shard; 0 unreadable; 8 passed over" in said
     (line,) = (line for line in said.splitlines() if line.startswith("warning: passed over in"))
     for part in (
         "labels that prepare does not read (train on the tar with config.data.source=tar): 1",
@@ -318,7 +338,9 @@ def test_what_an_input_holds_beside_images_is_counted_and_named(tmp_path, capsys
 def test_an_input_that_is_another_archive_is_explained(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
         file.writestr("a/1.png", PNG)
-    with pytest.raises(UserError, match="^--input: .*x.zip is a zip archive; unzip it"):
+    with pytest.raises(
+        UserError, match="^--input: .*x.zip is a zip archive; unzip it, and give the folder "
+    ):
         run(tmp_path / "x.zip", tmp_path / "out")
     packed = gzip.compress(pack(tmp_path / "n1.tar", {"1.png": PNG}).read_bytes())
     pack(tmp_path / "outer.tar", {"n1.tar": packed})

@@ -32,7 +32,7 @@ def recommended(folders: list[Path]) -> dict[str, str]:
     """The flags of the command, by name."""
     (line,) = advice(folders)
     command = shlex.split(line.partition(": ")[2])
-    assert command[:3] == ["python", "-m", "rats_jax.train"]
+    assert command[:3] == [sys.executable, "-m", "rats_jax.train"]
     return dict(flag.removeprefix("--").split("=", 1) for flag in command[3:])
 
 
@@ -91,9 +91,16 @@ def test_imagenet_gets_its_recipe(tmp_path, monkeypatch, images, classes, expect
         assert config_of(flags).data.length in (images, 0)
 
 
+def test_the_interpreter_may_have_any_path(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "Records", lambda _: Shards(8, 2))
+    monkeypatch.setattr(sys, "executable", "/my envs/.venv/bin/python")
+    recommended([tmp_path / "train"])
+
+
 def test_images_of_val_alone_are_for_scoring(tmp_path):
     (line,) = advice([tmp_path / "a b" / "val"])
-    assert "rats_jax.evaluate --task=knn" in line and "rats_jax.train" not in line
+    command = shlex.split(line.partition(": ")[2])
+    assert command[:4] == [sys.executable, "-m", "rats_jax.evaluate", "--task=knn"]
     assert f"'--dataset=records:{tmp_path}/a b/val'" in line
 
 

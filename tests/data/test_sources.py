@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from rats_jax.data.sources import ImageFolder
+from rats_jax.data.sources import ImageFolder, walk
 from rats_jax.errors import UserError
 
 
@@ -41,12 +41,25 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     assert ImageFolder(tmp_path / "data").files == ["link/1.jpg"]
 
 
+NO_FOLDERS = {
+    "a.jpg": "",
+    "list.txt": "",
+    "x.tar": ", or read the tar with config.data.source=tar",
+    "x.zip": ": unpack it first",
+    "x.tar.gz": ": unpack it first",
+    "x.TGZ": ": unpack it first",
+}
+
+
 def test_a_bad_path_is_a_users_mistake(tmp_path):
     with pytest.raises(UserError, match=r"nowhere does not exist; "):
         ImageFolder(tmp_path / "nowhere")
-    write(tmp_path / "file.jpg")
-    with pytest.raises(UserError, match="is not a folder"):
-        ImageFolder(tmp_path / "file.jpg")
+    for name, remedy in NO_FOLDERS.items():
+        write(tmp_path / name)
+        with pytest.raises(
+            UserError, match=f"{name} is not a folder; give a folder of images{remedy}$"
+        ):
+            ImageFolder(tmp_path / name)
     write(tmp_path / "empty" / "a.txt")
     with pytest.raises(UserError, match="holds no image"):
         ImageFolder(tmp_path / "empty")
@@ -98,13 +111,31 @@ def test_links_to_nothing_and_folders_listed_twice_are_named(tmp_path):
     os.symlink(tmp_path / "data" / "cats", tmp_path / "data" / "dogs")
     os.symlink("/mnt/gone", tmp_path / "data" / "horses")
     os.symlink("/mnt/gone/2.jpg", tmp_path / "data" / "cats" / "2.jpg")
+    os.symlink("3.jpg", tmp_path / "data" / "cats" / "3.jpg")  # to itself
+    os.symlink("/mnt/gone", tmp_path / "data" / ".#lock")
     source = ImageFolder(tmp_path / "data")
-    assert source.files == ["cats/1.jpg", "cats/2.jpg"]
+    assert source.files == ["cats/1.jpg"]
     (note,) = source.notes
-    assert "links to nothing: 1 (first horses)" in note
+    assert "links to nothing: 3 (first horses)" in note
+    assert "hidden files: 1 (first .#lock)" in note
     assert "folders that were already listed by another way: 1 (first dogs)" in note
-    with pytest.raises(OSError, match="No such file"):
-        source[1]
+    # Who does not count what is passed over has links to nothing to read.
+    assert "cats/2.jpg" in walk(tmp_path / "data")
+
+
+def test_what_is_no_file_is_never_read(tmp_path):
+    write(tmp_path / "elsewhere.jpg")
+    write(tmp_path / "data" / "a" / "1.jpg")
+    os.symlink(tmp_path / "elsewhere.jpg", tmp_path / "data" / "a" / "2.jpg")
+    for name in ("pipe.jpg", ".pipe.jpg"):
+        os.mkfifo(tmp_path / "data" / "a" / name)
+    os.symlink("pipe.jpg", tmp_path / "data" / "a" / "to_pipe.png")
+    os.symlink("/dev/zero", tmp_path / "data" / "zero.jpg")
+    source = ImageFolder(tmp_path / "data")
+    assert source.files == list(walk(tmp_path / "data")) == ["a/1.jpg", "a/2.jpg"]
+    (note,) = source.notes
+    assert "pipes, devices and others that are no files: 3 (first zero.jpg)" in note
+    assert "hidden files: 1 (first a/.pipe.jpg)" in note
 
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path):

@@ -43,6 +43,11 @@ def add(tar: tarfile.TarFile, name: str, type: bytes, target: str = "") -> None:
     tar.addfile(info)
 
 
+def has_gnu_tar() -> bool:
+    tar = shutil.which("tar")
+    return tar is not None and b"GNU tar" in subprocess.check_output([tar, "--version"])
+
+
 @pytest.fixture
 def two(tmp_path) -> tuple[Path, Path]:
     a = write_tar(tmp_path / "a.tar", ["a/1.jpg", "a/2.jpg"])
@@ -94,7 +99,9 @@ def test_data_after_the_end_is_named_and_a_tar_behind_it_still_read(tmp_path, tw
 @pytest.mark.parametrize("size", [700, 512 + 700, 512 + 1024])  # in the header's data, at its end
 def test_a_joined_tar_that_is_cut_short_is_refused(tmp_path, two, size):
     cut = write_tar(tmp_path / "cut.tar", ["c/1.jpg"]).read_bytes()[:size]
-    with pytest.raises(tarfile.ReadError, match="^is (no tar|cut short)"):
+    with pytest.raises(
+        tarfile.ReadError, match="^is (no tar|cut short).*; get it again, or pack it again$"
+    ):
         listed(joined(tmp_path / "all.tar", *two, cut))
 
 
@@ -156,7 +163,7 @@ def test_members_without_bytes_of_their_own_are_named(tmp_path):
     assert found == whole("a/1.jpg") and passed_over == {SPECIAL: (2, "a/queue.jpg")}
 
 
-@pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not installed")
+@pytest.mark.skipif(not has_gnu_tar(), reason="GNU tar is not installed")
 @pytest.mark.parametrize("format", ["gnu", "pax"])
 def test_a_sparse_file_is_named_and_not_read_as_other_bytes(tmp_path, format):
     with (tmp_path / "hole.jpg").open("wb") as file:
@@ -167,6 +174,34 @@ def test_a_sparse_file_is_named_and_not_read_as_other_bytes(tmp_path, format):
     subprocess.run(command, cwd=tmp_path, check=True)
     (found,), passed_over = listed(tmp_path / "x.tar")
     assert found == {"z.jpg": b"after it"} and passed_over == {SPARSE: (1, "hole.jpg")}
+
+
+@pytest.mark.skipif(not has_gnu_tar(), reason="GNU tar is not installed")
+def test_an_incremental_tar_has_the_names_that_were_packed(tmp_path):
+    names = ["s/1.jpg", "s/" + "long" * 40 + "/1.jpg"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content(name))
+    (tmp_path / "s" / "2.jpg").hardlink_to(tmp_path / "s" / "1.jpg")
+    command = ["tar", "--listed-incremental=x.snar", "--format=gnu", "-cf", "x.tar", "s"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    (found,), passed_over = listed(tmp_path / "x.tar")
+    assert found == whole(*names) | {"s/2.jpg": content("s/1.jpg")} and not passed_over
+
+
+def test_a_header_of_gnu_has_a_time_where_others_have_the_start_of_the_name(tmp_path):
+    def tar(format: int, magic: bytes) -> Path:
+        path = write_tar(tmp_path / "x.tar", ["s/1.jpg"], format)
+        header = bytearray(path.read_bytes()[:512])
+        assert header[257:265] == magic
+        header[345:357] = b"15303042300\0"
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+        return joined(path, bytes(header), path.read_bytes()[512:])
+
+    assert listed(tar(tarfile.GNU_FORMAT, b"ustar  \0"))[0] == [whole("s/1.jpg")]
+    (found,), _ = listed(tar(tarfile.USTAR_FORMAT, b"ustar\x0000"))
+    assert list(found) == ["15303042300/s/1.jpg"]
 
 
 def test_names_are_relative_however_they_were_packed(tmp_path):

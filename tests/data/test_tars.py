@@ -103,7 +103,7 @@ def test_a_folder_a_glob_and_a_pattern_name_the_same_tars(tmp_path):
         assert source.tars == expected
         assert names(source) == ["b/1.jpg", "c/3.jpg"] and labels(source) == [0, 1]
     assert Tars(folder / "in-{010,008}.tar").tars == expected[::-2]
-    with pytest.raises(UserError, match=r"of the 4 tars .*, 1 do not exist, .*in-011.tar the f"):
+    with pytest.raises(UserError, match=r"of the 4 tars .*, 1 cannot be found, .*in-011.tar the f"):
         Tars(folder / "in-{008..011}.tar")
 
 
@@ -277,7 +277,7 @@ def test_labels_that_cannot_be_used_are_counted_and_named(tmp_path):
     assert "labels that are no whole number from 0 to 2^63: 4 (first 1.cls)" in passed_over
     assert "labels without an image: 1 (first gone.cls)" in passed_over
     assert "other files: 1 (first 4.json)" in passed_over
-    assert unlabelled == "warning: 4 of 5 images have no label"
+    assert unlabelled == "warning: 4 of 5 images without a label"
 
 
 def test_what_is_beside_the_tars_of_a_folder_is_counted_and_named(tmp_path):
@@ -293,6 +293,19 @@ def test_what_is_beside_the_tars_of_a_folder_is_counted_and_named(tmp_path):
     assert "index" not in note
 
 
+def test_only_files_are_taken_for_tars(tmp_path):
+    write_tar(tmp_path / "1.tar", ["a/1.jpg"])
+    os.mkfifo(tmp_path / "2.tar")
+    os.symlink("gone.tar", tmp_path / "3.tar")
+    source = Tars(tmp_path)
+    assert len(source.tars) == 1
+    (note,) = source.notes
+    assert "that are no files: 1 (first 2.tar)" in note
+    assert "links to nothing: 1 (first 3.tar)" in note
+    with pytest.raises(UserError, match="^/dev/null is no file; give an uncompressed .tar$"):
+        Tars("/dev/null")
+
+
 def test_a_glob_does_not_take_the_kept_indices_for_tars(tmp_path):
     write_tar(tmp_path / "in-1.tar", ["a/1.jpg"])
     for _ in range(2):
@@ -304,14 +317,16 @@ def test_globs_in_a_pattern_and_below_are_found(tmp_path):
         (tmp_path / place).mkdir(parents=True)
         write_tar(tmp_path / place / "1.tar", ["a/1.jpg"])
     assert Tars(tmp_path / "**" / "*.tar").tars == Tars(tmp_path / "{a/x,b}" / "*.tar").tars
-    with pytest.raises(UserError, match=r"of the 2 tars of .*, 1 do not exist, .*c/\*.tar the f"):
+    with pytest.raises(
+        UserError, match=r"of the 2 tars of .*, 1 cannot be found, .*c/\*.tar the f"
+    ):
         Tars(tmp_path / "{b,c}" / "*.tar")
 
 
 def test_a_zip_a_url_and_a_folder_of_other_archives_are_explained(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
         file.writestr("a/1.jpg", b"1")
-    with pytest.raises(UserError, match="x.zip is a zip archive; unzip it, .* image_folder"):
+    with pytest.raises(UserError, match="x.zip is a zip archive; unzip it, .*=image_folder"):
         Tars(tmp_path / "x.zip")
     with pytest.raises(UserError, match="names no tar; .*passed over: archives .*first x.zip"):
         Tars(tmp_path)

@@ -270,7 +270,9 @@ def test_mistakes_are_told_before_anything_is_read(run_folder, folder, tmp_path)
     cases = {
         f"{checkpoint} --resolution=32,30": "--resolution=30 is no multiple of the patch (8); the "
         "nearest is 32",
-        f"{checkpoint} --resolution=x": "--resolution=x: write pixels, such as 512",
+        f"{checkpoint} --resolution=x": "--resolution=x: write pixels, such as 512, at most 8,192",
+        f"{checkpoint} --resolution=8200": "--resolution=8200: write pixels, such as 512, at most "
+        "8,192",
         f"{checkpoint} --resolution=16,32 --top_k=5": f"{patches}choose numbers from 1 to 4",
         f"{checkpoint} --smoothing=nan": "--smoothing=nan: give patches, such as 1; 0 for none",
         f"{checkpoint} --smoothing=inf": "--smoothing=inf: give patches, such as 1; 0 for none",

@@ -128,11 +128,15 @@ def test_outlier_is_a_norm_or_a_multiple_of_the_median():
             outlier(bad)
 
 
-def test_the_command_puts_the_untrained_model_beside(run_folder, folder, tmp_path):
+def test_the_command_puts_the_untrained_model_beside(run_folder, folder, tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("results")
     (folder / "broken.png").write_bytes(b"no image")
     command = [sys.executable, "-m", "rats_jax.evaluate", "--task=norms", "--outlier=0.001x"]
     command += [f"--checkpoint={run_folder}", f"--dataset=image_folder:{folder}"]
     command += ["--resolution=32", f"--output={tmp_path / 'out'}", "--untrained"]
+    inside = [*command, f"--output={folder / 'out'}"]
+    refused = subprocess.run(inside, capture_output=True, text=True)
+    assert refused.returncode == 2 and "would read its own results" in refused.stderr
     refused = subprocess.run(command, capture_output=True, text=True)
     assert refused.returncode == 2 and "broken.png" in refused.stderr
     assert refused.stderr.count("\n") == 1 and not (tmp_path / "out").exists()

@@ -1,6 +1,7 @@
 """Results are written whatever names are made of, and whatever the locale is."""
 
 import csv
+import errno
 import json
 import os
 import subprocess
@@ -9,11 +10,12 @@ import sys
 import numpy as np
 import pytest
 
-from rats_jax.evals import part_plots
+from rats_jax.evals import norm_results, part_plots, part_results
 from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
 from rats_jax.evals.part_results import write_results
 from rats_jax.evals.region_metrics import RegionScores
 from rats_jax.evals.saved_regions import open_saved_regions
+from rats_jax.evals.token_norms import ModelNorms, Norms, TokenNorms, outlier
 from rats_jax.evals.truth import Truth
 from rats_jax.paths import printable
 
@@ -32,6 +34,14 @@ def scored(ways):
     rows = {Row(6, None, way): Measured(RegionScores(0.1, 0.2, 0.3), 4) for way in ways}
     truth = Truth(1, 2, 0.0, *[0] * 7)
     return PartScores([Scored(name, name, rows, truth) for name in NAMES], NAMES)
+
+
+def norms() -> TokenNorms:
+    found, shown = Norms(1), np.ones((1, 4), np.float32)
+    found.add(shown[:, None])
+    return TokenNorms(
+        {"m": ModelNorms({"patches": found}, shown)}, 1, np.zeros((1, 8, 8, 3), np.uint8)
+    )
 
 
 def test_every_name_is_a_line_of_its_own(tmp_path):
@@ -69,6 +79,24 @@ def test_plots_name_whatever_was_given(tmp_path, monkeypatch, name):
     assert printable(name) in (tmp_path / "table.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS])
+def test_scores_are_printed_before_anything_can_fail_to_be_written(
+    tmp_path, monkeypatch, capsys, error
+):
+    def full(*_):
+        raise OSError(error, os.strerror(error))
+
+    of_norms = {"limit": outlier("3x"), "about": {}}
+    for module, write in (
+        (part_results, lambda: part_results.write_results(tmp_path, scored(["grid"]), about={})),
+        (norm_results, lambda: norm_results.write_norms(tmp_path, norms(), **of_norms)),
+    ):
+        monkeypatch.setattr(module, "write_json", full)
+        with pytest.raises(OSError):
+            write()
+        assert capsys.readouterr().out.startswith("| ")
+
+
 def test_a_plot_that_fails_loses_nothing_else(tmp_path, monkeypatch, capsys):
     def fail(*_):
         raise OSError("no space\nleft")
@@ -76,7 +104,9 @@ def test_a_plot_that_fails_loses_nothing_else(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(part_plots, "draw", fail)
     write_results(tmp_path, scored(["grid"]), about={})
     said = capsys.readouterr().out
-    assert said == (
+    table, _, warning = said.partition("warning")
+    assert table.startswith("| K | label maps |")
+    assert "warning" + warning == (
         "warning: scores.png cannot be drawn (OSError: no space\\nleft); the numbers are complete\n"
     )
     assert {file.name for file in tmp_path.iterdir()} == {

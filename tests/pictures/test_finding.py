@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from rats_jax.errors import UserError
-from rats_jax.pictures.finding import find_images, spread
+from rats_jax.pictures.finding import find_images, folders_of, spread
 
 
 @pytest.fixture
@@ -26,6 +26,19 @@ def names(*given: str | Path) -> list[str]:
 
 def test_a_folder_gives_its_images_and_those_below(folder):
     assert names(folder) == ["a.JPG", "b.png", "below/c.webp"]
+
+
+def test_images_of_other_formats_are_counted(folder, capsys):
+    for name in ("x.gif", "below/y.heic", "z.HEIC"):
+        (folder / name).write_bytes(b"?")
+    assert names(folder) == ["a.JPG", "b.png", "below/c.webp"]
+    said = capsys.readouterr().out
+    assert "neither JPEG, PNG nor WebP (convert them): 3 (first x.gif)" in said
+
+
+def test_folders_are_known_that_are_read_whole(folder):
+    given = [f"{folder / 'b.png'},{folder / 'below'}", f"{folder}/*.png", str(folder)]
+    assert folders_of(given) == [folder / "below", folder]
 
 
 def test_several_are_named_with_commas_or_by_repeating_the_flag(folder):

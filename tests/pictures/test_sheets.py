@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from PIL import ImageFont
 
+from rats_jax.pictures.fonts import drawable, font
 from rats_jax.pictures.sheets import (
     ATTENTION,
     COSINE,
@@ -81,11 +81,11 @@ def test_a_sheet_shows_its_scale_from_dark_to_bright():
 
 
 def test_a_long_title_loses_its_middle():
-    font = ImageFont.load_default(size=16)
-    assert _elided("folder/image.jpg", font, 700) == "folder/image.jpg"
-    short = _elided("folder/" + "x" * 4000 + "/image.jpg", font, 700)
+    heading = font(15)
+    assert _elided("folder/image.jpg", heading, 700) == "folder/image.jpg"
+    short = _elided("folder/" + "x" * 4000 + "/image.jpg", heading, 700)
     assert short.startswith("folder/x") and short.endswith("x/image.jpg") and "..." in short
-    assert 600 < font.getlength(short) <= 700
+    assert 600 < heading.getlength(short) <= 700
 
 
 def test_a_title_of_any_length_does_not_widen_a_sheet():
@@ -93,5 +93,19 @@ def test_a_title_of_any_length_does_not_widen_a_sheet():
     title = "a" * 4000 + "/image.jpg"
     long, short = (sheet([(text, [("", cell)])], side=32) for text in (title, "a"))
     assert long.size == short.size
-    elided = _elided(title, ImageFont.load_default(size=16), long.width - 8)
+    elided = _elided(title, font(15), long.width - 8)
     assert long == sheet([(elided, [("", cell)])], side=32)
+
+
+def test_letters_that_the_font_lacks_are_escaped_and_others_drawn():
+    """Compared with what Matplotlib's own reader finds in the file."""
+    from matplotlib.ft2font import FT2Font
+
+    heading = font(15)
+    letters = FT2Font(heading.path).get_charmap()
+    for text in ("größe Ж α é ŵ.jpg", "日本 😀.png", "e\u0301", "\ue123"):
+        expected = "".join(
+            c if ord(c) in letters else c.encode("unicode_escape").decode() for c in text
+        )
+        assert drawable(text, heading) == expected
+    assert "日" not in drawable("日本", heading) and drawable("größe", heading) == "größe"

@@ -174,7 +174,9 @@ def test_what_was_drawn_before_the_end_is_kept(rats, five, out, monkeypatch, err
     assert "3 of 5 images are drawn; drawing ended early" in pages_of(out)[0]["note"]
 
 
-def test_pictures_are_kept_where_the_disk_is_too_full_for_a_page(rats, five, out, monkeypatch):
+def test_pictures_are_kept_where_the_disk_is_too_full_for_a_page(
+    rats, five, out, monkeypatch, capsys
+):
     original = Path.write_text
 
     def full(self, text, *args, **options):
@@ -186,6 +188,8 @@ def test_pictures_are_kept_where_the_disk_is_too_full_for_a_page(rats, five, out
     found = drawn_of(rats, five, out)
     assert found.images == 3 and "No space left" in str(found.ended)
     assert sorted(path.name for path in out.iterdir()) == sorted(KINDS_OF_PICTURES)
+    said = capsys.readouterr().out
+    assert "a page could not be written (No space left on device): the PNG files are compl" in said
 
 
 def test_an_end_before_the_first_image_keeps_nothing(rats, five, out, monkeypatch):

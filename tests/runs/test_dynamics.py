@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from rats_jax.runs.dynamics import _panels, _star, _title, draw, redraw
+from rats_jax.runs.dynamics import _draw_panel, _panels, _star, _title, draw, redraw
 from rats_jax.runs.history import Piece, pieces
 
 PARTS = {"parts/m2o_6": [0.2, 0.31, 0.27], "parts/m2o_12": [0.3, 0.35, 0.4]}
@@ -52,6 +53,21 @@ def test_what_was_measured_has_a_panel_with_the_grid_beside_it():
     names = ("knn/top1_20", "registers/dead", "registers/distinct")
     titles = [p.title for p in _panels(lines(dict.fromkeys(names, [0, 0, 0])), [])]
     assert titles[:3] == ["k-NN top-1", "distinct registers", "registers, means"]
+
+
+def test_a_small_change_looks_small():
+    rows = lines({"parts/m2o_6": [0.262, 0.270, 0.266], "registers/distinct": [6.9, 6.5, 6.4]})
+    panels = {panel.title: panel for panel in _panels(rows, [])}
+    low, high = spans(panels["M2O"])
+    assert high - low == pytest.approx(5) and low < 26.2 < 27.0 < high
+    low, high = spans(panels["distinct registers"])
+    assert low == 0 and high > 6.9
+
+
+def spans(panel) -> tuple[float, float]:
+    axes = Figure().subplots()
+    _draw_panel(axes, panel, None, 2)
+    return axes.get_ylim()
 
 
 def test_another_evaluation_breaks_the_curve_and_has_its_own_grid():

@@ -1,11 +1,14 @@
 """The last lines of a run say what did not work, what is there and what comes next."""
 
 import json
+import shlex
+import sys
 from pathlib import Path
 
 from rats_jax.config import schedules
 from rats_jax.runs.checkpoint import Checkpoints
 from rats_jax.runs.ending import (
+    Below,
     below_lines,
     checkpoint_line,
     ended_below,
@@ -54,6 +57,14 @@ def test_scores_that_ended_below_the_untrained_model_or_a_grid_are_found(tmp_pat
         "knn/top1_20": (0.20, 0.25, None, (0, 0.25)),
     }
     assert ended_below(tmp_path, 120) == []  # no evaluation after the last step
+
+
+def test_of_equal_scores_the_later_is_the_best_as_for_checkpoints(tmp_path):
+    found = [Below("parts/m2o_4", 0.193, None, 0.224, (11, 0.1934))]
+    (line,) = below_lines(found, {11}, step=20, best_metric="parts/m2o_4")
+    assert line.endswith("below a plain grid (22.4 %); no step was better")
+    history(tmp_path, {"parts/m2o_12": (0.2, 0.2, 0.1)})
+    assert {below.best[0] for below in ended_below(tmp_path, 100)} == {50}
 
 
 def test_scores_on_other_images_are_not_compared(tmp_path):
@@ -127,7 +138,9 @@ def test_many_checkpoints_are_not_all_named(tmp_path):
 
 
 def test_the_next_command_takes_the_folder_as_it_is(tmp_path):
-    assert "--checkpoint='/runs/my run' --images" in next_line(Path("/runs/my run"))
+    line = next_line(Path("/runs/my run"))
+    assert line.startswith(f"next: {shlex.quote(sys.executable)} -m rats_jax.visualize ")
+    assert "--checkpoint='/runs/my run' --images" in line
 
 
 def test_nothing_to_do_says_why():

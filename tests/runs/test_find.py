@@ -87,15 +87,32 @@ def test_links_are_followed(run, tmp_path):
     assert find_run(tmp_path / "disk" / "10") == Place(None, None, tmp_path / "disk" / "10")
 
 
+def test_a_step_that_the_path_contradicts_is_refused(run_folder):
+    assert restore(run_folder / "checkpoints" / "10", step=10).step == 10
+    with pytest.raises(UserError, match="is the checkpoint at step 10, and step 20 is asked for"):
+        restore(run_folder / "checkpoints" / "10", step=20)
+
+
+def test_the_arrays_of_a_step_alone_are_told(run_folder, tmp_path):
+    state = run_folder / "checkpoints" / "10" / "state"
+    shutil.copytree(state, tmp_path / "mine" / "state")
+    for path in (tmp_path / "mine", tmp_path / "mine" / "state"):
+        with pytest.raises(UserError, match="is a part of a checkpoint: copy meta/ as well"):
+            open_backbone(path)
+
+
 def test_a_copied_step_is_read_by_the_config_in_it(run, tmp_path):
     copied = shutil.copytree(run / "checkpoints" / "10", tmp_path / "elsewhere" / "best")
     original = open_backbone(run / "checkpoints" / "10")
     shutil.rmtree(run)
     for path in (copied, copied / "state", copied / "meta" / "metadata"):
         found = open_backbone(path)
-        assert found.origin == "the teacher of a run, copied to best, at step 10"
+        assert found.origin == "the teacher of a run, in its copy best, at step 10"
         assert (found.step, found.workdir, found.options) == (10, None, original.options)
         assert_equal(found.params, original.params)
+    assert restore(copied, step=10).step == 10
+    with pytest.raises(UserError, match="is the checkpoint at step 10, and step 20 is asked for"):
+        restore(copied, step=20)
     student = restore(copied, weights="student").params["backbone"]
     assert_equal(open_backbone(copied, weights="student").params, student)
     assert not np.array_equal(student["norm"]["bias"], original.params["norm"]["bias"])

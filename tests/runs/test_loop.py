@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from rats_jax.errors import UserError
+from rats_jax.runs import loop
 from rats_jax.runs.loop import train
 from rats_jax.runs.metric_names import GROUPS, tag
 from rats_jax.runs.restore import restore
@@ -234,8 +235,32 @@ def test_a_second_run_on_a_workdir_is_refused(tmp_path, monkeypatch):
 
 def test_a_best_metric_that_no_report_has_is_named(tmp_path):
     config = tiny_config(run__stop_after=2, run__keep_best=1, run__best_metric="los")
-    with pytest.raises(UserError, match=r"best_metric is 'los': a report has .*, loss, "):
-        train(config, str(tmp_path))
+    with pytest.raises(UserError, match=r"best_metric is 'los': a report has loss, "):
+        train(config, str(tmp_path / "new"))
+    train(tiny_config(run__stop_after=1), str(tmp_path / "run"))
+    before = files_of(tmp_path / "run")
+    with pytest.raises(UserError, match=r"best_metric is 'los': a report has loss, "):
+        train(config, str(tmp_path / "run"))
+    assert files_of(tmp_path / "run") == before
+
+
+def files_of(workdir: Path) -> dict[Path, bytes]:
+    files = (file for file in workdir.rglob("*") if file.is_file() and file.name != ".started")
+    return {file: file.read_bytes() for file in files}
+
+
+def test_a_workdir_that_is_moved_while_the_run_trains_ends_it(tmp_path, monkeypatch):
+    add = loop.Progress.add
+
+    def move(progress, metrics):
+        add(progress, metrics)
+        if (tmp_path / "run").exists():
+            (tmp_path / "run").rename(tmp_path / "moved")
+
+    monkeypatch.setattr(loop.Progress, "add", move)
+    with pytest.raises(UserError, match="run has no config.json any more, so it was moved or"):
+        train(tiny_config(run__stop_after=4), str(tmp_path / "run"))
+    assert not list((tmp_path / "run").rglob("state"))
 
 
 def test_checkpoints_of_epochs_are_kept_beside_the_newest(tmp_path):

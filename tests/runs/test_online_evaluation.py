@@ -191,7 +191,7 @@ def test_a_best_checkpoint_stays_when_other_images_are_scored(workdir, killed, c
     assert left >= {best, 10} and len(left) <= 3 and "parts/m2o_2" in new
     assert "best by parts/m2o_2" in (folder / f"checkpoints/{best}/kept.txt").read_text()
     said = capsys.readouterr().out
-    assert "the evaluation of parts has changed (images was 6 and is 5; of was 6 and is 5)" in said
+    assert "has changed (the number of images measured was 6 and is 5; the number of" in said
     assert (
         f"kept, though no setting of this start asks for it: the checkpoint at step {best}" in said
     )

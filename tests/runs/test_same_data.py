@@ -18,6 +18,7 @@ from rats_jax.runs.version import package_versions
 from tests.data.test_fingerprint import Own
 from tests.runs.tiny import tiny_config
 
+AT_7 = {"step": 7, "effect": "", "source": "procedural_parts"}
 NAMES = [f"{i:02}.png" for i in range(40)]
 
 
@@ -27,7 +28,9 @@ def own(*, length: int = 40, **attributes) -> Own:
 
 def checked(was, now, **fields) -> bool:
     facts = data_facts(was, seed=0), data_facts(now, seed=0)
-    return check_data(*facts, tiny_config(**fields), step=7, effect="the run has 9 steps")
+    config = tiny_config(**fields)
+    effect = "the run has 9 steps"
+    return check_data(*facts, config, step=7, effect=effect, source=config.data.source)
 
 
 def test_the_same_images_are_nothing_to_speak_of(capsys):
@@ -59,6 +62,19 @@ def test_other_images_are_refused_until_they_are_accepted(was, now, change, caps
     assert "warning: the images change at step 7" in capsys.readouterr().out
 
 
+def test_another_kind_of_source_is_not_said_to_have_other_images():
+    """Names of files, of members and of records do not compare."""
+    facts = [data_facts(own(files=names), seed=0) for names in (NAMES, [f"a/{x}" for x in NAMES])]
+    config = tiny_config(data__source="records", data__path="a/b")
+    with pytest.raises(UserError) as refused:
+        check_data(*facts, config, step=7, effect="", source="image_folder")
+    message = str(refused.value)
+    assert "config.data.source was image_folder and is records" in message
+    assert "cannot be told" in message and "another" not in message.partition("Put the")[0]
+    config.data.accept = token(facts[1])
+    assert check_data(*facts, config, step=7, effect="", source="image_folder")
+
+
 def test_drawings_of_another_world_are_named():
     with pytest.raises(UserError, match="these are other drawings, of another config.data.seed"):
         checked(own(fingerprint=lambda: "a"), own(fingerprint=lambda: "b"))
@@ -75,8 +91,8 @@ def test_another_order_of_the_same_images_is_refused(monkeypatch):
     monkeypatch.setattr(same_data, "sample_order", another_version)
     now = data_facts(own(), seed=0)
     with pytest.raises(UserError, match="grain or NumPy draws another order"):
-        check_data(before, now, tiny_config(), step=7, effect="")
-    assert check_data(before, now, tiny_config(data__accept=token(now)), step=7, effect="")
+        check_data(before, now, tiny_config(), **AT_7)
+    assert check_data(before, now, tiny_config(data__accept=token(now)), **AT_7)
 
 
 def test_names_that_only_one_side_has_are_not_compared():
@@ -85,7 +101,7 @@ def test_names_that_only_one_side_has_are_not_compared():
 
 def test_a_checkpoint_from_before_this_record_is_resumed_and_says_so(capsys):
     was, now = {"seed": 0, "batch_size": 8, "position": 56}, data_facts(own(), seed=0)
-    assert check_data(was, now, tiny_config(), step=7, effect="") is False
+    assert check_data(was, now, tiny_config(), **AT_7) is False
     assert "did not record the images of a run" in (said := capsys.readouterr().out)
     assert "these 40 are recorded from here on" in said
 
@@ -188,6 +204,22 @@ def test_fields_that_move_the_schedules_say_so_on_resume(run, capsys, monkeypatc
     assert "config.optimizer.epochs was 8.0 and is 9.0 from here on" in said
     assert "warning: the schedules change at step 1: the run has 18 steps of 2 to" in said
     assert "the order of the images continues at image 20 instead of 8: 12 images are left" in said
+
+
+def test_other_fields_and_other_images_have_a_sentence_each(run, capsys):
+    """What fewer epochs do is not said of the images."""
+    config = tiny_config(optimizer__epochs=5.0, data__length=48, run__stop_after=2)
+    with pytest.raises(UserError) as refused:
+        train(config, str(run))
+    assert "with these the run has 30 steps of 6 to the epoch (it had 25 of 5)" in str(
+        refused.value
+    )
+    config.data.accept = str(refused.value).rpartition("=")[2]
+    train(config, str(run))
+    said = capsys.readouterr().out
+    assert (
+        "schedules change at step 1: the run has 25 steps of 5 to the epoch (it had 40 of 5" in said
+    )
 
 
 def test_a_run_without_its_config_json_is_compared_with_its_checkpoint(run):

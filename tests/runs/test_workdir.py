@@ -102,7 +102,7 @@ def test_the_compilation_cache_takes_a_tilde_and_refuses_what_is_not_utf8(tmp_pa
 
 
 def test_a_reason_of_any_bytes_is_one_line(tmp_path, capsys):
-    unreadable = Unreadable(Named("a.jpg"), tmp_path, max_share=1.0)
+    unreadable = Unreadable(Named("a.jpg"), tmp_path, max_share=1.0, start=1)
     unreadable.add({0: "no such\nfile: caf\udce9"}, replaced=1, drawn=10)
     assert unreadable.file.read_text("utf-8") == "a.jpg\tno such\\nfile: caf\\udce9\n"
     assert capsys.readouterr().out.count("\n") == 1

@@ -222,9 +222,10 @@ def test_images_are_normalised_as_the_folder_says(tmp_path, beside):
     for path in (tmp_path, tmp_path / "model.safetensors"):
         found = open_backbone(str(path))
         assert (found.mean, found.std) == ([0.5, 0.5, 0], [0.5, 0.25, 1])
-    (tmp_path / beside).write_text(json.dumps(given | {"image_std": [0.5, "x", 1]}))
-    with pytest.raises(UserError, match="images cannot be normalised by mean"):
-        open_backbone(str(tmp_path))
+    for std in ([0.5, "x", 1], [0.5, 0, 1], [0.5, -1, 1], [0.5, 1], 0.5, [0.5, None, 1]):
+        (tmp_path / beside).write_text(json.dumps(given | {"image_std": std}))
+        with pytest.raises(UserError, match="images cannot be normalised by mean"):
+            open_backbone(str(tmp_path))
 
 
 def test_an_export_comes_back_to_the_bit(workdir, tmp_path):

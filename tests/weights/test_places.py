@@ -115,8 +115,22 @@ def test_a_repository_without_a_snapshot_is_told(tmp_path):
 def test_a_snapshot_whose_blob_is_gone_is_told(tmp_path):
     folder = repository(tmp_path, "aaaa")
     next((folder / "blobs").iterdir()).unlink()
-    with pytest.raises(UserError, match=r"holds no model.safetensors|No such file"):
+    with pytest.raises(UserError, match=r"safetensors is a link to a file that is not there"):
         open_backbone(folder)
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".bin"])
+def test_a_part_of_the_weights_says_which_index_is_meant(tmp_path, ending):
+    part = tmp_path / f"model-00001-of-00002{ending}"
+    part.write_bytes(b"half")
+    index = tmp_path / f"model{ending}.index.json"
+    with pytest.raises(UserError, match=f"one of 2 parts of the weights: get {index.name} too"):
+        open_backbone(part)
+    index.write_text("{}")
+    with pytest.raises(UserError, match=f"one of 2 parts of the weights: name {index}$"):
+        open_backbone(part)
+    whole = part.rename(tmp_path / f"model-00001-of-00001{ending}")
+    assert weights_file(whole) == whole
 
 
 @pytest.mark.parametrize("inside", ["export", "dinov2-small", "checkpoint-500"])

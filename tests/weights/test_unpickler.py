@@ -9,6 +9,7 @@ import pickle
 import pickletools
 import struct
 import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -192,6 +193,26 @@ def test_what_no_weights_hold_is_refused(data):
 def test_an_array_of_objects_is_refused():
     with pytest.raises(Foreign, match="holds a NumPy O8"):
         loads(pickle.dumps(np.array([None]), 2))
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: x.to(torch.float8_e4m3fn),
+        lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8),
+        lambda x: x.to_sparse(),
+    ],
+    ids=["8 bits", "quantised", "sparse"],
+)
+def test_a_tensor_of_another_kind_says_how_to_convert_it(make):
+    file = io.BytesIO()
+    torch.save({"norm.weight": make(torch.ones(3, 3))}, file)
+    with zipfile.ZipFile(file) as saved:
+        (name,) = [name for name in saved.namelist() if name.endswith("data.pkl")]
+        data = saved.read(name)
+    with pytest.raises(Refused, match="of a kind that cannot be read .*: make it an ordinary one"):
+        loads(data)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What to do with shards: a command that fits them and can be pasted in any folder."""
 
 import shlex
+import sys
 from pathlib import Path
 
 import rats_jax
@@ -17,10 +18,11 @@ def advice(folders: list[Path]) -> list[str]:
     by_split = {folder.name: folder.absolute() for folder in folders}
     if "train" in by_split:
         return [f"train on them: {_train(by_split['train'])}"]
+    flags = ["--task=knn", "--checkpoint=RUN", "--output=DIR", "--train=records:TRAIN"]
+    flags.append(f"--dataset=records:{by_split['val']}")
     return [
-        "these are images to score a model on, with those that it learns classes from: python -m "
-        "rats_jax.evaluate --task=knn --checkpoint=RUN --output=DIR --train=records:TRAIN "
-        + shlex.quote(f"--dataset=records:{by_split['val']}")
+        "these are images to score a model on, with those that it learns classes from: "
+        + _command("rats_jax.evaluate", flags)
     ]
 
 
@@ -39,7 +41,12 @@ def _train(folder: Path) -> str:
     config = CONFIGS / recipe if (CONFIGS / recipe).exists() else f"configs/{recipe}"
     flags = [f"--config={config}", f"--workdir=runs/{folder.parent.name}"]
     flags += [f"--config.{name}={value}" for name, value in changes.items()]
-    return shlex.join(["python", "-m", "rats_jax.train", *flags])
+    return _command("rats_jax.train", flags)
+
+
+def _command(module: str, flags: list[str]) -> str:
+    """By this interpreter: in another folder, or shell, `python` may be one without rats_jax."""
+    return shlex.join([sys.executable, "-m", module, *flags])
 
 
 def is_imagenet(images: int, classes: int) -> bool:

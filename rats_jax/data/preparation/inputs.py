@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from rats_jax.data.passed_over import HIDDEN, UNREAD_LABEL, PassedOver, why_passed_over
+from rats_jax.data.counted import counted
+from rats_jax.data.passed_over import UNREAD_LABEL, PassedOver, is_hidden, why_passed_over
 from rats_jax.data.preparation import devkit
 from rats_jax.data.sources import (
     check_folder,
@@ -140,7 +141,7 @@ def _validation(listing: _Listing, beside: Path, classes: list[str] | None = Non
             else f"to give them labels, fetch {devkit.NAME} from image-net.org, put it into "
             f"{beside} and prepare anew"
         )
-        split.notes.append(f"{unlabelled:,} images of val have the label -1: {remedy}")
+        split.notes.append(f"{counted(unlabelled, 'image')} of val with the label -1: {remedy}")
     return split
 
 
@@ -167,7 +168,7 @@ def _list_folder(root: Path) -> _Listing:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:  # a link to nowhere: reading it will say so
+    except OSError:  # gone, or not to be looked at: reading it will say so
         return 0
 
 
@@ -179,7 +180,7 @@ def _list_tar(path: Path) -> _Listing:
                 for name, (offset, size) in members.items():
                     if is_image(name):
                         files.append(File(name, UNLABELLED, offset, size))
-                    elif name.lower().endswith(".tar") and why_passed_over(name) != HIDDEN:
+                    elif name.lower().endswith(".tar") and not is_hidden(name):
                         files += _list_inner(file, name, offset, size, passed_over)
                     else:
                         _pass_over(name, passed_over)

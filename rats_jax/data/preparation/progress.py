@@ -4,6 +4,7 @@ import sys
 import time
 
 from rats_jax.command_line import say
+from rats_jax.data.counted import counted
 
 SECONDS_ON_TERMINAL, SECONDS_IN_PIPE = 0.5, 10
 
@@ -35,7 +36,7 @@ class Progress:
         self._shown = now
         seconds = now - self._start
         line = (
-            f"{self._label}: {self._done + images:,} of {self._total:,} images, "
+            f"{self._label}: {self._done + images:,} of {counted(self._total, 'image')}, "
             f"{images / seconds:,.0f} images/s, {bytes_read / seconds / 1e6:,.0f} MB/s"
         )
         if bytes_read:

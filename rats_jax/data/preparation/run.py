@@ -6,15 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rats_jax.command_line import say
+from rats_jax.data.counted import counted
 from rats_jax.data.preparation import shards
 from rats_jax.data.preparation.inputs import Split, find_splits
 from rats_jax.data.preparation.plan import open_plan
 from rats_jax.data.preparation.progress import Progress
 from rats_jax.data.preparation.shards import Shard
 from rats_jax.data.preparation.workers import in_workers
-from rats_jax.data.records import FORMAT, MANIFEST
+from rats_jax.data.records import FORMAT, MANIFEST, check_path
 from rats_jax.errors import UserError
-from rats_jax.paths import check_utf8, printable
+from rats_jax.paths import printable
 
 LOCK = ".prepare.lock"
 UNREADABLE = "unreadable.txt"
@@ -40,7 +41,7 @@ def prepare(
     Raises:
       UserError: whatever the user can correct.
     """
-    check_utf8(output.absolute(), "--output")  # array_record opens no other
+    check_path(output.absolute(), "--output")
     say(f"listing {printable(str(source))}")
     try:
         splits = find_splits(source)
@@ -115,13 +116,14 @@ def _complete(split: Split, plan: list[Shard], folder: Path, *, workers: int) ->
         shards.write_whole(path, content)
     if finished is not None:
         say(
-            f"{split.name}: {len(plan) - len(missing):,} of {len(plan):,} shards verified by "
-            f"checksum, {len(missing):,} made again"
+            f"{split.name}: {len(plan) - len(missing):,} of {counted(len(plan), 'shard')} "
+            f"verified by checksum, {len(missing):,} made again"
         )
     unreadable = len(manifest["unreadable"])
     say(
-        f"{split.name}: {len(split.files) + split.passed_over.files:,} files: "
-        f"{manifest['images']:,} images in {len(plan):,} shards; {unreadable:,} unreadable"
+        f"{split.name}: {counted(len(split.files) + split.passed_over.files, 'file')}: "
+        f"{counted(manifest['images'], 'image')} in {counted(len(plan), 'shard')}; "
+        f"{unreadable:,} unreadable"
         + (f", listed in {folder / UNREADABLE}" if unreadable else "")
         + f"; {split.passed_over.files:,} passed over"
     )

@@ -4,6 +4,7 @@ A shard gets its name when it is whole and on the disk; then its entry, a small 
 in `.prepare/`, says what is in it. So one that has an entry is finished, whatever was killed when.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -24,6 +25,7 @@ from rats_jax.paths import printable
 
 STATE = ".prepare"  # folder of the entries and of the plan, beside the shards
 UNFINISHED = ".unfinished"
+FULL = {os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT)}
 
 #: Called with the images and the bytes that are newly done.
 Count = Callable[[int, int], None]
@@ -153,8 +155,6 @@ def _reader(root: Path):
         try:
             image = (root / file.name).read_bytes()
         except FileNotFoundError:
-            if os.path.lexists(root / file.name):  # a link to nowhere
-                raise
             image = b""
         return checked(file, image)
 
@@ -217,7 +217,7 @@ def writing(path: Path):
         yield
     except (OSError, RuntimeError) as error:  # array_record raises RuntimeError
         reason = getattr(error, "strerror", None) or str(error).split(";")[0].rpartition(": ")[2]
+        remedy = "free some space or choose" if reason in FULL else "choose"
         raise UserError(
-            f"cannot write {path} ({reason}); free some space or choose another --output, and run "
-            "the command again"
+            f"cannot write {path} ({reason}); {remedy} another --output, and run the command again"
         ) from error

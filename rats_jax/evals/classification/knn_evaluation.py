@@ -133,8 +133,8 @@ def evaluate_knn(
 
 
 def write_results(folder: Path, found: KnnScores, *, about: Mapping) -> str:
-    """results.json, table.md and predictions.csv. Returns the table. about: plain values, how the
-    scores came about."""
+    """results.json, table.md and predictions.csv. Prints the table first, and returns it.
+    about: plain values, how the scores came about."""
     scores: dict[str, dict] = {}
     for name, k, score in found.rows():
         scores.setdefault(name, {})[str(k)] = score._asdict()
@@ -148,10 +148,11 @@ def write_results(folder: Path, found: KnnScores, *, about: Mapping) -> str:
         "scores": scores,
         "majority_class": found.baseline._asdict(),
     }
-    write_json(folder / "results.json", results)
     rows = [(name, k, *score) for name, k, score in found.rows()]
     rows.append(("majority class", "", *found.baseline))
     table = accuracy_table(("features", "k", "top-1", "top-5"), rows)
+    say(table)
+    write_json(folder / "results.json", results)
     write_text(folder / "table.md", table)
     columns = ["name", "class", "features", "k", "prediction", "rank"]
     write_csv(folder / "predictions.csv", columns, _predictions(found))

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from rats_jax.command_line import say
 from rats_jax.evals.classification.accuracy import Accuracy, accuracy_table
 from rats_jax.evals.classification.linear_evaluation import BATCH, LinearScores, Recipe
 from rats_jax.evals.writing import write_csv, write_json, write_text
 
 
 def write_results(folder: Path, found: LinearScores, recipe: Recipe, *, about: Mapping) -> str:
-    """results.json, table.md and epochs.csv. Returns the table. about: plain values, how the scores
-    came about."""
+    """results.json, table.md and epochs.csv. Prints the table first, and returns it. about:
+    plain values, how the scores came about."""
     scores: dict[str, dict] = {}
     rows: list[tuple] = []
     for name, epochs in found.epochs.items():
@@ -36,9 +37,10 @@ def write_results(folder: Path, found: LinearScores, recipe: Recipe, *, about: M
         "scores": scores,
         "majority_class": found.baseline._asdict(),
     }
-    write_json(folder / "results.json", results)
     columns = ("features", "learning rate", "top-1", "top-5", "best top-1 (epoch)")
     table = accuracy_table(columns, rows)
+    say(table)
+    write_json(folder / "results.json", results)
     write_text(folder / "table.md", table)
     courses = [
         (name, rate, number, f"{loss:.6f}", *(f"{x:.6f}" for x in score))

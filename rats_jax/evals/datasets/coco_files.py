@@ -17,11 +17,13 @@ _MANY = 0.1  # the share of crowds from which on they are warned of
 
 
 class CocoImage(NamedTuple):
-    """size: None where the file does not say."""
+    """size: None where the file does not say. alike: whether it was found by another case or ending
+    of its name."""
 
     name: str
     path: Path
     size: Size | None
+    alike: bool
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,20 @@ class CocoFiles:
     left_out: Counter[str]
 
     def notes(self, *, crowds: int, of: int, what: str) -> list[str]:
-        """What was left out, and how many of the objects or segments are crowds.
+        """What was left out or found by another name, and how many of the objects or segments are
+        crowds.
 
         Raises:
           UserError: all are crowds, and nothing is left to score.
         """
         notes = []
         if self.left_out:
-            counts = ", ".join(f"{count:,} {why}" for why, count in self.left_out.items())
-            notes.append(f"warning: left out of {self.file}: {counts}")
+            notes.append(f"warning: left out of {self.file}: {_counts(self.left_out)}")
+        if alike := [image for image in self.images.values() if image.alike]:
+            notes.append(
+                f"{len(alike):,} images were found by names of another case or ending, such as "
+                f"{alike[0].path} for {alike[0].name}"
+            )
         if crowds:
             line = f"{crowds:,} of {of:,} {what} are crowds (iscrowd 1), which are void"
             advice = (
@@ -86,24 +93,22 @@ def open_coco(path: Path, kind: str) -> CocoFiles:
         raise UserError(f"{file} is not laid out as COCO's: it is no object; get it again")
     records = {name: _list(file, content, name) for name in ("images", "annotations")}
     left_out: Counter[str] = Counter()
-    folders = [root / split, root / "images" / split, root / "images", root]
-    images = _images(records["images"], folders, left_out)
+    finder = ImageFinder([root / split, root / "images" / split, root / "images", root])
+    images = _images(records["images"], finder, left_out)
     if not any(image.path.is_file() for image in images.values()):
-        raise UserError(
-            f"{file} lists {len(images)} images, and none is in "
-            f"{', '.join(f'{f}/' for f in folders)}; put them in one of these"
-        )
-    annotations: dict[Hashable, list[dict]] = {}
+        listed = f"{file} lists {len(records['images']):,} images"
+        raise UserError(_no_image(listed, images, finder, left_out))
+    aside, annotations = _aside(left_out), {}
     for record in records["annotations"]:
         image = identity(record.get("image_id")) if isinstance(record, dict) else None
         if image in images:
             annotations.setdefault(image, []).append(record)
         else:
-            left_out["annotations of no image that is listed"] += 1
+            left_out["annotations of images that are left out or not listed"] += 1
     if records["annotations"] and not annotations:
         raise UserError(
             f"{file}: none of its {len(records['annotations']):,} annotations is of an image that "
-            "it lists: their image_id must be the id of one"
+            f"it lists and that is used{aside}: their image_id must be the id of one"
         )
     categories = {
         identity(record.get("id")): str(record.get("name", record.get("id")))
@@ -120,25 +125,58 @@ def _list(file: Path, content: Mapping, name: str) -> list[Any]:
 
 
 def _images(
-    records: Sequence[Any], folders: Sequence[Path], left_out: Counter[str]
+    records: Sequence[Any], finder: ImageFinder, left_out: Counter[str]
 ) -> dict[Hashable, CocoImage]:
     """By id; none of those that share an id, or a file, with another."""
-    finder, listed = ImageFinder(folders), []
-    home = next((folder for folder in folders if folder.is_dir()), folders[0])
+    named = []
+    home = next((folder for folder in finder.folders if folder.is_dir()), finder.folders[0])
     for record in records:
         record = record if isinstance(record, dict) else {}
         id, name = identity(record.get("id")), record.get("file_name") or record.get("coco_url")
         if id is None or not isinstance(name, str) or not name:
-            left_out["images without an id or a file_name"] += 1
+            left_out["images without an id (a number or text) or a file_name"] += 1
             continue
-        path, name = finder.find(name) or home / name, name.replace("\\", "/")
-        listed.append((id, CocoImage(name, path, size_of(record))))
+        named.append((id, name, size_of(record)))
+    found, alike = finder.find_all(name for _, name, _ in named)
+    paths = found | alike
+    listed = [
+        (id, CocoImage(name.replace("\\", "/"), paths.get(name, home / name), size, name in alike))
+        for id, name, size in named
+    ]
     listed = list(dict.fromkeys(listed))  # the same record again says nothing new
     ids, files = Counter(id for id, _ in listed), Counter(image.path for _, image in listed)
     images = {id: image for id, image in listed if ids[id] == 1 and files[image.path] == 1}
-    if doubled := len(listed) - len(images):
-        left_out["images that share their id or their file with another"] += doubled
+    if doubled := [image for id, image in listed if id not in images]:
+        why = "images that share their id or their file with another, such as "
+        left_out[f"{why}{doubled[0].name} ({doubled[0].path})"] += len(doubled)
     return images
+
+
+def _no_image(
+    listed: str,
+    images: Mapping[Hashable, CocoImage],
+    finder: ImageFinder,
+    left_out: Mapping[str, int],
+) -> str:
+    """That no image is there, why, and one that was looked for."""
+    listed += _aside(left_out)
+    if not images:
+        return f"{listed}: none is left; give each an id and a file of its own"
+    first = next(iter(images.values()))
+    near = finder.near(first.name)
+    return (
+        f"{listed}, and {'none of the others' if left_out else 'none'} is in "
+        f"{', '.join(f'{folder}/' for folder in finder.folders)}; put them in one of these, such "
+        f"as {first.path}" + (f", or, if {near} is that, rename it" if near else "")
+    )
+
+
+def _aside(left_out: Mapping[str, int]) -> str:
+    return f" (left out: {_counts(left_out)})" if left_out else ""
+
+
+def _counts(left_out: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {why}" for why, count in left_out.items())
 
 
 def _find(path: Path, kind: str) -> tuple[Path, Path, str]:
@@ -152,9 +190,11 @@ def _find(path: Path, kind: str) -> tuple[Path, Path, str]:
         if file.is_file():
             return file, root, split
     files = sorted([*path.glob("annotations/*.json"), *path.glob("*.json")])
+    files = files or sorted([*path.glob("*/*.json"), *path.glob("*/*/*.json")])
     there = [str(file.relative_to(path)) for file in files[:5]]
     raise UserError(
         f"{path} does not hold annotations/{kind}_{_SPLIT}.json"
         + (f", but {', '.join(there)}" if there else "")
         + "; give the folder that does, the folder of another split, or the JSON itself"
+        + (f", such as {path / there[0]}" if there else "")
     )

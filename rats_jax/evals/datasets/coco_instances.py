@@ -72,7 +72,9 @@ def open_coco_instances(path: Path) -> PartDataset:
 def read_instances(entry: Entry, sizes: Sizes) -> Labels:
     """int32 [h, w] of the size that the file says: 0, or 1 + the place of the object, or VOID."""
     truth = entry.details
-    size = truth.size or size_among((thing.segmentation for thing in truth.objects), sizes)
+    size, sized = truth.size, True
+    if size is None:
+        size, sized = size_among(entry, (thing.segmentation for thing in truth.objects), sizes)
     if size not in sizes:
         said = f"{entry.mask} says that {entry.name} is"
         raise UserError(different_sizes(entry, said, size, sizes))
@@ -89,7 +91,7 @@ def read_instances(entry: Entry, sizes: Sizes) -> Labels:
     mask = smallest_on_top(decode_all(entry.mask, things, size), size)
     for crowd in decode_all(entry.mask, crowds, size):
         mask[crowd & (mask == 0)] = VOID
-    return mask, labels
+    return Labels(mask, labels, sized)
 
 
 def _objects(files: CocoFiles, records: list[dict]) -> list[_Object]:

@@ -7,9 +7,9 @@ import numpy as np
 
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets.coco_files import CocoFiles, CocoImage, open_coco
-from rats_jax.evals.datasets.coco_images import ImageFinder
+from rats_jax.evals.datasets.coco_images import ImageFinder, without_ending
 from rats_jax.evals.datasets.coco_values import identity, is_crowd
-from rats_jax.evals.datasets.id_files import read_rgb_ids
+from rats_jax.evals.datasets.id_files import PICTURES, read_rgb_ids
 from rats_jax.evals.datasets.part_dataset import VOID, Entry, Labels, PartDataset, Sizes
 
 
@@ -68,7 +68,7 @@ def read_segments(entry: Entry, _: Sizes) -> Labels:
         )
     void = [not id or int(id) in truth.crowds for id in present]
     present = np.where(void, VOID, present)
-    return present[places].reshape(ids.shape), truth.names
+    return Labels(present[places].reshape(ids.shape), truth.names)
 
 
 def _entry(
@@ -104,7 +104,9 @@ def _entry(
         if crowd:
             crowds.append(id)
     given = annotation.get("file_name")
-    given = given if isinstance(given, str) and given else Path(name).with_suffix(".png").name
-    png = finder.find(given) or pngs / given
+    given = given if isinstance(given, str) and given else Path(name).name
+    if not given.lower().endswith(tuple(PICTURES)):  # such as the image's name
+        given = f"{without_ending(given)}.png"
+    png = finder.find(given) or finder.find_alike(given) or pngs / given
     details = _Segments(files.file, names, frozenset(crowds))
     return Entry(name, image.path, png, details=details)

@@ -35,7 +35,9 @@ def read_ids(path: Path) -> np.ndarray:
 
 
 def read_rgb_ids(path: Path) -> np.ndarray:
-    """int32 [h, w], R + 256 G + 65536 B of an RGB PNG."""
+    """int32 [h, w], R + 256 G + 65536 B of an RGB PNG; of an array, its integers."""
+    if path.suffix.lower() in ARRAYS:
+        return read_ids(path)
     red, green, blue = np.moveaxis(_picture(path, ("RGB",), "RGB").astype(np.int32), -1, 0)
     return red + 256 * green + 65536 * blue
 
@@ -78,5 +80,7 @@ def _picture(path: Path, modes: tuple[str, ...], expected: str) -> np.ndarray:
 
 
 def _format(path: Path) -> str:
-    """Pillow's name of it."""
-    return PICTURES[path.suffix.lower()]
+    """Pillow's name of it; UserError for what is none of `PICTURES`."""
+    if (ending := path.suffix.lower()) not in PICTURES:
+        raise UserError(f"{path} holds no ids; save them as one of {', '.join(ENDINGS)}")
+    return PICTURES[ending]

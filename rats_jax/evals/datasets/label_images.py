@@ -115,7 +115,7 @@ def read_label_image(
             f"{entry.mask} holds id {unknown[0]}, and this set ends at {last}; get the mask "
             "again, or read it as folder:"
         )
-    return np.where(ignored, VOID, ids), labels or {}
+    return Labels(np.where(ignored, VOID, ids), labels or {})
 
 
 def _fields(path: Path, pattern: str) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """The interface of all data sets: images with label maps, each read when it is asked for."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,18 @@ VOID = -1  # the id of pixels that count nowhere; no file can hold it
 MOST_REGIONS = 4096  # of a mask or a label map; a photograph taken for one has more
 
 Size = tuple[int, int]
-Labels = tuple[np.ndarray, Mapping[int, str]]
+
+
+class Labels(NamedTuple):
+    """What a reader makes of an entry's mask.
+
+    ids: int [h, w], of one of the image's sizes. names: of ids. sized: whether the files tell that
+    size; where not, it is assumed.
+    """
+
+    ids: np.ndarray
+    names: Mapping[int, str]
+    sized: bool = True
 
 
 class Sizes(NamedTuple):
@@ -40,7 +52,7 @@ class Labelled:
       labels: names of ids, where the files give them.
       orientation: of the image's file, as EXIF numbers it.
       drawn_on: the pixels to which the mask belonged, where EXIF turns the image: "stored" ones,
-        and the mask was turned as the image is, or "upright" ones. "either" where the sizes do not
+        and the mask was turned as the image is, or "upright" ones. "either" where the files do not
         tell, and upright ones are assumed.
     """
 
@@ -81,8 +93,8 @@ class PartDataset:
       name: of the data set and its split.
       flattening: the rule by which masks or ids become one label map; recorded with results.
       entries: where the samples lie, sorted by name.
-      read_mask: a module's function (picklable) from an entry and its image's sizes to int [h, w],
-        of either size, and names of ids; raises UserError.
+      read_mask: a module's function (picklable) from an entry and its image's sizes to `Labels`;
+        raises UserError.
       notes: what the files made it leave out or take otherwise, with counts, a line each; recorded
         with results. Some begin with "warning: ".
     """
@@ -95,6 +107,15 @@ class PartDataset:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @property
+    def folders(self) -> list[Path]:
+        """The one that holds all images, and the one that holds all masks."""
+        files = (
+            [e.image for e in self.entries if e.image],
+            [e.mask for e in self.entries if e.mask],
+        )
+        return [Path(os.path.commonpath([file.parent for file in of])) for of in files if of]
 
     @property
     def about(self) -> dict:
@@ -131,11 +152,11 @@ class PartDataset:
             ) from error
         orientation, size = exif.orientation(content), image.shape[:2]
         sizes = Sizes(size, size[::-1] if orientation in exif.QUARTERS else size)
-        mask, labels = self.read_mask(entry, sizes)
+        mask, labels, sized = self.read_mask(entry, sizes)
         if mask.shape not in sizes:
             raise UserError(different_sizes(entry, f"{entry.mask} is", mask.shape, sizes))
         _check_regions(entry, mask)
-        drawn_on = _drawn_on(orientation, mask.shape, sizes)
+        drawn_on = _drawn_on(orientation, mask.shape, sizes, sized)
         if drawn_on == "stored":
             mask = exif.upright(mask, orientation)
         mask = mask.astype(np.int32)
@@ -169,10 +190,10 @@ def different_sizes(entry: Entry, what: str, given: Size, sizes: Sizes) -> str:
     return line + "give both one size, masks without interpolation"
 
 
-def _drawn_on(orientation: int, mask: Size, sizes: Sizes) -> str | None:
+def _drawn_on(orientation: int, mask: Size, sizes: Sizes, sized: bool) -> str | None:
     if orientation == exif.AS_STORED:
         return None
-    if sizes.stored == sizes.upright:
+    if sizes.stored == sizes.upright or not sized:
         return "either"
     return "upright" if mask == sizes.upright else "stored"
 

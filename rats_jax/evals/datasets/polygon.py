@@ -18,16 +18,7 @@ def fill_polygon(coordinates: Sequence[float], size: tuple[int, int]) -> np.ndar
       ValueError: not such a list; the message goes on after "mask".
     """
     height, width = size
-    try:
-        points = np.asarray(coordinates, np.float64)
-    except (TypeError, ValueError):
-        points = np.zeros(0)
-    if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
-        raise ValueError("has a polygon that is not a list of three or more points x, y, x, y")
-    limit = 4 * max(size)  # drawing a line costs memory by its length
-    if np.abs(points).max() > limit:
-        raise ValueError(f"has a polygon with a coordinate beyond {limit}")
-    corners = (_FINER * points.reshape(-1, 2) + 0.5).astype(np.int64)
+    corners = (_FINER * points(coordinates, size) + 0.5).astype(np.int64)
     outline = np.concatenate(
         [_line(*ends) for ends in zip(corners, np.roll(corners, -1, axis=0), strict=True)]
     )
@@ -38,6 +29,20 @@ def fill_polygon(coordinates: Sequence[float], size: tuple[int, int]) -> np.ndar
     row = np.ceil((upper[crossing] + 0.5) / _FINER - 0.5).clip(0, height).astype(np.int64)
     changes = np.bincount(column[crossing] * height + row, minlength=height * width)
     return (changes[: height * width].cumsum() % 2 == 1).reshape(width, height).T
+
+
+def points(coordinates: Sequence[float], size: tuple[int, int]) -> np.ndarray:
+    """float64 [n, 2], the x and y of a polygon's points; ValueError as `fill_polygon`."""
+    try:
+        numbers = np.asarray(coordinates, np.float64)
+    except (TypeError, ValueError):
+        numbers = np.zeros(0)
+    if numbers.ndim != 1 or numbers.size < 6 or numbers.size % 2 or not np.isfinite(numbers).all():
+        raise ValueError("has a polygon that is not a list of three or more points x, y, x, y")
+    limit = 4 * max(size)  # drawing a line costs memory by its length
+    if np.abs(numbers).max() > limit:
+        raise ValueError(f"has a polygon with a coordinate beyond {limit}")
+    return numbers.reshape(-1, 2)
 
 
 def _line(start: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -61,7 +61,7 @@ def open_sam(path: Path) -> PartDataset:
 
 def read_sam_masks(entry: Entry, sizes: Sizes) -> Labels:
     """int32 [h, w], the place of the mask on top, from 1, or VOID; of a map, its ids."""
-    path = entry.mask
+    path, sized = entry.mask, True
     if path.suffix.lower() == ".png":
         labels = read_ids(path)
     else:
@@ -72,9 +72,9 @@ def read_sam_masks(entry: Entry, sizes: Sizes) -> Labels:
             if masks is None:
                 masks = _pictures(path) if path.is_dir() else _segmentations(path)
             numbered = ((f"mask {i}", mask) for i, mask in enumerate(masks))
-            size = size_among(masks, sizes)
+            size, sized = size_among(entry, masks, sizes)
             labels = smallest_on_top(decode_all(path, numbered, size), size)
-    return np.where(labels == 0, VOID, labels), {}
+    return Labels(np.where(labels == 0, VOID, labels), {}, sized)
 
 
 def _find_masks(

@@ -8,9 +8,11 @@ import numpy as np
 
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets.coco_values import whole
-from rats_jax.evals.datasets.part_dataset import Size, Sizes
-from rats_jax.evals.datasets.polygon import fill_polygon
+from rats_jax.evals.datasets.part_dataset import Entry, Size, Sizes, different_sizes
+from rats_jax.evals.datasets.polygon import fill_polygon, points
 from rats_jax.evals.datasets.rle import decode_rle
+
+_BEYOND = 2  # pixels by which tools let a polygon leave its image
 
 
 def decode_all(
@@ -41,28 +43,33 @@ def decode_segmentation(segmentation: Any, size: Size) -> np.ndarray:
         return _binary(segmentation, size)
     if not isinstance(segmentation, list) or not all(isinstance(s, list) for s in segmentation):
         raise ValueError("is neither RLE (size and counts) nor polygons nor rows of 0 and 1")
-    if segmentation and len({len(row) for row in segmentation}) == 1:
-        rows = np.asarray(segmentation)
-        if rows.ndim == 2 and (rows.dtype == bool or ((rows == 0) | (rows == 1)).all()):
-            return _binary(rows, size)
+    if (rows := _rows(segmentation)) is not None:
+        return _binary(rows, size)
     mask = np.zeros(size, bool)
     for polygon in segmentation:
         mask |= fill_polygon(polygon, size)
     return mask
 
 
-def size_among(segmentations: Iterable[Any], sizes: Sizes) -> Size:
-    """Of an image's sizes the one that the first segmentation has, an RLE or an array; upright if
-    it has neither, or is of polygons."""
+def size_among(entry: Entry, segmentations: Iterable[Any], sizes: Sizes) -> tuple[Size, bool]:
+    """Of an image's sizes the one that its masks have, and whether they tell it: the size of an RLE
+    or array, or else the only one in which all polygons lie. Upright if they do not tell.
+
+    Raises:
+      UserError: the polygons reach beyond both.
+    """
+    reach = np.zeros(2)
     for segmentation in segmentations:
-        if isinstance(segmentation, np.ndarray):
-            given = segmentation.shape
-        elif isinstance(segmentation, dict) and isinstance(segmentation.get("size"), list):
-            given = tuple(map(whole, segmentation["size"]))
-        else:
-            continue
-        return given if given in sizes else sizes.upright
-    return sizes.upright
+        if (given := _own_size(segmentation)) in sizes:
+            return given, True
+        if given is None:
+            reach = np.maximum(reach, _reach(segmentation, sizes.upright))
+    fitting = [size for size in dict.fromkeys(sizes) if (reach <= np.add(size, _BEYOND)).all()]
+    if not fitting:
+        height, width = map(int, np.ceil(reach))
+        said = f"{entry.mask}: the polygons of {entry.name} reach"
+        raise UserError(different_sizes(entry, said, (height, width), sizes))
+    return fitting[0], len(fitting) == 1
 
 
 def smallest_on_top(masks: Iterable[np.ndarray], size: Size) -> np.ndarray:
@@ -82,6 +89,37 @@ def smallest_on_top(masks: Iterable[np.ndarray], size: Size) -> np.ndarray:
         pixels = pixels[smallest[pixels] >= area]
         flat[pixels], smallest[pixels] = label, area
     return labels
+
+
+def _own_size(segmentation: Any) -> Size | None:
+    """The size that it comes with, whatever that is; None of polygons."""
+    if isinstance(segmentation, dict):
+        given = segmentation.get("size")
+        return tuple(map(whole, given)) if isinstance(given, list) else None
+    rows = segmentation if isinstance(segmentation, np.ndarray) else _rows(segmentation)
+    return None if rows is None else rows.shape
+
+
+def _reach(polygons: Any, size: Size) -> np.ndarray:
+    """[height, width] from 0 to the farthest point; 0 of what cannot be decoded either."""
+    try:
+        return np.max([points(polygon, size).max(0)[::-1] for polygon in polygons], 0)
+    except (TypeError, ValueError):
+        return np.zeros(2)
+
+
+def _rows(segmentation: Any) -> np.ndarray | None:
+    """The rows of 0 and 1 that a list of lists may be."""
+    if not isinstance(segmentation, list) or not all(isinstance(s, list) for s in segmentation):
+        return None
+    if len({len(row) for row in segmentation}) != 1:
+        return None
+    try:
+        rows = np.asarray(segmentation)
+    except ValueError:  # of lists of several lengths
+        return None
+    is_binary = rows.ndim == 2 and (rows.dtype == bool or ((rows == 0) | (rows == 1)).all())
+    return rows if is_binary else None
 
 
 def _binary(values: np.ndarray, size: Size) -> np.ndarray:

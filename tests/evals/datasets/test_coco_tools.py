@@ -52,9 +52,9 @@ def without(fields, **others):
             thing(1, 7, [[1, 2], [3, 4, 5, 6]]),
             "2 polygons of fewer than three points, 1 annotations without a mask",
         ),
-        (thing(1, 8, RECTANGLE), "1 annotations of no image that is listed"),
-        (without("image_id"), "1 annotations of no image that is listed"),
-        ("text", "1 annotations of no image that is listed"),
+        (thing(1, 8, RECTANGLE), "1 annotations of images that are left out or not listed"),
+        (without("image_id"), "1 annotations of images that are left out or not listed"),
+        ("text", "1 annotations of images that are left out or not listed"),
         (thing(1, 7, RECTANGLE, crowd="maybe"), "1 annotations whose iscrowd is neither 0 nor 1"),
         (thing(1, 7, RECTANGLE, crowd=[1]), "1 annotations whose iscrowd is neither 0 nor 1"),
     ],
@@ -147,6 +147,94 @@ def test_an_image_is_found_whatever_folders_its_name_has(tmp_path, name):
         assert found.image == tmp_path / "val2017/000000000007.jpg"
 
 
+@pytest.mark.parametrize(
+    "name, file",
+    [
+        ("my%20pic.jpg", "my pic.jpg"),
+        ("a%20b.jpg", "a%20b.jpg"),
+        ("https://x.org/a/7.jpg?token=3/4", "7.jpg"),
+        ("https://x.org/a/my%20pic.jpg#top", "my pic.jpg"),
+        (" 7.jpg ", "7.jpg"),
+        ("what?.jpg", "what?.jpg"),
+    ],
+)
+def test_an_image_is_found_however_its_name_is_written(tmp_path, name, file):
+    write_image(tmp_path / "val2017" / file)
+    images = [record(6), record(7) | {"file_name": name}]
+    dataset = write(tmp_path, [thing(1, 7, RECTANGLE)], images)
+    assert dataset.notes == []
+    found = next(entry for entry in dataset.entries if entry.name == name)
+    assert found.image == tmp_path / "val2017" / file
+
+
+def found_alike(root, names, files):
+    """The names that get a file, and the notes; one image has its own, 000000000006.jpg."""
+    for file in files:
+        write_image(root / "val2017" / file)
+    images = [record(6), *({"id": 10 + i, "file_name": name} for i, name in enumerate(names))]
+    things = [thing(10 + i, 10 + i, RECTANGLE) for i in range(len(names))]
+    dataset = write(root, things, images)
+    files = {entry.name: entry.image.name for entry in dataset.entries if entry.image.is_file()}
+    del files["000000000006.jpg"]
+    return files, dataset.notes
+
+
+@pytest.mark.parametrize("name", ["A.JPG", "a.jpeg", "A.png", "a", "x/A"])
+def test_an_image_is_found_by_another_case_or_ending(tmp_path, name):
+    files, notes = found_alike(tmp_path, [name], ["a.jpg", "a.v1.jpg", "b.jpg"])
+    assert files == {name: "a.jpg"}
+    assert len(notes) == 1
+    assert notes[0].startswith("1 images were found by names of another case or ending, such as /")
+    assert notes[0].endswith(f"val2017/a.jpg for {name}")
+
+
+def test_case_counts_before_the_ending(tmp_path):
+    assert found_alike(tmp_path, ["A.jpeg"], ["a.png", "a.jpg"])[0] == {"A.jpeg": "a.jpg"}
+
+
+@pytest.mark.parametrize(
+    "names, files, found",
+    [
+        (["a.webp"], ["a.png", "a.jpg"], {}),  # not the only one
+        (["a.jpg", "A.JPG"], ["a.jpg"], {"a.jpg": "a.jpg"}),  # another's own
+        (["a.JPG", "A.jpg"], ["a.jpg"], {}),  # both or neither
+    ],
+)
+def test_an_image_is_never_guessed_among_several(tmp_path, names, files, found):
+    files, notes = found_alike(tmp_path, names, files)
+    assert files == found
+    shared = [note for note in notes if "2 images that share their id or their file" in note]
+    assert bool(shared) == (names == ["a.JPG", "A.jpg"])
+
+
+def test_images_that_are_all_left_out_are_counted_with_the_reason(tmp_path):
+    write_image(tmp_path / "val2017/1.jpg")
+
+    def refused(images, annotations=()):
+        write_json(tmp_path / FILE, {"images": images, "annotations": list(annotations)})
+        with pytest.raises(UserError) as error:
+            open_dataset(f"coco-instances:{tmp_path}")
+        return str(error.value)
+
+    images = [{"id": 1, "file_name": "a/1.jpg"}, {"id": 2, "file_name": "b/1.jpg"}]
+    assert refused(images) == (
+        f"{tmp_path / FILE} lists 2 images (left out: 2 images that share their id or their file "
+        f"with another, such as a/1.jpg ({tmp_path}/val2017/1.jpg)): none is left; give each an id "
+        "and a file of its own"
+    )
+    line = refused([{"id": True, "file_name": "1.jpg"}, {"id": float("inf"), "file_name": "1.jpg"}])
+    assert "lists 2 images (left out: 2 images without an id (a number or text) or a" in line
+    line = refused([*images, {"id": 3, "file_name": "pic_1.jpg"}])
+    assert "lists 3 images (left out: 2 images" in line and "and none of the others is in" in line
+    write_image(tmp_path / "val2017/pic-1.jpg")
+    line = refused([{"id": 3, "file_name": "pic_1.jpg"}])
+    assert "lists 1 images, and none is in" in line
+    folder = f"{tmp_path}/val2017"
+    assert line.endswith(f"as {folder}/pic_1.jpg, or, if {folder}/pic-1.jpg is that, rename it")
+    line = refused([*images, {"id": 3, "file_name": "pic-1.jpg"}], [thing(1, 1, RECTANGLE)])
+    assert "none of its 1 annotations is of an image that it lists and that is used (left" in line
+
+
 def test_names_with_backslashes_or_accents_apart_are_names_too(tmp_path):
     names = {7: "a\\7.jpg", 8: "cafe\u0301.jpg"}
     write_image(tmp_path / "val2017/a\\7.jpg")
@@ -170,9 +258,9 @@ def test_images_that_cannot_be_told_apart_are_left_out(tmp_path):
     dataset = write(tmp_path, [thing(id, id, RECTANGLE) for id in (7, 8, 9)], images)
     assert [entry.name for entry in dataset.entries] == ["000000000006.jpg"]
     (note,) = dataset.notes
-    assert "3 images without an id or a file_name" in note
+    assert "3 images without an id (a number or text) or a file_name" in note
     assert "4 images that share their id or their file with another" in note
-    assert "3 annotations of no image that is listed" in note
+    assert "3 annotations of images that are left out or not listed" in note
 
 
 def test_a_file_of_boxes_is_refused_with_counts(tmp_path):
@@ -212,6 +300,17 @@ def test_other_files_than_the_expected_one_are_named(tmp_path):
         open_dataset(f"coco-instances:{tmp_path}")
 
 
+@pytest.mark.parametrize("folder", ["", "set"])
+def test_files_in_folders_below_are_named(tmp_path, folder):
+    root = tmp_path / folder
+    for split in ("train", "valid"):
+        write_json(root / split / "_annotations.coco.json", {})
+    first, second = (str(root / s / "_annotations.coco.json") for s in ("train", "valid"))
+    names = ", ".join(name.removeprefix(f"{tmp_path}/") for name in (first, second))
+    with pytest.raises(UserError, match=f"but {names}; give .* itself, such as {first}$"):
+        open_dataset(f"coco-instances:{tmp_path}")
+
+
 SEGMENTS = [{"id": 5, "category_id": 1}, {"id": 6, "category_id": 18}]
 
 
@@ -232,6 +331,10 @@ def write_panoptic(root, segments, annotation=(), images=(), **more):
     [
         (SEGMENTS, {"file_name": "panoptic_val2017\\000000000007.png"}),
         (SEGMENTS, {"file_name": None, "image_id": "7"}),
+        (SEGMENTS, {"file_name": "000000000007.jpg"}),
+        (SEGMENTS, {"file_name": "val2017/000000000007.JPEG"}),
+        (SEGMENTS, {"file_name": "000000000007"}),
+        (SEGMENTS, {"file_name": "000000000007.tif"}),
         ([{"id": "5", "iscrowd": "0"}, {"id": 6.0, "category_id": "18"}], {}),
     ],
 )
@@ -239,6 +342,16 @@ def test_panoptic_maps_are_read_however_they_are_written(tmp_path, segments, ann
     dataset, ids = write_panoptic(tmp_path, segments, annotation)
     np.testing.assert_array_equal(dataset.sample(0).mask, ids)
     assert dataset.sample(0).labels[6] == "dog"
+
+
+def test_the_image_beside_a_panoptic_map_is_not_the_map(tmp_path):
+    image = {"file_name": "000000000007.jpg"}
+    write_image(tmp_path / "panoptic_val2017/000000000007.jpg")
+    dataset, ids = write_panoptic(tmp_path, SEGMENTS, image)
+    np.testing.assert_array_equal(dataset.sample(0).mask, ids)
+    (tmp_path / "panoptic_val2017/000000000007.png").unlink()
+    with pytest.raises(UserError, match=r"panoptic_val2017/000000000007.jpg holds no ids; save"):
+        open_dataset(f"coco-panoptic:{tmp_path}").sample(0)
 
 
 def test_panoptic_crowds_are_void_and_counted(tmp_path):

@@ -78,6 +78,34 @@ def test_coco_of_the_stored_size_is_turned(tmp_path):
     np.testing.assert_array_equal(sample.mask, turned(box(0, 0, 1, 4), 6))
 
 
+@pytest.mark.parametrize(
+    "polygon, drawn_on",
+    [
+        ([2, 1, 11, 1, 11, 4, 2, 4], "either"),  # of 16 x 9 stored pixels, 9 x 16 upright
+        ([2, 1, 12, 1, 12, 4, 2, 4], "stored"),
+        ([2, 1, 9, 1, 9, 9, 2, 9], "either"),
+        ([1, 2, 9, 2, 9, 12, 1, 12], "upright"),
+    ],
+)
+def test_polygons_without_a_size_tell_it_where_they_fit_one_alone(tmp_path, polygon, drawn_on):
+    """Of all polygons, not the first; two pixels too far are none."""
+    write_image(tmp_path / "images/a.jpg", (9, 16), **exif(6))
+    small = [[1, 1, 3, 1, 3, 3, 1, 3]]
+    drawings = [{"segmentation": small}, {"segmentation": [polygon]}]
+    write_json(tmp_path / "masks/a.json", drawings)
+    annotations = [thing(id, 7, part["segmentation"]) for id, part in enumerate(drawings)]
+    images = [{"id": 7, "file_name": "a.jpg"}]
+    write_json(tmp_path / "coco.json", {"images": images, "annotations": annotations})
+    for spec in (f"sam:{tmp_path}", f"coco-instances:{tmp_path}/coco.json"):
+        sample = open_dataset(spec).sample(0)
+        assert sample.drawn_on == drawn_on
+        assert sample.mask.shape == (16, 9)
+    drawings.append({"segmentation": [[0, 0, 16, 0, 16, 16, 0, 16]]})
+    write_json(tmp_path / "masks/a.json", drawings)
+    with pytest.raises(UserError, match="polygons of a.jpg reach 16 x 16 pixels, and .*a.jpg .tur"):
+        open_dataset(f"sam:{tmp_path}").sample(0)
+
+
 def test_sams_masks_of_the_stored_size_are_turned(tmp_path):
     write_image(tmp_path / "images/a.jpg", SIZE, **exif(8))
     write_json(tmp_path / "masks/a.json", [{"segmentation": compressed_rle(box(0, 0, 2, 5))}])
@@ -117,7 +145,7 @@ def test_what_sizes_cannot_tell_is_said_with_counts(tmp_path):
     assert (truth.exif_stored, truth.exif_upright, truth.exif_either) == (1, 1, 2)
     said = "\n".join(report(truth))
     assert "EXIF turns 2 images by a quarter: 1 masks have their upright size, and 1 that" in said
-    assert "warning: EXIF turns 2 images in a way" in said and "exiftool -Orientation=" in said
+    assert "warning: EXIF turns 2 images in a way that" in said and "exiftool -Orientation=" in said
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff\xe1\0\x10Exif\0\0broken"])

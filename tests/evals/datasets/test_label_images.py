@@ -9,6 +9,7 @@ from PIL import Image
 
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets import VOID, open_dataset
+from rats_jax.evals.datasets.id_files import read_ids, read_rgb_ids
 from tests.evals.datasets.written import SIZE, write_ids, write_image, write_json, write_rgb_ids
 
 IDS = np.arange(99, dtype=np.uint8).reshape(SIZE)
@@ -176,6 +177,26 @@ def test_imagenet_s(tmp_path):
     write_rgb_ids(tmp_path / "validation-segmentation/n01440764/ILSVRC2012_val_1.png", ids)
     with pytest.raises(UserError, match="val_1.png holds id 920, and this set ends at 919"):
         dataset.sample(0)
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+def test_ids_of_imagenet_s_may_be_arrays(tmp_path, ending):
+    write_image(tmp_path / "validation/n01/a.JPEG")
+    mask = tmp_path / f"validation-segmentation/n01/a.{ending}"
+    mask.parent.mkdir(parents=True)
+    save = {"npy": np.save, "npz": np.savez}[ending]
+    save(mask, IDS.astype(int) * 9)
+    dataset = open_dataset(f"imagenet-s:{tmp_path}")
+    np.testing.assert_array_equal(dataset.sample(0).mask, IDS.astype(int) * 9)
+    save(mask, np.zeros((*SIZE, 3), np.uint8))
+    with pytest.raises(UserError, match=r"holds uint8 \[9, 11, 3\]; write integer ids"):
+        dataset.sample(0)
+
+
+@pytest.mark.parametrize("read", [read_ids, read_rgb_ids])
+def test_ids_in_a_format_that_is_not_read_name_those_that_are(tmp_path, read):
+    with pytest.raises(UserError, match=r"a.jpg holds no ids; save them as one of \.png, .*npz$"):
+        read(tmp_path / "a.jpg")
 
 
 def test_partimagenet(tmp_path):

@@ -68,6 +68,11 @@ def test_a_broken_mask_says_why(segmentation, reason):
         decode_segmentation(segmentation, SIZE)
 
 
+def test_lists_of_several_lengths_are_no_rows():
+    with pytest.raises(ValueError, match="has a polygon that is not a list"):
+        decode_segmentation([[[1, 2], [3]]], (4, 5))
+
+
 def test_the_smallest_mask_is_on_top_and_of_equal_ones_the_later():
     small, large = box(0, 0, 2, 2), box(0, 0, 8, 8)
     twin = box(1, 1, 3, 3)
