@@ -27,6 +27,8 @@ class Scales(NamedTuple):
 def rescale(backbone: nnx.Module, scales: Scales) -> nnx.Module:
     """The backbone, just initialised, with parameters of these sizes. The patch embedding, biases,
     norms and registers stay as they are."""
+    if scales == Scales():
+        return backbone
     factor = scales.kernel_std / STD
     qkv = jnp.array([scales.query_key_gain, scales.query_key_gain, scales.value_gain])
     for path, parameter in nnx.iter_graph(backbone):
