@@ -1,8 +1,8 @@
-"""A RATS that learns parts of drawings, in an hour on two CPU cores: docs/emergence.md.
+"""A RATS on drawings, for an hour or more on two CPU cores, to find out when parts appear.
 
 python -m rats_jax.train --config=configs/drawings.py --workdir=DIR
 
-What differs from the ImageNet recipes, and why:
+docs/emergence.md has what was found so far. What differs from the ImageNet recipes, and why:
 
 - Kernels, queries, keys, values and registers start larger. At width 96 those of the paper make
   attention so uniform that every register of a head reads the mean of the image, and all of them
