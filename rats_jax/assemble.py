@@ -21,6 +21,7 @@ from rats_jax.dino.network import Network, make_network
 from rats_jax.dino.step import DINO
 from rats_jax.errors import UserError
 from rats_jax.models import DINOHead, make_backbone
+from rats_jax.models.start import Scales, rescale
 from rats_jax.parallel.mesh import batch_shards
 from rats_jax.parallel.mesh import make_mesh as mesh_of
 from rats_jax.paths import printable
@@ -140,8 +141,9 @@ def make_model(config: ConfigDict) -> tuple[Network, Callable[[jax.Array], dict]
     options = backbone_options(config) | {name: config.model[name] for name in TRAINING}
     if config.model.architecture == "rats":
         options["register_std"] = config.model.register_std
+    scales = Scales(**{name: config.model[name] for name in Scales._fields})
     return make_network(
-        lambda rngs: make_backbone(options, dtype=dtype, rngs=rngs),
+        lambda rngs: rescale(make_backbone(options, dtype=dtype, rngs=rngs), scales),
         lambda rngs: DINOHead(width=config.model.width, **config.head, dtype=dtype, rngs=rngs),
         heads=config.model.heads,
         loss_scope=config.dino.loss_scope,

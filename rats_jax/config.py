@@ -31,6 +31,10 @@ def default_config() -> ConfigDict:
     config.model.position_offset = 0.1  # the official +0.1 of interpolation; 0.0 for a plain one
     config.model.registers_per_head = 16  # rats
     config.model.register_std = 0.02  # rats: standard deviation of the registers at the start
+    #: Sizes of parameters at the start, see models/start.py. kernel_std: of kernels and positions.
+    config.model.kernel_std = 0.02
+    config.model.query_key_gain = 1.0
+    config.model.value_gain = 1.0
     config.model.communicate = "parameter_free"  # rats: or "learned"
     config.model.sharing = "partitioned"  # rats: or "shared"
     config.model.parallel = "none"  # rats: or "shared", "separate" (Eq. 8)

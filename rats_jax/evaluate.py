@@ -4,6 +4,9 @@ Part discovery: how well a model's regions agree with part masks, beside what a 
 and k-means on the same features reach at the same number of regions. With --regions also, or only,
 the regions that other programs made.
 
+With --task=consistency: whether a register, or a K-means entry of registers or patches, is the same
+part in every image.
+
 With --task=knn and --task=linear: how well the model's vectors tell classes apart, by the official
 protocols of DINO. With --task=norms: how the norms of patch tokens are spread in each layer,
 and how many stand out.
@@ -20,7 +23,9 @@ from rats_jax.errors import UserError
 from rats_jax.paths import local_path
 
 CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
-TASK = flags.DEFINE_enum("task", "parts", ["parts", "knn", "linear", "norms"], "What to measure.")
+TASK = flags.DEFINE_enum(
+    "task", "parts", ["parts", "consistency", "knn", "linear", "norms"], "What to measure."
+)
 DATASET = flags.DEFINE_string(
     "dataset",
     "",
@@ -87,7 +92,18 @@ OUTLIER = flags.DEFINE_string(
     "outlier", "3x", "The norm above which a patch stands out: 150, or 3x for 3 times the median."
 )
 
+# --task=consistency
+ENTRIES = flags.DEFINE_integer(
+    "entries", 64, "Of K-means, over registers and over patches of all images.", lower_bound=2
+)
+BACKGROUND = flags.DEFINE_integer(
+    "background",
+    None,
+    "The id of what is no part in the masks: parts are then scored alone as well.",
+)
+
 OF_TASK = {
+    "consistency": (ENTRIES, BACKGROUND),
     "parts": (TOP_K, SMOOTHING, NORM, ARGMAX, REGIONS),
     "knn": (TRAIN, KNN_K),
     "linear": (TRAIN, EPOCHS, LEARNING_RATES, LAST_BLOCKS, AVERAGE_PATCHES),
@@ -105,6 +121,8 @@ def main() -> None:
                 )
     if TASK.value == "parts":
         _parts()
+    elif TASK.value == "consistency":
+        _consistency()
     elif TASK.value == "norms":
         _norms()
     else:
@@ -170,6 +188,55 @@ def _parts() -> None:
         write_results(folder, found, about=about)
     last = "(means over images, in percent, with 95 % bootstrap intervals)"
     say("\n".join([last, *report(found.truth)]))
+    _say_end(found.skipped, target)
+
+
+def _consistency() -> None:
+    """--task=consistency."""
+    from rats_jax.evals import consistency_evaluation
+    from rats_jax.evals.datasets import open_dataset
+    from rats_jax.results_folder import check_outside, free_folder, new_folder
+
+    command_line.require(
+        (CHECKPOINT, "a run's workdir, or a file of weights"),
+        (DATASET, "the images with part masks, as KIND:PATH"),
+        (OUTPUT, "the folder to make"),
+    )
+    kind = DATASET.value.partition(":")[0]
+    target = free_folder(local_path(OUTPUT.value))
+    dataset = open_dataset(DATASET.value)
+    if kind not in (kinds := consistency_evaluation.KINDS):
+        raise UserError(
+            f"--dataset={DATASET.value}: ids of {kind} mean another part in each image; "
+            f"--task=consistency takes {', '.join(kinds)}"
+        )
+    check_outside(target, dataset.folders)
+    whole, dataset = len(dataset), dataset.limited(LIMIT.value)
+    models = _models()
+    resolution, *more = _resolutions(models["model"].options, usual=512)
+    if more:
+        raise UserError("--task=consistency takes one --resolution: name one")
+    options = {
+        "entries": ENTRIES.value,
+        "resolution": resolution,
+        "background": BACKGROUND.value,
+    }
+    say("\n".join([f"{dataset.name}: {_images(len(dataset), whole)}", *dataset.notes]))
+    about = {
+        "task": TASK.value,
+        "model": models["model"].origin,
+        "dataset": {"from": DATASET.value, **dataset.about},
+        "limit": LIMIT.value,
+        **options,
+    }
+    with new_folder(target) as folder:
+        found = consistency_evaluation.evaluate_consistency(
+            models, dataset, skip_broken=SKIP_BROKEN.value, **options
+        )
+        consistency_evaluation.write_consistency(folder, found, about=about)
+    say(f"(percent, over the pixels of {found.images:,} images; entries are of the others)")
+    if BACKGROUND.value is None:
+        say("all ids count as parts: name the background's with --background to leave it out")
     _say_end(found.skipped, target)
 
 

@@ -104,7 +104,8 @@ HOLDERS = {
 }
 POSITIVE = (
     *("model.width", "model.depth", "model.heads", "model.patch", "model.mlp_ratio"),
-    *("model.registers_per_head", "model.register_std", "model.latents", "model.queries"),
+    *("model.registers_per_head", "model.latents", "model.queries"),
+    *("model.register_std", "model.kernel_std", "model.query_key_gain", "model.value_gain"),
     "model.unroll",
     *("head.hidden", "head.bottleneck", "head.prototypes"),
     *("crops.global_size", "crops.local_size"),

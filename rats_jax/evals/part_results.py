@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rats_jax.command_line import say
+from rats_jax.evals.differences import difference_table, from_untrained, plain_difference
 from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
 from rats_jax.evals.parts import score_cells
 from rats_jax.evals.region_metrics import MeanScores, RegionScores, mean_scores
@@ -41,7 +42,8 @@ def write_results(folder: Path, found: PartScores, *, about: Mapping) -> str:
     """results.json, table.md, images.csv, plots and, where images have classes, classes.csv.
     Prints the table first, and returns it. about: plain values, how the scores came about.
 
-    In results.json scores are nested by resolution ("any" for what sees no model), K and way.
+    In results.json scores are nested by resolution ("any" for what sees no model), K and way, and
+    `differences` from the untrained model are a list.
     """
     results = summarised(found.images)
     scores: dict = {}
@@ -55,7 +57,11 @@ def write_results(folder: Path, found: PartScores, *, about: Mapping) -> str:
         }
     masks = found.truth._asdict() | {"report": report(found.truth)}
     told = {**about, "images": len(found.images), "skipped": found.skipped, "masks": masks}
+    differences = from_untrained([image.rows for image in found.images])
+    told["differences"] = [plain_difference(one) for one in differences]
     table = result_table(results)
+    if differences:
+        table += f"\n\n{difference_table(differences)}"
     say(table)
     write_json(folder / "results.json", told | {"scores": scores})
     write_text(folder / "table.md", table)

@@ -58,7 +58,7 @@ def score(prediction: np.ndarray, truth: np.ndarray, *, void: int | None = None)
     counts = overlaps(prediction, truth, void=void)
     if counts.size == 0:
         return RegionScores(np.nan, np.nan, np.nan)
-    return RegionScores(_many_to_one(counts), _one_to_one(counts), _adjusted_rand(counts))
+    return RegionScores(_many_to_one(counts), _one_to_one(counts), adjusted_rand(counts))
 
 
 def overlaps(prediction: np.ndarray, truth: np.ndarray, *, void: int | None = None) -> np.ndarray:
@@ -126,7 +126,7 @@ def _one_to_one(counts: np.ndarray) -> float:
     return float(iou[linear_sum_assignment(iou, maximize=True)].sum() / len(counts))
 
 
-def _adjusted_rand(counts: np.ndarray) -> float:
+def adjusted_rand(counts: np.ndarray) -> float:
     # Ordered pairs of pixels. Python integers: the products reach 1e21 at 512 x 512, where float64
     # would cancel.
     pixels = int(counts.sum())

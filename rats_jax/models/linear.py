@@ -9,7 +9,8 @@ from flax import nnx
 from rats_jax.models.axes import AXES, FSDP, constrain
 
 # torch's trunc_normal_(std=.02) cuts at +-2, a hundred deviations: a plain normal.
-init = nnx.initializers.normal(0.02)
+STD = 0.02
+init = nnx.initializers.normal(STD)
 
 
 #: For each dimension of a kernel as it is stored, the axis of the mesh that splits it.

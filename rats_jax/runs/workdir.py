@@ -218,9 +218,20 @@ def load_config(workdir: Path) -> ConfigDict:
         ) from None
 
 
+#: Fields of config.model that older runs lack, as they were without them.
+ADDED = {
+    "register_std": 0.02,
+    "kernel_std": 0.02,
+    "query_key_gain": 1.0,
+    "value_gain": 1.0,
+}
+
+
 def with_old_fields(config: dict) -> dict:
     """A config as JSON has it; a field that the run is older than is what it was without it."""
-    config.get("model", {}).setdefault("register_std", 0.02)
+    model = config.get("model", {})
+    for name, value in ADDED.items():
+        model.setdefault(name, value)
     return config
 
 

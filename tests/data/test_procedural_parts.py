@@ -217,6 +217,26 @@ def test_a_wrong_argument_is_named():
         render(seed=0, index=0, size=4)
 
 
+def test_drawings_as_files_are_a_data_set_of_parts_and_one_of_classes(tmp_path, capsys):
+    from rats_jax.data.sources import ImageFolder
+    from rats_jax.evals.datasets import open_dataset
+
+    folder = tmp_path / "drawings"
+    assert main([f"--output={folder}", "--count=70", "--size=48", "--seed=3"]) == 0
+    assert f"read as folder:{folder}" in capsys.readouterr().out
+    parts, images = open_dataset(f"folder:{folder}"), ImageFolder(folder / "images")
+    assert len(parts) == len(images) == 70 and len(images.classes) == len(SUPER_CATEGORIES)
+    for i in (0, 33, 69):
+        sample = parts.sample(i)
+        drawn = render(seed=3, index=int(sample.name.rpartition("/")[2][:6]), size=48)
+        assert np.array_equal(sample.mask, drawn.parts)
+        assert sample.group.startswith(f"{drawn.label:02d}_")
+        assert np.abs(sample.image.astype(int) - drawn.image).mean() < 6  # JPEG
+    assert main([f"--output={folder}", "--count=1"]) == 2
+    assert "another name" in capsys.readouterr().err
+    assert main([f"--output={tmp_path / 'new'}", "--count=0"]) == 2
+
+
 def test_contact_sheet(tmp_path, capsys):
     path = tmp_path / "sheet.png"
     assert main([f"--output={path}", "--size=32", "--columns=1"]) == 0

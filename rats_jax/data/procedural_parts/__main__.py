@@ -1,4 +1,7 @@
-"""Draws a contact sheet: python -m rats_jax.data.procedural_parts --output=sheet.png"""
+"""Draws a contact sheet: python -m rats_jax.data.procedural_parts --output=sheet.png
+
+Or a data set of 16,000 images with part masks: ... --output=FOLDER --count=16000 --size=80
+"""
 
 import argparse
 import sys
@@ -7,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from rats_jax.data.procedural_parts import PARTS, SUPER_CATEGORIES, render
+from rats_jax.data.procedural_parts.folder import write_folder
 from rats_jax.errors import UserError
 from rats_jax.paths import local_path
 
@@ -49,10 +53,18 @@ def contact_sheet(*, seed: int, size: int, columns: int) -> Image.Image:
 
 
 def _check(options: argparse.Namespace):
+    if options.count is not None:
+        if options.count < 1:
+            raise UserError(f"--count={options.count}: give 1 or more")
+        if options.output.exists():
+            raise UserError(f"{options.output} exists: give --output another name, or remove it")
+    elif options.output.suffix != ".png":
+        raise UserError(
+            f"{options.output} is not a .png file; give --output a name ending in .png, or --count "
+            "for a folder of drawings"
+        )
     if not options.output.parent.is_dir():
         raise UserError(f"no folder {options.output.parent}; create it or choose another --output")
-    if options.output.suffix != ".png":
-        raise UserError(f"{options.output} is not a .png file; give --output a name ending in .png")
     if options.columns < 1 or not 8 <= options.size <= 2048:
         raise UserError("a sheet needs --columns of 1 or more and --size from 8 to 2048")
     if not 0 <= options.seed < 2**64:
@@ -60,8 +72,13 @@ def _check(options: argparse.Namespace):
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Draw a contact sheet of pictures and part masks.")
-    parser.add_argument("--output", type=local_path, required=True, help="a .png file")
+    parser = argparse.ArgumentParser(
+        description="Draw a contact sheet of pictures and part masks, or a folder of them."
+    )
+    parser.add_argument(
+        "--output", type=local_path, required=True, help="a .png file; a folder with --count"
+    )
+    parser.add_argument("--count", type=int, help="write so many images and masks into a folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=88, help="pixels per picture")
     parser.add_argument("--columns", type=int, default=4, help="pictures per super-category")
@@ -71,6 +88,15 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    if options.count is not None:
+        written = write_folder(
+            options.output, count=options.count, size=options.size, seed=options.seed
+        )
+        for done in written:
+            if done % 1000 == 0 or done == options.count:
+                print(f"{done:,} of {options.count:,} drawings", flush=True)
+        print(f"wrote {options.output}: images/ and masks/, read as folder:{options.output}")
+        return 0
     sheet = contact_sheet(seed=options.seed, size=options.size, columns=options.columns)
     sheet.save(options.output, optimize=True)
     print(f"wrote {options.output}")

@@ -1,0 +1,233 @@
+"""Consistency over a data set: the work of python -m rats_jax.evaluate --task=consistency.
+
+Half of the images, every second one, is what K-means entries are fitted on; the other half is
+scored. Masks are used for the scores alone.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from PIL import Image
+from scipy.cluster.vq import kmeans2, vq
+
+from rats_jax.backbones import Backbone
+from rats_jax.command_line import say
+from rats_jax.errors import UserError
+from rats_jax.evals.consistency import Agreement, Pooled
+from rats_jax.evals.datasets import VOID, Labelled, PartDataset
+from rats_jax.evals.null_regions import grid_regions
+from rats_jax.evals.reading import LeftOut, Progress
+from rats_jax.evals.regions import resize_labels, unit
+from rats_jax.evals.writing import write_json, write_text
+from rats_jax.models import Features
+
+BATCH = 16
+SAMPLED = 50_000  # vectors that entries are fitted on, at most
+ITERATIONS = 50  # of Lloyd's algorithm, after k-means++
+
+#: Kinds of data sets whose ids mean the same part in every image.
+KINDS = ("folder", "ade20k", "imagenet-s", "partimagenet")
+
+
+class Vectors(NamedTuple):
+    """Float32 unit vectors of images: registers [n, N, D], N = 0 for none; patches [n, L, D]."""
+
+    registers: np.ndarray
+    patches: np.ndarray
+
+
+class Consistency(NamedTuple):
+    """rows: agreement over the pixels of parts, and over all pixels, by what gives the ids; the
+    former is None where no background is known. images: how many were scored. skipped: why, of each
+    left out."""
+
+    rows: dict[str, tuple[Agreement | None, Agreement]]
+    images: int
+    skipped: list[str]
+
+
+def evaluate_consistency(
+    models: Mapping[str, Backbone],
+    dataset: PartDataset,
+    *,
+    entries: int,
+    resolution: int,
+    background: int | None,
+    skip_broken: bool,
+    seed: int = 0,
+) -> Consistency:
+    """Ids of pixels, the same over all images, against parts:
+
+    - "register index": the register whose output a patch is most like, by cosine (RATS, Perceiver);
+    - "register entries": the K-means entry of that register;
+    - "patch entries": the K-means entry of the patch;
+    - and of no model "colour entries", of a patch's mean Lab colour, and "grid cells".
+
+    background: the id of what is no part; None if every id is one.
+
+    Raises:
+      UserError: a broken sample that may not be left out; fewer images or vectors than entries.
+    """
+    reader = _Reader(dataset, resolution, LeftOut(skip_broken=skip_broken))
+    look = {name: _looking(model) for name, model in models.items()}
+    patch = next(iter(models.values())).options["patch"]
+    fitted = _fit(reader, look, patch=patch, entries=entries, seed=seed)
+    pooled: dict[str, Pooled] = {}
+    count = 0
+    for samples, images in reader.batches(first=1):
+        for row, labels in _ids(look, fitted, images, patch=patch, entries=entries).items():
+            of_row = pooled.setdefault(row, Pooled())
+            for sample, of_image in zip(samples, labels, strict=False):
+                of_row.add(sample.mask, resize_labels(of_image, sample.mask.shape), void=VOID)
+        count += len(samples)
+    if not count:
+        raise UserError(f"{dataset.name} has no second image that could be read: give more images")
+    rows = {
+        row: (None if background is None else of_row.agreement(background), of_row.agreement())
+        for row, of_row in pooled.items()
+    }
+    if background is not None and not any(parts.pixels for parts, _ in rows.values()):
+        raise UserError(f"--background={background} is the only id in the masks: name another")
+    return Consistency(rows, count, reader.left_out.lines)
+
+
+class _Reader:
+    """Reads every second image, in threads."""
+
+    def __init__(self, dataset: PartDataset, resolution: int, left_out: LeftOut):
+        self.left_out = left_out
+        self._dataset, self._side = dataset, resolution
+        self._progress = Progress(dataset.name, len(dataset))
+
+    def batches(self, *, first: int) -> Iterator[tuple[list[Labelled], np.ndarray]]:
+        """Samples, and BATCH images uint8 [BATCH, side, side, 3], the last of them zeros where
+        there are fewer samples."""
+        chosen = range(first, len(self._dataset), 2)
+        with ThreadPoolExecutor(max(os.cpu_count() or 1, 2)) as pool:
+            for start in range(0, len(chosen), BATCH):
+                work = [pool.submit(self._read, i) for i in chosen[start : start + BATCH]]
+                samples = []
+                images = np.zeros((BATCH, self._side, self._side, 3), np.uint8)
+                for each in work:
+                    try:
+                        sample, image = each.result()
+                    except UserError as error:
+                        self.left_out.add(error)
+                        continue
+                    images[len(samples)] = image
+                    samples.append(sample)
+                self._progress.add(len(work))
+                if samples:
+                    yield samples, images
+
+    def _read(self, i: int) -> tuple[Labelled, np.ndarray]:
+        sample = self._dataset.sample(i)
+        size = (self._side, self._side)
+        image = Image.fromarray(sample.image).resize(size, Image.Resampling.BICUBIC)
+        return sample, np.asarray(image)
+
+
+def _looking(model: Backbone):
+    """uint8 [B, side, side, 3] -> Vectors; registers of a ViT are no regions."""
+    is_vit = model.options["architecture"] == "vit"
+
+    def vectors(features: Features) -> tuple[jax.Array, jax.Array]:
+        registers = features.registers[:, :0] if is_vit else features.registers
+        return unit(registers), unit(features.patches)
+
+    run = jax.jit(model.taking(vectors))
+    return lambda images: Vectors(*map(np.asarray, run(model.params, images)))
+
+
+def _fit(reader: _Reader, look: Mapping, *, patch: int, entries: int, seed: int) -> dict:
+    """Entries [E, D] by (model, "registers" or "patches"), and of colours by "colours"."""
+    met: dict = {}
+    for samples, images in reader.batches(first=0):
+        count = len(samples)
+        met.setdefault("colours", []).append(_colours(images[:count], patch).reshape(-1, 3))
+        for name, of in look.items():
+            for kind, vectors in of(images)._asdict().items():
+                if vectors.shape[1]:
+                    flat = vectors[:count].reshape(-1, vectors.shape[-1])
+                    met.setdefault((name, kind), []).append(flat)
+    if not met:
+        raise UserError("no image could be read")
+    rng, fitted = np.random.default_rng(seed), {}
+    for key, vectors in met.items():
+        vectors = np.concatenate(vectors).astype(np.float64)
+        if len(vectors) < entries:
+            raise UserError(f"--entries={entries}: there are {len(vectors)} vectors; choose fewer")
+        chosen = rng.permutation(len(vectors))[:SAMPLED]
+        centers, _ = kmeans2(
+            vectors[chosen], entries, iter=ITERATIONS, minit="++", missing="warn", rng=seed
+        )
+        fitted[key] = centers
+    return fitted
+
+
+def _ids(look: Mapping, fitted: Mapping, images: np.ndarray, *, patch: int, entries: int) -> dict:
+    """int [BATCH, h, w] by row."""
+    side = images.shape[1] // patch
+    grid = (len(images), side, side)
+    rows = {}
+    for name, of in look.items():
+        registers, patches = of(images)
+        nearest = _nearest(patches, fitted[name, "patches"])
+        rows[f"{name}: patch entries"] = nearest.reshape(grid)
+        if registers.shape[1]:
+            index = np.einsum("bld,bnd->bln", patches, registers).argmax(-1)
+            entry = np.take_along_axis(_nearest(registers, fitted[name, "registers"]), index, 1)
+            rows[f"{name}: register index"] = index.reshape(grid)
+            rows[f"{name}: register entries"] = entry.reshape(grid)
+    colours = _colours(images, patch)
+    rows["colour entries"] = _nearest(colours, fitted["colours"]).reshape(grid)
+    cells = grid_regions(size=(side, side), k=min(entries, side * side))
+    rows["grid cells"] = np.broadcast_to(cells, grid)
+    return rows
+
+
+def _nearest(vectors: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """[n, L, D] -> [n, L]"""
+    nearest, _ = vq(vectors.reshape(-1, vectors.shape[-1]).astype(np.float64), centers)
+    return nearest.reshape(vectors.shape[:2])
+
+
+def _colours(images: np.ndarray, patch: int) -> np.ndarray:
+    """Mean Lab colour of each patch, [n, L, 3]."""
+    from skimage.color import rgb2lab
+
+    side = images.shape[1] // patch
+    lab = rgb2lab(images).reshape(len(images), side, patch, side, patch, 3)
+    return lab.mean((2, 4)).reshape(len(images), side * side, 3)
+
+
+def consistency_table(rows: Mapping[str, tuple[Agreement | None, Agreement]]) -> str:
+    """Markdown, in percent."""
+    with_parts = all(parts for parts, _ in rows.values())
+    head = ["ids", *(["NMI, parts", "ARI, parts"] if with_parts else []), "NMI, all", "ARI, all"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, scores in rows.items():
+        cells = [f"{100 * x:.1f}" for of in scores if of for x in (of.nmi, of.ari)]
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    return "\n".join(lines)
+
+
+def write_consistency(folder: Path, found: Consistency, *, about: Mapping) -> str:
+    """results.json and table.md. Prints the table first, and returns it."""
+    table = consistency_table(found.rows)
+    say(table)
+    scores = {
+        row: {"parts": parts and parts._asdict(), "all": everything._asdict()}
+        for row, (parts, everything) in found.rows.items()
+    }
+    write_json(
+        folder / "results.json",
+        {**about, "images": found.images, "skipped": found.skipped, "scores": scores},
+    )
+    write_text(folder / "table.md", table)
+    return table

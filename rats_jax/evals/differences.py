@@ -1,0 +1,84 @@
+"""Differences between two ways of making regions, on the same images.
+
+Images differ from each other far more than two models do on one image. So the interval of the mean
+difference is much narrower than those of the two means, and it alone says which is better.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from rats_jax.evals.region_metrics import MeanScores, RegionScores, mean_scores
+
+TRAINED, UNTRAINED = "model: ", "untrained: "
+
+
+class Difference(NamedTuple):
+    """k, resolution: as of a row of `part_evaluation`. minuend, subtrahend: the names of the two
+    ways. scores: means over images of the first minus the second, with paired intervals."""
+
+    k: int | Literal["own"]
+    resolution: int | None
+    minuend: str
+    subtrahend: str
+    scores: MeanScores
+
+    @property
+    def name(self) -> str:
+        return f"{self.minuend} - {self.subtrahend}"
+
+
+def mean_difference(scores: Sequence[RegionScores], others: Sequence[RegionScores]) -> MeanScores:
+    """Means over images of score minus other, with the 95 % percentile bootstrap interval from
+    resampling images, both scores of an image together.
+
+    scores, others: of the same images, in the same order; NaN where one has no labelled pixel.
+    """
+    pairs = zip(scores, others, strict=True)
+    return mean_scores(
+        [RegionScores(*(x - y for x, y in zip(*pair, strict=True))) for pair in pairs]
+    )
+
+
+def from_untrained(images: Iterable[Mapping]) -> list[Difference]:
+    """Of each way of making regions: the trained model minus the untrained one.
+
+    images: {row: measured} of each, as `part_evaluation.Scored.rows`; none if there is no untrained
+        model among them.
+    """
+    images = list(images)
+    found = []
+    for row in images[0]:
+        twin = row._replace(way=row.way.replace(TRAINED, UNTRAINED, 1))
+        if row.way.startswith(TRAINED) and twin in images[0]:
+            scores = mean_difference(
+                *([rows[one].scores for rows in images] for one in (row, twin))
+            )
+            found.append(Difference(row.k, row.resolution, row.way, twin.way, scores))
+    return found
+
+
+def plain_difference(one: Difference) -> dict:
+    """For JSON."""
+    parts = {part: getattr(one.scores, part)._asdict() for part in ("mean", "low", "high")}
+    return {"k": one.k, "resolution": one.resolution, "difference": one.name, **parts}
+
+
+def difference_table(differences: Sequence[Difference]) -> str:
+    """Markdown, in percent points with the intervals. With a column of resolutions if there are
+    several."""
+    sweep = len({one.resolution for one in differences}) > 1
+    head = ["K", *(["resolution"] if sweep else []), "difference", "M2O", "O2O", "ARI"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for one in differences:
+        resolution = [str(one.resolution)] if sweep else []
+        cells = [str(one.k), *resolution, one.name, difference_cells(one.scores)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def difference_cells(scores: MeanScores) -> str:
+    """M2O, O2O and ARI in percent points, signed, with their intervals."""
+    return " | ".join(
+        f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+        for mean, low, high in zip(scores.mean, scores.low, scores.high, strict=True)
+    )

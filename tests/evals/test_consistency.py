@@ -1,0 +1,112 @@
+"""Agreement over a data set: scikit-learn's, whatever is pooled; and the command."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from rats_jax.data.procedural_parts import BACKGROUND
+from rats_jax.data.procedural_parts.folder import write_folder
+from rats_jax.evals.consistency import Pooled
+
+VOID = -1
+
+
+def pooled(pairs, **options) -> Pooled:
+    found = Pooled()
+    for parts, ids in pairs:
+        found.add(parts, ids, **options)
+    return found
+
+
+@pytest.mark.parametrize("related", [0.0, 0.6, 1.0])
+def test_agreement_is_scikit_learns_over_all_pixels(related):
+    rng = np.random.default_rng(0)
+    pairs = []
+    for shape in ((7, 9), (30, 20), (1, 1), (50, 50)):
+        parts = rng.choice([0, 3, 7, 2**24, VOID], shape)
+        other = rng.integers(0, 12, shape)
+        pairs.append((parts, np.where(rng.random(shape) < related, parts + 100, other)))
+    parts, ids = (np.concatenate([of.ravel() for of in side]) for side in zip(*pairs, strict=True))
+    found = pooled(pairs, void=VOID)
+    for background, kept in ((None, parts != VOID), (0, (parts != VOID) & (parts != 0))):
+        agreement = found.agreement(background)
+        nmi = normalized_mutual_info_score(parts[kept], ids[kept])
+        ari = adjusted_rand_score(parts[kept], ids[kept])
+        np.testing.assert_allclose(agreement[:2], (nmi, ari), atol=1e-12)
+        assert agreement.pixels == kept.sum()
+
+
+def test_ids_that_change_their_meaning_between_images_agree_less():
+    """Each image is perfect by itself."""
+    parts = np.repeat([[0, 1, 2, 3]], 4, 0)
+    same = pooled([(parts, parts), (parts, parts)]).agreement()
+    swapped = pooled([(parts, parts), (parts, parts[:, ::-1])]).agreement()
+    assert same[:2] == (1, 1) and swapped.nmi < 0.6 and swapped.ari < 0.5
+
+
+def test_one_class_and_no_pixel():
+    ones = np.ones((3, 3), int)
+    assert pooled([(ones, ones)]).agreement()[:2] == (1, 1)
+    nothing = pooled([(ones, ones)]).agreement(1)
+    assert nothing.pixels == 0 and np.isnan(nothing.nmi)
+    with pytest.raises(ValueError, match="ids are"):
+        Pooled().add(ones, ones[:2])
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("parts") / "drawings"
+    for _ in write_folder(folder, count=40, size=32, seed=5):
+        pass
+    return folder
+
+
+def command(run_folder, dataset, output, *more) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "rats_jax.evaluate", "--task=consistency", "--resolution=32"]
+        + [f"--checkpoint={run_folder}", f"--dataset={dataset}", f"--output={output}", *more],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_command_scores_every_second_image(run_folder, drawings, tmp_path):
+    output = tmp_path / "out"
+    more = ["--entries=6", f"--background={BACKGROUND}", "--untrained"]
+    done = command(run_folder, f"folder:{drawings}", output, *more)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((output / "results.json").read_text())
+    ways = ("patch entries", "register index", "register entries")
+    assert set(results["scores"]) == {
+        *(f"{model}: {way}" for model in ("model", "untrained") for way in ways),
+        *("colour entries", "grid cells"),
+    }
+    assert results["images"] == 20 and results["entries"] == 6
+    masks = sorted((drawings / "masks").rglob("*.png"))[1::2]
+    pixels = np.concatenate([np.asarray(Image.open(mask)).ravel() for mask in masks])
+    for row in results["scores"].values():
+        assert row["all"]["pixels"] == pixels.size
+        assert row["parts"]["pixels"] == (pixels != BACKGROUND).sum()
+        assert 0 <= row["all"]["nmi"] <= 1
+    assert (output / "table.md").read_text().strip() in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--entries=100000"], "--entries=100000: there are .* vectors; choose fewer"),
+        (["--top_k=3"], "--top_k is of --task=parts"),
+        (["--resolution=32,64"], "takes one --resolution"),
+    ],
+)
+def test_a_mistake_is_one_line(run_folder, drawings, tmp_path, more, message):
+    import re
+
+    done = command(run_folder, f"folder:{drawings}", tmp_path / "out", *more)
+    assert done.returncode == 2 and re.search(message, done.stderr)
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
