@@ -104,6 +104,10 @@ class _Reader:
         self._dataset, self._side = dataset, resolution
         self._progress = Progress(dataset.name, len(dataset))
 
+    def count(self, *, first: int) -> int:
+        """How many images `batches` reads."""
+        return len(range(first, len(self._dataset), 2))
+
     def batches(self, *, first: int) -> Iterator[tuple[list[Labelled], np.ndarray]]:
         """Samples, and BATCH images uint8 [BATCH, side, side, 3], the last of them zeros where
         there are fewer samples."""
@@ -145,19 +149,27 @@ def _looking(model: Backbone):
 
 
 def _fit(reader: _Reader, look: Mapping, *, patch: int, entries: int, seed: int) -> dict:
-    """Entries [E, D] by (model, "registers" or "patches"), and of colours by "colours"."""
-    met: dict = {}
+    """Entries [E, D] by (model, "registers" or "patches"), and of colours by "colours". Of many
+    images a sample of vectors is kept from each batch, so that memory does not grow with them."""
+    rng, met = np.random.default_rng(seed), {}
+    share = -(-SAMPLED * BATCH // reader.count(first=0))  # vectors of a batch
+
+    def keep(key, vectors: np.ndarray) -> None:
+        flat = vectors.reshape(-1, vectors.shape[-1])
+        if len(flat) > share:
+            flat = flat[rng.permutation(len(flat))[:share]]
+        met.setdefault(key, []).append(flat)
+
     for samples, images in reader.batches(first=0):
         count = len(samples)
-        met.setdefault("colours", []).append(_colours(images[:count], patch).reshape(-1, 3))
+        keep("colours", _colours(images[:count], patch))
         for name, of in look.items():
             for kind, vectors in of(images)._asdict().items():
                 if vectors.shape[1]:
-                    flat = vectors[:count].reshape(-1, vectors.shape[-1])
-                    met.setdefault((name, kind), []).append(flat)
+                    keep((name, kind), vectors[:count])
     if not met:
         raise UserError("no image could be read")
-    rng, fitted = np.random.default_rng(seed), {}
+    fitted = {}
     for key, vectors in met.items():
         vectors = np.concatenate(vectors).astype(np.float64)
         if len(vectors) < entries:

@@ -274,6 +274,7 @@ class _Run:
         say(progress.line(step, scalars))
         run, self._scalars = self._config.run, scalars
         of_report = not is_of_evaluation(run.best_metric)
+        # Of the monitor, which is off, or of registers that the model does not have.
         if run.keep_best and of_report and run.best_metric not in scalars:
             raise UserError(
                 f"config.run.best_metric is {run.best_metric!r}: a report has "

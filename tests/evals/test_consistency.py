@@ -110,3 +110,29 @@ def test_a_mistake_is_one_line(run_folder, drawings, tmp_path, more, message):
     done = command(run_folder, f"folder:{drawings}", tmp_path / "out", *more)
     assert done.returncode == 2 and re.search(message, done.stderr)
     assert done.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_no_more_vectors_are_kept_than_entries_are_fitted_on(run_folder, drawings, monkeypatch):
+    """However many images there are; and entries of a sample are much like those of all."""
+    from rats_jax.backbones import open_backbone
+    from rats_jax.evals import consistency_evaluation as module
+    from rats_jax.evals.datasets import open_dataset
+
+    kmeans, fitted = module.kmeans2, []
+    monkeypatch.setattr(module, "BATCH", 4)
+    monkeypatch.setattr(module, "SAMPLED", 100)
+    monkeypatch.setattr(
+        module,
+        "kmeans2",
+        lambda x, *rest, **more: fitted.append(len(x)) or kmeans(x, *rest, **more),
+    )
+    found = module.evaluate_consistency(
+        {"model": open_backbone(run_folder)},
+        open_dataset(f"folder:{drawings}"),
+        entries=5,
+        resolution=32,
+        background=BACKGROUND,
+        skip_broken=False,
+    )
+    assert fitted and max(fitted) == 100 and found.images == 20
+    assert all(0 <= parts.nmi < 1 for parts, _ in found.rows.values())

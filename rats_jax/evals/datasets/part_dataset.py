@@ -111,11 +111,9 @@ class PartDataset:
     @property
     def folders(self) -> list[Path]:
         """The one that holds all images, and the one that holds all masks."""
-        files = (
-            [e.image for e in self.entries if e.image],
-            [e.mask for e in self.entries if e.mask],
-        )
-        return [Path(os.path.commonpath([file.parent for file in of])) for of in files if of]
+        images = {e.image.parent for e in self.entries if e.image}
+        masks = {e.mask.parent for e in self.entries if e.mask}
+        return [Path(os.path.commonpath(folders)) for folders in (images, masks) if folders]
 
     @property
     def about(self) -> dict:
