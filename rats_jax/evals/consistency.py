@@ -38,6 +38,11 @@ class Pooled:
         for (part, id_), count in zip(pairs.tolist(), counts.tolist(), strict=True):
             self._counts[part, id_] += count
 
+    @property
+    def parts(self) -> set[int]:
+        """The ids of parts that were met."""
+        return {part for part, _ in self._counts}
+
     def agreement(self, background: int | None = None) -> Agreement:
         """Of all pixels, or of those whose part is not `background`; NaN for no pixel."""
         kept = {pair: n for pair, n in self._counts.items() if pair[0] != background}

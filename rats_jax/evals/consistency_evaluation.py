@@ -28,6 +28,7 @@ from rats_jax.models import Features
 
 BATCH = 16
 SAMPLED = 50_000  # vectors that entries are fitted on, at most
+FEW = 100  # images scored
 ITERATIONS = 50  # of Lloyd's algorithm, after k-means++
 
 #: Kinds of data sets whose ids mean the same part in every image.
@@ -76,6 +77,10 @@ def evaluate_consistency(
     reader = _Reader(dataset, resolution, LeftOut(skip_broken=skip_broken))
     look = {name: _looking(model) for name, model in models.items()}
     patch = next(iter(models.values())).options["patch"]
+    if not reader.count(first=1):
+        raise UserError(
+            f"{dataset.name} has one image: two are needed, one to fit and one to score"
+        )
     fitted = _fit(reader, look, patch=patch, entries=entries, seed=seed)
     pooled: dict[str, Pooled] = {}
     count = 0
@@ -91,8 +96,18 @@ def evaluate_consistency(
         row: (None if background is None else of_row.agreement(background), of_row.agreement())
         for row, of_row in pooled.items()
     }
-    if background is not None and not any(parts.pixels for parts, _ in rows.values()):
-        raise UserError(f"--background={background} is the only id in the masks: name another")
+    found = next(iter(pooled.values())).parts
+    if background is not None and (background not in found or len(found) == 1):
+        which = "no id" if background not in found else "the only id"
+        raise UserError(
+            f"--background={background} is {which} of these masks, which have "
+            f"{', '.join(map(str, sorted(found)[:8]))}{', ...' if len(found) > 8 else ''}"
+        )
+    if count < FEW:
+        say(
+            f"warning: {count} images are few: NMI is not adjusted for chance, and all rows are "
+            "higher than with more images"
+        )
     return Consistency(rows, count, reader.left_out.lines)
 
 
@@ -173,7 +188,11 @@ def _fit(reader: _Reader, look: Mapping, *, patch: int, entries: int, seed: int)
     for key, vectors in met.items():
         vectors = np.concatenate(vectors).astype(np.float64)
         if len(vectors) < entries:
-            raise UserError(f"--entries={entries}: there are {len(vectors)} vectors; choose fewer")
+            what = key if isinstance(key, str) else key[1]
+            raise UserError(
+                f"--entries={entries}: half of the images have {len(vectors)} vectors of {what}; "
+                "choose fewer"
+            )
         chosen = rng.permutation(len(vectors))[:SAMPLED]
         centers, _ = kmeans2(
             vectors[chosen], entries, iter=ITERATIONS, minit="++", missing="warn", rng=seed

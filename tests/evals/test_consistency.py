@@ -93,13 +93,22 @@ def test_the_command_scores_every_second_image(run_folder, drawings, tmp_path):
         assert row["all"]["pixels"] == pixels.size
         assert row["parts"]["pixels"] == (pixels != BACKGROUND).sum()
         assert 0 <= row["all"]["nmi"] <= 1
+    assert "warning: 20 images are few" in done.stdout
     assert (output / "table.md").read_text().strip() in done.stdout
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--entries=100000"], "--entries=100000: there are .* vectors; choose fewer"),
+        (
+            ["--entries=100000"],
+            "--entries=100000: half of the images have .* vectors of .*; choose fewer",
+        ),
+        (
+            ["--entries=4", "--background=999"],
+            "--background=999 is no id of these masks, which have",
+        ),
+        (["--limit=1"], "has one image: two are needed"),
         (["--top_k=3"], "--top_k is of --task=parts"),
         (["--resolution=32,64"], "takes one --resolution"),
     ],

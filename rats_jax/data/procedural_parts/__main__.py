@@ -66,7 +66,7 @@ def _check(options: argparse.Namespace):
     if not options.output.parent.is_dir():
         raise UserError(f"no folder {options.output.parent}; create it or choose another --output")
     if options.columns < 1 or not 8 <= options.size <= 2048:
-        raise UserError("a sheet needs --columns of 1 or more and --size from 8 to 2048")
+        raise UserError("give --columns of 1 or more and --size from 8 to 2048")
     if not 0 <= options.seed < 2**64:
         raise UserError(f"--seed={options.seed} is out of range; give one from 0 to 2**64-1")
 
