@@ -5,8 +5,9 @@ scored. Masks are used for the scores alone.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,8 +19,9 @@ from scipy.cluster.vq import kmeans2, vq
 from rats_jax.backbones import Backbone
 from rats_jax.command_line import say
 from rats_jax.errors import UserError
-from rats_jax.evals.consistency import Agreement, Pooled
+from rats_jax.evals.consistency import Measured, Pooled
 from rats_jax.evals.datasets import VOID, Labelled, PartDataset
+from rats_jax.evals.differences import TRAINED, UNTRAINED
 from rats_jax.evals.null_regions import grid_regions
 from rats_jax.evals.reading import LeftOut, Progress
 from rats_jax.evals.regions import resize_labels, unit
@@ -29,6 +31,7 @@ from rats_jax.models import Features
 BATCH = 16
 SAMPLED = 50_000  # vectors that entries are fitted on, at most
 FEW = 100  # images scored
+COLOURS, CELLS = "colour entries", "grid cells"  # rows of no model
 ITERATIONS = 50  # of Lloyd's algorithm, after k-means++
 
 #: Kinds of data sets whose ids mean the same part in every image.
@@ -42,12 +45,19 @@ class Vectors(NamedTuple):
     patches: np.ndarray
 
 
-class Consistency(NamedTuple):
-    """rows: agreement over the pixels of parts, and over all pixels, by what gives the ids; the
-    former is None where no background is known. images: how many were scored. skipped: why, of each
-    left out."""
+class Agreements(NamedTuple):
+    """Over the pixels of parts, None where no background is known; and over all pixels."""
 
-    rows: dict[str, tuple[Agreement | None, Agreement]]
+    parts: Measured | None
+    all: Measured
+
+
+class Consistency(NamedTuple):
+    """rows: by what gives the ids. differences: by "ROW - ROW", paired, see `differences_of`.
+    images: how many were scored. skipped: why, of each left out."""
+
+    rows: dict[str, Agreements]
+    differences: dict[str, Agreements]
     images: int
     skipped: list[str]
 
@@ -68,6 +78,8 @@ def evaluate_consistency(
     - "register entries": the K-means entry of that register;
     - "patch entries": the K-means entry of the patch;
     - and of no model "colour entries", of a patch's mean Lab colour, and "grid cells".
+
+    models: by name; "model" is the trained one and "untrained" its twin, see `differences_of`.
 
     background: the id of what is no part; None if every id is one.
 
@@ -92,10 +104,6 @@ def evaluate_consistency(
         count += len(samples)
     if not count:
         raise UserError(f"{dataset.name} has no second image that could be read: give more images")
-    rows = {
-        row: (None if background is None else of_row.agreement(background), of_row.agreement())
-        for row, of_row in pooled.items()
-    }
     found = next(iter(pooled.values())).parts
     if background is not None and (background not in found or len(found) == 1):
         which = "no id" if background not in found else "the only id"
@@ -108,7 +116,30 @@ def evaluate_consistency(
             f"warning: {count} images are few: NMI is not adjusted for chance, and all rows are "
             "higher than with more images"
         )
-    return Consistency(rows, count, reader.left_out.lines)
+
+    def agreements(measure: Callable[[int | None], Measured]) -> Agreements:
+        return Agreements(None if background is None else measure(background), measure(None))
+
+    return Consistency(
+        {row: agreements(of_row.agreement) for row, of_row in pooled.items()},
+        {
+            f"{one} - {other}": agreements(partial(pooled[one].difference, pooled[other]))
+            for one, other in differences_of(pooled)
+        },
+        count,
+        reader.left_out.lines,
+    )
+
+
+def differences_of(rows: Collection[str]) -> list[tuple[str, str]]:
+    """Which rows are compared: of the trained model each with the untrained one's, and its entries
+    with those of colour and with the grid, which no model has a part in."""
+    trained = [row for row in rows if row.startswith(TRAINED)]
+    twins = [(row, row.replace(TRAINED, UNTRAINED, 1)) for row in trained]
+    entries = [row for row in trained if row.endswith("entries")]
+    return [(one, other) for one, other in twins if other in rows] + [
+        (row, null) for null in (COLOURS, CELLS) for row in entries
+    ]
 
 
 class _Reader:
@@ -216,9 +247,9 @@ def _ids(look: Mapping, fitted: Mapping, images: np.ndarray, *, patch: int, entr
             rows[f"{name}: register index"] = index.reshape(grid)
             rows[f"{name}: register entries"] = entry.reshape(grid)
     colours = _colours(images, patch)
-    rows["colour entries"] = _nearest(colours, fitted["colours"]).reshape(grid)
+    rows[COLOURS] = _nearest(colours, fitted["colours"]).reshape(grid)
     cells = grid_regions(size=(side, side), k=min(entries, side * side))
-    rows["grid cells"] = np.broadcast_to(cells, grid)
+    rows[CELLS] = np.broadcast_to(cells, grid)
     return rows
 
 
@@ -237,28 +268,54 @@ def _colours(images: np.ndarray, patch: int) -> np.ndarray:
     return lab.mean((2, 4)).reshape(len(images), side * side, 3)
 
 
-def consistency_table(rows: Mapping[str, tuple[Agreement | None, Agreement]]) -> str:
-    """Markdown, in percent."""
-    with_parts = all(parts for parts, _ in rows.values())
-    head = ["ids", *(["NMI, parts", "ARI, parts"] if with_parts else []), "NMI, all", "ARI, all"]
+def consistency_table(rows: Mapping[str, Agreements], *, what: str, signed: bool = False) -> str:
+    """Markdown, in percent with the intervals; `signed` for differences. what: heads the names."""
+    with_parts = all(of.parts for of in rows.values())
+    head = [what, *(["NMI, parts", "ARI, parts"] if with_parts else []), "NMI, all", "ARI, all"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, scores in rows.items():
-        cells = [f"{100 * x:.1f}" for of in scores if of for x in (of.nmi, of.ari)]
+        cells = [
+            _cell(*ends, signed=signed)
+            for measured in scores
+            if measured
+            for ends in zip(measured.mean, measured.low, measured.high, strict=True)
+        ]
         lines.append(f"| {' | '.join([name, *cells])} |")
     return "\n".join(lines)
 
 
+def _cell(mean: float, low: float, high: float, *, signed: bool) -> str:
+    if signed:
+        return f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{100 * mean:.1f} ({100 * low:.1f}-{100 * high:.1f})"
+
+
 def write_consistency(folder: Path, found: Consistency, *, about: Mapping) -> str:
-    """results.json and table.md. Prints the table first, and returns it."""
-    table = consistency_table(found.rows)
+    """results.json and table.md. Prints the tables first, and returns them."""
+    table = consistency_table(found.rows, what="ids")
+    table += "\n\n" + consistency_table(found.differences, what="difference", signed=True)
     say(table)
-    scores = {
-        row: {"parts": parts and parts._asdict(), "all": everything._asdict()}
-        for row, (parts, everything) in found.rows.items()
-    }
+    scores, differences = (
+        {row: {"parts": _plain(of.parts), "all": _plain(of.all)} for row, of in which.items()}
+        for which in (found.rows, found.differences)
+    )
     write_json(
         folder / "results.json",
-        {**about, "images": found.images, "skipped": found.skipped, "scores": scores},
+        {
+            **about,
+            "images": found.images,
+            "skipped": found.skipped,
+            "scores": scores,
+            "differences": differences,
+        },
     )
     write_text(folder / "table.md", table)
     return table
+
+
+def _plain(measured: Measured | None) -> dict | None:
+    """For JSON."""
+    if measured is None:
+        return None
+    ends = {name: getattr(measured, name)._asdict() for name in ("mean", "low", "high")}
+    return {**ends, "pixels": measured.pixels}
