@@ -35,7 +35,7 @@ COLOURS, CELLS = "colour entries", "grid cells"  # rows of no model
 ITERATIONS = 50  # of Lloyd's algorithm, after k-means++
 
 #: Kinds of data sets whose ids mean the same part in every image.
-KINDS = ("folder", "ade20k", "imagenet-s", "partimagenet")
+KINDS = ("folder", "ade20k", "imagenet-s", "partimagenet", "procedural_parts")
 
 
 class Vectors(NamedTuple):

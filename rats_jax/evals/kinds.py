@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from rats_jax.errors import UserError
 from rats_jax.paths import local_path
 
+_DRAWINGS = "procedural_parts:COUNT, or COUNT@SEED"
 #: Of images with part masks, each as it is written.
 PART_MASKS = {
     "folder": "folder:PATH, which holds images/ and masks/",
@@ -15,6 +16,7 @@ PART_MASKS = {
     "imagenet-s": "imagenet-s:PATH, which holds validation/ and validation-segmentation/",
     "partimagenet": "partimagenet:PATH, which holds images/ and annotations/",
     "sam": "sam:PATH, which holds images and what SAM wrote for each",
+    "procedural_parts": _DRAWINGS,
 }
 #: Of images with a class each.
 LABELLED = {
@@ -22,7 +24,7 @@ LABELLED = {
     "records": "records:FOLDER, which python -m rats_jax.prepare has made",
     "tar": "tar:PATH, a tar, a folder of them or a pattern",
     "tfds": "tfds:NAME/SPLIT@DATA_DIR",
-    "procedural_parts": "procedural_parts:COUNT, or COUNT@SEED",
+    "procedural_parts": _DRAWINGS,
 }
 _WHAT = {
     "part masks": (PART_MASKS, "--task=parts takes"),

@@ -1,66 +1,26 @@
 """Which images an evaluation during training looks at, and with how many regions."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import Protocol
-
-import numpy as np
 from ml_collections import ConfigDict
 
 from rats_jax.command_line import say
 from rats_jax.data.fingerprint import fingerprint_of_names
 from rats_jax.data.procedural_parts import ProceduralParts
 from rats_jax.errors import UserError
-from rats_jax.evals.datasets import Labelled, open_dataset
+from rats_jax.evals.datasets import PartDataset, open_dataset
+from rats_jax.evals.datasets.drawings import Drawings, drawings
 from rats_jax.evals.region_counts import USUAL_K, registers_of
 
 DRAWN_SEED = 2_000_003  # a world that nothing else is drawn from
 
 
-class Parted(Protocol):
-    """What is read of `evals.datasets.PartDataset`."""
-
-    name: str
-    flattening: str
-    notes: Sequence[str]
-
-    def __len__(self) -> int: ...
-
-    def sample(self, i: int) -> Labelled: ...
-
-
-def fingerprint_of_parts(data: Parted) -> str:
+def fingerprint_of_parts(data: PartDataset) -> str:
     """Which images there are, in which order, wherever their files are."""
     if isinstance(data, Drawings):
         return data.source.fingerprint()
     return fingerprint_of_names(entry.name for entry in data.entries)
 
 
-@dataclass(frozen=True)
-class Drawings:
-    """Drawings as a data set with part masks; each is drawn once."""
-
-    size: int
-    length: int
-    name: str = "procedural_parts"
-    flattening: str = "one part a pixel, as drawn; the background is a region"
-    notes: Sequence[str] = ()
-
-    def __len__(self) -> int:
-        return self.length
-
-    @property
-    def source(self) -> ProceduralParts:
-        return ProceduralParts(size=self.size, length=self.length, seed=DRAWN_SEED)
-
-    @cache  # noqa: B019, it lives as long as the run
-    def sample(self, i: int) -> Labelled:
-        drawn = self.source.sample(i)
-        return Labelled(drawn.image, np.asarray(drawn.parts, np.int32), f"drawing {i}", None)
-
-
-def open_parts(config: ConfigDict) -> Parted:
+def open_parts(config: ConfigDict) -> PartDataset:
     """The images that `config.evaluation.parts` names."""
     evaluation = config.evaluation
     if evaluation.parts != "procedural_parts":
@@ -73,7 +33,8 @@ def open_parts(config: ConfigDict) -> Parted:
         return dataset
     if not evaluation.images:
         raise UserError("config.evaluation.images is 0: say how many pictures to draw")
-    return Drawings(evaluation.resolution, evaluation.images)
+    side, images = evaluation.resolution, evaluation.images
+    return drawings(ProceduralParts(size=side, length=images, seed=DRAWN_SEED))
 
 
 def numbers_of_regions(config: ConfigDict) -> tuple[int, ...]:

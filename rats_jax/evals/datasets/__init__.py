@@ -3,6 +3,7 @@
 from rats_jax.errors import UserError
 from rats_jax.evals.datasets.coco_instances import open_coco_instances
 from rats_jax.evals.datasets.coco_panoptic import open_coco_panoptic
+from rats_jax.evals.datasets.drawings import open_drawings
 from rats_jax.evals.datasets.label_images import (
     open_ade20k,
     open_folder,
@@ -16,6 +17,7 @@ from rats_jax.paths import local_path, printable
 
 __all__ = ["KINDS", "VOID", "Labelled", "PartDataset", "open_dataset"]
 
+DRAWN = "procedural_parts"  # the kind that has no files
 KINDS = {
     "folder": open_folder,
     "ade20k": open_ade20k,
@@ -24,11 +26,13 @@ KINDS = {
     "imagenet-s": open_imagenet_s,
     "partimagenet": open_partimagenet,
     "sam": open_sam,
+    DRAWN: open_drawings,
 }
 
 
 def open_dataset(spec: str) -> PartDataset:
-    """Opens KIND:PATH, where PATH is the root of the unpacked files, or the folder of one split.
+    """Opens KIND:PATH, where PATH is the root of the unpacked files, or the folder of one split;
+    or procedural_parts:COUNT@SEED.
 
     Lists the files, and reads COCO's annotations; images and masks are read by `sample`.
 
@@ -36,6 +40,8 @@ def open_dataset(spec: str) -> PartDataset:
       UserError: an unknown kind, or files that are not laid out as this kind's.
     """
     kind, place = kind_and_place(spec, wanted="part masks")
+    if kind == DRAWN:
+        return open_drawings(place)
     path = local_path(place).absolute()
     try:
         if not path.exists():
