@@ -136,6 +136,7 @@ def default_config() -> ConfigDict:
     #: Numbers of regions; () for 6, 12, 33, 96, as far as the model has them. A ViT has its heads.
     config.evaluation.top_k = ()
     config.evaluation.smoothing = 1.0  # of register maps, in patches; 0 for none
+    config.evaluation.centered = False  # regions by cosines that are centered: docs/evaluation.md
     #: k-NN: images with a class each, KIND:PATH; those that vote, and those that are classified.
     config.evaluation.knn_train = ""
     config.evaluation.knn_test = ""

@@ -21,6 +21,7 @@ _APART = 1.04  # factor between points side by side
 _WIDE = 1.5  # factor of room on either side of what stands close together
 _STYLES = {
     "registers": ("-", "o"),
+    "centered registers": ("-.", "o"),
     "[CLS] attention": ("-", "D"),
     "register attention": ("-", "^"),
     "k-means": ("--", "s"),

@@ -55,7 +55,8 @@ def region_maps(
     """int32 [B, *size] label maps of K regions by each way that these features allow; for no size
     one label a patch.
 
-    "registers": the K best of N registers. "[CLS] attention": one region a head, for a ViT of K
+    "registers": the K best of N registers. "centered registers": the same of cosines that are
+    centered, see `register_maps`. "[CLS] attention": one region a head, for a ViT of K
     heads. "register attention": one a plain register, for a ViT of K of them, by its attention in
     the mean over heads. "k-means": of the patches, which are labelled whatever `options.argmax`.
 
@@ -75,9 +76,9 @@ def region_maps(
     registers = tokens.registers.shape[1]
     is_vit = attention is not None and attention.shape[-2] == 1 + registers
     if registers >= k and not is_vit:
-        maps["registers"] = register_regions(
-            registers=tokens.registers, patches=tokens.patches, top_k=k, **shape
-        )
+        of = {"registers": tokens.registers, "patches": tokens.patches, "top_k": k}
+        maps["registers"] = register_regions(**of, **shape)
+        maps["centered registers"] = register_regions(**of, **shape, centered=True)
     if is_vit and attention.shape[1] == k:
         maps["[CLS] attention"] = attention_regions(attention=attention[:, :, 0], **shape)
     if is_vit and registers == k:

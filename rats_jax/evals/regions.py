@@ -19,9 +19,9 @@ Argmax = Literal["patch", "pixel"]
 EXACT = jax.lax.Precision.HIGHEST  # accelerators would otherwise round cosines to bf16 or TF32
 
 
-@partial(jax.jit, static_argnames="top_k")
+@partial(jax.jit, static_argnames=("top_k", "centered"))
 def register_maps(
-    *, registers: jax.Array, patches: jax.Array, top_k: int
+    *, registers: jax.Array, patches: jax.Array, top_k: int, centered: bool = False
 ) -> tuple[jax.Array, jax.Array]:
     """Cosine of each kept register with each patch: `(maps, kept)`.
 
@@ -29,6 +29,10 @@ def register_maps(
       registers: [B, N, D] last-block registers, any float dtype.
       patches: [B, L, D] last-block patches.
       top_k: K, registers to keep, ranked by their largest cosine (ties: the lower index first).
+      centered: cosines of what is left when the mean of an image's registers is taken from its
+        registers, and the mean of its patches from its patches. The paper does not. Tokens of an
+        image share a component that says which image it is; it grows in training, and then the few
+        registers that have most of it win all patches (docs/emergence.md).
 
     Returns:
       maps [B, K, L] float32 in rank order, and kept [B, K] int32, the registers' indices.
@@ -39,12 +43,16 @@ def register_maps(
     count = registers.shape[1]
     if not 1 <= top_k <= count:
         raise UserError(f"top_k={top_k} with {count} registers; choose 1 to {count}")
+    if centered:
+        registers, patches = (
+            x - x.mean(1, keepdims=True, dtype=jnp.float32) for x in (registers, patches)
+        )
     cosine = jnp.einsum("bnd,bld->bnl", unit(registers), unit(patches), precision=EXACT)
     _, kept = jax.lax.top_k(cosine.max(-1), top_k)
     return jnp.take_along_axis(cosine, kept[..., None], axis=1), kept
 
 
-@partial(jax.jit, static_argnames=("grid", "top_k", "sigma", "size", "argmax"))
+@partial(jax.jit, static_argnames=("grid", "top_k", "sigma", "size", "argmax", "centered"))
 def register_regions(
     *,
     registers: jax.Array,
@@ -54,11 +62,12 @@ def register_regions(
     sigma: float = 1.0,
     size: Size | None = None,
     argmax: Argmax = "patch",
+    centered: bool = False,
 ) -> jax.Array:
     """RATS regions: each pixel joins the kept register its patch resembles most (Eq. 7).
 
     Args:
-      registers, patches, top_k: as for `register_maps`.
+      registers, patches, top_k, centered: as for `register_maps`.
       grid: (h, w) patches.
       sigma: Gaussian smoothing of each map, in patches; 0 for none. The paper is silent: 1 chosen.
       size: pixels of the result; None for one label per patch.
@@ -68,7 +77,7 @@ def register_regions(
     Returns:
       int32 [B, *size], or [B, h, w]; label k is the register of rank k.
     """
-    maps, _ = register_maps(registers=registers, patches=patches, top_k=top_k)
+    maps, _ = register_maps(registers=registers, patches=patches, top_k=top_k, centered=centered)
     return _strongest(maps, grid=grid, sigma=sigma, size=size, argmax=argmax)
 
 

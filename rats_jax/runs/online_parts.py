@@ -69,6 +69,7 @@ class OnlineParts:
         self._data = open_parts(config)
         self._fingerprint = fingerprint_of_parts(self._data)
         self._side, self._smoothing = config.evaluation.resolution, config.evaluation.smoothing
+        self._centered = config.evaluation.centered
         self._chosen = evenly(len(self._data), config.evaluation.images)
         self._spread = Spread(mesh, len(self._chosen))
         self._images = self._spread.abstract((self._side, self._side, 3), np.uint8)
@@ -88,6 +89,7 @@ class OnlineParts:
             "of": len(self._data),
             "resolution": self._side,
             "smoothing": self._smoothing,
+            "centered": self._centered,
             "fingerprint": self._fingerprint,
         }
 
@@ -208,6 +210,7 @@ def _looking(config: ConfigDict, network: Network, mesh: Mesh, top_k: tuple[int,
             grid=grid,
             top_k=k,
             sigma=sigma,
+            centered=config.evaluation.centered,
         )
 
     def look(teacher: dict, images: jax.Array, present: jax.Array) -> tuple[jax.Array, dict]:

@@ -220,18 +220,22 @@ def load_config(workdir: Path) -> ConfigDict:
 
 #: Fields of config.model that older runs lack, as they were without them.
 ADDED = {
-    "register_std": 0.02,
-    "kernel_std": 0.02,
-    "query_key_gain": 1.0,
-    "value_gain": 1.0,
+    "model": {
+        "register_std": 0.02,
+        "kernel_std": 0.02,
+        "query_key_gain": 1.0,
+        "value_gain": 1.0,
+    },
+    "evaluation": {"centered": False},
 }
 
 
 def with_old_fields(config: dict) -> dict:
     """A config as JSON has it; a field that the run is older than is what it was without it."""
-    model = config.get("model", {})
-    for name, value in ADDED.items():
-        model.setdefault(name, value)
+    for section, fields in ADDED.items():
+        of_run = config.get(section, {})
+        for name, value in fields.items():
+            of_run.setdefault(name, value)
     return config
 
 

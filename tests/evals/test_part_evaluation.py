@@ -85,13 +85,15 @@ def check_by_hand(found, look, folder, *, side, layer=False, **options):
         tokens = next(iter(features.layers.values())).raw if layer else features
         rows = found.images[i].rows
         for k in sorted({row.k for row in rows}):
-            registers = register_regions(
-                registers=tokens.registers, patches=tokens.patches, grid=grid, top_k=k, **options
+            of = dict(registers=tokens.registers, patches=tokens.patches, grid=grid, top_k=k)
+            registers, centered = (
+                register_regions(**of, **options, centered=centered) for centered in (False, True)
             )
             size = sample.mask.shape
             kmeans = kmeans_regions(tokens.patches, grid=grid, k=k, size=options.get("size"))
             for row, labels in (
                 (Row(k, side, "model: registers"), registers[0]),
+                (Row(k, side, "model: centered registers"), centered[0]),
                 (Row(k, side, "model: k-means"), kmeans[0]),
                 (Row(k, None, "grid"), grid_regions(size=size, k=k)),
                 (Row(k, None, "SLIC"), slic_regions(sample.image, k=k)),
@@ -109,7 +111,7 @@ def test_each_image_is_scored_as_by_hand_at_each_resolution(found, look, folder)
     assert [image.name for image in found.images] == [entry.name for entry in dataset.entries]
     for side in (16, SIDE):
         check_by_hand(found, look, folder, side=side)
-    assert all(len(image.rows) == 2 * (2 * 2 + 2) for image in found.images)
+    assert all(len(image.rows) == 2 * (3 * 2 + 2) for image in found.images)
 
 
 def test_options_reach_the_regions(run_folder, look, folder):
@@ -183,6 +185,7 @@ def test_an_image_too_small_for_a_grid_is_broken(folder, tmp_path):
     assert len(found.images) == COUNT - 1 and "a/04.png" in found.skipped[0]
 
 
+WAYS = "registers", "centered registers", "k-means"
 RATS = {"architecture": "rats", "heads": 3, "registers_per_head": 5}
 VIT = {"architecture": "vit", "heads": 3, "plain_registers": 4}
 
@@ -235,7 +238,7 @@ def test_the_command_scores_the_untrained_model_and_saved_regions_beside(
     assert "| 2 | untrained: registers | " in done.stdout
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert set(results["scores"]["32"]["2"]) == {
-        *("model: registers", "model: k-means", "untrained: registers", "untrained: k-means")
+        *(f"{model}: {way}" for model in ("model", "untrained") for way in WAYS)
     }
     assert results["scores"]["any"]["own"]["other"]["mean"]["m2o"] == 1
     assert results["regions"] == {"smoothing": 1.0, "norm": "pre", "argmax": "patch"}

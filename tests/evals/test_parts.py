@@ -14,13 +14,16 @@ from tests.runs.tiny import tiny_config
 @pytest.mark.parametrize(
     ("fields", "ways"),
     [
-        ({}, {"registers", "k-means"}),
+        ({}, {"registers", "centered registers", "k-means"}),
         ({"model__architecture": "vit"}, {"[CLS] attention", "k-means"}),
         (
             {"model__architecture": "vit", "model__plain_registers": 3},
             {"[CLS] attention", "register attention", "k-means"},
         ),
-        ({"model__architecture": "perceiver", "model__depth": 3}, {"registers", "k-means"}),
+        (
+            {"model__architecture": "perceiver", "model__depth": 3},
+            {"registers", "centered registers", "k-means"},
+        ),
     ],
 )
 def test_every_model_has_the_maps_of_its_kind(fields, ways):
@@ -71,16 +74,18 @@ def test_options_choose_tokens_smoothing_and_pixels():
     ):
         maps = region_maps(rats, grid=GRID, k=4, size=(16, 20), options=options)
         of = raw if options.norm == "pre" else normed
-        expected = register_regions(
-            registers=of.registers,
-            patches=of.patches,
-            grid=GRID,
-            top_k=4,
-            sigma=options.smoothing,
-            size=(16, 20),
-            argmax=options.argmax,
-        )
-        np.testing.assert_array_equal(maps["registers"], expected)
+        for name, centered in (("registers", False), ("centered registers", True)):
+            expected = register_regions(
+                registers=of.registers,
+                patches=of.patches,
+                grid=GRID,
+                top_k=4,
+                sigma=options.smoothing,
+                size=(16, 20),
+                argmax=options.argmax,
+                centered=centered,
+            )
+            np.testing.assert_array_equal(maps[name], expected)
         seen.add(maps["registers"].tobytes())
     assert len(seen) == 4
 

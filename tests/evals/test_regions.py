@@ -104,6 +104,22 @@ def test_maps_are_ranked_cosines_of_the_kept_registers():
     np.testing.assert_array_equal(fewer, maps[:, :4])
 
 
+def test_centered_maps_do_not_depend_on_what_all_tokens_share():
+    registers, patches = tokens()
+    maps, kept = register_maps(registers=registers, patches=patches, top_k=5, centered=True)
+    left = [np.asarray(x, np.float64) - np.mean(x, 1, keepdims=True) for x in (registers, patches)]
+    expected, expected_kept = register_maps(registers=left[0], patches=left[1], top_k=5)
+    np.testing.assert_array_equal(kept, expected_kept)
+    np.testing.assert_allclose(maps, expected, atol=2e-6)
+    shared = np.linspace(-3, 3, registers.shape[-1]), np.linspace(5, 1, registers.shape[-1])
+    moved = dict(registers=registers + shared[0], patches=patches + shared[1])
+    options = dict(grid=GRID, top_k=5, centered=True)
+    regions = register_regions(registers=registers, patches=patches, **options)
+    np.testing.assert_array_equal(register_regions(**moved, **options), regions)
+    plain = register_regions(**moved, grid=GRID, top_k=5)
+    assert (np.asarray(plain) != np.asarray(regions)).mean() > 0.3
+
+
 def test_without_size_one_label_a_patch():
     registers, patches = tokens()
     options = dict(registers=registers, patches=patches, grid=GRID, top_k=4)
