@@ -21,7 +21,7 @@ from rats_jax.models import Features, make_backbone
 from rats_jax.paths import local_path, printable
 from rats_jax.runs.find import Place, find_run, not_a_run
 from rats_jax.runs.metric_names import told
-from rats_jax.runs.restore import restore
+from rats_jax.runs.restore import restore, untrained
 from rats_jax.runs.workdir import load_config
 from rats_jax.weights.files import read
 from rats_jax.weights.inert import one_line
@@ -50,6 +50,14 @@ class Backbone(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Backbone({self.origin})"
+
+    def before_training(self) -> "Backbone":
+        """The same model as the run's first step started from. Raises UserError where there is no
+        run, whose config says how it started."""
+        if self.config is None:
+            raise UserError("an untrained twin needs a run, whose config says how it started")
+        params = untrained(self.config).params["backbone"]
+        return self._replace(params=params, origin=f"{self.origin}, before training", step=0)
 
     def features(self, images: jax.Array, **options) -> Features:
         """Of normalised images [B, height, width, 3], computed in float32; options as the module's.

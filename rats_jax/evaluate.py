@@ -243,7 +243,6 @@ def _consistency() -> None:
 def _models() -> dict:
     """The model of --checkpoint and, if asked for, its untrained twin."""
     from rats_jax.backbones import open_backbone
-    from rats_jax.runs.restore import untrained
 
     backbone = open_backbone(CHECKPOINT.value, weights=WEIGHTS.value)
     say(backbone.origin)
@@ -251,8 +250,7 @@ def _models() -> dict:
         return {"model": backbone}
     if backbone.config is None:
         raise UserError("--untrained needs a run, whose config says how it started")
-    params = untrained(backbone.config).params["backbone"]
-    return {"model": backbone, "untrained": backbone._replace(params=params)}
+    return {"model": backbone, "untrained": backbone.before_training()}
 
 
 def _resolutions(options: dict, *, usual: int) -> tuple[int, ...]:

@@ -12,17 +12,21 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import xlogy
 
-from rats_jax.evals.region_metrics import adjusted_rand
-
 RESAMPLES, TOGETHER = 1000, 100
 
 
 class Agreement(NamedTuple):
     """nmi: normalised mutual information, by the arithmetic mean of the entropies, 0..1. ari:
-    adjusted Rand index, chance at 0."""
+    adjusted Rand index, chance at 0. within: NMI within each class of images, the mean over the
+    classes that have two parts or more, weighted by their pixels; NaN without classes.
+
+    An id that only says which class an image is of has a high `nmi` where classes have parts of
+    their own, and no `within`.
+    """
 
     nmi: float
     ari: float
+    within: float
 
 
 class Measured(NamedTuple):
@@ -35,37 +39,43 @@ class Measured(NamedTuple):
 
 
 class Pooled:
-    """Counts of (part, id) in each image; memory grows with the pairs that images have.
+    """Counts of (class, part, id) in each image; memory grows with those that images have.
 
     Every `Pooled` of as many images is resampled by the same draws, so that differences are paired.
     """
 
     def __init__(self):
-        self._images: list[tuple[np.ndarray, np.ndarray]] = []  # pairs [P, 2] and their counts [P]
+        self._images: list[tuple[str | None, np.ndarray, np.ndarray]] = []  # pairs [P, 2], counts
 
-    def add(self, parts: np.ndarray, ids: np.ndarray, *, void: int | None = None) -> None:
+    def add(
+        self,
+        parts: np.ndarray,
+        ids: np.ndarray,
+        *,
+        of_class: str | None = None,
+        void: int | None = None,
+    ) -> None:
         """An image's integer maps of one shape; pixels whose part is `void` do not count."""
         if parts.shape != ids.shape:
             raise ValueError(f"parts are {parts.shape}, ids are {ids.shape}")
         pairs = np.stack([parts.ravel(), ids.ravel()], 1)
         pairs, counts = np.unique(pairs[pairs[:, 0] != void], axis=0, return_counts=True)
-        self._images.append((pairs, counts))
+        self._images.append((of_class, pairs, counts))
 
     @property
     def parts(self) -> set[int]:
         """The ids of parts that were met."""
-        return {part for pairs, _ in self._images for part in pairs[:, 0].tolist()}
+        return {part for _, pairs, _ in self._images for part in pairs[:, 0].tolist()}
 
     def agreement(self, background: int | None = None) -> Measured:
         """Of all pixels, or of those whose part is not `background`; NaN for no pixel."""
-        counts, shape = self._counts(background)
-        table = np.asarray(counts.sum(0), np.int64).reshape(shape)
-        if not table.size:
-            nothing = Agreement(np.nan, np.nan)
+        cells = self._cells(background)
+        pixels = int(cells.counts.sum())
+        if not pixels:
+            nothing = Agreement(np.nan, np.nan, np.nan)
             return Measured(nothing, nothing, nothing, 0)
-        nmi = float(_normalised_information(table[None])[0])
-        mean = Agreement(nmi, adjusted_rand(table))
-        return Measured(mean, *_interval(mean, self._resampled(background)), int(table.sum()))
+        mean = Agreement(*_agreements(cells.counts.sum(0)[None], cells)[0].tolist())
+        return Measured(mean, *_interval(mean, _resampled(cells)), pixels)
 
     def difference(self, other: "Pooled", background: int | None = None) -> Measured:
         """This agreement minus that of `other`, of the same images in the same order."""
@@ -73,66 +83,99 @@ class Pooled:
         if not one.pixels:
             return one
         mean = Agreement(*(x - y for x, y in zip(one.mean, two.mean, strict=True)))
-        resampled = self._resampled(background) - other._resampled(background)
+        resampled = _resampled(self._cells(background)) - _resampled(other._cells(background))
         return Measured(mean, *_interval(mean, resampled), one.pixels)
 
-    def _counts(self, background: int | None) -> tuple[csr_array, tuple[int, int]]:
-        """int64 [images, parts * ids], and (parts, ids)."""
-        image = np.repeat(range(len(self._images)), [len(counts) for _, counts in self._images])
-        pairs = np.concatenate([np.zeros((0, 2), np.int64), *(pairs for pairs, _ in self._images)])
-        counts = np.concatenate([np.zeros(0, np.int64), *(counts for _, counts in self._images)])
+    def _cells(self, background: int | None) -> "_Cells":
+        lengths = [len(counts) for _, _, counts in self._images]
+        names, of_image = np.unique([c or "" for c, _, _ in self._images], return_inverse=True)
+        image = np.repeat(np.arange(len(lengths)), lengths)
+        pairs = np.concatenate([np.zeros((0, 2), np.int64), *(p for _, p, _ in self._images)])
+        counts = np.concatenate([np.zeros(0, np.int64), *(n for _, _, n in self._images)])
         kept = pairs[:, 0] != background
-        (parts, part), (ids, id_) = (np.unique(of, return_inverse=True) for of in pairs[kept].T)
-        shape = len(parts), len(ids)
-        cells = image[kept], part * len(ids) + id_
-        whole = len(self._images), len(parts) * len(ids)
-        return csr_array((counts[kept].astype(np.int64), cells), whole), shape
+        triples = np.column_stack([of_image[image], pairs])[kept]
+        cells, cell = np.unique(triples, axis=0, return_inverse=True)
+        shape = len(lengths), len(cells)
+        table = csr_array((counts[kept].astype(np.float64), (image[kept], cell.ravel())), shape)
+        return _Cells(table, *cells.T, has_classes=names[0] != "" if len(names) else False)
 
-    def _resampled(self, background: int | None) -> np.ndarray:
-        """Agreement of images drawn with replacement, float64 [RESAMPLES, 2]."""
-        counts, shape = self._counts(background)
-        images = counts.shape[0]
-        rng, odds = np.random.default_rng(0), np.full(images, 1 / images)
-        found = []
-        for _ in range(0, RESAMPLES, TOGETHER):
-            drawn = rng.multinomial(images, odds, size=TOGETHER).astype(np.float64)
-            tables = (drawn @ counts).reshape(TOGETHER, *shape)
-            found.append(np.stack([_normalised_information(tables), _rand(tables)], 1))
-        return np.concatenate(found)
+
+class _Cells(NamedTuple):
+    """counts: sparse float64 [images, C], of whole numbers; class, part and id of each of the C
+    combinations that there are."""
+
+    counts: csr_array
+    of_class: np.ndarray
+    part: np.ndarray
+    id: np.ndarray
+    has_classes: bool
+
+
+def _resampled(cells: _Cells) -> np.ndarray:
+    """Agreement of images drawn with replacement, float64 [RESAMPLES, 3]."""
+    images = cells.counts.shape[0]
+    rng, odds = np.random.default_rng(0), np.full(images, 1 / images)
+    found = []
+    for _ in range(0, RESAMPLES, TOGETHER):
+        drawn = rng.multinomial(images, odds, size=TOGETHER).astype(np.float64)
+        found.append(_agreements(drawn @ cells.counts, cells))
+    return np.concatenate(found)
 
 
 def _interval(mean: Agreement, resampled: np.ndarray) -> tuple[Agreement, Agreement]:
     """2.5 and 97.5 % of the resampled values, moved by what resampling adds to them in the mean:
     fewer distinct images agree more."""
     excess = resampled.mean(0) - mean
-    return tuple(
-        Agreement(*map(float, of)) for of in np.percentile(resampled, (2.5, 97.5), 0) - excess
-    )
+    ends = np.percentile(resampled, (2.5, 97.5), 0) - excess
+    return tuple(Agreement(*of.tolist()) for of in ends)
 
 
-def _normalised_information(tables: np.ndarray) -> np.ndarray:
-    """Of counts [R, parts, ids], float64 [R]. 1 where both have one class: they are the same
-    partition."""
-    joint = tables / np.maximum(tables.sum((1, 2), keepdims=True), 1)
-    entropies = _entropy(joint.sum(2)) + _entropy(joint.sum(1))
-    information = entropies - _entropy(joint.reshape(len(joint), -1))
-    some = entropies > 0
-    return np.where(some, 2 * np.maximum(information, 0) / np.where(some, entropies, 1), 1.0)
+def _agreements(counts: np.ndarray, cells: _Cells) -> np.ndarray:
+    """Of counts [R, C], float64 [R, 3] as `Agreement`."""
+    one = np.zeros_like(cells.of_class)
+    (nmi,), _ = _information(counts, one, cells.part, cells.id)
+    within = np.full(len(counts), np.nan)
+    if cells.has_classes:
+        of_class, weight = _information(counts, cells.of_class, cells.part, cells.id)
+        within = (of_class * weight).sum(0) / np.maximum(weight.sum(0), 1)
+    return np.stack([nmi, _rand(counts, cells), within], 1)
 
 
-def _entropy(shares: np.ndarray) -> np.ndarray:
-    """Over the last axis."""
-    return -xlogy(shares, shares).sum(-1)
+def _information(
+    counts: np.ndarray, group: np.ndarray, part: np.ndarray, id_: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """NMI in each group [G, R], 1 where both have one class, for then they are the same partition;
+    and its weight, the pixels where there are two parts, else 0."""
+    groups = _sums(group)
+    pixels = np.maximum((counts @ groups).T, 1)
+
+    def entropy(*classes: np.ndarray) -> np.ndarray:
+        members, member = np.unique(np.stack([group, *classes], 1), axis=0, return_inverse=True)
+        sums = counts @ _sums(member.ravel())
+        return np.log(pixels) - (xlogy(sums, sums) @ _sums(members[:, 0])).T / pixels
+
+    parts, ids = entropy(part), entropy(id_)
+    information = np.maximum(parts + ids - entropy(part, id_), 0)
+    some = parts + ids > 1e-12
+    nmi = np.where(some, 2 * information / np.where(some, parts + ids, 1), 1.0)
+    return nmi, np.where(parts > 1e-12, pixels, 0)
 
 
-def _rand(tables: np.ndarray) -> np.ndarray:
-    """`adjusted_rand` of counts [R, parts, ids] in float64, which suffices for intervals."""
-    pixels = tables.sum((1, 2))
-    same = (tables**2).sum((1, 2)) - pixels
-    rows, columns = ((tables.sum(axis) ** 2).sum(1) - pixels for axis in (2, 1))
+def _sums(member: np.ndarray) -> csr_array:
+    """[C, M]: what adds up counts by member, whose numbers are 0 to M - 1 in effect."""
+    _, place = np.unique(member, return_inverse=True)
+    return csr_array((np.ones(len(place)), (np.arange(len(place)), place)))
+
+
+def _rand(counts: np.ndarray, cells: _Cells) -> np.ndarray:
+    """Adjusted Rand index of each row of counts [R, C], classes put together. In float64, whose
+    rounding is 1e-16 of the square of the pixels."""
+    pairs, pair = np.unique(np.stack([cells.part, cells.id], 1), axis=0, return_inverse=True)
+    counts = counts @ _sums(pair.ravel())
+    pixels = counts.sum(1)
+    same = (counts**2).sum(1) - pixels
+    rows, columns = (((counts @ _sums(of)) ** 2).sum(1) - pixels for of in pairs.T)
     expected = rows * columns / np.maximum(pixels * (pixels - 1), 1)
     most = (rows + columns) / 2
-    same_partition = most == expected
-    return np.where(
-        same_partition, 1.0, (same - expected) / np.where(same_partition, 1, most - expected)
-    )
+    trivial = most - expected <= 1e-12 * np.maximum(most, 1)
+    return np.where(trivial, 1.0, (same - expected) / np.where(trivial, 1, most - expected))

@@ -39,10 +39,12 @@ KINDS = ("folder", "ade20k", "imagenet-s", "partimagenet", "procedural_parts")
 
 
 class Vectors(NamedTuple):
-    """Float32 unit vectors of images: registers [n, N, D], N = 0 for none; patches [n, L, D]."""
+    """Float32 unit vectors of images: registers [n, N, D], N = 0 for none; patches [n, L, D]; and
+    the images' own, [n, 1, D]."""
 
     registers: np.ndarray
     patches: np.ndarray
+    images: np.ndarray
 
 
 class Agreements(NamedTuple):
@@ -77,6 +79,8 @@ def evaluate_consistency(
     - "register index": the register whose output a patch is most like, by cosine (RATS, Perceiver);
     - "register entries": the K-means entry of that register;
     - "patch entries": the K-means entry of the patch;
+    - "image entries": the K-means entry of the image's global vector, for all its pixels: what the
+      model tells of parts by telling images apart;
     - and of no model "colour entries", of a patch's mean Lab colour, and "grid cells".
 
     models: by name; "model" is the trained one and "untrained" its twin, see `differences_of`.
@@ -100,7 +104,8 @@ def evaluate_consistency(
         for row, labels in _ids(look, fitted, images, patch=patch, entries=entries).items():
             of_row = pooled.setdefault(row, Pooled())
             for sample, of_image in zip(samples, labels, strict=False):
-                of_row.add(sample.mask, resize_labels(of_image, sample.mask.shape), void=VOID)
+                ids = resize_labels(of_image, sample.mask.shape)
+                of_row.add(sample.mask, ids, of_class=sample.group, void=VOID)
         count += len(samples)
     if not count:
         raise UserError(f"{dataset.name} has no second image that could be read: give more images")
@@ -132,13 +137,14 @@ def evaluate_consistency(
 
 
 def differences_of(rows: Collection[str]) -> list[tuple[str, str]]:
-    """Which rows are compared: of the trained model each with the untrained one's, and its entries
-    with those of colour and with the grid, which no model has a part in."""
+    """Which rows are compared: of the trained model each with the untrained one's, and the entries
+    of its registers and patches with those of images, with those of colour and with the grid."""
     trained = [row for row in rows if row.startswith(TRAINED)]
     twins = [(row, row.replace(TRAINED, UNTRAINED, 1)) for row in trained]
-    entries = [row for row in trained if row.endswith("entries")]
+    entries = [row for row in trained if row.endswith(("register entries", "patch entries"))]
+    nulls = f"{TRAINED}image entries", COLOURS, CELLS
     return [(one, other) for one, other in twins if other in rows] + [
-        (row, null) for null in (COLOURS, CELLS) for row in entries
+        (row, null) for null in nulls if null in rows for row in entries
     ]
 
 
@@ -186,9 +192,9 @@ def _looking(model: Backbone):
     """uint8 [B, side, side, 3] -> Vectors; registers of a ViT are no regions."""
     is_vit = model.options["architecture"] == "vit"
 
-    def vectors(features: Features) -> tuple[jax.Array, jax.Array]:
+    def vectors(features: Features) -> tuple[jax.Array, jax.Array, jax.Array]:
         registers = features.registers[:, :0] if is_vit else features.registers
-        return unit(registers), unit(features.patches)
+        return unit(registers), unit(features.patches), unit(features.global_vector[:, None])
 
     run = jax.jit(model.taking(vectors))
     return lambda images: Vectors(*map(np.asarray, run(model.params, images)))
@@ -218,18 +224,27 @@ def _fit(reader: _Reader, look: Mapping, *, patch: int, entries: int, seed: int)
     fitted = {}
     for key, vectors in met.items():
         vectors = np.concatenate(vectors).astype(np.float64)
+        if key[1] == "images":  # of which there may be fewer
+            fitted[key] = _clustered(vectors, min(entries, len(vectors)), rng, seed)
+            continue
         if len(vectors) < entries:
             what = key if isinstance(key, str) else key[1]
             raise UserError(
                 f"--entries={entries}: half of the images have {len(vectors)} vectors of {what}; "
                 "choose fewer"
             )
-        chosen = rng.permutation(len(vectors))[:SAMPLED]
-        centers, _ = kmeans2(
-            vectors[chosen], entries, iter=ITERATIONS, minit="++", missing="warn", rng=seed
-        )
-        fitted[key] = centers
+        fitted[key] = _clustered(vectors, entries, rng, seed)
     return fitted
+
+
+def _clustered(
+    vectors: np.ndarray, entries: int, rng: np.random.Generator, seed: int
+) -> np.ndarray:
+    """K-means of SAMPLED vectors at most, [entries, D]."""
+    chosen = rng.permutation(len(vectors))[:SAMPLED]
+    return kmeans2(vectors[chosen], entries, iter=ITERATIONS, minit="++", missing="warn", rng=seed)[
+        0
+    ]
 
 
 def _ids(look: Mapping, fitted: Mapping, images: np.ndarray, *, patch: int, entries: int) -> dict:
@@ -238,7 +253,9 @@ def _ids(look: Mapping, fitted: Mapping, images: np.ndarray, *, patch: int, entr
     grid = (len(images), side, side)
     rows = {}
     for name, of in look.items():
-        registers, patches = of(images)
+        registers, patches, own = of(images)
+        of_image = _nearest(own, fitted[name, "images"])[:, :, None]
+        rows[f"{name}: image entries"] = np.broadcast_to(of_image, grid)
         nearest = _nearest(patches, fitted[name, "patches"])
         rows[f"{name}: patch entries"] = nearest.reshape(grid)
         if registers.shape[1]:
@@ -269,18 +286,28 @@ def _colours(images: np.ndarray, patch: int) -> np.ndarray:
 
 
 def consistency_table(rows: Mapping[str, Agreements], *, what: str, signed: bool = False) -> str:
-    """Markdown, in percent with the intervals; `signed` for differences. what: heads the names."""
-    with_parts = all(of.parts for of in rows.values())
-    head = [what, *(["NMI, parts", "ARI, parts"] if with_parts else []), "NMI, all", "ARI, all"]
+    """Markdown, in percent with the intervals; `signed` for differences. what: heads the names.
+    Over the pixels of parts, where they are known, and over all; within classes, where there are
+    some, over the former or the latter."""
+    columns = [
+        (f"{name.upper()}, {over}", over, name)
+        for over in Agreements._fields
+        for name in ("nmi", "ari")
+    ]
+    first = next(iter(rows.values()))
+    if first.parts is None:
+        columns = columns[2:]
+    over = columns[0][1]
+    if not np.isnan(getattr(first, over).mean.within):
+        columns.insert(1, ("NMI within classes", over, "within"))
+    head = [what, *(title for title, *_ in columns)]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, scores in rows.items():
+    for row, scores in rows.items():
         cells = [
-            _cell(*ends, signed=signed)
-            for measured in scores
-            if measured
-            for ends in zip(measured.mean, measured.low, measured.high, strict=True)
+            _cell(*(getattr(of, name) for of in getattr(scores, over)[:3]), signed=signed)
+            for _, over, name in columns
         ]
-        lines.append(f"| {' | '.join([name, *cells])} |")
+        lines.append(f"| {' | '.join([row, *cells])} |")
     return "\n".join(lines)
 
 

@@ -39,22 +39,25 @@ def mean_difference(scores: Sequence[RegionScores], others: Sequence[RegionScore
     )
 
 
+def difference(images: Iterable[Mapping], row: tuple, other: tuple) -> Difference:
+    """The way of one row minus that of another, over all images.
+
+    images: {row: measured} of each, as `part_evaluation.Scored.rows`.
+    """
+    pairs = [(rows[row].scores, rows[other].scores) for rows in images]
+    scores = mean_difference(*zip(*pairs, strict=True))
+    return Difference(row.k, row.resolution, row.way, other.way, scores)
+
+
 def from_untrained(images: Iterable[Mapping]) -> list[Difference]:
     """Of each way of making regions: the trained model minus the untrained one.
 
-    images: {row: measured} of each, as `part_evaluation.Scored.rows`; none if there is no untrained
-        model among them.
+    images: as of `difference`; none if there is no untrained model among them.
     """
     images = list(images)
-    found = []
-    for row in images[0]:
-        twin = row._replace(way=row.way.replace(TRAINED, UNTRAINED, 1))
-        if row.way.startswith(TRAINED) and twin in images[0]:
-            scores = mean_difference(
-                *([rows[one].scores for rows in images] for one in (row, twin))
-            )
-            found.append(Difference(row.k, row.resolution, row.way, twin.way, scores))
-    return found
+    trained = [row for row in images[0] if row.way.startswith(TRAINED)]
+    pairs = [(row, row._replace(way=row.way.replace(TRAINED, UNTRAINED, 1))) for row in trained]
+    return [difference(images, row, twin) for row, twin in pairs if twin in images[0]]
 
 
 def plain_difference(one: Difference) -> dict:

@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from rats_jax.data.procedural_parts import BACKGROUND
 from rats_jax.data.procedural_parts.folder import write_folder
-from rats_jax.evals.consistency import Pooled
+from rats_jax.evals.consistency import Pooled, _resampled
 
 VOID = -1
 
@@ -37,7 +37,7 @@ def test_agreement_is_scikit_learns_over_all_pixels(related):
         agreement = found.agreement(background)
         nmi = normalized_mutual_info_score(parts[kept], ids[kept])
         ari = adjusted_rand_score(parts[kept], ids[kept])
-        np.testing.assert_allclose(agreement.mean, (nmi, ari), atol=1e-12)
+        np.testing.assert_allclose(agreement.mean, (nmi, ari, np.nan), atol=1e-10)
         assert agreement.pixels == kept.sum()
 
 
@@ -46,12 +46,14 @@ def test_ids_that_change_their_meaning_between_images_agree_less():
     parts = np.repeat([[0, 1, 2, 3]], 4, 0)
     same = pooled([(parts, parts), (parts, parts)]).agreement()
     swapped = pooled([(parts, parts), (parts, parts[:, ::-1])]).agreement()
-    assert same.mean == (1, 1) and swapped.mean.nmi < 0.6 and swapped.mean.ari < 0.5
+    assert (
+        same.mean[:2] == pytest.approx((1, 1)) and swapped.mean.nmi < 0.6 and swapped.mean.ari < 0.5
+    )
 
 
 def test_one_class_and_no_pixel():
     ones = np.ones((3, 3), int)
-    assert pooled([(ones, ones)]).agreement().mean == (1, 1)
+    assert pooled([(ones, ones)]).agreement().mean[:2] == (1, 1)
     nothing = pooled([(ones, ones)]).agreement(1)
     assert nothing.pixels == 0 and np.isnan(nothing.mean.nmi)
     with pytest.raises(ValueError, match="ids are"):
@@ -71,7 +73,7 @@ def images(count: int, related: float, seed: int = 0) -> list:
 
 def test_resampled_agreement_is_scikit_learns_of_the_images_that_were_drawn():
     pairs = images(7, 0.9)
-    resampled = pooled(pairs)._resampled(0)
+    resampled = _resampled(pooled(pairs)._cells(0))
     drawn = np.random.default_rng(0).multinomial(7, np.full(7, 1 / 7), size=3)
     for times, row in zip(drawn, resampled, strict=False):
         parts, ids = (
@@ -85,17 +87,46 @@ def test_resampled_agreement_is_scikit_learns_of_the_images_that_were_drawn():
             normalized_mutual_info_score(parts[kept], ids[kept]),
             adjusted_rand_score(parts[kept], ids[kept]),
         )
-        np.testing.assert_allclose(row, expected, atol=1e-12)
+        np.testing.assert_allclose(row, (*expected, np.nan), atol=1e-10)
 
 
 def test_intervals_hold_the_agreement_of_many_images():
     """In about 95 of 100 samples of 60 images."""
-    true = pooled(images(20_000, 0.8, seed=1)).agreement().mean
+    true = pooled(images(20_000, 0.8, seed=1)).agreement().mean[:2]
     held = np.zeros(2)
     for seed in range(100):
         measured = pooled(images(60, 0.8, seed=100 + seed)).agreement()
-        held += (np.array(measured.low) <= true) & (true <= np.array(measured.high))
+        held += (np.array(measured.low[:2]) <= true) & (true <= np.array(measured.high[:2]))
     assert (held >= 80).all(), held
+
+
+def test_an_id_of_the_class_alone_agrees_between_classes_and_not_within():
+    """Each class has parts of its own, and all pixels of an image the id of its class."""
+    rng = np.random.default_rng(0)
+    found = Pooled()
+    for i in range(12):
+        parts = 10 * (i % 3) + rng.integers(0, 3, (5, 5))
+        found.add(parts, np.full_like(parts, i % 3), of_class=f"class {i % 3}")
+    agreement = found.agreement()
+    assert agreement.mean.nmi > 0.6
+    np.testing.assert_allclose([of.within for of in agreement[:3]], 0, atol=1e-9)
+
+
+def test_within_is_the_mean_over_classes_of_scikit_learns_nmi():
+    rng = np.random.default_rng(3)
+    found, of_class = Pooled(), {"a": [], "b": [], "one part": []}
+    for i in range(30):
+        name = list(of_class)[i % 3]
+        parts = rng.integers(0, 1 if name == "one part" else 4, (4, 6 + i % 3))
+        ids = np.where(rng.random(parts.shape) < 0.5, parts, rng.integers(0, 4, parts.shape))
+        found.add(parts, ids, of_class=name)
+        of_class[name].append((parts.ravel(), ids.ravel()))
+    expected, pixels = [], []
+    for name in ("a", "b"):  # the other has nothing to tell apart
+        parts, ids = (np.concatenate(of) for of in zip(*of_class[name], strict=True))
+        expected.append(normalized_mutual_info_score(parts, ids))
+        pixels.append(parts.size)
+    assert found.agreement().mean.within == pytest.approx(np.average(expected, weights=pixels))
 
 
 def test_differences_are_paired():
@@ -103,7 +134,7 @@ def test_differences_are_paired():
     pairs = images(40, 0.9)
     one, other = pooled(pairs), pooled([(parts, 100 - ids) for parts, ids in pairs])
     difference = one.difference(other)
-    np.testing.assert_allclose(np.ravel(difference[:3]), 0, atol=1e-12)
+    np.testing.assert_allclose([of[:2] for of in difference[:3]], 0, atol=1e-12)
     assert one.agreement().high.nmi - one.agreement().low.nmi > 0.03
 
 
@@ -130,7 +161,7 @@ def test_the_command_scores_every_second_image(run_folder, drawings, tmp_path):
     done = command(run_folder, f"folder:{drawings}", output, *more)
     assert done.returncode == 0, done.stderr
     results = json.loads((output / "results.json").read_text())
-    ways = ("patch entries", "register index", "register entries")
+    ways = ("image entries", "patch entries", "register index", "register entries")
     assert set(results["scores"]) == {
         *(f"{model}: {way}" for model in ("model", "untrained") for way in ways),
         *("colour entries", "grid cells"),
@@ -154,7 +185,11 @@ def test_the_command_scores_every_second_image(run_folder, drawings, tmp_path):
             results["scores"][f"{of}: {way}"]["parts"]["mean"] for of in ("model", "untrained")
         )
         assert difference["nmi"] == pytest.approx(one["nmi"] - other["nmi"])
-    assert "model: register entries - grid cells" in results["differences"]
+    for null in ("model: image entries", "colour entries", "grid cells"):
+        assert f"model: register entries - {null}" in results["differences"]
+    images = results["scores"]["model: image entries"]["parts"]["mean"]
+    assert images["nmi"] > 0 and 0 <= images["within"] < 0.2  # of classes of one image or two
+    assert "| NMI within classes |" in done.stdout
     assert "warning: 20 images are few" in done.stdout
     assert (output / "table.md").read_text().strip() in done.stdout
 
