@@ -164,4 +164,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, out_of_memory="choose a smaller batch, or a smaller model")

@@ -140,4 +140,4 @@ def cells(topology: str, plan: dict) -> list[str]:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, out_of_memory="choose a smaller batch, or a smaller model")

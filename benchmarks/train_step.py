@@ -182,4 +182,4 @@ def report(results: dict) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, out_of_memory="choose a smaller batch, or a smaller model")

@@ -1,8 +1,8 @@
 """python -m rats_jax.demo --workdir=DIR: train a small RATS on drawings, score it, draw its parts.
 
 Trains `configs/demo.py`, and a ViT of the same width and depth for the same steps, then compares
-them with the untrained RATS, a plain grid, SLIC and colours on held-out drawings. Started again
-with the same directory, it goes on where it stopped.
+both on held-out drawings with the RATS before training, a plain grid, SLIC and colours. Started
+again with the same directory, it goes on where it stopped.
 """
 
 import time
@@ -18,65 +18,71 @@ from rats_jax.paths import local_path
 CONFIG = config_flag.define_config("configs/demo.py")
 WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Where runs, scores and pictures are kept.")
 
-HELD_OUT_SEED = 1_000_003  # another world than any that is trained on, or chosen by, by default
-HELD_OUT = 600  # pictures scored
+HELD_OUT_SEED = 1_000_003  # a world that nothing is trained on or chosen by
+HELD_OUT = 600  # drawings scored
 PIXELS = 96
 SMOOTHING = 0.5  # patches; the usual 1 would be an eighth of these small grids
 ENTRIES = 64
-
-MODELS = """
-model: RATS after training. untrained: the same RATS before training. ViT: a ViT of the same width
-and depth after training. grid, SLIC, colour entries, grid cells: what needs no model."""
 
 
 def main() -> None:
     started = time.perf_counter()
     workdir = local_path(WORKDIR.value)
-    rats, vit = _train(workdir)
-    scores = _score(rats, vit)
-    (workdir / "results").mkdir(exist_ok=True)
-    _write(workdir / "results", *scores, steps=rats.step)
-    picture = _draw(rats, vit, workdir / "parts.png")
+    models = _train(workdir)
+    _score(models, workdir / "results")
+    picture = _draw(models, workdir / "parts.png")
     say(f"pictures in {picture}, scores in {workdir / 'results'}")
     say(f"{(time.perf_counter() - started) / 60:.1f} minutes in all")
 
 
-def _train(workdir: Path):
-    """The trained RATS and ViT, restored."""
+def _train(workdir: Path) -> dict:
+    """Backbones by the names that the tables have."""
+    from rats_jax.backbones import open_backbone
     from rats_jax.runs.loop import train
-    from rats_jax.runs.restore import restore
 
     config = config_flag.read_config(CONFIG)
     say("== RATS")
-    rats = restore(train(config, str(workdir / "rats")))
+    rats = open_backbone(train(config, str(workdir / "rats")))
     say("== ViT of the same size, for the same steps")
     config.model.architecture = "vit"
     config.dino.loss_scope = "all"  # it has one global vector
-    config.evaluation.every_epochs, config.run.keep_best = 0.0, 0
-    return rats, restore(train(config, str(workdir / "vit")))
+    config.evaluation.every_epochs = 0.0
+    vit = open_backbone(train(config, str(workdir / "vit")))
+    return {"model": rats, "untrained": rats.before_training(), "ViT": vit}
 
 
-def _score(rats, vit):
-    """Scores of regions within images, and of whether a part is the same in all of them."""
+def _score(models: dict, folder: Path) -> None:
+    """Regions within images, and whether ids mean the same part in all of them."""
     from rats_jax.data.procedural_parts import BACKGROUND, ProceduralParts
-    from rats_jax.evals.consistency_evaluation import evaluate_consistency
+    from rats_jax.evals.consistency_evaluation import evaluate_consistency, write_consistency
     from rats_jax.evals.datasets.drawings import drawings
-    from rats_jax.evals.part_evaluation import evaluate_parts
+    from rats_jax.evals.part_evaluation import Row, evaluate_parts
+    from rats_jax.evals.part_results import write_results
     from rats_jax.evals.parts import RegionOptions
 
     say(f"== scoring {HELD_OUT} held-out drawings of {PIXELS} pixels")
+    say(
+        "model: RATS after training. untrained: the same RATS before. ViT: after training.\n"
+        "grid, SLIC, colour entries, grid cells: what takes no model."
+    )
     held_out = drawings(ProceduralParts(size=PIXELS, length=HELD_OUT, seed=HELD_OUT_SEED))
-    models = {name: model.backbone for name, model in _models(rats, vit).items()}
-    heads = rats.config.model.heads
-    parts = evaluate_parts(
+    about = {"world": HELD_OUT_SEED, "pixels": PIXELS, "steps": models["model"].step}
+    heads = models["model"].options["heads"]
+    found = evaluate_parts(
         models,
         held_out,
-        top_k=(heads, 2 * heads),  # at K = heads the ViT's attention has its regions too
+        top_k=(heads, 2 * heads),  # at K = heads the ViT's attention has its regions, too
         resolutions=(PIXELS,),
         options=RegionOptions(SMOOTHING),
         saved=(),
         skip_broken=False,
     )
+    (folder / "parts").mkdir(parents=True, exist_ok=True)
+    ours = "model: centered registers"
+    others = [Row(k, None, "grid") for k in (heads, 2 * heads)]
+    others.append(Row(heads, PIXELS, "ViT: [CLS] attention"))
+    against = [(Row(other.k, PIXELS, ours), other) for other in others]
+    write_results(folder / "parts", found, about=about, against=against)
     consistency = evaluate_consistency(
         models,
         held_out,
@@ -85,7 +91,45 @@ def _score(rats, vit):
         background=BACKGROUND,
         skip_broken=False,
     )
-    return parts, consistency
+    (folder / "consistency").mkdir(exist_ok=True)
+    write_consistency(folder / "consistency", consistency, about=about)
+    say("(percent and percent points, with 95 % bootstrap intervals; differences are paired)")
+
+
+def _draw(models: dict, file: Path) -> Path:
+    """The first held-out drawing of each super-category, in K = 2 x heads regions."""
+    import numpy as np
+
+    from rats_jax.data.procedural_parts import SUPER_CATEGORIES, ProceduralParts
+    from rats_jax.evals.parts import RegionOptions, region_maps
+    from rats_jax.pictures.overlays import part_sheet, save_png
+
+    source = ProceduralParts(size=PIXELS, length=HELD_OUT, seed=HELD_OUT_SEED)
+    first = {}
+    for sample in (source.sample(i) for i in range(HELD_OUT)):
+        first.setdefault(sample.label, sample)
+        if len(first) == len(SUPER_CATEGORIES):
+            break
+    samples = [first[label] for label in sorted(first)]
+    images = np.stack([sample.image for sample in samples])
+    options, heads = models["model"].options, models["model"].options["heads"]
+    side = PIXELS // options["patch"]
+    columns = {"truth": [sample.parts for sample in samples]}
+    for name, title, way, k in (
+        ("model", "RATS, trained: centered registers", "centered registers", 2 * heads),
+        ("untrained", "RATS, untrained: centered registers", "centered registers", 2 * heads),
+        ("ViT", "ViT, trained: [CLS] attention", "[CLS] attention", heads),
+    ):
+        features = models[name].looking(attention_of=(options["depth"] - 1,))(images)
+        maps = region_maps(
+            features,
+            grid=(side, side),
+            k=k,
+            size=(PIXELS, PIXELS),
+            options=RegionOptions(SMOOTHING),
+        )
+        columns[title] = maps[way]
+    return save_png(part_sheet(list(images), columns, truth="truth"), file)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from rats_jax.command_line import say
-from rats_jax.evals.differences import difference_table, from_untrained, plain_difference
+from rats_jax.evals.differences import (
+    difference,
+    difference_table,
+    from_untrained,
+    plain_difference,
+)
 from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
 from rats_jax.evals.parts import score_cells
 from rats_jax.evals.region_metrics import MeanScores, RegionScores, mean_scores
@@ -38,12 +43,19 @@ def summarised(images: Sequence[Scored]) -> list[Result]:
     return results
 
 
-def write_results(folder: Path, found: PartScores, *, about: Mapping) -> str:
+def write_results(
+    folder: Path,
+    found: PartScores,
+    *,
+    about: Mapping,
+    against: Sequence[tuple[Row, Row]] = (),
+) -> str:
     """results.json, table.md, images.csv, plots and, where images have classes, classes.csv.
     Prints the table first, and returns it. about: plain values, how the scores came about.
+    against: rows to compare, besides those of a model with its untrained twin's.
 
     In results.json scores are nested by resolution ("any" for what sees no model), K and way, and
-    `differences` from the untrained model are a list.
+    `differences` are a list.
     """
     results = summarised(found.images)
     scores: dict = {}
@@ -57,7 +69,8 @@ def write_results(folder: Path, found: PartScores, *, about: Mapping) -> str:
         }
     masks = found.truth._asdict() | {"report": report(found.truth)}
     told = {**about, "images": len(found.images), "skipped": found.skipped, "masks": masks}
-    differences = from_untrained([image.rows for image in found.images])
+    rows = [image.rows for image in found.images]
+    differences = from_untrained(rows) + [difference(rows, *pair) for pair in against]
     told["differences"] = [plain_difference(one) for one in differences]
     table = result_table(results)
     if differences:
