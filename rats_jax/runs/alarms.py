@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from ml_collections import ConfigDict
+
 from rats_jax.dino.schedules import Schedules
 
 #: An alarm is raised when it has been seen in so many reports in a row, over so many steps.
@@ -31,6 +33,8 @@ LEAST_FEATURE_STD = 0.1
 LEAST_RANK = 1.1
 #: Shares of the registers.
 MOST_COPIES = MOST_DEAD = 0.25
+#: Of an evaluation: attention spread evenly over the patches, and distinct registers to each head.
+AT_EVEN, FEW_TO_A_HEAD = 0.98, 1.5
 #: Share of the time.
 MOST_INPUT_WAIT = 0.2
 
@@ -143,6 +147,17 @@ RULES = (
         "{registers_dead:.0%} of the registers do not depend on the image: try fewer registers",
     ),
     Rule(
+        "registers_average",
+        REGISTERS,
+        lambda s: (
+            s["registers/attention_entropy"] > AT_EVEN
+            and s["registers/distinct"] < FEW_TO_A_HEAD * s["heads"]
+        ),
+        "{registers/distinct:.1f} distinct registers in {heads} heads, attention entropy "
+        "{registers/attention_entropy:.2f}: registers of a head all read the mean of the image; "
+        "start again with a larger config.model.register_std, kernel_std and query_key_gain",
+    ),
+    Rule(
         "input_starved",
         MACHINE,
         lambda s: s["input_wait"] > MOST_INPUT_WAIT,
@@ -166,14 +181,21 @@ def warm_steps(schedules: Schedules) -> int:
     return max((span for span in spans if span < schedules.steps), default=0)
 
 
+def heads_with_registers(model: ConfigDict) -> int | None:
+    """How many heads own two registers or more, of config.model; None for none."""
+    several = model.registers_per_head > 1 and model.sharing == "partitioned"
+    return model.heads if model.architecture == "rats" and several else None
+
+
 class Alarms:
     """Judges one report after another.
 
-    prototypes: K. warm: as `warm_steps`.
+    prototypes: K. warm: as `warm_steps`. heads: that own two registers or more; None where none
+        does.
     """
 
-    def __init__(self, *, prototypes: int, warm: int):
-        self._prototypes = prototypes
+    def __init__(self, *, prototypes: int, warm: int, heads: int | None = None):
+        self._prototypes, self._heads = prototypes, heads
         self._warm = warm
         self._skipped = math.nan
         self._seen_at: dict[str, list[int]] = {rule.name: [] for rule in RULES}
@@ -181,7 +203,7 @@ class Alarms:
 
     def judge(self, step: int, scalars: Mapping[str, float]) -> list[Alarm]:
         """The alarms that this report raises: those seen long enough, which have not been raised
-        since they were last clear."""
+        since they were last clear. scalars: of the report, with those of the last evaluation."""
         raised, figures = [], self._figures(scalars)
         for rule in RULES:
             steps = self._seen_at[rule.name]
@@ -201,6 +223,7 @@ class Alarms:
     def _figures(self, scalars: Mapping[str, float]) -> Mapping[str, float]:
         figures = defaultdict(lambda: math.nan, scalars)
         figures["prototypes"] = self._prototypes
+        figures["heads"] = math.nan if self._heads is None else self._heads
         figures["ln_k"] = math.log(self._prototypes)
         figures["prototypes_used"] = figures["prototype_usage"] * self._prototypes
         figures["newly_skipped"] = figures["skipped_steps"] - self._skipped

@@ -23,7 +23,7 @@ from rats_jax.dino.step import DINO
 from rats_jax.errors import Stopped, UserError
 from rats_jax.parallel.distributed import agree
 from rats_jax.parallel.mesh import batch_sharding, describe
-from rats_jax.runs.alarms import Alarms, warm_steps
+from rats_jax.runs.alarms import Alarms, heads_with_registers, warm_steps
 from rats_jax.runs.checkpoint import Checkpoints
 from rats_jax.runs.compilation_cache import keep_compiled_programs
 from rats_jax.runs.dynamics import redraw
@@ -139,7 +139,12 @@ class _Run:
         self._stop = stop
         self._sharding = batch_sharding(mesh)
         self._skipped = SkippedSteps(source, events, limit=config.guards.nonfinite_steps)
-        self._alarms = Alarms(prototypes=config.head.prototypes, warm=warm_steps(dino.schedules))
+        self._alarms = Alarms(
+            prototypes=config.head.prototypes,
+            warm=warm_steps(dino.schedules),
+            heads=heads_with_registers(config.model),
+        )
+        self._measured: dict[str, float] = {}  # by the last evaluation
         #: What every checkpoint says of the run.
         self._about = {
             "config": config.to_dict(),
@@ -288,7 +293,7 @@ class _Run:
         measured = self._evaluation.measure(
             step, state["teacher"], samples, events=self._events, beat=watchdog.beat
         )
-        self._judged = {step: measured.judged}
+        self._judged, self._measured = {step: measured.judged}, measured.scalars
         write_pictures(writer, step, measured.pictures)
         return measured.scalars
 
@@ -303,7 +308,8 @@ class _Run:
             redraw(self._folder, self._checkpoints.best() if self._config.run.keep_best else None)
 
     def _judge(self, step: int, scalars: dict[str, float]) -> None:
-        alarms, collapse = self._alarms.judge(step, scalars), self._config.guards.collapse
+        alarms = self._alarms.judge(step, self._measured | scalars)
+        collapse = self._config.guards.collapse
         alarms = [alarm for alarm in alarms if collapse != "off" or not alarm.collapse]
         for alarm in alarms:
             say(f"warning: {alarm.message}")

@@ -23,6 +23,8 @@ HEALTHY = {
     "effective_rank": 1.5,
     "register_copies": 0.0,
     "registers_dead": 0.0,
+    "registers/attention_entropy": 0.97,
+    "registers/distinct": 5.0,
     "input_wait": 0.01,
     "skipped_steps": 3.0,
 }
@@ -47,12 +49,13 @@ SICK = {
     "rank_at_1": {"effective_rank": 1.02},
     "register_copies": {"register_copies": 0.5},
     "registers_dead": {"registers_dead": 1.0},
+    "registers_average": {"registers/attention_entropy": 0.99, "registers/distinct": 5.0},
     "input_starved": {"input_wait": 0.6},
 }
 
 
 def make_alarms() -> Alarms:
-    return Alarms(prototypes=K, warm=WARM)
+    return Alarms(prototypes=K, warm=WARM, heads=4)
 
 
 def raised(reports: list[dict], *, every: int = 25, after: int = WARM) -> list[tuple[int, str]]:
@@ -117,6 +120,17 @@ def test_what_is_not_reported_is_not_judged():
     assert raised([{"loss": 5.54}] * 5) == [(REPORTS - 1, "loss_at_ln_k")]
 
 
+def test_even_attention_alone_is_no_alarm_nor_are_few_registers_alone():
+    for figures in (
+        {"registers/attention_entropy": 0.99, "registers/distinct": 7.0},
+        {"registers/attention_entropy": 0.7, "registers/distinct": 4.0},
+    ):
+        assert raised([HEALTHY | figures] * 5) == []
+    one_a_head = Alarms(prototypes=K, warm=WARM)
+    for i in range(5):
+        assert one_a_head.judge(WARM + 50 * i, HEALTHY | SICK["registers_average"]) == []
+
+
 def test_values_that_are_not_finite_raise_nothing_here():
     assert raised([dict.fromkeys(HEALTHY, math.nan)] * 5) == []
 
@@ -135,7 +149,13 @@ def test_a_message_is_one_line_with_the_figure_the_remedy_and_where_to_read_on()
 
 def test_registers_input_and_skipped_steps_are_no_collapse():
     other = {rule.name for rule in RULES if rule.kind != COLLAPSE}
-    assert other == {"register_copies", "registers_dead", "input_starved", "steps_skipped"}
+    assert other == {
+        "register_copies",
+        "registers_dead",
+        "registers_average",
+        "input_starved",
+        "steps_skipped",
+    }
 
 
 def test_every_alarm_has_its_place_in_operations_md():
