@@ -74,4 +74,5 @@ def get_config():
     config.evaluation.resolution = 96
     config.evaluation.top_k = (4, 8)
     config.evaluation.smoothing = 0.5
+    config.evaluation.centered = True
     return config

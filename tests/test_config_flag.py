@@ -37,11 +37,11 @@ FIELDS = {
     "seed.x.y=1": "config.seed is a field, not a section: write --config.seed=VALUE",
     "seed=1.5": "--config.seed=1.5: give a whole number, such as 0",
     "seed": "--config.seed needs a value",
-    "optimizer.epochs=abc": "--config.optimizer.epochs=abc: give a number, such as 3.0",
+    "optimizer.epochs=abc": "--config.optimizer.epochs=abc: give a number, such as 1.2",
     "head.norm_last_layer=maybe": "norm_last_layer=maybe: give true or false, such as true",
     "crops.global_scale[0]=0.2": "give all values at once, such as --config.crops.global_scale=(",
     "crops.global_scale[5]=0.2": "give all values at once, such as --config.crops.global_scale=(",
-    "crops.global_scale=(0.2,": "give values in brackets, such as (0.5,1.0)",
+    "crops.global_scale=(0.2,": "give values in brackets, such as (0.4,1.0)",
 }
 
 

@@ -13,9 +13,10 @@ from tests.runs.tiny import tiny_config
 from tests.torch_reference.weights import randomised
 
 
-def make_run(workdir: Path) -> Path:
-    """Checkpoints at steps 10 and 20 in which all weights differ, reports up to a later step."""
-    config = tiny_config()
+def make_run(workdir: Path, **fields) -> Path:
+    """Checkpoints at steps 10 and 20 in which all weights differ, reports up to a later step.
+    fields: as of `tiny_config`."""
+    config = tiny_config(**fields)
     dino = make_dino(config, images=40)
     with open_workdir(str(workdir), config), Checkpoints(workdir, keep=2) as checkpoints:
         for step in (10, 20):
