@@ -26,14 +26,22 @@ def health_sums(features: Features, present: jax.Array) -> dict[str, jax.Array]:
     by its attention as shared out among the patches.
 
     images: []. attention: [H], the entropy of the attention over the patches, as a share of the
-    most it can be (ln L), mean over a head's registers. Of models with registers: cosines [N, N],
-    registers [N, D] and squares [N], of their lengths.
+    most it can be (ln L), mean over a head's registers. shared: [], the squared length of the mean
+    of an image's patches, each of length 1. Of models with registers: cosines [N, N], registers
+    [N, D] and squares [N], of their lengths.
     """
     here = present.astype(jnp.float32)
     (attention,) = features.attention.values()
     if attention.shape[-2] == 1 + features.registers.shape[1]:
         attention = attention[..., :1, :]
-    sums = {"images": here.sum(), "attention": here @ _entropies(attention).mean(-1)}
+    patches = features.patches.astype(jnp.float32)
+    lengths = jnp.maximum(jnp.linalg.norm(patches, axis=-1), jnp.finfo(jnp.float32).tiny)
+    shared = jnp.sum(jnp.mean(patches / lengths[..., None], axis=1) ** 2, axis=-1)
+    sums = {
+        "images": here.sum(),
+        "attention": here @ _entropies(attention).mean(-1),
+        "shared": here @ shared,
+    }
     registers = features.registers.astype(jnp.float32)
     if registers.shape[1]:
         squares = jnp.sum(registers**2, axis=-1)
@@ -61,12 +69,17 @@ def health(sums: Mapping[str, np.ndarray], *, heads: int) -> dict[str, float]:
         of two heads; heads/similarity_H of each head.
     registers/attention_entropy: 1 when attention to the patches is spread evenly, 0 when it is on
         one patch; mean over heads, and heads/attention_entropy_H of each.
+    patches/shared: how much the patches of an image have in common: 1 when all point the same way,
+        0 when they cancel out.
     """
     images = float(sums["images"])
     if not images:
         return {}
     entropies = np.asarray(sums["attention"], np.float64) / images
-    figures = {"registers/attention_entropy": float(entropies.mean())}
+    figures = {
+        "registers/attention_entropy": float(entropies.mean()),
+        "patches/shared": float(sums["shared"]) / images,
+    }
     figures |= {f"heads/attention_entropy_{h}": float(x) for h, x in enumerate(entropies)}
     if "cosines" not in sums:
         return figures
@@ -81,7 +94,7 @@ def health(sums: Mapping[str, np.ndarray], *, heads: int) -> dict[str, float]:
 
 def names(*, attention_heads: int, registers: int, heads: int) -> list[str]:
     """Those of the figures that `health` gives; heads: as there."""
-    sums = {"images": np.ones(()), "attention": np.ones(attention_heads)}
+    sums = {"images": np.ones(()), "attention": np.ones(attention_heads), "shared": np.ones(())}
     if registers:
         sums |= {
             "cosines": np.eye(registers),

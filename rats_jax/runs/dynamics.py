@@ -37,6 +37,7 @@ TITLED = {
         "registers/similarity_across_heads": "cosine across heads",
         "registers/attention_entropy": "attention entropy",
         "registers/dead": "share that is dead",
+        "patches/shared": "what patches share",
     },
     "training, nats": {"loss": "loss", "teacher_entropy": "teacher entropy", "kl": "KL"},
 }

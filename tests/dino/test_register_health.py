@@ -77,7 +77,22 @@ def test_of_a_vit_cls_is_judged_by_what_it_gives_to_patches():
     signs = measured(features(draw(2, 2, 8), attention), heads=1)
     assert signs["registers/attention_entropy"] == pytest.approx(0.5, abs=1e-6)
     alone = measured(features(draw(2, 0, 8), attention[:, :, :1]), heads=1)
-    assert alone.keys() == {"registers/attention_entropy", "heads/attention_entropy_0"}
+    assert alone.keys() == {
+        "registers/attention_entropy",
+        "heads/attention_entropy_0",
+        "patches/shared",
+    }
+
+
+def test_what_patches_share_is_one_where_all_point_the_same_way_and_none_where_they_cancel_out():
+    one, other = draw(2, 8)
+    along = np.stack([np.outer([1, 2, 3, 4], one), np.outer([1, 2, -3, -4], other)])
+    of = features(draw(2, 4, 8))._replace(patches=along.astype(np.float32))
+    signs = [
+        health(sums(of, jnp.array(present)), heads=2)["patches/shared"]
+        for present in ([True, False], [False, True], [True, True])
+    ]
+    np.testing.assert_allclose(signs, [1, 0, 0.5], atol=1e-6)
 
 
 def test_the_last_attention_to_patches_is_watched():

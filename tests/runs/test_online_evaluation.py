@@ -320,7 +320,9 @@ def test_without_images_the_registers_of_a_batch_are_judged(tmp_path, architectu
     found = measured(config, Events(tmp_path))
     assert 0.5 < found["registers/attention_entropy"] <= 1
     known = open_evaluation(config, make_dino(config, images=40), one_device(config)).names
-    assert set(known) == {name for name in found if name.startswith(("registers/", "heads/"))}
+    assert set(known) == {
+        name for name in found if name.startswith(("registers/", "heads/", "patches/"))
+    }
     count = {"rats": 6, "vit": 3, "perceiver": 96}[architecture]
     assert 1 < found["registers/distinct"] <= count
     assert ("heads/similarity_2" in found) == (architecture == "rats")
