@@ -1,8 +1,8 @@
 """python -m rats_jax.demo --workdir=DIR: train a small RATS on drawings, score it, draw its parts.
 
-Trains `configs/demo.py`, and a ViT of the same width and depth for the same steps, then compares
-both on held-out drawings with the RATS before training, a plain grid, SLIC and colours. Started
-again with the same directory, it goes on where it stopped.
+Trains `configs/demo.py`, from the model in `rats_jax.demo_model` on, then compares it on held-out
+drawings with the same RATS before any training, a plain grid, SLIC and colours. Started again with
+the same directory, it goes on where it stopped.
 """
 
 import time
@@ -22,6 +22,7 @@ HELD_OUT_SEED = 1_000_003  # a world that nothing is trained on or chosen by
 HELD_OUT = 600  # drawings scored
 PIXELS = 96
 SMOOTHING = 0.5  # patches; the usual 1 would be an eighth of these small grids
+TOP_K = 4, 8
 ENTRIES = 64
 
 
@@ -37,18 +38,15 @@ def main() -> None:
 
 def _train(workdir: Path) -> dict:
     """Backbones by the names that the tables have."""
+    from rats_jax import demo_model
     from rats_jax.backbones import open_backbone
     from rats_jax.runs.loop import train
 
+    steps = f"{demo_model.steps():,} steps"
+    say(f"== RATS, from the model in the package on, which was trained for {steps}")
     config = config_flag.read_config(CONFIG)
-    say("== RATS")
-    rats = open_backbone(train(config, str(workdir / "rats")))
-    say("== ViT of the same size, for the same steps")
-    config.model.architecture = "vit"
-    config.dino.loss_scope = "all"  # it has one global vector
-    config.evaluation.every_epochs = 0.0
-    vit = open_backbone(train(config, str(workdir / "vit")))
-    return {"model": rats, "untrained": rats.before_training(), "ViT": vit}
+    rats = open_backbone(train(config, str(workdir / "rats"), weights=demo_model.load()))
+    return {"model": rats, "untrained": rats.before_training()}
 
 
 def _score(models: dict, folder: Path) -> None:
@@ -62,26 +60,22 @@ def _score(models: dict, folder: Path) -> None:
 
     say(f"== scoring {HELD_OUT} held-out drawings of {PIXELS} pixels")
     say(
-        "model: RATS after training. untrained: the same RATS before. ViT: after training.\n"
+        "model: RATS after training. untrained: the same RATS before any training.\n"
         "grid, SLIC, colour entries, grid cells: what takes no model."
     )
     held_out = drawings(ProceduralParts(size=PIXELS, length=HELD_OUT, seed=HELD_OUT_SEED))
     about = {"world": HELD_OUT_SEED, "pixels": PIXELS, "steps": models["model"].step}
-    heads = models["model"].options["heads"]
     found = evaluate_parts(
         models,
         held_out,
-        top_k=(heads, 2 * heads),  # at K = heads the ViT's attention has its regions, too
+        top_k=TOP_K,
         resolutions=(PIXELS,),
         options=RegionOptions(SMOOTHING),
         saved=(),
         skip_broken=False,
     )
     (folder / "parts").mkdir(parents=True, exist_ok=True)
-    ours = "model: centered registers"
-    others = [Row(k, None, "grid") for k in (heads, 2 * heads)]
-    others.append(Row(heads, PIXELS, "ViT: [CLS] attention"))
-    against = [(Row(other.k, PIXELS, ours), other) for other in others]
+    against = [(Row(k, PIXELS, "model: centered registers"), Row(k, None, "grid")) for k in TOP_K]
     write_results(folder / "parts", found, about=about, against=against)
     consistency = evaluate_consistency(
         models,
@@ -97,7 +91,7 @@ def _score(models: dict, folder: Path) -> None:
 
 
 def _draw(models: dict, file: Path) -> Path:
-    """The first held-out drawing of each super-category, in K = 2 x heads regions."""
+    """The first held-out drawing of each super-category, in as many regions as were scored most."""
     import numpy as np
 
     from rats_jax.data.procedural_parts import SUPER_CATEGORIES, ProceduralParts
@@ -112,23 +106,20 @@ def _draw(models: dict, file: Path) -> Path:
             break
     samples = [first[label] for label in sorted(first)]
     images = np.stack([sample.image for sample in samples])
-    options, heads = models["model"].options, models["model"].options["heads"]
+    options, k = models["model"].options, TOP_K[-1]
     side = PIXELS // options["patch"]
     columns = {"truth": [sample.parts for sample in samples]}
-    for name, title, way, k in (
-        ("model", "RATS, trained: centered registers", "centered registers", 2 * heads),
-        ("untrained", "RATS, untrained: centered registers", "centered registers", 2 * heads),
-        ("ViT", "ViT, trained: [CLS] attention", "[CLS] attention", heads),
-    ):
+    for name, title in (("model", "trained"), ("untrained", "untrained")):
         features = models[name].looking(attention_of=(options["depth"] - 1,))(images)
-        maps = region_maps(
-            features,
-            grid=(side, side),
-            k=k,
-            size=(PIXELS, PIXELS),
-            options=RegionOptions(SMOOTHING),
-        )
-        columns[title] = maps[way]
+        for way in ("centered registers", "k-means"):
+            maps = region_maps(
+                features,
+                grid=(side, side),
+                k=k,
+                size=(PIXELS, PIXELS),
+                options=RegionOptions(SMOOTHING),
+            )
+            columns[f"{title}: {way}"] = maps[way]
     return save_png(part_sheet(list(images), columns, truth="truth"), file)
 
 

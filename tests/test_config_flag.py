@@ -37,7 +37,7 @@ FIELDS = {
     "seed.x.y=1": "config.seed is a field, not a section: write --config.seed=VALUE",
     "seed=1.5": "--config.seed=1.5: give a whole number, such as 0",
     "seed": "--config.seed needs a value",
-    "optimizer.epochs=abc": "--config.optimizer.epochs=abc: give a number, such as 1.2",
+    "optimizer.epochs=abc": "--config.optimizer.epochs=abc: give a number, such as 0.8",
     "head.norm_last_layer=maybe": "norm_last_layer=maybe: give true or false, such as true",
     "crops.global_scale[0]=0.2": "give all values at once, such as --config.crops.global_scale=(",
     "crops.global_scale[5]=0.2": "give all values at once, such as --config.crops.global_scale=(",

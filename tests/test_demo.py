@@ -15,8 +15,7 @@ from tests.runs.untrained import make_run
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     rats = open_backbone(make_run(folder / "rats", model__registers_per_head=4))
-    vit = open_backbone(make_run(folder / "vit", model__architecture="vit"))
-    return {"model": rats, "untrained": rats.before_training(), "ViT": vit}
+    return {"model": rats, "untrained": rats.before_training()}
 
 
 def test_scores_are_tables_with_paired_differences(models, tmp_path, monkeypatch, capsys):
@@ -29,19 +28,18 @@ def test_scores_are_tables_with_paired_differences(models, tmp_path, monkeypatch
     found = {(one["k"], one["difference"]): one for one in parts["differences"]}
     centered = "model: centered registers"
     for pair in (
-        (3, f"{centered} - untrained: centered registers"),
-        (6, f"{centered} - untrained: centered registers"),
-        (3, f"{centered} - grid"),
-        (6, f"{centered} - grid"),
-        (3, f"{centered} - ViT: [CLS] attention"),
+        (4, f"{centered} - untrained: centered registers"),
+        (8, f"{centered} - untrained: centered registers"),
+        (4, f"{centered} - grid"),
+        (8, f"{centered} - grid"),
     ):
         assert found[pair]["low"]["ari"] <= found[pair]["mean"]["ari"] <= found[pair]["high"]["ari"]
         assert pair[1] in said
-    against = found[3, f"{centered} - grid"]["mean"]["o2o"]
-    of = parts["scores"]["96"]["3"][centered]["mean"]["o2o"]
-    assert against == pytest.approx(of - parts["scores"]["any"]["3"]["grid"]["mean"]["o2o"])
+    against = found[4, f"{centered} - grid"]["mean"]["o2o"]
+    of = parts["scores"]["96"]["4"][centered]["mean"]["o2o"]
+    assert against == pytest.approx(of - parts["scores"]["any"]["4"]["grid"]["mean"]["o2o"])
     consistency = json.loads((tmp_path / "results" / "consistency" / "results.json").read_text())
-    assert consistency["images"] == 12 and "ViT: patch entries" in consistency["scores"]
+    assert consistency["images"] == 12 and "untrained: patch entries" in consistency["scores"]
 
 
 def test_the_picture_has_a_row_for_each_category(models, tmp_path):

@@ -52,13 +52,21 @@ from rats_jax.runs.workdir import check_in_place, writing_to
 from rats_jax.validation import validate
 
 
-def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> Path:
+def train(
+    config: ConfigDict,
+    workdir: str,
+    *,
+    source: Source | None = None,
+    weights: Mapping | None = None,
+) -> Path:
     """Trains until the recipe's end, or `config.run.stop_after`, from the newest checkpoint on.
 
     Args:
       config: a recipe, see `rats_jax.config`.
       workdir: where the run is kept.
       source: the images; by default those that `config.data` names.
+      weights: what student and teacher start from, {"backbone", "head"} as a run's teacher and, if
+        wanted, "center"; by default random ones. A run that has a checkpoint goes on from that.
 
     Returns the workdir. Raises UserError for a config, data set or workdir that cannot be used and
     for a run that cannot go on, Stopped when SIGTERM or Ctrl-C ended it and it is saved.
@@ -88,7 +96,15 @@ def train(config: ConfigDict, workdir: str, *, source: Source | None = None) -> 
         last = min(config.run.stop_after or schedules.steps, schedules.steps)
         measures = evaluation.about if evaluation else {}
         state, start = start_state(
-            config, dino, mesh, checkpoints, events, folder, data=data, evaluation=measures
+            config,
+            dino,
+            mesh,
+            checkpoints,
+            events,
+            folder,
+            data=data,
+            evaluation=measures,
+            weights=weights,
         )
         say_parameters(state["student"])
         if start >= last:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -30,12 +31,14 @@ def start_state(
     *,
     data: Mapping,
     evaluation: Mapping[str, Mapping],
+    weights: Mapping | None = None,
 ) -> tuple[dict, int]:
     """State and the number of steps it has taken: the newest checkpoint, or a fresh one.
 
     data: as `same_data.data_facts`. evaluation: what evaluations measure, as
-    `OnlineEvaluation.about`. Says what is not as in the checkpoint; raises UserError for what may
-    not change. Then config.json is that of this start.
+    `OnlineEvaluation.about`. weights: of a fresh one, as of `loop.train`. Says what is not as in
+    the checkpoint; raises UserError for what may not change, and for weights of another model. Then
+    config.json is that of this start.
     """
     like, code = abstract_state(dino, config.seed, mesh), code_version()
     found = checkpoints.restore(like)
@@ -56,11 +59,30 @@ def start_state(
     if found is None:
         events.add("started", step=0, code=code)
         shardings = jax.tree.map(lambda x: x.sharding, like)
-        return jax.jit(dino.init, static_argnums=0, out_shardings=shardings)(config.seed), 0
+        state = jax.jit(dino.init, static_argnums=0, out_shardings=shardings)(config.seed)
+        return (_with(weights, state) if weights else state), 0
     for step, reason in found.damaged:
         events.add("damaged", step=step, reason=reason)
     events.add("continued", step=found.step, code=code)
     return found.state, found.step
+
+
+def _with(weights: Mapping, state: dict) -> dict:
+    """The state with these weights for student and teacher, and with their center if they have one;
+    everything lies where it lay."""
+    parts = {name: weights[name] for name in ("backbone", "head")}
+    given = {"student": parts, "teacher": parts}
+    given |= {name: weights[name] for name in ("center",) if name in weights}
+    old = {name: state[name] for name in given}
+    if jax.tree.structure(given) != jax.tree.structure(old):
+        raise UserError("the weights to start from are of another architecture than config.model")
+    new, like = (jax.tree_util.tree_flatten_with_path(tree)[0] for tree in (given, old))
+    for (path, x), (_, y) in zip(new, like, strict=True):
+        if x.shape != y.shape:
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise UserError(f"the weights to start from have {name} {x.shape}, the model {y.shape}")
+    # Copies, since the first step gives up what it is given.
+    return state | jax.tree.map(lambda x, y: jax.device_put(jnp.array(x), y.sharding), given, old)
 
 
 @contextmanager

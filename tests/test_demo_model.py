@@ -1,0 +1,94 @@
+"""The model in the package: what it is said to be, and what a run can start from."""
+
+import hashlib
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from configs.demo import get_config
+from configs.drawings import get_config as drawings
+from rats_jax import demo_model
+from rats_jax.assemble import make_model
+from rats_jax.errors import UserError
+from rats_jax.runs.loop import train
+from rats_jax.runs.restore import restore_parts
+from tests.runs.tiny import tiny_config
+
+
+def test_it_is_small_and_the_one_that_its_page_describes():
+    content = (demo_model.FOLDER / demo_model.WEIGHTS).read_bytes()
+    assert len(content) < 2_000_000
+    page = (demo_model.FOLDER / "README.md").read_text()
+    assert hashlib.sha256(content).hexdigest() in page
+    assert f"{demo_model.steps():,} steps" in page
+
+
+def test_the_recipe_that_it_was_trained_by_is_configs_drawings_py():
+    recipe = json.loads(json.dumps(drawings().to_dict()))
+    trained = json.loads((demo_model.FOLDER / demo_model.CONFIG).read_text())
+    for section in ("model", "head", "crops", "photometrics", "dino", "optimizer"):
+        assert trained[section] == recipe[section]
+    assert not any("/" in str(value) for value in trained["data"].values())
+
+
+def test_the_demo_goes_on_with_the_same_model():
+    like = jax.eval_shape(make_model(get_config())[1], jax.random.key(0))
+    weights = demo_model.load()
+    assert weights.pop("center").shape == (1, get_config().head.prototypes)
+    shapes = jax.tree.map(lambda x: (x.shape, x.dtype), like)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), weights) == shapes
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    return train(tiny_config(run__stop_after=3), str(tmp_path_factory.mktemp("first")))
+
+
+def parts_of(workdir) -> dict:
+    return restore_parts(workdir, ["student", "teacher", "center"]).state
+
+
+def test_a_run_starts_from_the_weights_that_it_is_given(first, tmp_path):
+    """With a learning rate of 0 and no decay a step leaves them as they are."""
+    found = parts_of(first)
+    weights = {**found["teacher"], "center": found["center"]}
+    config = tiny_config(run__stop_after=1, optimizer__warmup_epochs=1.0)  # step 0 has rate 0
+    config.optimizer.update(weight_decay=0.0, end_weight_decay=0.0)
+    config.seed = 5
+    after = parts_of(train(config, str(tmp_path / "second"), weights=weights))
+    for side in ("student", "teacher"):
+        for x, y in zip(*map(jax.tree.leaves, (after[side], found["teacher"])), strict=True):
+            np.testing.assert_allclose(x, y, atol=1e-6)
+    assert np.abs(np.asarray(after["center"])).sum() > 0
+    fresh = parts_of(train(config, str(tmp_path / "third")))
+    assert (
+        np.abs(
+            fresh["teacher"]["backbone"]["registers"] - after["teacher"]["backbone"]["registers"]
+        ).max()
+        > 1e-3
+    )
+
+
+def test_it_goes_on_from_its_own_checkpoint_all_the_same(first, tmp_path):
+    found = parts_of(first)
+    workdir = str(tmp_path / "run")
+    train(tiny_config(run__stop_after=2), workdir, weights=found["teacher"])
+    before = parts_of(workdir)
+    train(tiny_config(run__stop_after=2), workdir, weights=found["teacher"])
+    for x, y in zip(*map(jax.tree.leaves, (before, parts_of(workdir))), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model__width": 48}, r"have teacher\..* \(.*\), the model \(.*\)|have student\..*"),
+        ({"model__architecture": "vit"}, "are of another architecture than config.model"),
+    ],
+)
+def test_weights_of_another_model_are_refused(first, tmp_path, fields, message):
+    weights = parts_of(first)["teacher"]
+    with pytest.raises(UserError, match=f"the weights to start from {message}"):
+        train(tiny_config(run__stop_after=1, **fields), str(tmp_path), weights=weights)
