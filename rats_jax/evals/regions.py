@@ -31,8 +31,8 @@ def register_maps(
       top_k: K, registers to keep, ranked by their largest cosine (ties: the lower index first).
       centered: cosines of what is left when the mean of an image's registers is taken from its
         registers, and the mean of its patches from its patches. The paper does not. Tokens of an
-        image share a component that says which image it is; it grows in training, and then the few
-        registers that have most of it win all patches (docs/emergence.md).
+        image share a large component, which says which image it is, and the few registers whose
+        component fits that of the patches best win them all (docs/emergence.md).
 
     Returns:
       maps [B, K, L] float32 in rank order, and kept [B, K] int32, the registers' indices.
