@@ -52,8 +52,8 @@ class Backbone(NamedTuple):
         return f"Backbone({self.origin})"
 
     def before_training(self) -> "Backbone":
-        """The same model as the run's first step started from. Raises UserError where there is no
-        run, whose config says how it started."""
+        """The same model with the random weights of the run's seed, from which it started unless it
+        was given others. Raises UserError where there is no run, whose config says how."""
         if self.config is None:
             raise UserError("an untrained twin needs a run, whose config says how it started")
         params = untrained(self.config).params["backbone"]

@@ -42,8 +42,7 @@ def _train(workdir: Path) -> dict:
     from rats_jax.backbones import open_backbone
     from rats_jax.runs.loop import train
 
-    steps = f"{demo_model.steps():,} steps"
-    say(f"== RATS, from the model in the package on, which was trained for {steps}")
+    say(f"== RATS, which starts from the model in the package ({demo_model.steps():,} steps)")
     config = config_flag.read_config(CONFIG)
     rats = open_backbone(train(config, str(workdir / "rats"), weights=demo_model.load()))
     return {"model": rats, "untrained": rats.before_training()}
@@ -51,6 +50,7 @@ def _train(workdir: Path) -> dict:
 
 def _score(models: dict, folder: Path) -> None:
     """Regions within images, and whether ids mean the same part in all of them."""
+    from rats_jax import demo_model
     from rats_jax.data.procedural_parts import BACKGROUND, ProceduralParts
     from rats_jax.evals.consistency_evaluation import evaluate_consistency, write_consistency
     from rats_jax.evals.datasets.drawings import drawings
@@ -64,7 +64,8 @@ def _score(models: dict, folder: Path) -> None:
         "grid, SLIC, colour entries, grid cells: what takes no model."
     )
     held_out = drawings(ProceduralParts(size=PIXELS, length=HELD_OUT, seed=HELD_OUT_SEED))
-    about = {"world": HELD_OUT_SEED, "pixels": PIXELS, "steps": models["model"].step}
+    steps = {"in the package": demo_model.steps(), "here": models["model"].step}
+    about = {"world": HELD_OUT_SEED, "pixels": PIXELS, "steps": steps}
     found = evaluate_parts(
         models,
         held_out,

@@ -219,7 +219,9 @@ def _consistency() -> None:
     options = {
         "entries": ENTRIES.value,
         "resolution": resolution,
-        "background": BACKGROUND.value,
+        "background": BACKGROUND.value
+        if BACKGROUND.present
+        else consistency_evaluation.BACKGROUNDS.get(kind),
     }
     say("\n".join([f"{dataset.name}: {_images(len(dataset), whole)}", *dataset.notes]))
     about = {
@@ -235,7 +237,7 @@ def _consistency() -> None:
         )
         consistency_evaluation.write_consistency(folder, found, about=about)
     say(f"(percent, over the pixels of {found.images:,} images; entries are of the others)")
-    if BACKGROUND.value is None:
+    if options["background"] is None:
         say("all ids count as parts: name the background's with --background to leave it out")
     _say_end(found.skipped, target)
 

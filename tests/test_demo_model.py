@@ -84,11 +84,39 @@ def test_it_goes_on_from_its_own_checkpoint_all_the_same(first, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"model__width": 48}, r"have teacher\..* \(.*\), the model \(.*\)|have student\..*"),
-        ({"model__architecture": "vit"}, "are of another architecture than config.model"),
+        (
+            {"model__width": 48},
+            r"of another size than config.model and config.head: .* is \(.*\) there",
+        ),
+        ({"model__architecture": "vit"}, "of another architecture than config.model"),
     ],
 )
-def test_weights_of_another_model_are_refused(first, tmp_path, fields, message):
+def test_weights_of_another_model_are_refused_and_nothing_is_begun(
+    first, tmp_path, fields, message
+):
     weights = parts_of(first)["teacher"]
-    with pytest.raises(UserError, match=f"the weights to start from {message}"):
-        train(tiny_config(run__stop_after=1, **fields), str(tmp_path), weights=weights)
+    with pytest.raises(UserError, match=f"the weights to start from are {message}"):
+        train(tiny_config(run__stop_after=1, **fields), str(tmp_path / "new"), weights=weights)
+    assert not (tmp_path / "new").exists()
+
+
+def test_weights_that_are_none_are_refused(first, tmp_path):
+    whole = parts_of(first)["teacher"]
+    nan = jax.tree.map(lambda x: np.full_like(x, np.nan), whole["head"])
+    for weights, message in (
+        ({}, "must be"),
+        ({"backbone": whole["backbone"]}, "must be"),
+        (whole | {"centre": 1}, "must be"),
+        ([1], "must be"),
+        (whole | {"head": nan}, "are not finite in head"),
+    ):
+        with pytest.raises(UserError, match=f"the weights to start from {message}"):
+            train(tiny_config(run__stop_after=1), str(tmp_path), weights=weights)
+
+
+def test_weights_may_be_in_float16_and_are_recorded(first, tmp_path):
+    halves = jax.tree.map(lambda x: np.asarray(x, np.float16), parts_of(first)["teacher"])
+    workdir = train(tiny_config(run__stop_after=1), str(tmp_path / "run"), weights=halves)
+    assert parts_of(workdir)["teacher"]["backbone"]["registers"].dtype == np.float32
+    started = json.loads((workdir / "events.jsonl").read_text().splitlines()[0])
+    assert started["event"] == "started" and len(started["weights"]) == 16

@@ -18,7 +18,7 @@ RESAMPLES, TOGETHER = 1000, 100
 class Agreement(NamedTuple):
     """nmi: normalised mutual information, by the arithmetic mean of the entropies, 0..1. ari:
     adjusted Rand index, chance at 0. within: NMI within each class of images, the mean over the
-    classes that have two parts or more, weighted by their pixels; NaN without classes.
+    classes that have two parts or more, weighted by their pixels; NaN without such classes.
 
     An id that only says which class an image is of has a high `nmi` where classes have parts of
     their own, and no `within`.
@@ -75,7 +75,10 @@ class Pooled:
             nothing = Agreement(np.nan, np.nan, np.nan)
             return Measured(nothing, nothing, nothing, 0)
         mean = Agreement(*_agreements(cells.counts.sum(0)[None], cells)[0].tolist())
-        return Measured(mean, *_interval(mean, _resampled(cells)), pixels)
+        low, high = _interval(mean, _resampled(cells))
+        least = Agreement(0.0, -1.0, 0.0)
+        low, high = (Agreement(*np.clip(of, least, 1.0).tolist()) for of in (low, high))
+        return Measured(mean, low, high, pixels)
 
     def difference(self, other: "Pooled", background: int | None = None) -> Measured:
         """This agreement minus that of `other`, of the same images in the same order."""
@@ -137,7 +140,8 @@ def _agreements(counts: np.ndarray, cells: _Cells) -> np.ndarray:
     within = np.full(len(counts), np.nan)
     if cells.has_classes:
         of_class, weight = _information(counts, cells.of_class, cells.part, cells.id)
-        within = (of_class * weight).sum(0) / np.maximum(weight.sum(0), 1)
+        pixels = weight.sum(0)
+        within = np.where(pixels > 0, (of_class * weight).sum(0) / np.maximum(pixels, 1), np.nan)
     return np.stack([nmi, _rand(counts, cells), within], 1)
 
 

@@ -18,6 +18,7 @@ from scipy.cluster.vq import kmeans2, vq
 
 from rats_jax.backbones import Backbone
 from rats_jax.command_line import say
+from rats_jax.data.procedural_parts import BACKGROUND
 from rats_jax.errors import UserError
 from rats_jax.evals.consistency import Measured, Pooled
 from rats_jax.evals.datasets import VOID, Labelled, PartDataset
@@ -33,6 +34,9 @@ SAMPLED = 50_000  # vectors that entries are fitted on, at most
 FEW = 100  # images scored
 COLOURS, CELLS = "colour entries", "grid cells"  # rows of no model
 ITERATIONS = 50  # of Lloyd's algorithm, after k-means++
+
+#: By kind of data set, the id that is no part, where it is always the same.
+BACKGROUNDS = {"procedural_parts": BACKGROUND, "partimagenet": 40}
 
 #: Kinds of data sets whose ids mean the same part in every image.
 KINDS = ("folder", "ade20k", "imagenet-s", "partimagenet", "procedural_parts")
@@ -201,16 +205,21 @@ def _looking(model: Backbone):
 
 
 def _fit(reader: _Reader, look: Mapping, *, patch: int, entries: int, seed: int) -> dict:
-    """Entries [E, D] by (model, "registers" or "patches"), and of colours by "colours". Of many
-    images a sample of vectors is kept from each batch, so that memory does not grow with them."""
-    rng, met = np.random.default_rng(seed), {}
+    """Entries [E, D] by (model, "registers", "patches" or "images"), and of colours by "colours".
+
+    Of many images a sample of vectors is kept from each batch, so that memory does not grow with
+    them. It is the same one for all models, and nothing of a model depends on the others.
+    """
+    met: dict = {}
     share = -(-SAMPLED * BATCH // reader.count(first=0))  # vectors of a batch
 
     def keep(key, vectors: np.ndarray) -> None:
         flat = vectors.reshape(-1, vectors.shape[-1])
+        kept = met.setdefault(key, [])
         if len(flat) > share:
+            rng = np.random.default_rng([seed, len(kept)])
             flat = flat[rng.permutation(len(flat))[:share]]
-        met.setdefault(key, []).append(flat)
+        kept.append(flat)
 
     for samples, images in reader.batches(first=0):
         count = len(samples)
@@ -225,7 +234,7 @@ def _fit(reader: _Reader, look: Mapping, *, patch: int, entries: int, seed: int)
     for key, vectors in met.items():
         vectors = np.concatenate(vectors).astype(np.float64)
         if key[1] == "images":  # of which there may be fewer
-            fitted[key] = _clustered(vectors, min(entries, len(vectors)), rng, seed)
+            fitted[key] = _clustered(vectors, min(entries, len(vectors)), seed)
             continue
         if len(vectors) < entries:
             what = key if isinstance(key, str) else key[1]
@@ -233,18 +242,16 @@ def _fit(reader: _Reader, look: Mapping, *, patch: int, entries: int, seed: int)
                 f"--entries={entries}: half of the images have {len(vectors)} vectors of {what}; "
                 "choose fewer"
             )
-        fitted[key] = _clustered(vectors, entries, rng, seed)
+        fitted[key] = _clustered(vectors, entries, seed)
     return fitted
 
 
-def _clustered(
-    vectors: np.ndarray, entries: int, rng: np.random.Generator, seed: int
-) -> np.ndarray:
+def _clustered(vectors: np.ndarray, entries: int, seed: int) -> np.ndarray:
     """K-means of SAMPLED vectors at most, [entries, D]."""
-    chosen = rng.permutation(len(vectors))[:SAMPLED]
-    return kmeans2(vectors[chosen], entries, iter=ITERATIONS, minit="++", missing="warn", rng=seed)[
-        0
-    ]
+    chosen = np.random.default_rng(seed).permutation(len(vectors))[:SAMPLED]
+    options = {"iter": ITERATIONS, "minit": "++", "missing": "warn", "rng": seed}
+    centers, _ = kmeans2(vectors[chosen], entries, **options)
+    return centers
 
 
 def _ids(look: Mapping, fitted: Mapping, images: np.ndarray, *, patch: int, entries: int) -> dict:

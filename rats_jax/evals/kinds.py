@@ -7,6 +7,7 @@ from rats_jax.errors import UserError
 from rats_jax.paths import local_path
 
 _DRAWINGS = "procedural_parts:COUNT, or COUNT@SEED"
+MOST_DRAWINGS = 1_000_000
 #: Of images with part masks, each as it is written.
 PART_MASKS = {
     "folder": "folder:PATH, which holds images/ and masks/",
@@ -30,6 +31,16 @@ _WHAT = {
     "part masks": (PART_MASKS, "--task=parts takes"),
     "labelled images": (LABELLED, "--task=knn, linear and norms take"),
 }
+
+
+def count_and_seed(place: str) -> tuple[int, int]:
+    """Of COUNT or COUNT@SEED, as drawings have it; seed 0 if none is given. Raises UserError."""
+    count, at, seed = place.partition("@")
+    if not (count.isdecimal() and int(count) and (seed.isdecimal() if at else True)):
+        raise UserError(f"write {_DRAWINGS}")
+    if int(count) > MOST_DRAWINGS or int(seed or 0) >= 2**64:
+        raise UserError(f"COUNT is at most {MOST_DRAWINGS:,}, and SEED less than 2^64")
+    return int(count), int(seed or 0)
 
 
 def kind_and_place(spec: str, *, wanted: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from rats_jax.data.sources import ImageFolder, Source
 from rats_jax.data.tars import Tars
 from rats_jax.data.tfds_source import TFDS
 from rats_jax.errors import UserError
-from rats_jax.evals.kinds import LABELLED, kind_and_place
+from rats_jax.evals.kinds import LABELLED, count_and_seed, kind_and_place
 from rats_jax.evals.subset import Subset, evenly
 from rats_jax.paths import check_utf8, local_path, printable
 
@@ -116,10 +116,8 @@ def _tfds(place: str) -> TFDS:
 
 
 def _drawings(place: str) -> ProceduralParts:
-    count, at, seed = place.partition("@")
-    if not (count.isdecimal() and int(count) and (seed.isdecimal() if at else True)):
-        raise UserError(f"write {LABELLED['procedural_parts']}")
-    return ProceduralParts(size=DRAWN, length=int(count), seed=int(seed or 0))
+    count, seed = count_and_seed(place)
+    return ProceduralParts(size=DRAWN, length=count, seed=seed)
 
 
 def labels_as(train: LabelledImages, test: LabelledImages) -> np.ndarray | None:

@@ -54,12 +54,15 @@ class Rule(NamedTuple):
     """kind: rules of the machine are judged from the first report on, others after the warm-up.
     seen: of the scalars and what `Alarms` adds; one that is missing is NaN, which compares with
     nothing. message: is formatted with the same; the figure, what it means, the first thing to do.
+    needs: a scalar of evaluations; reports without it are passed over, so that those in a row are
+        evaluations in a row.
     """
 
     name: str
     kind: str
     seen: Callable[[Mapping[str, float]], bool]
     message: str
+    needs: str = ""
 
 
 #: The first thing to do where targets have lost the image: what balances sharpening and centering.
@@ -156,6 +159,7 @@ RULES = (
         "{registers/distinct:.1f} distinct registers in {heads} heads, attention entropy "
         "{registers/attention_entropy:.2f}: registers of a head all read the mean of the image; "
         "start again with a larger config.model.register_std, kernel_std and query_key_gain",
+        needs="registers/attention_entropy",
     ),
     Rule(
         "input_starved",
@@ -203,9 +207,12 @@ class Alarms:
 
     def judge(self, step: int, scalars: Mapping[str, float]) -> list[Alarm]:
         """The alarms that this report raises: those seen long enough, which have not been raised
-        since they were last clear. scalars: of the report, with those of the last evaluation."""
+        since they were last clear. scalars: of the report, with those of an evaluation since the
+        last."""
         raised, figures = [], self._figures(scalars)
         for rule in RULES:
+            if rule.needs and rule.needs not in scalars:
+                continue
             steps = self._seen_at[rule.name]
             judged = rule.kind == MACHINE or step > self._warm
             if not (judged and rule.seen(figures)):

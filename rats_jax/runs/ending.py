@@ -21,6 +21,10 @@ from rats_jax.runs.online_data import headline
 MANY = 8  # checkpoints: of more, only the first and the last are named
 
 
+#: What step 0 is: of a run from random weights, and of one that was given others.
+UNTRAINED, GIVEN = "the untrained model", "the weights that it started from"
+
+
 class Below(NamedTuple):
     """A score that ended below what it takes no training to reach, as fractions. untrained, grid:
     None where it did not, or there is none. best: step and value of its best evaluation."""
@@ -60,11 +64,16 @@ def _below(metric: str, value: float, other: float) -> bool:
 
 
 def below_lines(
-    found: Sequence[Below], kept: Collection[int], *, step: int, best_metric: str
+    found: Sequence[Below],
+    kept: Collection[int],
+    *,
+    step: int,
+    best_metric: str,
+    first: str = UNTRAINED,
 ) -> list[str]:
     """One for each score, of the number of regions that is the headline; the others are named.
 
-    kept: the steps of which there is a checkpoint.
+    kept: the steps of which there is a checkpoint. first: what step 0 is called.
     """
     lines = []
     for score in SCORES:
@@ -77,21 +86,21 @@ def below_lines(
         if not of_score:
             continue
         k = headline(tuple(sorted(of_score)), best_metric)
-        line = _line(of_score.pop(k), kept, step=step)
+        line = _line(of_score.pop(k), kept, step=step, first=first)
         others = ", ".join(map(str, sorted(of_score)))
         lines.append(f"{line}; likewise at K = {others}" if others else line)
     return lines
 
 
-def _line(below: Below, kept: Collection[int], *, step: int) -> str:
+def _line(below: Below, kept: Collection[int], *, step: int, first: str) -> str:
     metric, than = below.metric, []
     if below.untrained is not None:
-        than.append(f"the untrained model ({told(metric, below.untrained)})")
+        than.append(f"{first} ({told(metric, below.untrained)})")
     if below.grid is not None:
         than.append(f"a plain grid ({told(metric, below.grid)})")
     value, (best_step, best) = told(metric, below.value), below.best
     if best_step == 0:
-        end = "no step was better than the untrained model"
+        end = f"no step was better than {first}"
     elif best_step == step or told(metric, best) == value:
         end = "no step was better"
     else:
@@ -119,7 +128,10 @@ def say_end(
         found = ended_below(workdir, step)
         for below in found:
             events.add("ended_below", step=step, **below._asdict())
-        for line in below_lines(found, saved, step=step, best_metric=config.run.best_metric):
+        starts = (e for e in read_lines(workdir / "events.jsonl") if e["event"] == "started")
+        first = GIVEN if "weights" in next(starts, {}) else UNTRAINED
+        metric = config.run.best_metric
+        for line in below_lines(found, saved, step=step, best_metric=metric, first=first):
             say(f"warning: {line}")
     say(checkpoint_line(workdir, saved, best and (config.run.best_metric, *best)))
     if step < steps:

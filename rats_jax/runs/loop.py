@@ -43,7 +43,7 @@ from rats_jax.runs.retention import rules_of
 from rats_jax.runs.same_data import data_facts
 from rats_jax.runs.skipped import SkippedSteps
 from rats_jax.runs.spans import span_warnings
-from rats_jax.runs.starting import open_together, start_state
+from rats_jax.runs.starting import checked, open_together, start_state
 from rats_jax.runs.stop import Stop
 from rats_jax.runs.unreadable import Unreadable
 from rats_jax.runs.version import code_version, package_versions
@@ -66,7 +66,8 @@ def train(
       workdir: where the run is kept.
       source: the images; by default those that `config.data` names.
       weights: what student and teacher start from, {"backbone", "head"} as a run's teacher and, if
-        wanted, "center"; by default random ones. A run that has a checkpoint goes on from that.
+        wanted, "center"; by default random ones. `events.jsonl` has their fingerprint. A run that
+        has a checkpoint goes on from that.
 
     Returns the workdir. Raises UserError for a config, data set or workdir that cannot be used and
     for a run that cannot go on, Stopped when SIGTERM or Ctrl-C ended it and it is saved.
@@ -78,6 +79,8 @@ def train(
         source = make_source(config)
     dino = make_dino(config, images=len(source))
     mesh = make_mesh(config)
+    if weights is not None:
+        weights = checked(weights, dino, seed=config.seed)
     evaluation = open_evaluation(config, dino, mesh)
     data = data_facts(source, seed=config.seed)
     with (
@@ -160,7 +163,7 @@ class _Run:
             warm=warm_steps(dino.schedules),
             heads=heads_with_registers(config.model),
         )
-        self._measured: dict[str, float] = {}  # by the last evaluation
+        self._measured: dict[str, float] = {}  # by an evaluation since the last report
         #: What every checkpoint says of the run.
         self._about = {
             "config": config.to_dict(),
@@ -325,6 +328,7 @@ class _Run:
 
     def _judge(self, step: int, scalars: dict[str, float]) -> None:
         alarms = self._alarms.judge(step, self._measured | scalars)
+        self._measured = {}
         collapse = self._config.guards.collapse
         alarms = [alarm for alarm in alarms if collapse != "off" or not alarm.collapse]
         for alarm in alarms:

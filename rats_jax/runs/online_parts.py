@@ -69,7 +69,8 @@ class OnlineParts:
         self._data = open_parts(config)
         self._fingerprint = fingerprint_of_parts(self._data)
         self._side, self._smoothing = config.evaluation.resolution, config.evaluation.smoothing
-        self._centered = config.evaluation.centered
+        # A ViT's regions are its attention, of which there is nothing to center.
+        self._centered = config.evaluation.centered and config.model.architecture != "vit"
         self._chosen = evenly(len(self._data), config.evaluation.images)
         self._spread = Spread(mesh, len(self._chosen))
         self._images = self._spread.abstract((self._side, self._side, 3), np.uint8)

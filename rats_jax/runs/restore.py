@@ -179,6 +179,7 @@ def _line(found: Restored | Parts, arrays: str) -> str:
 
 
 def untrained(config: ConfigDict) -> Restored:
-    """The same model as the run's first step starts from."""
+    """The same model with the random weights of the run's seed, from which it starts unless it is
+    given others."""
     network, init = make_model(config)
     return Restored(network, jax.jit(init)(jax.random.key(config.seed)), config, 0)

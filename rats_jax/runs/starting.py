@@ -6,10 +6,12 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from rats_jax.command_line import say
+from rats_jax.data.fingerprint import fingerprint_of_arrays
 from rats_jax.dino.step import DINO
 from rats_jax.errors import UserError
 from rats_jax.parallel.distributed import agree
@@ -36,9 +38,9 @@ def start_state(
     """State and the number of steps it has taken: the newest checkpoint, or a fresh one.
 
     data: as `same_data.data_facts`. evaluation: what evaluations measure, as
-    `OnlineEvaluation.about`. weights: of a fresh one, as of `loop.train`. Says what is not as in
-    the checkpoint; raises UserError for what may not change, and for weights of another model. Then
-    config.json is that of this start.
+    `OnlineEvaluation.about`. weights: parts of a fresh one, as `checked` gives them. Says what is
+    not as in the checkpoint; raises UserError for what may not change. Then config.json is that of
+    this start.
     """
     like, code = abstract_state(dino, config.seed, mesh), code_version()
     found = checkpoints.restore(like)
@@ -57,32 +59,56 @@ def start_state(
     if jax.process_index() == 0:
         write_config(workdir, config)
     if found is None:
-        events.add("started", step=0, code=code)
+        given = {"weights": fingerprint_of_arrays(jax.tree.leaves(weights))} if weights else {}
+        events.add("started", step=0, code=code, **given)
         shardings = jax.tree.map(lambda x: x.sharding, like)
         state = jax.jit(dino.init, static_argnums=0, out_shardings=shardings)(config.seed)
-        return (_with(weights, state) if weights else state), 0
+        # Copies, since the first step gives up what it is given.
+        given = {
+            name: jax.tree.map(
+                lambda x, y: jax.device_put(jnp.array(x), y.sharding), of, state[name]
+            )
+            for name, of in (weights or {}).items()
+        }
+        return state | given, 0
     for step, reason in found.damaged:
         events.add("damaged", step=step, reason=reason)
     events.add("continued", step=found.step, code=code)
     return found.state, found.step
 
 
-def _with(weights: Mapping, state: dict) -> dict:
-    """The state with these weights for student and teacher, and with their center if they have one;
-    everything lies where it lay."""
+def checked(weights: Mapping, dino: DINO, *, seed: int) -> dict:
+    """The parts of a state that weights to start from are: student, teacher and, if it is given,
+    center; float32.
+
+    weights: {"backbone", "head"} and perhaps "center", nested mappings of arrays.
+
+    Raises:
+      UserError: they are not of this model, or not finite.
+    """
+    if not isinstance(weights, Mapping) or set(weights) - {"center"} != {"backbone", "head"}:
+        raise UserError(
+            'the weights to start from must be {"backbone": ..., "head": ...}, with "center" if '
+            "it is known"
+        )
     parts = {name: weights[name] for name in ("backbone", "head")}
     given = {"student": parts, "teacher": parts}
     given |= {name: weights[name] for name in ("center",) if name in weights}
-    old = {name: state[name] for name in given}
-    if jax.tree.structure(given) != jax.tree.structure(old):
+    whole = jax.eval_shape(dino.init, seed)
+    like = {name: whole[name] for name in given}
+    if jax.tree.structure(given) != jax.tree.structure(like):
         raise UserError("the weights to start from are of another architecture than config.model")
-    new, like = (jax.tree_util.tree_flatten_with_path(tree)[0] for tree in (given, old))
-    for (path, x), (_, y) in zip(new, like, strict=True):
-        if x.shape != y.shape:
-            name = jax.tree_util.keystr(path, simple=True, separator=".")
-            raise UserError(f"the weights to start from have {name} {x.shape}, the model {y.shape}")
-    # Copies, since the first step gives up what it is given.
-    return state | jax.tree.map(lambda x, y: jax.device_put(jnp.array(x), y.sharding), given, old)
+    pairs = (jax.tree_util.tree_flatten_with_path(tree)[0] for tree in (given, like))
+    for (path, x), (_, y) in zip(*pairs, strict=True):
+        name = jax.tree_util.keystr(path[1:] or path, simple=True, separator=".")
+        if np.shape(x) != y.shape:
+            raise UserError(
+                f"the weights to start from are of another size than config.model and config.head: "
+                f"{name} is {np.shape(x)} there and {y.shape} here"
+            )
+        if not np.isfinite(np.asarray(x, np.float32)).all():
+            raise UserError(f"the weights to start from are not finite in {name}")
+    return jax.tree.map(lambda x, y: np.asarray(x, y.dtype), given, like)
 
 
 @contextmanager

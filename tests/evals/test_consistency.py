@@ -218,6 +218,24 @@ def test_a_mistake_is_one_line(run_folder, drawings, tmp_path, more, message):
     assert done.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
+def test_rows_of_a_model_do_not_depend_on_what_stands_beside_it(run_folder, drawings, monkeypatch):
+    from rats_jax.backbones import open_backbone
+    from rats_jax.evals import consistency_evaluation as module
+    from rats_jax.evals.datasets import open_dataset
+
+    monkeypatch.setattr(module, "BATCH", 4)
+    monkeypatch.setattr(module, "SAMPLED", 100)
+    model = open_backbone(run_folder)
+    options = dict(entries=5, resolution=32, background=BACKGROUND, skip_broken=False)
+    data = open_dataset(f"folder:{drawings}")
+    alone = module.evaluate_consistency({"model": model}, data, **options)
+    twin = module.evaluate_consistency({"untrained": model, "model": model}, data, **options)
+    for row, of_row in alone.rows.items():
+        assert of_row.parts.mean == twin.rows[row].parts.mean
+    same = twin.differences["model: register entries - untrained: register entries"].parts
+    assert same.mean == same.low == same.high == (0, 0, 0)
+
+
 def test_no_more_vectors_are_kept_than_entries_are_fitted_on(run_folder, drawings, monkeypatch):
     """However many images there are; and entries of a sample are much like those of all."""
     from rats_jax.backbones import open_backbone

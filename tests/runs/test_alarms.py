@@ -131,6 +131,14 @@ def test_even_attention_alone_is_no_alarm_nor_are_few_registers_alone():
         assert one_a_head.judge(WARM + 50 * i, HEALTHY | SICK["registers_average"]) == []
 
 
+def test_reports_between_evaluations_neither_count_for_registers_nor_against():
+    plain = {k: v for k, v in HEALTHY.items() if not k.startswith("registers/")}
+    sick = HEALTHY | SICK["registers_average"]
+    one = [plain, sick, *[plain] * 8]
+    assert raised(one) == []
+    assert raised([sick, plain, plain, sick, plain, sick]) == [(5, "registers_average")]
+
+
 def test_values_that_are_not_finite_raise_nothing_here():
     assert raised([dict.fromkeys(HEALTHY, math.nan)] * 5) == []
 

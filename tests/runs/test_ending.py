@@ -8,6 +8,7 @@ from pathlib import Path
 from rats_jax.config import schedules
 from rats_jax.runs.checkpoint import Checkpoints
 from rats_jax.runs.ending import (
+    GIVEN,
     Below,
     below_lines,
     checkpoint_line,
@@ -84,6 +85,8 @@ def test_there_is_a_line_for_each_score_with_the_best_step(tmp_path):
         "k-NN top-1 (k = 20) ended at 20.0 %, below the untrained model (25.0 %); no step was "
         "better than the untrained model",
     ]
+    given = below_lines(found, {100}, step=100, best_metric="loss", first=GIVEN)
+    assert "below the weights that it started from (27.0 %) and a plain grid" in given[0]
     first = below_lines(found, {100}, step=100, best_metric="parts/m2o_33")[0]
     assert first.startswith("M2O (K = 33)") and first.endswith("; likewise at K = 12")
     first = below_lines(found, {100}, step=100, best_metric="parts/o2o_12")[0]

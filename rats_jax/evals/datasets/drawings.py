@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rats_jax.data.procedural_parts import BACKGROUND, PARTS, SUPER_CATEGORIES, ProceduralParts
-from rats_jax.errors import UserError
 from rats_jax.evals.datasets.part_dataset import Entry, Labelled, PartDataset
-from rats_jax.evals.kinds import PART_MASKS
+from rats_jax.evals.kinds import count_and_seed
 
 SIDE = 128  # pixels, where nothing else is said
 
@@ -40,7 +39,5 @@ def drawings(source: ProceduralParts) -> Drawings:
 
 def open_drawings(place: str) -> Drawings:
     """COUNT or COUNT@SEED, of 128 x 128 pixels; seed 0 if none is given. Raises UserError."""
-    count, at, seed = place.partition("@")
-    if not (count.isdecimal() and int(count) and (seed.isdecimal() if at else True)):
-        raise UserError(f"write {PART_MASKS['procedural_parts']}")
-    return drawings(ProceduralParts(size=SIDE, length=int(count), seed=int(seed or 0)))
+    count, seed = count_and_seed(place)
+    return drawings(ProceduralParts(size=SIDE, length=count, seed=seed))

@@ -29,6 +29,12 @@ def test_a_part_of_them_keeps_their_numbers():
     np.testing.assert_array_equal(last.image, whole.sample(int(last.name.split()[1])).image)
 
 
+@pytest.mark.parametrize("place", ["3000000000@3", f"60@{2**64}"])
+def test_what_cannot_be_drawn_is_refused_at_once(place):
+    with pytest.raises(UserError, match="COUNT is at most 1,000,000, and SEED less than 2.64"):
+        open_dataset(f"procedural_parts:{place}")
+
+
 @pytest.mark.parametrize("place", ["0", "x", "9@x", "9@"])
 def test_a_mistake_shows_how_to_write_it(place):
     with pytest.raises(UserError, match=r"write procedural_parts:COUNT, or COUNT@SEED"):
