@@ -2,7 +2,7 @@
 
 python -m rats_jax.train --config=configs/demo.py --workdir=DIR
 
-`make demo` starts it from a model that configs/drawings.py made in an hour; this command, from
+`make demo` starts it from a model that configs/drawings.py made in 3,000 steps; this command, from
 random weights. What differs from the ImageNet recipes, and why (see docs/emergence.md):
 
 - Kernels, queries, keys, values and registers start larger: with those of the paper every register

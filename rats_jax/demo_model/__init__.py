@@ -1,4 +1,4 @@
-"""A small RATS that was trained on drawings for an hour, from which `make demo` goes on.
+"""A small RATS that was trained on drawings, from which `make demo` goes on.
 
 README.md beside this file says by which command, and what it scores.
 """
