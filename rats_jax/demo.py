@@ -52,7 +52,8 @@ def _score(models: dict, folder: Path) -> None:
     """Regions within images, and whether ids mean the same part in all of them."""
     from rats_jax import demo_model
     from rats_jax.data.procedural_parts import BACKGROUND, ProceduralParts
-    from rats_jax.evals.consistency_evaluation import evaluate_consistency, write_consistency
+    from rats_jax.evals.consistency_evaluation import evaluate_consistency
+    from rats_jax.evals.consistency_results import write_consistency
     from rats_jax.evals.datasets.drawings import drawings
     from rats_jax.evals.part_evaluation import Row, evaluate_parts
     from rats_jax.evals.part_results import write_results

@@ -194,6 +194,7 @@ def _parts() -> None:
 def _consistency() -> None:
     """--task=consistency."""
     from rats_jax.evals import consistency_evaluation
+    from rats_jax.evals.consistency_results import write_consistency
     from rats_jax.evals.datasets import open_dataset
     from rats_jax.results_folder import check_outside, free_folder, new_folder
 
@@ -235,7 +236,7 @@ def _consistency() -> None:
         found = consistency_evaluation.evaluate_consistency(
             models, dataset, skip_broken=SKIP_BROKEN.value, **options
         )
-        consistency_evaluation.write_consistency(folder, found, about=about)
+        write_consistency(folder, found, about=about)
     say(f"(percent, over the pixels of {found.images:,} images; entries are of the others)")
     if options["background"] is None:
         say("all ids count as parts: name the background's with --background to leave it out")

@@ -46,6 +46,7 @@ class Pooled:
 
     def __init__(self):
         self._images: list[tuple[str | None, np.ndarray, np.ndarray]] = []  # pairs [P, 2], counts
+        self._known: dict[int | None, tuple[Agreement, np.ndarray, int]] = {}  # by background
 
     def add(
         self,
@@ -61,6 +62,7 @@ class Pooled:
         pairs = np.stack([parts.ravel(), ids.ravel()], 1)
         pairs, counts = np.unique(pairs[pairs[:, 0] != void], axis=0, return_counts=True)
         self._images.append((of_class, pairs, counts))
+        self._known.clear()
 
     @property
     def parts(self) -> set[int]:
@@ -69,25 +71,31 @@ class Pooled:
 
     def agreement(self, background: int | None = None) -> Measured:
         """Of all pixels, or of those whose part is not `background`; NaN for no pixel."""
-        cells = self._cells(background)
-        pixels = int(cells.counts.sum())
-        if not pixels:
-            nothing = Agreement(np.nan, np.nan, np.nan)
-            return Measured(nothing, nothing, nothing, 0)
-        mean = Agreement(*_agreements(cells.counts.sum(0)[None], cells)[0].tolist())
-        low, high = _interval(mean, _resampled(cells))
+        mean, resampled, pixels = self._resampling(background)
+        low, high = _interval(mean, resampled)
         least = Agreement(0.0, -1.0, 0.0)
         low, high = (Agreement(*np.clip(of, least, 1.0).tolist()) for of in (low, high))
         return Measured(mean, low, high, pixels)
 
     def difference(self, other: "Pooled", background: int | None = None) -> Measured:
         """This agreement minus that of `other`, of the same images in the same order."""
-        one, two = self.agreement(background), other.agreement(background)
-        if not one.pixels:
-            return one
-        mean = Agreement(*(x - y for x, y in zip(one.mean, two.mean, strict=True)))
-        resampled = _resampled(self._cells(background)) - _resampled(other._cells(background))
-        return Measured(mean, *_interval(mean, resampled), one.pixels)
+        one, resampled, pixels = self._resampling(background)
+        two, others, _ = other._resampling(background)
+        mean = Agreement(*(x - y for x, y in zip(one, two, strict=True)))
+        return Measured(mean, *_interval(mean, resampled - others), pixels)
+
+    def _resampling(self, background: int | None) -> tuple[Agreement, np.ndarray, int]:
+        """The agreement, that of resampled images, and the pixels. Computed once: a row stands in
+        several differences."""
+        if background not in self._known:
+            cells = self._cells(background)
+            pixels = int(cells.counts.sum())
+            mean, resampled = Agreement(np.nan, np.nan, np.nan), np.full((RESAMPLES, 3), np.nan)
+            if pixels:
+                mean = Agreement(*_agreements(cells.counts.sum(0)[None], cells)[0].tolist())
+                resampled = _resampled(cells)
+            self._known[background] = mean, resampled, pixels
+        return self._known[background]
 
     def _cells(self, background: int | None) -> "_Cells":
         lengths = [len(counts) for _, _, counts in self._images]

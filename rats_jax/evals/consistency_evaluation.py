@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -26,7 +25,6 @@ from rats_jax.evals.differences import TRAINED, UNTRAINED
 from rats_jax.evals.null_regions import grid_regions
 from rats_jax.evals.reading import LeftOut, Progress
 from rats_jax.evals.regions import resize_labels, unit
-from rats_jax.evals.writing import write_json, write_text
 from rats_jax.models import Features
 
 BATCH = 16
@@ -84,7 +82,7 @@ def evaluate_consistency(
     - "register entries": the K-means entry of that register;
     - "patch entries": the K-means entry of the patch;
     - "image entries": the K-means entry of the image's global vector, for all its pixels: what the
-      model tells of parts by telling images apart;
+      model knows of parts by distinguishing images;
     - and of no model "colour entries", of a patch's mean Lab colour, and "grid cells".
 
     models: by name; "model" is the trained one and "untrained" its twin, see `differences_of`.
@@ -205,7 +203,7 @@ def _looking(model: Backbone):
 
 
 def _fit(reader: _Reader, look: Mapping, *, patch: int, entries: int, seed: int) -> dict:
-    """Entries [E, D] by (model, "registers", "patches" or "images"), and of colours by "colours".
+    """Entries [E, D] by (model, "registers", "patches" or "images"), and by ("", "colours").
 
     Of many images a sample of vectors is kept from each batch, so that memory does not grow with
     them. It is the same one for all models, and nothing of a model depends on the others.
@@ -223,7 +221,7 @@ def _fit(reader: _Reader, look: Mapping, *, patch: int, entries: int, seed: int)
 
     for samples, images in reader.batches(first=0):
         count = len(samples)
-        keep("colours", _colours(images[:count], patch))
+        keep(("", "colours"), _colours(images[:count], patch))
         for name, of in look.items():
             for kind, vectors in of(images)._asdict().items():
                 if vectors.shape[1]:
@@ -237,9 +235,8 @@ def _fit(reader: _Reader, look: Mapping, *, patch: int, entries: int, seed: int)
             fitted[key] = _clustered(vectors, min(entries, len(vectors)), seed)
             continue
         if len(vectors) < entries:
-            what = key if isinstance(key, str) else key[1]
             raise UserError(
-                f"--entries={entries}: half of the images have {len(vectors)} vectors of {what}; "
+                f"--entries={entries}: half of the images have {len(vectors)} vectors of {key[1]}; "
                 "choose fewer"
             )
         fitted[key] = _clustered(vectors, entries, seed)
@@ -271,7 +268,7 @@ def _ids(look: Mapping, fitted: Mapping, images: np.ndarray, *, patch: int, entr
             rows[f"{name}: register index"] = index.reshape(grid)
             rows[f"{name}: register entries"] = entry.reshape(grid)
     colours = _colours(images, patch)
-    rows[COLOURS] = _nearest(colours, fitted["colours"]).reshape(grid)
+    rows[COLOURS] = _nearest(colours, fitted["", "colours"]).reshape(grid)
     cells = grid_regions(size=(side, side), k=min(entries, side * side))
     rows[CELLS] = np.broadcast_to(cells, grid)
     return rows
@@ -290,66 +287,3 @@ def _colours(images: np.ndarray, patch: int) -> np.ndarray:
     side = images.shape[1] // patch
     lab = rgb2lab(images).reshape(len(images), side, patch, side, patch, 3)
     return lab.mean((2, 4)).reshape(len(images), side * side, 3)
-
-
-def consistency_table(rows: Mapping[str, Agreements], *, what: str, signed: bool = False) -> str:
-    """Markdown, in percent with the intervals; `signed` for differences. what: heads the names.
-    Over the pixels of parts, where they are known, and over all; within classes, where there are
-    some, over the former or the latter."""
-    columns = [
-        (f"{name.upper()}, {over}", over, name)
-        for over in Agreements._fields
-        for name in ("nmi", "ari")
-    ]
-    first = next(iter(rows.values()))
-    if first.parts is None:
-        columns = columns[2:]
-    over = columns[0][1]
-    if not np.isnan(getattr(first, over).mean.within):
-        columns.insert(1, ("NMI within classes", over, "within"))
-    head = [what, *(title for title, *_ in columns)]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for row, scores in rows.items():
-        cells = [
-            _cell(*(getattr(of, name) for of in getattr(scores, over)[:3]), signed=signed)
-            for _, over, name in columns
-        ]
-        lines.append(f"| {' | '.join([row, *cells])} |")
-    return "\n".join(lines)
-
-
-def _cell(mean: float, low: float, high: float, *, signed: bool) -> str:
-    if signed:
-        return f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-    return f"{100 * mean:.1f} ({100 * low:.1f}-{100 * high:.1f})"
-
-
-def write_consistency(folder: Path, found: Consistency, *, about: Mapping) -> str:
-    """results.json and table.md. Prints the tables first, and returns them."""
-    table = consistency_table(found.rows, what="ids")
-    table += "\n\n" + consistency_table(found.differences, what="difference", signed=True)
-    say(table)
-    scores, differences = (
-        {row: {"parts": _plain(of.parts), "all": _plain(of.all)} for row, of in which.items()}
-        for which in (found.rows, found.differences)
-    )
-    write_json(
-        folder / "results.json",
-        {
-            **about,
-            "images": found.images,
-            "skipped": found.skipped,
-            "scores": scores,
-            "differences": differences,
-        },
-    )
-    write_text(folder / "table.md", table)
-    return table
-
-
-def _plain(measured: Measured | None) -> dict | None:
-    """For JSON."""
-    if measured is None:
-        return None
-    ends = {name: getattr(measured, name)._asdict() for name in ("mean", "low", "high")}
-    return {**ends, "pixels": measured.pixels}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from rats_jax.evals.region_metrics import MeanScores, RegionScores, mean_scores
+from rats_jax.evals.writing import with_interval
 
 TRAINED, UNTRAINED = "model: ", "untrained: "
 
@@ -74,14 +75,8 @@ def difference_table(differences: Sequence[Difference]) -> str:
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for one in differences:
         resolution = [str(one.resolution)] if sweep else []
-        cells = [str(one.k), *resolution, one.name, difference_cells(one.scores)]
+        ends = zip(*one.scores[:3], strict=True)
+        figures = [with_interval(*of, signed=True) for of in ends]
+        cells = [str(one.k), *resolution, one.name, *figures]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def difference_cells(scores: MeanScores) -> str:
-    """M2O, O2O and ARI in percent points, signed, with their intervals."""
-    return " | ".join(
-        f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-        for mean, low, high in zip(scores.mean, scores.low, scores.high, strict=True)
-    )

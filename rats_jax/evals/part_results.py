@@ -15,10 +15,15 @@ from rats_jax.evals.differences import (
     plain_difference,
 )
 from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
-from rats_jax.evals.parts import score_cells
 from rats_jax.evals.region_metrics import MeanScores, RegionScores, mean_scores
 from rats_jax.evals.truth import report
-from rats_jax.evals.writing import draw_if_possible, write_csv, write_json, write_text
+from rats_jax.evals.writing import (
+    draw_if_possible,
+    with_interval,
+    write_csv,
+    write_json,
+    write_text,
+)
 
 
 class Result(NamedTuple):
@@ -100,7 +105,8 @@ def result_table(results: Sequence[Result]) -> str:
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row, scores, regions in results:
         resolution = [str(row.resolution or "any")] if sweep else []
-        cells = [str(row.k), *resolution, row.way, f"{regions:.1f}", score_cells(scores)]
+        figures = map(with_interval, scores.mean, scores.low, scores.high)
+        cells = [str(row.k), *resolution, row.way, f"{regions:.1f}", *figures]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

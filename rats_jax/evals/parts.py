@@ -1,15 +1,10 @@
-"""Part discovery: a model's label maps for images, scored against part masks."""
+"""Part discovery: the label maps that a model has for images."""
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-import jax
 import numpy as np
 
-from rats_jax.dino.augment import normalize
-from rats_jax.dino.network import Network
 from rats_jax.evals.null_regions import kmeans_regions
-from rats_jax.evals.region_metrics import MeanScores, mean_scores, score
 from rats_jax.evals.regions import Argmax, Size, attention_regions, register_regions
 from rats_jax.models import Features
 
@@ -25,23 +20,6 @@ class RegionOptions(NamedTuple):
     smoothing: float = 1.0
     norm: Literal["post", "pre"] = "post"
     argmax: Argmax = "patch"
-
-
-def extract(network: Network, params: dict, images: np.ndarray, *, batch: int = 50) -> Features:
-    """Features of uint8 images [B, h, w, 3], on the host, with the last layer's attention where it
-    is to the patches (RATS, ViT)."""
-    depth = jax.tree.leaves(params["backbone"]["blocks"])[0].shape[0]
-    watch = () if "latents" in params["backbone"] else (depth - 1,)
-
-    @jax.jit
-    def features(params: dict, images: jax.Array) -> Features:
-        return network.features(params, normalize(images), attention_of=watch)
-
-    parts = [
-        jax.device_get(features(params, images[start : start + batch]))
-        for start in range(0, len(images), batch)
-    ]
-    return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
 
 
 def region_maps(
@@ -86,25 +64,3 @@ def region_maps(
         maps["register attention"] = attention_regions(attention=of_registers, **shape)
     maps["k-means"] = kmeans_regions(tokens.patches, grid=grid, k=k, size=size)
     return {name: np.asarray(labels) for name, labels in maps.items()}
-
-
-def score_maps(
-    maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], *, void: int | None = None
-) -> MeanScores:
-    """Mean scores of label maps against masks of the same sizes, over images."""
-    return mean_scores([score(m, truth, void=void) for m, truth in zip(maps, masks, strict=True)])
-
-
-def score_table(rows: Sequence[tuple[int, str, MeanScores]]) -> str:
-    """A Markdown table of (K, label maps, scores), in percent with the intervals."""
-    lines = ["| K | label maps | M2O | O2O | ARI |", "|---|---|---|---|---|"]
-    lines += [f"| {k} | {name} | {score_cells(scores)} |" for k, name, scores in rows]
-    return "\n".join(lines)
-
-
-def score_cells(scores: MeanScores) -> str:
-    """M2O, O2O and ARI in percent with their intervals, as cells of a Markdown table."""
-    return " | ".join(
-        f"{100 * mean:.1f} ({100 * low:.1f}-{100 * high:.1f})"
-        for mean, low, high in zip(scores.mean, scores.low, scores.high, strict=True)
-    )

@@ -34,6 +34,13 @@ def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence]) -> No
         writer.writerows(map(_printable, rows))
 
 
+def with_interval(mean: float, low: float, high: float, *, signed: bool = False) -> str:
+    """A share in percent with the ends of its interval; signed for a difference."""
+    if signed:
+        return f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{100 * mean:.1f} ({100 * low:.1f}-{100 * high:.1f})"
+
+
 def draw_if_possible(what: str, draw: Callable[[], None]) -> None:
     """Draws, after all numbers have been written; a failure is said, and loses nothing else."""
     try:

@@ -1,0 +1,68 @@
+"""What consistency_evaluation.py found, written: numbers and tables."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from rats_jax.command_line import say
+from rats_jax.evals.consistency import Measured
+from rats_jax.evals.consistency_evaluation import Agreements, Consistency
+from rats_jax.evals.writing import with_interval, write_json, write_text
+
+
+def consistency_table(rows: Mapping[str, Agreements], *, what: str, signed: bool = False) -> str:
+    """Markdown, in percent with the intervals; `signed` for differences. what: heads the names.
+    Over the pixels of parts, where they are known, and over all; within classes, where there are
+    some, over the former or the latter."""
+    columns = [
+        (f"{name.upper()}, {over}", over, name)
+        for over in Agreements._fields
+        for name in ("nmi", "ari")
+    ]
+    first = next(iter(rows.values()))
+    if first.parts is None:
+        columns = columns[2:]
+    over = columns[0][1]
+    if not np.isnan(getattr(first, over).mean.within):
+        columns.insert(1, ("NMI within classes", over, "within"))
+    head = [what, *(title for title, *_ in columns)]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for row, scores in rows.items():
+        cells = [
+            with_interval(*(getattr(of, name) for of in getattr(scores, over)[:3]), signed=signed)
+            for _, over, name in columns
+        ]
+        lines.append(f"| {' | '.join([row, *cells])} |")
+    return "\n".join(lines)
+
+
+def write_consistency(folder: Path, found: Consistency, *, about: Mapping) -> str:
+    """results.json and table.md. Prints the tables first, and returns them."""
+    table = consistency_table(found.rows, what="ids")
+    table += "\n\n" + consistency_table(found.differences, what="difference", signed=True)
+    say(table)
+    scores, differences = (
+        {row: {"parts": _plain(of.parts), "all": _plain(of.all)} for row, of in which.items()}
+        for which in (found.rows, found.differences)
+    )
+    write_json(
+        folder / "results.json",
+        {
+            **about,
+            "images": found.images,
+            "skipped": found.skipped,
+            "scores": scores,
+            "differences": differences,
+        },
+    )
+    write_text(folder / "table.md", table)
+    return table
+
+
+def _plain(measured: Measured | None) -> dict | None:
+    """For JSON."""
+    if measured is None:
+        return None
+    ends = {name: getattr(measured, name)._asdict() for name in ("mean", "low", "high")}
+    return {**ends, "pixels": measured.pixels}
