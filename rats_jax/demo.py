@@ -1,8 +1,8 @@
 """python -m rats_jax.demo --workdir=DIR: train a small RATS on drawings, score it, draw its parts.
 
-Trains `configs/demo.py`, from the model in `rats_jax.demo_model` on, then compares it on held-out
+Trains `configs/demo.py` from the model in `rats_jax.demo_model`, then compares it on held-out
 drawings with the same RATS before any training, a plain grid, SLIC and colours. Started again with
-the same directory, it goes on where it stopped.
+the same directory, it continues where it stopped.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""A small RATS that was trained on drawings, from which `make demo` goes on.
+"""A small RATS that was trained on drawings, whose training `make demo` continues.
 
 README.md beside this file says by which command, and what it scores.
 """
@@ -36,6 +36,6 @@ def save(folder: Path, teacher: dict, center: jax.Array, *, config: ConfigDict, 
     halves = {name: np.asarray(array).astype(np.float16) for name, array in flat.items()}
     save_file(halves, folder / WEIGHTS, metadata={"step": str(step)})
     (folder / WEIGHTS).chmod(0o644)  # it is made for its owner alone
-    told = config.to_dict()
-    told["data"]["path"] = ""
-    (folder / CONFIG).write_text(json.dumps(told, indent=2) + "\n")
+    fields = config.to_dict()
+    fields["data"]["path"] = ""
+    (folder / CONFIG).write_text(json.dumps(fields, indent=2) + "\n")
