@@ -24,7 +24,7 @@ test: $(TESTS)/bin/ready
 	$(PYTEST) -m "not slow"
 
 test-all: $(TESTS)/bin/ready
-	$(PYTEST)
+	$(PYTEST) -o faulthandler_timeout=3600
 
 lint: $(TESTS)/bin/ready
 	$(TESTS)/bin/ruff check .

@@ -53,6 +53,7 @@ class Threads:
         """Waits for a task to end; RuntimeError once closed."""
         done = self._done.get()
         if done is None:
+            self._done.put(None)  # for whoever asks next
             raise RuntimeError("the pool is closed")
         return done
 
@@ -116,7 +117,11 @@ class Processes:
 
         Raises UserError if a worker has died, RuntimeError once closed.
         """
-        for connection in wait(list(self._workers), timeout):
+        connections = list(self._workers)
+        # In this order: `close` may come between, and waiting for no connection never ends.
+        if self._closed:
+            raise RuntimeError("the pool is closed")
+        for connection in wait(connections, timeout):
             try:
                 done = connection.recv()
             except (EOFError, OSError):
@@ -124,8 +129,6 @@ class Processes:
             self._load[connection] -= 1
             self._hand_out()
             return done
-        if self._closed:
-            raise RuntimeError("the pool is closed")
         return None
 
     def close(self) -> None:
