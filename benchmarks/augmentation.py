@@ -35,12 +35,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.workers import JaxSide  # noqa: E402
 from rats_jax import command_line  # noqa: E402
 from rats_jax.assemble import make_dino  # noqa: E402
-from rats_jax.command_line import say  # noqa: E402
 from rats_jax.data.crops import GLOBAL_CROPS, MultiCrop  # noqa: E402
 from rats_jax.data.device_crops import crop_canvases  # noqa: E402
 from rats_jax.dino.augment import photometrics  # noqa: E402
 from rats_jax.planning.hlo import read_program  # noqa: E402
 from rats_jax.validation import validate  # noqa: E402
+from rats_jax.voice import say  # noqa: E402
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a file in configs/.")
 BATCH_SIZE = flags.DEFINE_integer(

@@ -28,11 +28,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.workers import random_crops  # noqa: E402
 from rats_jax import command_line  # noqa: E402
 from rats_jax.assemble import make_dino  # noqa: E402
-from rats_jax.command_line import say  # noqa: E402
 from rats_jax.config import default_config  # noqa: E402
-from rats_jax.runs.checkpoint import Checkpoints  # noqa: E402
-from rats_jax.runs.fingerprint import fingerprints  # noqa: E402
-from rats_jax.runs.stored_state import read_arrays  # noqa: E402
+from rats_jax.runs.checkpoints.checkpoint import Checkpoints  # noqa: E402
+from rats_jax.runs.checkpoints.fingerprint import fingerprints  # noqa: E402
+from rats_jax.runs.checkpoints.stored_state import read_arrays  # noqa: E402
+from rats_jax.voice import say  # noqa: E402
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = config_flags.DEFINE_config_file("small", str(CONFIGS / "demo.py"), help_string="Trained.")

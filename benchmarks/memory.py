@@ -30,12 +30,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from rats_jax import command_line  # noqa: E402
 from rats_jax.assemble import make_model  # noqa: E402
-from rats_jax.command_line import say  # noqa: E402
 from rats_jax.errors import UserError  # noqa: E402
+from rats_jax.planning.activations import Stack, kept_stacks  # noqa: E402
 from rats_jax.planning.hlo import read_program  # noqa: E402
-from rats_jax.planning.kept import Stack, kept_stacks  # noqa: E402
 from rats_jax.planning.topology import open_hardware  # noqa: E402
 from rats_jax.validation import validate  # noqa: E402
+from rats_jax.voice import say  # noqa: E402
 
 RECIPE = Path(__file__).parents[1] / "configs" / "rats_b16_in1k.py"
 CONFIG = config_flags.DEFINE_config_file("config", str(RECIPE), help_string="Of plain RATS.")

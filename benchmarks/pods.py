@@ -17,8 +17,8 @@ from absl import flags
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from rats_jax import command_line  # noqa: E402
-from rats_jax.command_line import say  # noqa: E402
 from rats_jax.errors import UserError  # noqa: E402
+from rats_jax.voice import say  # noqa: E402
 
 OUTPUT = flags.DEFINE_string("output", "", "Folder of the figures, a JSON a row.")
 ROWS = flags.DEFINE_string(

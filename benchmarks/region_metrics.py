@@ -19,8 +19,8 @@ from scipy.spatial import cKDTree
 from sklearn.metrics import adjusted_rand_score
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from rats_jax.evals.region_metrics import score  # noqa: E402
-from tests.evals.literal_metrics import literal_scores  # noqa: E402
+from rats_jax.parts.region_metrics import score  # noqa: E402
+from tests.parts.literal_metrics import literal_scores  # noqa: E402
 
 TURNS = flags.DEFINE_integer("turns", 7, "Turns of each.", lower_bound=1)
 PIXELS = flags.DEFINE_integer("pixels", 512, "Height and width.", lower_bound=8)

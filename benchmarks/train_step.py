@@ -21,10 +21,10 @@ from ml_collections import ConfigDict, config_flags
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from rats_jax import command_line  # noqa: E402
-from rats_jax.command_line import say  # noqa: E402
 from rats_jax.errors import UserError  # noqa: E402
 from rats_jax.models.flops import training_flops  # noqa: E402
 from rats_jax.validation import validate  # noqa: E402
+from rats_jax.voice import say  # noqa: E402
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a file in configs/.")
 BATCH_SIZE = flags.DEFINE_integer(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-from rats_jax.runs import alarms
+from rats_jax.runs.guards import alarms
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # told apart by the colour-blind (Okabe, Ito)
 INK, FAINT = "#333333", "#d8d8d8"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from rats_jax.weights import names, other_names
+from rats_jax.weights import layout_tables, names
 
 PAGE = Path(__file__).parent / "weights.md"
 BETWEEN = re.compile(r"(<!-- (?P<table>\w+): by name_tables.py -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -25,7 +25,7 @@ def ours() -> Iterator[str]:
 
 
 def others() -> Iterator[str]:
-    for layout in other_names.LAYOUTS:
+    for layout in layout_tables.LAYOUTS:
         yield f"**{layout.title}**\n"
         differing = [(name, *theirs) for name, theirs in layout.names.items() if theirs != (name,)]
         rows = dict.fromkeys(_both(row, differing) for row in differing)

@@ -9,7 +9,8 @@ import runpy
 import sys
 
 from rats_jax import usage
-from rats_jax.command_line import fail, say
+from rats_jax.command_line import fail
+from rats_jax.voice import say
 
 COMMANDS = {
     "demo": "Train a small RATS on drawings on a CPU, score it, and draw its parts.",

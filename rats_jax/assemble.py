@@ -8,10 +8,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from rats_jax.command_line import say
 from rats_jax.config import schedules
 from rats_jax.data.crops import MultiCrop
-from rats_jax.data.procedural_parts import ProceduralParts
 from rats_jax.data.records import Records
 from rats_jax.data.samples import Canvases, ExactCrops, FastCrops, Samples
 from rats_jax.data.sources import ImageFolder, Source
@@ -25,7 +23,9 @@ from rats_jax.models.start import Scales, rescale
 from rats_jax.parallel.mesh import batch_shards
 from rats_jax.parallel.mesh import make_mesh as mesh_of
 from rats_jax.paths import printable
+from rats_jax.procedural_parts import ProceduralParts
 from rats_jax.validation import HOLDERS, validate_source
+from rats_jax.voice import say
 
 #: The fields of config.model that say what a backbone computes: of all, and of each architecture.
 COMMON = ("width", "depth", "heads", "patch", "mlp_ratio", "position_offset")

@@ -24,9 +24,9 @@ from rats_jax.runs.metric_names import told
 from rats_jax.runs.restore import restore, untrained
 from rats_jax.runs.workdir import load_config
 from rats_jax.weights.files import read
-from rats_jax.weights.inert import one_line
 from rats_jax.weights.layouts import recognise
 from rats_jax.weights.names import from_torch
+from rats_jax.weights.pickle_values import one_line
 from rats_jax.weights.places import display_name, holds_weights, read_json
 from rats_jax.weights.sets import grouped
 

@@ -2,35 +2,22 @@
 
 import difflib
 import os
-import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 from absl import app, flags, logging
 
 from rats_jax import config_flag, usage
 from rats_jax.device_failures import explained
-from rats_jax.errors import Stopped, UserError
+from rats_jax.errors import FAILED, INTERRUPTED, Stopped, UserError
 from rats_jax.paths import printable
-
-FAILED = 2  # exit status of a user's mistake
-LOST = 75  # another process ended: the same command may resume (EX_TEMPFAIL)
-SAVED = 85  # SIGTERM, after the state was saved: the same command resumes
-INTERRUPTED = 128 + signal.SIGINT
+from rats_jax.voice import complain, is_one_of_several, say, write_line
 
 flags.disclaim_key_flags()  # --help of an entry point lists the flags that it defines through here
 
 #: What Ctrl-C leaves of a command that trains.
 GOES_ON = "interrupted; the same command resumes from the last checkpoint, if there is one"
-
-_process: int | None = None  # the number of this process among several
-
-
-def speak_as(process: int) -> None:
-    """This process is one of several: only process 0 reports, each names itself in its errors."""
-    global _process
-    _process = process
 
 
 def run(main: Callable[[], None], *, out_of_memory: str, interrupted: str = "interrupted") -> None:
@@ -51,7 +38,7 @@ def run(main: Callable[[], None], *, out_of_memory: str, interrupted: str = "int
             say(str(stopped))
             _leave(stopped.status)
         except KeyboardInterrupt:
-            _complain(interrupted)
+            complain(interrupted)
             # The interpreter's own end may crash in threads of JAX that are still compiling.
             _leave(INTERRUPTED)
 
@@ -87,33 +74,10 @@ def require(*needed: tuple[flags.FlagHolder, str]) -> None:
 
 def fail(message: str, status: int = FAILED) -> NoReturn:
     """Exits with one line on standard error."""
-    _complain(f"error: {printable(message)}")
-    if _process is None:
+    complain(f"error: {printable(message)}")
+    if not is_one_of_several():
         sys.exit(status)
     _leave(status)  # the interpreter's own end would wait in JAX for the other processes
-
-
-def say(message: str) -> None:
-    """A line of a command's report, at once also where output is a pipe."""
-    if not _process:
-        _print(message, sys.stdout)
-
-
-def _complain(message: str) -> None:
-    who = "" if _process is None else f"process {_process}: "
-    _print(f"{who}{message}", sys.stderr)
-
-
-def _print(message: str, stream: TextIO | None) -> None:
-    if stream is None:
-        return
-    encoding = stream.encoding or "utf-8"
-    shown = message.encode(encoding, "backslashreplace").decode(encoding)
-    try:
-        stream.write(f"{shown}\n")  # at once: a thread that hears signals also writes lines
-        stream.flush()
-    except OSError:  # who reads it has gone, as `tee` by the same Ctrl-C: the run has more to lose
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _leave(status: int) -> NoReturn:
@@ -125,7 +89,7 @@ def _leave(status: int) -> NoReturn:
 def _parse(argv: list[str]) -> list[str]:
     """The arguments that are no flags. Prints --help or --version and ends, where asked for."""
     if text := usage.asked_for(argv[1:]):
-        _print(text, sys.stdout)
+        write_line(text, sys.stdout)
         sys.exit(0)
     arguments = [config_flag.with_home(_underscored(argument)) for argument in argv[1:]]
     arguments = config_flag.last_values(arguments)

@@ -11,9 +11,9 @@ from pathlib import Path
 from absl import flags
 
 from rats_jax import command_line, config_flag
-from rats_jax.command_line import say
 from rats_jax.device_failures import TRAIN_SMALLER
 from rats_jax.paths import local_path
+from rats_jax.voice import say
 
 CONFIG = config_flag.define_config("configs/demo.py")
 WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Where runs, scores and pictures are kept.")
@@ -51,13 +51,13 @@ def _train(workdir: Path) -> dict:
 def _score(models: dict, folder: Path) -> None:
     """Regions within images, and whether ids mean the same part in all of them."""
     from rats_jax import demo_model
-    from rats_jax.data.procedural_parts import BACKGROUND, ProceduralParts
     from rats_jax.evals.consistency_evaluation import evaluate_consistency
     from rats_jax.evals.consistency_results import write_consistency
-    from rats_jax.evals.datasets.drawings import drawings
     from rats_jax.evals.part_evaluation import Row, evaluate_parts
     from rats_jax.evals.part_results import write_results
-    from rats_jax.evals.parts import RegionOptions
+    from rats_jax.parts.datasets.drawings import drawings
+    from rats_jax.parts.ways import RegionOptions
+    from rats_jax.procedural_parts import BACKGROUND, ProceduralParts
 
     say(f"== scoring {HELD_OUT} held-out drawings of {PIXELS} pixels")
     say(
@@ -96,9 +96,9 @@ def _draw(models: dict, file: Path) -> Path:
     """The first held-out drawing of each super-category, in as many regions as were scored most."""
     import numpy as np
 
-    from rats_jax.data.procedural_parts import SUPER_CATEGORIES, ProceduralParts
-    from rats_jax.evals.parts import RegionOptions, region_maps
+    from rats_jax.parts.ways import RegionOptions, region_maps
     from rats_jax.pictures.overlays import part_sheet, save_png
+    from rats_jax.procedural_parts import SUPER_CATEGORIES, ProceduralParts
 
     source = ProceduralParts(size=PIXELS, length=HELD_OUT, seed=HELD_OUT_SEED)
     first = {}

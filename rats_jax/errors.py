@@ -1,4 +1,11 @@
-"""The two exceptions that entry points turn into a line and an exit status."""
+"""The exceptions that entry points turn into a line and an exit status, and these statuses."""
+
+import signal
+
+FAILED = 2  # a mistake of the user
+LOST = 75  # another process ended: the same command may resume (EX_TEMPFAIL)
+SAVED = 85  # SIGTERM, after the state was saved: the same command resumes
+INTERRUPTED = 128 + signal.SIGINT
 
 
 class UserError(Exception):
@@ -6,6 +13,10 @@ class UserError(Exception):
 
     Entry points print it as one line, without a traceback, and exit with status 2.
     """
+
+
+class BrokenImage(Exception):
+    """An image that cannot be read, or has no label; the message names it."""
 
 
 class Stopped(Exception):

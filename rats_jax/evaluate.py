@@ -18,9 +18,9 @@ from pathlib import Path
 from absl import flags
 
 from rats_jax import command_line
-from rats_jax.command_line import say
 from rats_jax.errors import UserError
 from rats_jax.paths import local_path
+from rats_jax.voice import say
 
 CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
 TASK = flags.DEFINE_enum(
@@ -131,12 +131,12 @@ def main() -> None:
 
 def _parts() -> None:
     """--task=parts."""
-    from rats_jax.evals.datasets import open_dataset
     from rats_jax.evals.part_evaluation import evaluate_parts, numbers_of_regions
     from rats_jax.evals.part_results import write_results
-    from rats_jax.evals.parts import RegionOptions
-    from rats_jax.evals.saved_regions import open_saved_regions
-    from rats_jax.evals.truth import report
+    from rats_jax.parts.datasets import open_dataset
+    from rats_jax.parts.saved_regions import open_saved_regions
+    from rats_jax.parts.truth import report
+    from rats_jax.parts.ways import RegionOptions
     from rats_jax.results_folder import check_outside, free_folder, new_folder
 
     if not REGIONS.value:
@@ -195,7 +195,7 @@ def _consistency() -> None:
     """--task=consistency."""
     from rats_jax.evals import consistency_evaluation
     from rats_jax.evals.consistency_results import write_consistency
-    from rats_jax.evals.datasets import open_dataset
+    from rats_jax.parts.datasets import open_dataset
     from rats_jax.results_folder import check_outside, free_folder, new_folder
 
     command_line.require(
@@ -283,7 +283,7 @@ def _resolutions(options: dict, *, usual: int) -> tuple[int, ...]:
 def _open_images() -> tuple:
     """What the tasks on whole images begin with: the folder to make, the images, the models, the
     resolution, and for results.json how the figures came about."""
-    from rats_jax.evals.labelled import open_labelled
+    from rats_jax.classification.labelled import open_labelled
     from rats_jax.results_folder import check_outside, free_folder
 
     command_line.require(
@@ -313,8 +313,8 @@ def _open_images() -> tuple:
 
 def _classify() -> None:
     """--task=knn and --task=linear."""
-    from rats_jax.evals.classification import knn_evaluation, linear_evaluation, linear_results
-    from rats_jax.evals.labelled import open_labelled
+    from rats_jax.classification.labelled import open_labelled
+    from rats_jax.evals import knn_evaluation, linear_evaluation, linear_results
     from rats_jax.results_folder import new_folder
 
     train = open_labelled(TRAIN.value) if TRAIN.value else None
@@ -353,8 +353,8 @@ def _classify() -> None:
 
 def _norms() -> None:
     """--task=norms."""
+    from rats_jax.data.reading import LeftOut
     from rats_jax.evals.norm_results import write_norms
-    from rats_jax.evals.reading import LeftOut
     from rats_jax.evals.token_norms import measure_norms, outlier
     from rats_jax.results_folder import new_folder
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from absl import flags
 
 from rats_jax import command_line, config_flag
-from rats_jax.command_line import say
 from rats_jax.errors import UserError
 from rats_jax.paths import local_path
+from rats_jax.voice import say
 
 CONFIG = config_flag.define_config()
 TOPOLOGY = flags.DEFINE_string(

@@ -4,10 +4,10 @@ import os
 
 from absl import flags
 
-from rats_jax import command_line
-from rats_jax.data.preparation.advice import advice
-from rats_jax.data.preparation.run import prepare
+from rats_jax import command_line, voice
 from rats_jax.paths import local_path
+from rats_jax.preparation.advice import advice
+from rats_jax.preparation.run import prepare
 
 INTERRUPTED = "interrupted; run the same command again to make the shards that are missing"
 
@@ -41,9 +41,9 @@ def main() -> None:
         shard_mb=SHARD_MB.value,
         shorter_side=SHORTER_SIDE.value,
     )
-    command_line.say(f"results: {', '.join(map(str, splits))}")
+    voice.say(f"results: {', '.join(map(str, splits))}")
     for line in advice(splits):
-        command_line.say(line)
+        voice.say(line)
 
 
 if __name__ == "__main__":

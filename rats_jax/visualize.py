@@ -9,8 +9,8 @@ import os
 from absl import flags
 
 from rats_jax import command_line
-from rats_jax.command_line import say
 from rats_jax.resolution import LARGEST
+from rats_jax.voice import say
 
 CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
 IMAGES = flags.DEFINE_multi_string(
@@ -39,9 +39,9 @@ SKIP_BROKEN = flags.DEFINE_bool("skip_broken", False, "Leave out images that can
 
 def main() -> None:
     from rats_jax.backbones import open_backbone
+    from rats_jax.gallery.finding import find_images, folders_of, spread
+    from rats_jax.gallery.gallery import draw
     from rats_jax.paths import local_path, printable
-    from rats_jax.pictures.finding import find_images, folders_of, spread
-    from rats_jax.pictures.gallery import draw
     from rats_jax.resolution import default_resolution, distance_warning, trained_at
     from rats_jax.results_folder import check_outside, free_folder, new_folder
 

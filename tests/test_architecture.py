@@ -1,6 +1,8 @@
-"""docs/architecture.md lists every module, in its folder."""
+"""docs/architecture.md lists every module, and every import obeys its rules of rooms."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -32,3 +34,59 @@ def test_every_module_is_listed_in_its_folder():
     found = {name for name in listed() if name.startswith("rats_jax/") and name.endswith(".py")}
     assert modules - found == set(), "not in docs/architecture.md"
     assert found - modules == set(), "in docs/architecture.md, and no file"
+
+
+#: These know neither configs nor runs, and no command.
+PURE = set("models dino data parts classification pictures procedural_parts weights".split())
+#: The work of one command each: only the entry points import it.
+COMMANDS = {"evals", "gallery", "preparation", "torch_export", "planning"}
+#: Modules at the top of the package that know nothing of configs and runs.
+SHARED = {"errors", "paths", "results_folder", "voice"}
+
+
+def room_of(module: str) -> str:
+    """The folder of rats_jax.FOLDER.x, or the module at the top of the package."""
+    return module.split(".")[1] if "." in module else module
+
+
+def imports(text: str) -> Iterator[str]:
+    """The modules of the package that a file imports, at its top or later."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "rats_jax":
+            if node.module == "rats_jax":
+                yield from (f"rats_jax.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.split(".")[0] == "rats_jax")
+
+
+def broken_rules(room: str, text: str) -> list[str]:
+    """What a file of this room imports and may not."""
+    wrong = []
+    for module in imports(text):
+        other = room_of(module)
+        if other == room:
+            continue
+        into_command = other in COMMANDS and (ROOT / "rats_jax" / room).is_dir()
+        if into_command or (room in PURE and other not in PURE | SHARED):
+            wrong.append(f"{room} imports {module}")
+    return wrong
+
+
+def test_every_import_obeys_the_rules_of_rooms():
+    files = [f for f in (ROOT / "rats_jax").rglob("*.py") if "files" not in f.parts]
+    rooms = {f: f.relative_to(ROOT / "rats_jax").parts[0].removesuffix(".py") for f in files}
+    assert set(rooms.values()) >= PURE | COMMANDS
+    wrong = [line for file, room in rooms.items() for line in broken_rules(room, file.read_text())]
+    assert not wrong, wrong
+
+
+def test_a_broken_rule_is_found():
+    assert broken_rules("parts", "from rats_jax.runs.loop import train")
+    assert broken_rules("data", "def late():\n    from rats_jax import config")
+    assert broken_rules("runs", "import rats_jax.evals.part_evaluation")
+    assert broken_rules("gallery", "from rats_jax.evals import writing")
+    assert not broken_rules("evals", "from rats_jax.runs.restore import restore")
+    assert not broken_rules("evaluate", "from rats_jax.evals.writing import with_interval")
+    assert not broken_rules("data", "from rats_jax.errors import UserError")

@@ -9,8 +9,8 @@ from PIL import Image
 
 from rats_jax.assemble import make_samples, make_source
 from rats_jax.data.pipeline import open_batches
-from rats_jax.data.preparation.run import prepare
 from rats_jax.errors import UserError
+from rats_jax.preparation.run import prepare
 from tests.data import test_tfds_source as tfds_files
 from tests.runs.tiny import tiny_config
 

@@ -11,7 +11,7 @@ import pytest
 
 from rats_jax import __version__
 from rats_jax.__main__ import COMMANDS
-from rats_jax.command_line import say
+from rats_jax.voice import say
 
 ROOT = Path(__file__).parents[1]
 NEEDED = {

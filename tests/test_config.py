@@ -161,7 +161,7 @@ def test_the_package_needs_no_optional_library():
         "import sys\n"
         "for name in ('torch', 'tensorflow', 'transformers', 'libtpu', 'sklearn'):\n"
         "    sys.modules[name] = None  # importing it now fails\n"
-        "import rats_jax, rats_jax.runs.loop, rats_jax.runs.restore, rats_jax.evals.parts\n"
+        "import rats_jax, rats_jax.runs.loop, rats_jax.runs.restore, rats_jax.parts.ways\n"
         "import rats_jax.train, rats_jax.pictures.overlays\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 import grain
 import numpy as np
 
-from rats_jax.data.filling import Buffers, Fill, Filled, Task
 from rats_jax.data.pool import Processes, Threads
 from rats_jax.data.samples import Samples
 from rats_jax.data.sources import Source
+from rats_jax.data.worker import Buffers, Fill, Filled, Task
 
 CHUNK = 16  # samples in a task, at most: a worker's answer costs as much as a tenth of a sample
 BUFFERS = 3  # batches: one that is handed out, two that are filled

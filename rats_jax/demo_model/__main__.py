@@ -3,7 +3,7 @@
 from absl import flags
 
 from rats_jax import command_line
-from rats_jax.command_line import say
+from rats_jax.voice import say
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", "", "A run's workdir, or WORKDIR/checkpoints/STEP.")
 

@@ -16,16 +16,16 @@ from PIL import Image
 from scipy.cluster.vq import kmeans2, vq
 
 from rats_jax.backbones import Backbone
-from rats_jax.command_line import say
-from rats_jax.data.procedural_parts import BACKGROUND
+from rats_jax.data.reading import LeftOut, Progress
 from rats_jax.errors import UserError
-from rats_jax.evals.consistency import Measured, Pooled
-from rats_jax.evals.datasets import VOID, Labelled, PartDataset
 from rats_jax.evals.differences import TRAINED, UNTRAINED
-from rats_jax.evals.null_regions import grid_regions
-from rats_jax.evals.reading import LeftOut, Progress
-from rats_jax.evals.regions import resize_labels, unit
 from rats_jax.models import Features
+from rats_jax.parts.consistency import Measured, Pooled
+from rats_jax.parts.datasets import VOID, Labelled, PartDataset
+from rats_jax.parts.null_regions import grid_regions
+from rats_jax.parts.regions import resize_labels, unit
+from rats_jax.procedural_parts import BACKGROUND
+from rats_jax.voice import say
 
 BATCH = 16
 SAMPLED = 50_000  # vectors that entries are fitted on, at most

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rats_jax.command_line import say
-from rats_jax.evals.consistency import Measured
 from rats_jax.evals.consistency_evaluation import Agreements, Consistency
 from rats_jax.evals.writing import with_interval, write_json, write_text
+from rats_jax.parts.consistency import Measured
+from rats_jax.voice import say
 
 
 def consistency_table(rows: Mapping[str, Agreements], *, what: str, signed: bool = False) -> str:

@@ -7,8 +7,8 @@ difference is much narrower than those of the two means, and it alone says which
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from rats_jax.evals.region_metrics import MeanScores, RegionScores, mean_scores
 from rats_jax.evals.writing import with_interval
+from rats_jax.parts.region_metrics import MeanScores, RegionScores, mean_scores
 
 TRAINED, UNTRAINED = "model: ", "untrained: "
 

@@ -11,18 +11,18 @@ import numpy as np
 from PIL import Image
 
 from rats_jax.backbones import Backbone
-from rats_jax.command_line import say
+from rats_jax.data.reading import LeftOut, Progress
 from rats_jax.errors import UserError
-from rats_jax.evals.datasets import VOID, Labelled, PartDataset
-from rats_jax.evals.null_regions import grid_regions, slic_regions
-from rats_jax.evals.parts import RegionOptions, region_maps
-from rats_jax.evals.reading import LeftOut, Progress
-from rats_jax.evals.region_counts import USUAL_K, registers_of
-from rats_jax.evals.region_metrics import RegionScores, score
-from rats_jax.evals.regions import resize_labels
-from rats_jax.evals.saved_regions import SavedRegions
-from rats_jax.evals.truth import Truth, check, total, truth_of
 from rats_jax.models import Features
+from rats_jax.parts.datasets import VOID, Labelled, PartDataset
+from rats_jax.parts.null_regions import grid_regions, slic_regions
+from rats_jax.parts.region_counts import USUAL_K, registers_of
+from rats_jax.parts.region_metrics import RegionScores, score
+from rats_jax.parts.regions import resize_labels
+from rats_jax.parts.saved_regions import SavedRegions
+from rats_jax.parts.truth import Truth, check, total, truth_of
+from rats_jax.parts.ways import RegionOptions, region_maps
+from rats_jax.voice import say
 
 BATCH = 16  # images read together
 EARLY = 4 * BATCH  # images after which masks that tell nothing are warned of

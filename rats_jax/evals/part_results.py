@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rats_jax.command_line import say
 from rats_jax.evals.differences import (
     difference,
     difference_table,
@@ -15,8 +14,6 @@ from rats_jax.evals.differences import (
     plain_difference,
 )
 from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
-from rats_jax.evals.region_metrics import MeanScores, RegionScores, mean_scores
-from rats_jax.evals.truth import report
 from rats_jax.evals.writing import (
     draw_if_possible,
     with_interval,
@@ -24,6 +21,9 @@ from rats_jax.evals.writing import (
     write_json,
     write_text,
 )
+from rats_jax.parts.region_metrics import MeanScores, RegionScores, mean_scores
+from rats_jax.parts.truth import report
+from rats_jax.voice import say
 
 
 class Result(NamedTuple):

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from rats_jax.backbones import Backbone
+from rats_jax.classification.labelled import LabelledImages
+from rats_jax.classification.views import central_crop
 from rats_jax.data.decode import UnreadableImage, decode_fast
+from rats_jax.data.reading import LeftOut, Progress, in_threads
 from rats_jax.errors import UserError
-from rats_jax.evals.labelled import LabelledImages
-from rats_jax.evals.reading import LeftOut, Progress, in_threads
-from rats_jax.evals.views import central_crop
 from rats_jax.models import Features
 
 BATCH = 16

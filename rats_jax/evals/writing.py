@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rats_jax.command_line import say
 from rats_jax.paths import printable
+from rats_jax.voice import say
 
 
 def write_json(file: Path, content: Mapping) -> None:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from rats_jax import command_line
+from rats_jax import command_line, errors, voice
 from rats_jax.device_failures import TRAIN_SMALLER, explained
 from rats_jax.errors import Stopped, UserError
 from rats_jax.parallel import cluster
@@ -68,7 +68,7 @@ def joined(
 
     Automatic on TPU pods and SLURM, and for the TPUs of GKE; elsewhere by the arguments, which are
     the flags of `rats_jax.train`. A process that is alone runs as it is. Each process sees the
-    devices of all; only process 0 says anything (`command_line.say`).
+    devices of all; only process 0 says anything (`voice.say`).
 
     All processes end together. One that ends by an exception ends the others, with its exit status
     and a line; when one is lost, killed or with its machine, the others end with exit status 75
@@ -105,14 +105,14 @@ def joined(
         yield
         return
 
-    command_line.speak_as(place.process)
+    voice.speak_as(place.process)
     about = socket.gethostname()
     if place.devices:
         about += f" GPU {','.join(map(str, place.devices))}"
     try:
         peers, service = meet(place, about=about, wait=wait)
     except Missing as error:
-        command_line.fail(str(error), command_line.LOST)
+        command_line.fail(str(error), errors.LOST)
     global _link
     _link = Link(place.process, peers)
     _let_the_link_speak_first()
@@ -123,7 +123,7 @@ def joined(
             drop_gloo_lines()
         places = [about, *(peers[i].about for i in sorted(peers))]
         more = ", ..." if len(places) > 8 else ""
-        command_line.say(f"{place.processes} processes: {', '.join(places[:8])}{more}")
+        voice.say(f"{place.processes} processes: {', '.join(places[:8])}{more}")
         try:
             yield
         except Stopped as end:  # as in all the others
@@ -167,10 +167,10 @@ def _told(link: Link, process: int) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        link.tell(command_line.FAILED, f"process {process}: {error}")
+        link.tell(errors.FAILED, f"process {process}: {error}")
         raise
     except KeyboardInterrupt:
-        link.tell(command_line.INTERRUPTED, f"process {process} was interrupted")
+        link.tell(errors.INTERRUPTED, f"process {process} was interrupted")
         raise
     except BaseException as error:
         # Collectives may fail a moment before it is known that a process is lost, which says more.

@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 
-from rats_jax.command_line import LOST
+from rats_jax.errors import LOST
 from rats_jax.parallel.rendezvous import Peer
 
 FAREWELL = 5  # seconds that process 0 waits for the others to end before it

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.optimize import linear_sum_assignment
 
-from rats_jax.evals.region_metrics import overlaps, pairwise_iou, score
+from rats_jax.parts.region_metrics import overlaps, pairwise_iou, score
 
 # Okabe and Ito's seven, then 41 more, each the sRGB colour farthest in CIELAB from those before it,
 # the least over normal, protanopic and deuteranopic sight (Machado et al. 2009) being what counts.

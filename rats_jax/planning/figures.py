@@ -9,11 +9,11 @@ from ml_collections import ConfigDict
 from rats_jax.config import schedules
 from rats_jax.models.flops import image_flops
 from rats_jax.parallel.mesh import batch_shards
-from rats_jax.planning.bound import bound
+from rats_jax.planning.activations import kept_stacks
 from rats_jax.planning.collectives import collectives
 from rats_jax.planning.compiled import Compiled, parameter_sizes, state_bytes
 from rats_jax.planning.hbm import hbm_bytes
-from rats_jax.planning.kept import kept_stacks
+from rats_jax.planning.roofline import bound
 from rats_jax.planning.topology import Hardware
 
 #: Images a second that a core prepares, docs/performance.md.

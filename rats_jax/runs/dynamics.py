@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from rats_jax.command_line import say
 from rats_jax.paths import printable
 from rats_jax.runs.history import Piece, pieces, read_lines
 from rats_jax.runs.metric_names import (
@@ -19,6 +18,7 @@ from rats_jax.runs.metric_names import (
     measured_on,
     told,
 )
+from rats_jax.voice import say
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
 INK, FAINT = "#333333", "#d8d8d8"

@@ -9,14 +9,14 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from rats_jax.command_line import say
 from rats_jax.dino.schedules import Schedules
 from rats_jax.paths import printable
-from rats_jax.runs.checkpoint import Checkpoints
+from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 from rats_jax.runs.events import Events
 from rats_jax.runs.history import pieces, read_lines
 from rats_jax.runs.metric_names import SCORES, called, is_score, told
-from rats_jax.runs.online_data import headline
+from rats_jax.runs.online.data import headline
+from rats_jax.voice import say
 
 MANY = 8  # checkpoints: of more, only the first and the last are named
 

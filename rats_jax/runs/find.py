@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rats_jax.errors import UserError
-from rats_jax.runs.checkpoint import REMAINS
+from rats_jax.runs.checkpoints.checkpoint import REMAINS
 from rats_jax.weights.places import read_json
 
 #: What a run keeps in its workdir beside the checkpoints.

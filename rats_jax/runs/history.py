@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from rats_jax.runs.judged import same_measure
+from rats_jax.runs.checkpoints.best_metric import same_measure
 from rats_jax.runs.metric_names import is_of_evaluation, measured_on
 
 

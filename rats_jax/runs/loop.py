@@ -15,7 +15,6 @@ from rats_jax.assemble import (
     make_source,
     with_absolute_path,
 )
-from rats_jax.command_line import say
 from rats_jax.data.device import device_batches, rows_here
 from rats_jax.data.pipeline import BatchStream, open_batches
 from rats_jax.data.sources import Source
@@ -23,14 +22,19 @@ from rats_jax.dino.step import DINO
 from rats_jax.errors import Stopped, UserError
 from rats_jax.parallel.distributed import agree
 from rats_jax.parallel.mesh import batch_sharding, describe
-from rats_jax.runs.alarms import Alarms, heads_with_registers, warm_steps
-from rats_jax.runs.checkpoint import Checkpoints
+from rats_jax.runs.checkpoints.checkpoint import Checkpoints
+from rats_jax.runs.checkpoints.retention import rules_of
 from rats_jax.runs.compilation_cache import keep_compiled_programs
 from rats_jax.runs.dynamics import redraw
 from rats_jax.runs.ending import next_line, nothing_to_do, say_end
 from rats_jax.runs.events import Events
+from rats_jax.runs.guards.alarms import Alarms, heads_with_registers, warm_steps
+from rats_jax.runs.guards.nonfinite import SkippedSteps
+from rats_jax.runs.guards.stop import Stop
+from rats_jax.runs.guards.unreadable import Unreadable
+from rats_jax.runs.guards.watchdog import Watchdog
 from rats_jax.runs.metric_names import is_of_evaluation
-from rats_jax.runs.online_evaluation import OnlineEvaluation, open_evaluation
+from rats_jax.runs.online.evaluation import OnlineEvaluation, open_evaluation
 from rats_jax.runs.programs import abstract_samples, compiled, make_monitor, make_train_step
 from rats_jax.runs.reporting import (
     Progress,
@@ -39,17 +43,13 @@ from rats_jax.runs.reporting import (
     say_parameters,
     write_pictures,
 )
-from rats_jax.runs.retention import rules_of
 from rats_jax.runs.same_data import data_facts
-from rats_jax.runs.skipped import SkippedSteps
 from rats_jax.runs.spans import span_warnings
 from rats_jax.runs.starting import checked, open_together, start_state
-from rats_jax.runs.stop import Stop
-from rats_jax.runs.unreadable import Unreadable
 from rats_jax.runs.version import code_version, package_versions
-from rats_jax.runs.watchdog import Watchdog
 from rats_jax.runs.workdir import check_in_place, writing_to
 from rats_jax.validation import validate
+from rats_jax.voice import say
 
 
 def train(

@@ -14,10 +14,10 @@ import numpy as np
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from rats_jax.command_line import say
 from rats_jax.paths import printable
 from rats_jax.runs.tensorboard import SummaryWriter, metric_writers
 from rats_jax.runs.workdir import as_json, flat
+from rats_jax.voice import say
 
 #: Metrics reported as they are at a step, where others are averaged over those before.
 AS_THEY_ARE = (

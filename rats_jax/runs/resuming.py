@@ -5,18 +5,18 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from rats_jax.command_line import say
 from rats_jax.config import schedules as schedules_of
 from rats_jax.dino.schedules import Schedules
-from rats_jax.runs.checkpoint import Checkpoints, Found
+from rats_jax.runs.checkpoints.best_metric import measure_changes
+from rats_jax.runs.checkpoints.checkpoint import Checkpoints, Found
+from rats_jax.runs.checkpoints.retention import Rules, rules_of
 from rats_jax.runs.events import Events
-from rats_jax.runs.judged import measure_changes
 from rats_jax.runs.metric_names import is_of_evaluation, measured_on
-from rats_jax.runs.retention import Rules, rules_of
 from rats_jax.runs.same_data import check_data
 from rats_jax.runs.schedule_changes import schedule_changes
 from rats_jax.runs.version import code_version, package_versions
 from rats_jax.runs.workdir import changes, with_old_fields
+from rats_jax.voice import say
 
 #: What the facts of an evaluation are called, where their names say too little.
 CALLED = {"of": "the number of images there are", "images": "the number of images measured"}

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from rats_jax.command_line import say
 from rats_jax.data.fingerprint import fingerprint
 from rats_jax.data.pipeline import sample_order
 from rats_jax.data.sources import Source
 from rats_jax.errors import UserError
 from rats_jax.paths import printable
+from rats_jax.voice import say
 
 FIRST = 64  # positions of the order that are compared
 

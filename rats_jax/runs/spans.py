@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from ml_collections import ConfigDict
 
 from rats_jax.dino.schedules import Schedules
-from rats_jax.runs.alarms import REPORTS, STEPS, warm_steps
+from rats_jax.runs.checkpoints.retention import rules_of
+from rats_jax.runs.guards.alarms import REPORTS, STEPS, warm_steps
 from rats_jax.runs.metric_names import is_of_evaluation
-from rats_jax.runs.retention import rules_of
 
 
 def span_warnings(config: ConfigDict, schedules: Schedules) -> list[str]:

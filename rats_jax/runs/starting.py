@@ -10,17 +10,17 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from rats_jax.command_line import say
 from rats_jax.data.fingerprint import fingerprint_of_arrays
 from rats_jax.dino.step import DINO
 from rats_jax.errors import UserError
 from rats_jax.parallel.distributed import agree
-from rats_jax.runs.checkpoint import Checkpoints
+from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 from rats_jax.runs.events import Events
 from rats_jax.runs.programs import abstract_state
 from rats_jax.runs.resuming import compare_with
 from rats_jax.runs.version import code_version
 from rats_jax.runs.workdir import as_json, open_workdir, sign, take_part, write_config
+from rats_jax.voice import say
 
 
 def start_state(

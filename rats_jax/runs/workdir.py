@@ -27,10 +27,10 @@ from typing import TextIO
 
 from ml_collections import ConfigDict
 
-from rats_jax.command_line import say
 from rats_jax.errors import UserError
 from rats_jax.paths import local_path, printable
-from rats_jax.runs.folder_names import check_folder
+from rats_jax.runs.checkpoints.folder_names import check_folder
+from rats_jax.voice import say
 
 #: Fields that fix the shape of the state: a checkpoint made with others cannot be restored.
 SHAPES = ("model", "head", "crops.global_size", "dino.loss_scope")

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rats_jax.backbones import Backbone, open_backbone
-from rats_jax.command_line import say
 from rats_jax.errors import UserError
 from rats_jax.paths import check_utf8, local_path, printable
 from rats_jax.results_folder import free_folder, new_folder
 from rats_jax.runs.restore import restore_parts
 from rats_jax.runs.version import code_version
 from rats_jax.torch_export import card, compare, dino_checkpoint, hugging_face, one_file, onnx_graph
+from rats_jax.voice import say
 
 #: Format -> the packages that writing it and reading it again takes.
 FORMATS = {

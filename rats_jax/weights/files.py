@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from rats_jax.errors import UserError
-from rats_jax.weights.inert import Damaged, Namespace, Refused, Tensor, one_line
+from rats_jax.weights.pickle_values import Damaged, Namespace, Refused, Tensor, one_line
 from rats_jax.weights.places import INDEX, read_json, weights_file, what_else
 from rats_jax.weights.renaming import Tensors
 from rats_jax.weights.sets import choose

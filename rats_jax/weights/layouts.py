@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from rats_jax.errors import UserError
+from rats_jax.weights.layout_tables import DINO, LAYOUTS, METHODS, PERIODS, TIMM, Layout
 from rats_jax.weights.options import own_options, read_options, whole
-from rats_jax.weights.other_names import DINO, LAYOUTS, METHODS, PERIODS, TIMM, Layout
 from rats_jax.weights.renaming import Tensors, layer_of, renamed, template
 
 #: Tokens for what is masked in training: part of no backbone that is given whole images.

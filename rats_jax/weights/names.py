@@ -1,6 +1,6 @@
 """One table: parameters of our JAX trees, their PyTorch names, and how the arrays correspond.
 
-The names are those of timm and DINO v1, where these have one. `other_names.py` adds those that
+The names are those of timm and DINO v1, where these have one. `layout_tables.py` adds those that
 other implementations use; the exporter, the importer and docs/weights.md all read from here.
 """
 

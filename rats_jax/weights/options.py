@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rats_jax.errors import UserError
-from rats_jax.weights.other_names import PERIODS, Layout
+from rats_jax.weights.layout_tables import PERIODS, Layout
 from rats_jax.weights.renaming import is_square
 
 LARGEST = 10**6  # of any size

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rats_jax.errors import UserError
-from rats_jax.weights.other_names import BIAS_MASK, Layout
+from rats_jax.weights.layout_tables import BIAS_MASK, Layout
 
 Array = np.ndarray
 Shape = tuple[int | None, ...]  # None is any length

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from rats_jax.errors import UserError
-from rats_jax.weights.inert import Sharded, one_line
-from rats_jax.weights.other_names import LAYOUTS
+from rats_jax.weights.layout_tables import LAYOUTS
+from rats_jax.weights.pickle_values import Sharded, one_line
 
 #: Parts of a name that a wrapper around a module adds; they say nothing about the weights.
 WRAPPERS = {

@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from rats_jax.weights.inert import Damaged, Refused, Storage, Tensor, check, one_line
+from rats_jax.weights.pickle_values import Damaged, Refused, Storage, Tensor, check, one_line
 from rats_jax.weights.unpickler import load
 
 ZIP = b"PK\x03\x04"

@@ -13,7 +13,7 @@ import os
 import struct
 from typing import BinaryIO
 
-from rats_jax.weights.inert import (
+from rats_jax.weights.pickle_values import (
     NAMES,
     Damaged,
     Foreign,

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from rats_jax.data.fingerprint import SAMPLED, fingerprint, fingerprint_of_names
-from rats_jax.data.procedural_parts import ProceduralParts
 from rats_jax.data.records import Records
 from rats_jax.data.sources import ImageFolder
 from rats_jax.data.tars import Tars
 from rats_jax.data.tfds_source import TFDS
+from rats_jax.procedural_parts import ProceduralParts
 from tests.data.test_tars import write_tar
 from tests.data.test_tfds_source import make
 

@@ -10,16 +10,16 @@ import pytest
 from PIL import Image
 
 from rats_jax.data.crops import MultiCrop
-from rats_jax.data.filling import name_of
 from rats_jax.data.pipeline import open_batches
-from rats_jax.data.preparation.run import prepare
 from rats_jax.data.records import Records
 from rats_jax.data.samples import FastCrops
 from rats_jax.data.sources import ImageFolder
 from rats_jax.data.tars import Tars
 from rats_jax.data.tfds_source import TFDS
+from rats_jax.data.worker import name_of
 from rats_jax.errors import UserError
-from rats_jax.runs.unreadable import Unreadable
+from rats_jax.preparation.run import prepare
+from rats_jax.runs.guards.unreadable import Unreadable
 
 CROPS = MultiCrop(
     global_size=16, local_size=8, local_crops=1, global_scale=(0.25, 1), local_scale=(0.05, 0.25)

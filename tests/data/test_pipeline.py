@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rats_jax.data import filling, pipeline
+from rats_jax.data import pipeline, worker
 from rats_jax.data.crops import MultiCrop
 from rats_jax.data.pipeline import open_batches, sample_order
 from rats_jax.data.samples import Canvases, ExactCrops, FastCrops
@@ -241,4 +241,4 @@ def test_rows_of_a_process_need_not_be_neighbours(reference):
 
 def test_too_little_shared_memory_is_a_users_mistake(tmp_path):
     with pytest.raises(UserError, match="shm-size"):
-        filling._check_shared_memory(1 << 60, str(tmp_path))
+        worker._check_shared_memory(1 << 60, str(tmp_path))

@@ -16,8 +16,8 @@ import pytest
 
 from rats_jax.data import pool
 from rats_jax.data.device import device_batches
-from rats_jax.data.filling import Buffers, Fill, Task
 from rats_jax.data.pipeline import open_batches
+from rats_jax.data.worker import Buffers, Fill, Task
 from rats_jax.errors import UserError
 from tests.data.test_pipeline import SAMPLES, Numbered, assert_same, batches
 from tests.data.test_pipeline import reference as reference
@@ -141,7 +141,7 @@ STREAM = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from test_pipeline import SAMPLES, Numbered
-from rats_jax.data.filling import Buffers, Fill, Task
+from rats_jax.data.worker import Buffers, Fill, Task
 from rats_jax.data.pipeline import open_batches
 if __name__ == "__main__":
     stream = open_batches(

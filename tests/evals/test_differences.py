@@ -8,8 +8,8 @@ import pytest
 from rats_jax.evals.differences import difference_table, from_untrained, mean_difference
 from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
 from rats_jax.evals.part_results import write_results
-from rats_jax.evals.region_metrics import RegionScores, mean_scores
-from rats_jax.evals.truth import Truth
+from rats_jax.parts.region_metrics import RegionScores, mean_scores
+from rats_jax.parts.truth import Truth
 
 GAIN = np.array([0.02, 0.0, -0.01])
 NAN = RegionScores(np.nan, np.nan, np.nan)

@@ -12,14 +12,14 @@ from PIL import Image
 
 from rats_jax.backbones import open_backbone
 from rats_jax.errors import UserError
-from rats_jax.evals.datasets import open_dataset
-from rats_jax.evals.null_regions import grid_regions, kmeans_regions, slic_regions
 from rats_jax.evals.part_evaluation import Row, evaluate_parts, numbers_of_regions
-from rats_jax.evals.parts import RegionOptions
-from rats_jax.evals.region_metrics import score
-from rats_jax.evals.regions import register_regions, resize_labels
-from rats_jax.evals.saved_regions import SavedRegions
-from tests.evals.datasets.written import write_ids, write_image
+from rats_jax.parts.datasets import open_dataset
+from rats_jax.parts.null_regions import grid_regions, kmeans_regions, slic_regions
+from rats_jax.parts.region_metrics import score
+from rats_jax.parts.regions import register_regions, resize_labels
+from rats_jax.parts.saved_regions import SavedRegions
+from rats_jax.parts.ways import RegionOptions
+from tests.parts.datasets.written import write_ids, write_image
 
 SIDE = 32  # 4 x 4 patches
 COUNT = 19  # more than a batch

@@ -11,8 +11,8 @@ from PIL import Image
 from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
 from rats_jax.evals.part_plots import draw
 from rats_jax.evals.part_results import summarised, write_results
-from rats_jax.evals.region_metrics import RegionScores
-from rats_jax.evals.truth import Truth
+from rats_jax.parts.region_metrics import RegionScores
+from rats_jax.parts.truth import Truth
 
 ROWS = (
     *(Row(k, side, f"model: {way}") for side in (512, 224) for k in (33, 6) for way in ("a", "b")),

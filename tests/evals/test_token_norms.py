@@ -11,10 +11,10 @@ from flax import nnx
 from PIL import Image
 
 from rats_jax.backbones import Backbone
+from rats_jax.classification.labelled import open_labelled
+from rats_jax.data.reading import LeftOut
 from rats_jax.errors import UserError
-from rats_jax.evals.labelled import open_labelled
 from rats_jax.evals.norm_results import write_norms
-from rats_jax.evals.reading import LeftOut
 from rats_jax.evals.token_norms import (
     ModelNorms,
     Norms,

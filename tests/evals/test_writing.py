@@ -13,10 +13,10 @@ import pytest
 from rats_jax.evals import norm_results, part_plots, part_results
 from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
 from rats_jax.evals.part_results import write_results
-from rats_jax.evals.region_metrics import RegionScores
-from rats_jax.evals.saved_regions import open_saved_regions
 from rats_jax.evals.token_norms import ModelNorms, Norms, TokenNorms, outlier
-from rats_jax.evals.truth import Truth
+from rats_jax.parts.region_metrics import RegionScores
+from rats_jax.parts.saved_regions import open_saved_regions
+from rats_jax.parts.truth import Truth
 from rats_jax.paths import printable
 
 NAMES = [

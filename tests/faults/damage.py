@@ -107,7 +107,7 @@ def every_file(bench: Bench, verdict: Verdict) -> None:
     """Without training: what is restored is one of the two states, to the bit, or nothing."""
     import jax
 
-    from rats_jax.runs.checkpoint import Checkpoints
+    from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 
     workdir = bench.half("every-file")
     states = {step: judge.state(workdir, step) for step in judge.complete(workdir)}

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from rats_jax.command_line import FAILED
+from rats_jax.errors import FAILED
 from tests.launch.commands import LAUNCH, training
 
 jsonschema = pytest.importorskip("jsonschema", reason="pip install -r requirements-test.txt")

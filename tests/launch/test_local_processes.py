@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rats_jax.command_line import SAVED
+from rats_jax.errors import SAVED
 from tests.processes import session
 
 LAUNCHER = Path(__file__).parents[2] / "launch" / "local_processes.py"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rats_jax.command_line import INTERRUPTED, SAVED
+from rats_jax.errors import INTERRUPTED, SAVED
 from tests.launch.commands import ROOT, communicate
 
 STEPS = 100  # more than are over before the signal comes

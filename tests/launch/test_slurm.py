@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from rats_jax.command_line import LOST, SAVED
+from rats_jax.errors import LOST, SAVED
 from tests.launch.commands import CONFIG, LAUNCH, calls, check_shell, program, training
 
 SCRIPT = LAUNCH / "slurm.sbatch"

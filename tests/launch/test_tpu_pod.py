@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from rats_jax.command_line import LOST, SAVED
+from rats_jax.errors import LOST, SAVED
 from tests.launch.commands import CONFIG, LAUNCH, calls, check_shell, program, training
 
 WORKERS = (0, 1)

@@ -38,7 +38,7 @@ def main():
         sharding = NamedSharding(mesh, PartitionSpec("data"))
         ones = jax.make_array_from_process_local_data(sharding, np.ones(2, np.float32))
         total = jax.jit(lambda x: x.sum(), out_shardings=NamedSharding(mesh, PartitionSpec()))
-        command_line.say(f"processes {jax.process_count()}")
+        voice.say(f"processes {jax.process_count()}")
         print(f"sum {total(ones)}", flush=True)
         if THEN.value == "mistake" and jax.process_index() == 1:
             raise UserError("no such data set")

@@ -2,11 +2,11 @@
 
 import pytest
 
-from rats_jax.planning.bound import bound
 from rats_jax.planning.collectives import Traffic, collectives
 from rats_jax.planning.hardware import Chip
 from rats_jax.planning.hbm import hbm_bytes
 from rats_jax.planning.hlo import read_program
+from rats_jax.planning.roofline import bound
 
 MESH = {"data": 2, "fsdp": 2, "tensor": 2}
 

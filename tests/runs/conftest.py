@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rats_jax.runs.checkpoint import Checkpoints
-from tests.runs.checkpoints import save
+from rats_jax.runs.checkpoints.checkpoint import Checkpoints
+from tests.runs.checkpoints.checkpoints import save
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from rats_jax.config import schedules
-from rats_jax.runs.checkpoint import Checkpoints
+from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 from rats_jax.runs.ending import (
     GIVEN,
     Below,
@@ -18,7 +18,7 @@ from rats_jax.runs.ending import (
     say_end,
 )
 from rats_jax.runs.events import Events
-from tests.runs.checkpoints import make_state
+from tests.runs.checkpoints.checkpoints import make_state
 from tests.runs.tiny import tiny_config
 
 #: Of step 0, 50 and 100.

@@ -12,7 +12,7 @@ from rats_jax.backbones import open_backbone
 from rats_jax.errors import UserError
 from rats_jax.runs.find import Place, find_run
 from rats_jax.runs.restore import restore, restore_parts
-from tests.runs.checkpoints import assert_equal, data_files, truncate
+from tests.runs.checkpoints.checkpoints import assert_equal, data_files, truncate
 from tests.weights import official
 
 

@@ -27,7 +27,7 @@ def get_config():
 # Hears signals, in a main thread that does not return to Python's own handlers.
 DEAF = """
 import sys, threading
-from rats_jax.runs.stop import Stop
+from rats_jax.runs.guards.stop import Stop
 
 with Stop() as stop:
     print("listens", flush=True)

@@ -9,8 +9,8 @@ from PIL import Image
 from rats_jax.assemble import with_absolute_path
 from rats_jax.errors import UserError
 from rats_jax.runs import loop
-from rats_jax.runs.checkpoint import Checkpoints
-from tests.runs.checkpoints import LIKE, assert_equal, make_state, save
+from rats_jax.runs.checkpoints.checkpoint import Checkpoints
+from tests.runs.checkpoints.checkpoints import LIKE, assert_equal, make_state, save
 from tests.runs.tiny import tiny_config
 
 

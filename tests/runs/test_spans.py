@@ -3,9 +3,9 @@
 import pytest
 
 from rats_jax.config import schedules
-from rats_jax.runs.alarms import REPORTS, STEPS, Alarms, warm_steps
+from rats_jax.runs.guards.alarms import REPORTS, STEPS, Alarms, warm_steps
 from rats_jax.runs.spans import span_warnings
-from tests.runs.test_alarms import HEALTHY, SICK
+from tests.runs.guards.test_alarms import HEALTHY, SICK
 from tests.runs.tiny import tiny_config
 
 #: Of 100 steps of 10 to the epoch: all in good order.

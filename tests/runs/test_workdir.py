@@ -9,9 +9,9 @@ import pytest
 
 from rats_jax.errors import UserError
 from rats_jax.runs.compilation_cache import keep_compiled_programs
-from rats_jax.runs.unreadable import Unreadable
+from rats_jax.runs.guards.unreadable import Unreadable
 from rats_jax.runs.workdir import folder_of, load_config, open_workdir, sign, write_config
-from tests.runs.test_unreadable import Named
+from tests.runs.guards.test_unreadable import Named
 from tests.runs.tiny import tiny_config
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rats_jax.assemble import make_dino
-from rats_jax.runs.checkpoint import Checkpoints
+from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 from rats_jax.runs.workdir import open_workdir
 from tests.runs.tiny import tiny_config
 from tests.torch_reference.weights import randomised

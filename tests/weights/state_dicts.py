@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 
+from rats_jax.weights.layout_tables import BIAS_MASK, LAYOUTS, PERIODS
 from rats_jax.weights.layouts import Recognised, recognise
-from rats_jax.weights.other_names import BIAS_MASK, LAYOUTS, PERIODS
 from rats_jax.weights.renaming import Tensors
 from rats_jax.weights.sets import choose
 

@@ -12,11 +12,11 @@ from safetensors.torch import save_file as save_tensors
 from rats_jax.assemble import backbone_options, make_model
 from rats_jax.backbones import open_backbone
 from rats_jax.errors import UserError
-from rats_jax.runs.checkpoint import Checkpoints
+from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 from rats_jax.runs.restore import restore_parts
 from rats_jax.runs.workdir import open_workdir
 from rats_jax.weights.names import to_torch
-from tests.runs.checkpoints import assert_equal, data_files, truncate
+from tests.runs.checkpoints.checkpoints import assert_equal, data_files, truncate
 from tests.runs.tiny import tiny_config
 from tests.weights import official
 

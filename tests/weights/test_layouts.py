@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from rats_jax.errors import UserError
+from rats_jax.weights.layout_tables import BIAS_MASK, LAYOUTS, PERIODS, Layout
 from rats_jax.weights.names import BACKBONE
-from rats_jax.weights.other_names import BIAS_MASK, LAYOUTS, PERIODS, Layout
 from tests.weights.state_dicts import BY_TITLE, DEPTH, GRID, PATCH, WIDTH, recognised, state_dict
 
 OURS = {row.name for row in BACKBONE} | {BIAS_MASK, PERIODS}

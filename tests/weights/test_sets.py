@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rats_jax.errors import UserError
-from rats_jax.weights.other_names import LAYOUTS
+from rats_jax.weights.layout_tables import LAYOUTS
 from rats_jax.weights.sets import choose
 from tests.weights.state_dicts import BY_TITLE, recognised, state_dict
 

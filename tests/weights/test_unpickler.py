@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from rats_jax.weights import unpickler
-from rats_jax.weights.inert import Damaged, Foreign, Ignored, Namespace, Refused, Tensor
+from rats_jax.weights.pickle_values import Damaged, Foreign, Ignored, Namespace, Refused, Tensor
 from rats_jax.weights.unpickler import load
 
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"

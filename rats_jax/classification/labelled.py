@@ -1,0 +1,191 @@
+"""Images with a class each, from what training reads as well: `open_labelled("KIND:PATH")`."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from rats_jax.data.decode import UnreadableImage
+from rats_jax.data.kinds import LABELLED, count_and_seed, kind_and_place
+from rats_jax.data.records import Records
+from rats_jax.data.sources import ImageFolder, Source
+from rats_jax.data.subset import Subset, evenly
+from rats_jax.data.tars import Tars
+from rats_jax.data.tfds_source import TFDS
+from rats_jax.errors import BrokenImage, UserError
+from rats_jax.paths import check_utf8, local_path, printable
+from rats_jax.procedural_parts import SUPER_CATEGORIES, ProceduralParts
+from rats_jax.voice import say
+
+DRAWN = 128  # pixels of a drawing
+HELD_OUT = 5  # one in so many
+SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+
+
+class LabelledImages(NamedTuple):
+    """name: KIND:PATH. classes: names of the labels, where the source has them, else empty."""
+
+    name: str
+    source: Source
+    classes: Sequence[str]
+
+    @property
+    def folders(self) -> list[Path]:
+        """Those of which every image is read."""
+        return [self.source.root] if isinstance(self.source, ImageFolder) else []
+
+    def file(self, index: int) -> str:
+        """An image's name, for people."""
+        files = getattr(self.source, "files", None)
+        return f"image {index}" if files is None else printable(files[index])
+
+    def class_name(self, label: int) -> str:
+        return self.classes[label] if 0 <= label < len(self.classes) else str(label)
+
+    def read(self, index: int) -> tuple[bytes | np.ndarray, int]:
+        """An image as its source has it, and its label. Raises BrokenImage."""
+        try:
+            image, label = self.source[index]
+        except (OSError, UnreadableImage) as error:
+            raise self.broken(index, getattr(error, "strerror", None) or error) from error
+        if label < 0:
+            raise self.broken(index, "no label")
+        if label >= 2**63:
+            raise self.broken(index, f"its label, {label}, is 2**63 or more")
+        return image, int(label)
+
+    def limited(self, most: int | None) -> "LabelledImages":
+        """At most so many of the images, evenly spread; all for None."""
+        if most is None:
+            return self
+        return self._replace(source=Subset(self.source, evenly(len(self.source), most)))
+
+    def broken(self, index: int, reason: object) -> "BrokenImage":
+        return BrokenImage(printable(f"{self.name}, {self.file(index)}: {reason}"))
+
+
+def open_labelled(spec: str) -> LabelledImages:
+    """Opens KIND:PATH, as --dataset and --train have it.
+
+    image_folder, records, tar: as `config.data.source`, with its path; in an image_folder each
+    first-level folder is a class. tfds: NAME/SPLIT@DATA_DIR, such as
+    tfds:imagenet2012:5.1.0/validation@/data/tfds. procedural_parts: COUNT@SEED, drawings of
+    128 x 128 pixels, their super-categories the classes; seed 0 if none is given.
+
+    Raises:
+      UserError: an unknown kind, or what the source finds wrong.
+    """
+    kind, place = kind_and_place(spec, wanted="labelled images")
+    path = local_path(place)
+    try:
+        source = {
+            "image_folder": lambda: ImageFolder(path),
+            "records": lambda: _records(path),
+            "tar": lambda: Tars(path),
+            "tfds": lambda: _tfds(place),
+            "procedural_parts": lambda: _drawings(place),
+        }[kind]()
+    except UserError as error:
+        raise UserError(printable(f"{spec}: {error}")) from error
+    except OSError as error:
+        raise UserError(printable(f"{spec} cannot be read ({error.strerror})")) from error
+    for note in getattr(source, "notes", ()):
+        say(note)
+    classes = SUPER_CATEGORIES if kind == "procedural_parts" else source.classes
+    return LabelledImages(spec, source, tuple(classes))
+
+
+def _records(folder: Path) -> Records:
+    check_utf8(folder, "the folder")
+    return Records(folder)
+
+
+def _tfds(place: str) -> TFDS:
+    what, _, folder = place.partition("@")
+    name, _, split = what.rpartition("/")
+    if not (name and split and folder):
+        raise UserError(f"write {LABELLED['tfds']}")
+    check_utf8(folder, "the folder")
+    return TFDS(name, split, local_path(folder))
+
+
+def _drawings(place: str) -> ProceduralParts:
+    count, seed = count_and_seed(place)
+    return ProceduralParts(size=DRAWN, length=count, seed=seed)
+
+
+def labels_as(train: LabelledImages, test: LabelledImages) -> np.ndarray | None:
+    """What each label of `test` is in `train`, by the names of the classes, int64 [classes]; None
+    where one of them has no names, and labels are compared as they are.
+
+    Raises:
+      UserError: a class that cannot be learned, because `train` has none of its name.
+    """
+    if not (train.classes and test.classes):
+        return None
+    labels = {name: label for label, name in enumerate(train.classes)}
+    unknown = [
+        printable(name) or "images in no folder" for name in test.classes if name not in labels
+    ]
+    if unknown:
+        raise UserError(
+            f"{len(unknown)} of the {len(test.classes)} classes of {test.name} are not in "
+            f"{train.name} ({', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}): name "
+            "two sets of the same classes"
+        )
+    return np.array([labels[name] for name in test.classes], np.int64)
+
+
+def check_class_names(images: LabelledImages) -> None:
+    """Raises UserError where classes have the names of splits: a folder one level too high."""
+    names = [name for name in images.classes if name]
+    if names and all(name.lower() in SPLITS for name in names):
+        is_folder = images.name.startswith("image_folder:")
+        such_as = f", such as {images.name.rstrip('/')}/{names[0]}" if is_folder else ""
+        raise UserError(
+            f"{images.name} has the classes {', '.join(names)}, which are names of splits: give "
+            f"the images of one split{such_as}"
+        )
+
+
+def relabelled(labels: np.ndarray, as_learned: np.ndarray | None, *, of: str) -> np.ndarray:
+    """Labels of the set `of`, by what `labels_as` has found. UserError for one without a name."""
+    if as_learned is None:
+        return labels
+    if len(labels) and labels.max() >= len(as_learned):
+        raise UserError(
+            f"{of} has an image of label {labels.max()}, and names of {len(as_learned)} classes "
+            "only: prepare it again"
+        )
+    return as_learned[labels]
+
+
+def check_apart(train: LabelledImages, test: LabelledImages) -> None:
+    """Raises UserError where both are the same images: each would be its own nearest."""
+    if _identity(train) == _identity(test):
+        apart = "another seed, COUNT@SEED" if train.name.startswith("procedural") else "others"
+        raise UserError(
+            f"{test.name} would be scored by what {train.name} has learned from, the same images: "
+            f"name {apart}"
+        )
+
+
+def _identity(images: LabelledImages) -> tuple[str, object]:
+    kind, _, place = images.name.partition(":")
+    before, _, after = place.partition("@")
+    if kind == "procedural_parts":  # the first pictures of a seed are the same for any count
+        return kind, int(after or 0)
+    if kind == "tfds":
+        return before, os.path.realpath(local_path(after))
+    return kind, os.path.realpath(local_path(place))
+
+
+def held_out(labels: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Which images are for scoring, bool [N]: a fifth of each class, rounded, drawn by the seed."""
+    rng, chosen = np.random.default_rng(seed), np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        chosen[members[: round(len(members) / HELD_OUT)]] = True
+    return chosen

@@ -1,0 +1,86 @@
+"""Reading many images in threads: in order, those left out told, and how long it will take."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from rats_jax.errors import BrokenImage, UserError
+from rats_jax.voice import say
+
+SAYS_EVERY = 20.0  # seconds
+
+
+class LeftOut:
+    """The images that are left out, each told once; `lines` in the order of meeting them."""
+
+    def __init__(self, *, skip_broken: bool):
+        self._skip_broken = skip_broken
+        self._lines: dict[str, None] = {}
+
+    @property
+    def lines(self) -> list[str]:
+        return list(self._lines)
+
+    def add(self, error: BrokenImage | UserError) -> None:
+        """Leaves out the image that the error names. Raises UserError if none may be."""
+        line = str(error)
+        if not self._skip_broken:
+            raise UserError(f"{line} (or leave it out with --skip_broken)") from error
+        if line not in self._lines:
+            self._lines[line] = None
+            say(f"warning: skipped: {line}")
+
+
+def in_threads(
+    work: Callable[[Any], Any], tasks: Iterable, left_out: LeftOut, *, ahead: int
+) -> Iterator:
+    """`work(task)` of each task, in their order, without those that raise BrokenImage."""
+    waiting: deque[Future] = deque()
+    pool = ThreadPoolExecutor(max(os.cpu_count() or 1, 2))
+    try:
+        tasks = iter(tasks)
+        while True:
+            for task in tasks:
+                waiting.append(pool.submit(work, task))
+                if len(waiting) > ahead:
+                    break
+            if not waiting:
+                return
+            try:
+                result = waiting.popleft().result()
+            except BrokenImage as error:
+                left_out.add(error)
+            else:
+                yield result
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class Progress:
+    """Says every few seconds how far a long work is."""
+
+    def __init__(self, what: str, total: int):
+        self._what, self._total, self._done = what, total, 0
+        self._began = self._said = time.monotonic()
+
+    def add(self, count: int) -> None:
+        self._done += count
+        now = time.monotonic()
+        if now - self._said < SAYS_EVERY:
+            return
+        self._said = now
+        left = time_left(self._began, self._done / self._total)
+        say(f"{self._what}: {self._done:,} of {self._total:,} images, {left}")
+
+
+def time_left(began: float, share: float) -> str:
+    """How long a work will take that began at that `time.monotonic()` and is so far."""
+    if share >= 1:
+        return "done"
+    minutes = (time.monotonic() - began) * (1 / share - 1) / 60
+    if minutes > 120:
+        return f"about {minutes / 60:.0f} h left"
+    return f"about {minutes:.0f} min left" if minutes > 1 else "less than a minute left"

@@ -1,1 +1,0 @@
-"""Classification by frozen features: k-NN and linear, after DINO's official scripts."""

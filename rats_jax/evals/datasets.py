@@ -1,0 +1,5 @@
+"""Moved to `rats_jax.parts.datasets` in version 0.2.0; this path goes in 0.3.0."""
+
+from rats_jax.parts.datasets import open_dataset
+
+__all__ = ["open_dataset"]

@@ -1,0 +1,127 @@
+"""Batches of labelled images, and a frozen backbone's vectors of them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from rats_jax.backbones import Backbone
+from rats_jax.classification.labelled import LabelledImages
+from rats_jax.classification.views import central_crop
+from rats_jax.data.decode import UnreadableImage, decode_fast
+from rats_jax.data.reading import LeftOut, Progress, in_threads
+from rats_jax.errors import UserError
+
+BATCH = 64
+
+View = Callable[[np.ndarray, int], np.ndarray]  # (an image's pixels, its index) -> [S, S, 3]
+
+
+class Batch(NamedTuple):
+    """indices, labels: int64 [b], b at most B. pixels: uint8 [B, S, S, 3], zeros beyond b, so that
+    one program is compiled."""
+
+    indices: np.ndarray
+    labels: np.ndarray
+    pixels: np.ndarray
+
+
+class Vectors(NamedTuple):
+    """indices, labels: int64 [N]. of: name -> float32 [N, D]."""
+
+    indices: np.ndarray
+    labels: np.ndarray
+    of: dict[str, np.ndarray]
+
+    def where(self, chosen: np.ndarray) -> "Vectors":
+        """Those images for which bool [N] says so."""
+        return jax.tree.map(lambda rows: rows[chosen], self)
+
+
+def batches(
+    images: LabelledImages, indices: Sequence[int], view: View, left_out: LeftOut, *, batch: int
+) -> Iterator[Batch]:
+    """The images of these indices, in this order, decoded and viewed in threads, two batches ahead
+    of their use. Broken ones are left out, and the next take their places.
+
+    Raises:
+      UserError: of a broken image that may not be left out.
+    """
+
+    def sample(index: int) -> tuple[int, int, np.ndarray]:
+        image, label = images.read(index)
+        try:
+            return index, label, view(decode_fast(image), index)
+        except UnreadableImage as error:
+            raise images.broken(index, error) from error
+
+    full = []
+    for found in in_threads(sample, indices, left_out, ahead=2 * batch):
+        full.append(found)
+        if len(full) == batch:
+            yield _stacked(full, batch)
+            full = []
+    if full:
+        yield _stacked(full, batch)
+
+
+def _stacked(samples: Sequence[tuple], batch: int) -> Batch:
+    indices, labels, views = zip(*samples, strict=True)
+    pixels = np.zeros((batch, *views[0].shape), np.uint8)
+    pixels[: len(views)] = views
+    return Batch(np.array(indices, np.int64), np.array(labels, np.int64), pixels)
+
+
+def read_labels(images: LabelledImages, left_out: LeftOut) -> tuple[np.ndarray, np.ndarray]:
+    """The indices of all images that can be read and have a label, and these, int64 [N]. Nothing is
+    decoded."""
+
+    def label(index: int) -> tuple[int, int]:
+        return index, images.read(index)[1]
+
+    count = len(images.source)
+    found, progress = [], Progress(f"labels of {images.name}", count)
+    for pair in in_threads(label, range(count), left_out, ahead=256):
+        found.append(pair)
+        progress.add(1)
+    table = np.array(found, np.int64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def extract(
+    vectors: Mapping[str, Callable[[dict, jax.Array], jax.Array]],
+    models: Mapping[str, Backbone],
+    images: LabelledImages,
+    indices: Sequence[int],
+    side: int,
+    left_out: LeftOut,
+) -> Vectors:
+    """The vectors of images' central crops, `side` pixels wide. While the device computes, threads
+    decode.
+
+    vectors: as `Backbone.taking` makes them, for each of the models, by name.
+
+    Raises:
+      UserError: of a broken image that may not be left out; if none is left.
+    """
+    jitted = {name: jax.jit(of_model) for name, of_model in vectors.items()}
+
+    def view(pixels: np.ndarray, index: int) -> np.ndarray:
+        return central_crop(pixels, side)
+
+    progress = Progress(images.name, len(indices))
+    known, found, coming = [], [], None
+    for batch in batches(images, indices, view, left_out, batch=BATCH):
+        done = coming
+        coming = {name: of(models[name].params, batch.pixels) for name, of in jitted.items()}
+        if done is not None:
+            found.append(jax.device_get(done))  # while the device works on the next
+        known.append((batch.indices, batch.labels))
+        progress.add(len(batch.indices))
+    if not known:
+        raise UserError(f"no image of {images.name} could be read; the first: {left_out.lines[0]}")
+    found.append(jax.device_get(coming))
+    indices, labels = (np.concatenate(arrays) for arrays in zip(*known, strict=True))
+    of = {name: np.concatenate([batch[name] for batch in found]) for name in coming}
+    return Vectors(indices, labels, {name: rows[: len(indices)] for name, rows in of.items()})

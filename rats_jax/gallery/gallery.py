@@ -1,0 +1,121 @@
+"""Pictures of what a backbone sees in images: the work of python -m rats_jax.visualize."""
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rats_jax.backbones import Backbone
+from rats_jax.data.reading import LeftOut, Progress
+from rats_jax.errors import BrokenImage, UserError
+from rats_jax.gallery.html import Pages
+from rats_jax.gallery.image_files import ImageFiles
+from rats_jax.gallery.looking import first_look, fitted_images, looking
+from rats_jax.gallery.pca import principal_components
+from rats_jax.paths import printable
+from rats_jax.results_folder import file_names
+from rats_jax.voice import say
+
+LISTED = 50  # images that the log names one by one; of more it says now and then how many are done
+
+
+class Drawn(NamedTuple):
+    """images: how many are drawn, of `total`. left_out: a line for each image that cannot be read.
+    ended: what ended this early, to be raised when the folder is in its place; else None."""
+
+    images: int
+    total: int
+    left_out: list[str]
+    ended: BaseException | None
+
+    def __str__(self) -> str:
+        """For people, if not all are drawn; else empty."""
+        if not (self.ended or self.left_out):
+            return ""
+        text = f"{self.images:,} of {self.total:,} images are drawn"
+        text += f"; {len(self.left_out):,} cannot be read" if self.left_out else ""
+        return text + ("; drawing ended early" if self.ended else "")
+
+
+def draw(
+    backbone: Backbone,
+    images: Sequence[tuple[str, Path]],
+    folder: Path,
+    *,
+    top_k: int | None,
+    resolution: int,
+    skip_broken: bool = False,
+) -> Drawn:
+    """Writes into a folder, for each (name, file) of an image:
+
+    - regions/NAME.png: the image, its K regions, the principal components of its patches;
+    - labels/NAME.png: the regions as ids, at the image's own size (a palette colours them);
+    - maps/NAME.png: the K best registers, or all heads of a ViT: where each is strong;
+    - attention/NAME.png: attention to the patches, every head's;
+
+    and index.html with all images, or several such pages; and left_out.txt if images were left out.
+    If anything ends this early, after the first image (a broken image, Ctrl-C, a full disk, too
+    little memory), the pages are still written, for the images that are drawn.
+
+    top_k: K; None for 8, or as many as there are, and for all heads of a ViT. resolution: see
+    `images.resized`. skip_broken: leave out files that cannot be read.
+
+    Raises:
+      UserError: a file is no image, or K is above what the model has, or whatever else ends this
+        before the first image is drawn.
+    """
+    left_out, look = LeftOut(skip_broken=skip_broken), looking(backbone, resolution=resolution)
+    count = fitted_images(resolution=resolution, patch=backbone.options["patch"])
+    seen, k = first_look(look, images, left_out, count=count, top_k=top_k)
+    components = principal_components([one.features.patches[0] for one in seen.values()])
+    sets = next(iter(seen.values())).sets
+    pages = Pages(folder, origin=backbone.origin, sets=sets, top_k=k, pca=str(components))
+    files = ImageFiles(folder, k, backbone.options, components)
+    stems, progress = file_names([name for name, _ in images]), Progress("drawn", len(images))
+    drawn, ended, unfinished = 0, None, None
+    try:
+        for i, (name, path) in enumerate(images):
+            name = printable(name)
+            try:
+                one = seen.pop(i) if i in seen else look(path)
+            except BrokenImage as error:
+                left_out.add(error)
+            else:
+                if len(images) <= LISTED:
+                    height, width = one.grid
+                    say(f"image {i + 1} of {len(images)}: {name}, {height} x {width} patches")
+                unfinished = stems[i]
+                pages.add(files.write(one, name, unfinished))
+                drawn, unfinished = drawn + 1, None
+            progress.add(1)
+    except BaseException as error:
+        if not drawn:
+            raise
+        ended = error
+        if isinstance(error, OSError):  # of writing, for reading raises BrokenImage
+            reason = error.strerror or error
+            ended = UserError(
+                f"the pictures cannot be written ({reason}): free some space, or choose another "
+                "--output"
+            )
+        if unfinished:
+            files.remove(unfinished)
+    found = Drawn(drawn, len(images), left_out.lines, ended)
+    _close(pages, folder, found)
+    return found
+
+
+def _close(pages: Pages, folder: Path, drawn: Drawn) -> None:
+    """Completes the folder. A second Ctrl-C is ignored meanwhile: it would lose everything."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        pages.close(str(drawn))
+        if drawn.left_out:
+            text = "".join(f"{line}\n" for line in drawn.left_out)
+            (folder / "left_out.txt").write_text(text)
+    except OSError as error:
+        if not drawn.ended:
+            raise
+        say(f"a page could not be written ({error.strerror or error}): the PNG files are complete")
+    finally:
+        signal.signal(signal.SIGINT, before)

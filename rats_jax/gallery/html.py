@@ -1,0 +1,176 @@
+"""HTML pages of images, in which regions are computed again for any K.
+
+A page holds its pictures, maps and program, and needs no network. files/regions.js does what
+rats_jax/parts/regions.py does; maps are stored as `pack` writes them.
+"""
+
+import base64
+import io
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from rats_jax.gallery.maps import SMOOTHING, MapSet
+from rats_jax.pictures.overlays import PALETTE
+from rats_jax.pictures.sheets import HEAT
+
+_SIDE = 512  # pixels of a picture's longer side, at most
+# Of an image's maps, in base64, for each patch: so that 20 images of 32 x 32 patches stay below
+# 5 MB with their JPEGs, whatever the number of registers. Trained maps mostly need less.
+_BYTES = 165
+_LEVELS = (255, 127, 63, 31)
+#: Bytes of a page, about: what a browser opens within seconds. The next image starts another page.
+MOST = 30_000_000
+
+
+class Pages:
+    """index.html, index_2.html, ... in a folder, each written when it is full.
+
+    So memory is bounded for any number of images.
+    """
+
+    def __init__(self, folder: Path, **about):
+        """about: of all pages, as in `page`."""
+        self._folder, self._about = folder, about
+        self._images: list[dict] = []
+        self._size, self._number = 0, 1
+
+    def add(self, image: dict) -> None:
+        """image: of `page_image`."""
+        size = len(json.dumps(image))
+        if self._images and self._size + size > MOST:
+            self._write(is_last=False)
+            self._images, self._size, self._number = [], 0, self._number + 1
+        self._images.append(image)
+        self._size += size
+
+    def close(self, note: str = "") -> int:
+        """Writes the last page; how many there are. note: is shown on it."""
+        self._write(is_last=True, note=note)
+        return self._number
+
+    def _write(self, *, is_last: bool, note: str = "") -> None:
+        number = self._number
+        neighbours = {
+            "previous": _file_name(number - 1) if number > 1 else None,
+            "next": None if is_last else _file_name(number + 1),
+        }
+        html = page(images=self._images, note=note, neighbours=neighbours, **self._about)
+        file = self._folder / _file_name(number)
+        try:
+            file.write_text(html, "utf-8")
+        except OSError:  # half a page shows nothing
+            file.unlink(missing_ok=True)
+            raise
+
+
+def _file_name(number: int) -> str:
+    return "index.html" if number == 1 else f"index_{number}.html"
+
+
+def page_image(
+    name: str,
+    image: np.ndarray,
+    sets: Sequence[MapSet],
+    *,
+    grid: tuple[int, int],
+    pca: np.ndarray,
+) -> dict:
+    """An image's part of the page. pca: uint8 [L, 3], the colours of its patches."""
+    picture = Image.fromarray(image)
+    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+    jpeg = io.BytesIO()
+    picture.save(jpeg, "JPEG", quality=72, optimize=True)
+    size = {"width": picture.width, "height": picture.height, "grid": grid}
+    return {
+        "name": name,
+        **size,
+        "jpeg": _text(jpeg.getvalue()),
+        "sets": [
+            {"kept": s.kept.tolist()} | pack(s.maps, grid=grid, root=s.scale.log) for s in sets
+        ],
+        "pca": _text(pca.tobytes()),
+    }
+
+
+def pack(maps: np.ndarray, *, grid: tuple[int, int], root: bool = False) -> dict:
+    """Maps [M, L] as whole numbers 0..levels, each between its own lowest and highest value.
+
+    From each number the mean of its left and upper neighbours is subtracted (modulo 256), so that
+    zlib can make it smaller. levels: the most of 255, 127, 63, 31 that stays within the page's
+    bounds. root: the numbers are even steps of the square root, as fits a logarithmic scale: a map
+    with a sharp peak keeps the differences between its low values.
+
+    Returns:
+      {low, high: M numbers; levels; root; data: base64 of zlib of uint8 [M, L]}.
+    """
+    ends = {"low": maps.min(1).tolist(), "high": maps.max(1).tolist()}
+    maps = np.sqrt(maps) if root else maps
+    low, high = maps.min(1), maps.max(1)
+    span = np.maximum(high - low, 1e-12)[:, None]
+    for levels in _LEVELS:
+        numbers = np.round((maps - low[:, None]) / span * levels).astype(np.uint8)
+        data = _text(zlib.compress(_residues(numbers.reshape(-1, *grid)).tobytes(), 9))
+        if len(data) <= _BYTES * maps.shape[1]:
+            break
+    return ends | {"levels": levels, "root": root, "data": data}
+
+
+def page(
+    *,
+    origin: str,
+    sets: Sequence[MapSet],
+    top_k: int,
+    pca: str,
+    images: Sequence[dict],
+    note: str = "",
+    neighbours: Mapping[str, str | None] | None = None,
+) -> str:
+    """The HTML.
+
+    origin: of the model, for people. sets: of any of the images, for what maps there are and what
+    they are called. top_k: where the slider starts. pca: which share of the variance the principal
+    components have, for people. images: of `page_image`. note: about the images, for people.
+    neighbours: the files of the "previous" and the "next" page.
+    """
+    data = {
+        "origin": origin,
+        "note": note,
+        "neighbours": dict(neighbours or {}),
+        "pca": pca,
+        "sigma": SMOOTHING,
+        "palette": PALETTE.tolist(),
+        "heat": HEAT.tolist(),
+        "topK": top_k,
+        "sets": [
+            {"title": s.title, "scale": s.scale._asdict(), "labels": s.labels, "names": s.names}
+            for s in sets
+        ],
+        "images": images,
+    }
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # no tag ends the script
+    folder = files("rats_jax.gallery") / "files"
+    html = (folder / "page.html").read_text("utf-8")
+    for name in ("page.css", "regions.js", "drawing.js", "card.js", "page.js"):
+        html = html.replace(f"/* {name} */", (folder / name).read_text("utf-8"))
+    return html.replace("/* data */", text)
+
+
+def _residues(numbers: np.ndarray) -> np.ndarray:
+    """uint8 [M, h, w], each less the mean of its left and upper neighbour, rounded down; at the
+    edges less the one that there is."""
+    wide = numbers.astype(np.int16)
+    expected = np.zeros_like(wide)
+    expected[:, 0, 1:] = wide[:, 0, :-1]
+    expected[:, 1:, 0] = wide[:, :-1, 0]
+    expected[:, 1:, 1:] = (wide[:, 1:, :-1] + wide[:, :-1, 1:]) // 2
+    return (wide - expected).astype(np.uint8)
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,116 @@
+"""What a backbone sees in an image's file, and in images spread over many."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from rats_jax.backbones import Backbone
+from rats_jax.data.reading import LeftOut, Progress
+from rats_jax.device_failures import is_out_of_memory
+from rats_jax.errors import BrokenImage, UserError
+from rats_jax.gallery.finding import spread
+from rats_jax.gallery.images import read_image, resized
+from rats_jax.gallery.maps import MapSet, map_sets
+from rats_jax.models import Features
+from rats_jax.paths import printable
+from rats_jax.voice import say
+
+USUAL_K = 8
+# The principal components are computed from so many images at most, spread evenly over all, with so
+# many patches: the features of these are in memory at once, some hundred megabytes.
+FITTED, FITTED_PATCHES = 16, 65_536
+
+
+class Seen(NamedTuple):
+    """An image as the model sees it. size: its own pixels (height, width). grid: of patches.
+    sets: of `map_sets`."""
+
+    image: np.ndarray
+    size: tuple[int, int]
+    grid: tuple[int, int]
+    features: Features
+    sets: list[MapSet]
+
+
+Look = Callable[[Path], Seen]
+
+
+def looking(backbone: Backbone, *, resolution: int) -> Look:
+    """The function from an image's file to what the model sees in it. It raises BrokenImage, and
+    UserError where there is too little memory."""
+    patch, options = backbone.options["patch"], backbone.options
+    # The layer that attends to the patches.
+    layer = 0 if options["architecture"] == "perceiver" else options["depth"] - 1
+    features_of = backbone.looking((layer,))
+
+    def look(path: Path) -> Seen:
+        image = read_image(path)
+        size = image.shape[:2]
+        image = resized(image, resolution=resolution, patch=patch)
+        grid = (image.shape[0] // patch, image.shape[1] // patch)
+        try:
+            features = jax.device_get(features_of(image[None]))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UserError(
+                f"{printable(str(path))} needs more memory at --resolution={resolution} than there "
+                "is: choose a smaller one"
+            ) from error
+        return Seen(image, size, grid, features, map_sets(features, options, grid=grid))
+
+    return look
+
+
+def fitted_images(*, resolution: int, patch: int) -> int:
+    """How many images the principal components are computed from, at most."""
+    side = max(resolution // patch, 1)
+    return min(max(FITTED_PATCHES // side**2, 1), FITTED)
+
+
+def first_look(
+    look: Look,
+    images: Sequence[tuple[str, Path]],
+    left_out: LeftOut,
+    *,
+    count: int,
+    top_k: int | None,
+) -> tuple[dict[int, Seen], int]:
+    """Images spread evenly over all, by index, and K, as asked for or the usual one.
+
+    count: of images, at most. Those that cannot be read are left out; if none of these can be read,
+    the first of all that can is taken.
+
+    Raises:
+      UserError: no image can be read, or one that may not be left out; or K is above what the model
+        has.
+    """
+    chosen = spread(len(images), count)
+    say(f"looking at {len(chosen)} of {len(images):,} images, for their principal components")
+    seen: dict[int, Seen] = {}
+    progress = Progress("looked at", len(chosen))
+    for place, i in enumerate([*chosen, *range(len(images))]):
+        if seen and place >= len(chosen):
+            break
+        try:
+            seen[i] = look(images[i][1])
+        except BrokenImage as error:
+            left_out.add(error)
+        else:
+            k = _checked_k(top_k, seen[i].sets[0])
+            progress.add(1)
+    if not seen:
+        raise UserError(f"none of {len(images):,} images can be read; {left_out.lines[0]}")
+    return seen, k
+
+
+def _checked_k(top_k: int | None, maps: MapSet) -> int:
+    count = len(maps.maps)
+    if top_k is None:
+        return count if maps.unit == "heads" else min(USUAL_K, count)
+    if not 1 <= top_k <= count:
+        raise UserError(f"--top_k={top_k}: the model has {count} {maps.unit}; choose 1 to {count}")
+    return top_k

@@ -1,0 +1,53 @@
+"""Images with ground-truth parts, from the files that users have: `open_dataset("KIND:PATH")`."""
+
+from rats_jax.data.kinds import kind_and_place
+from rats_jax.errors import UserError
+from rats_jax.parts.datasets.coco_instances import open_coco_instances
+from rats_jax.parts.datasets.coco_panoptic import open_coco_panoptic
+from rats_jax.parts.datasets.drawings import open_drawings
+from rats_jax.parts.datasets.label_images import (
+    open_ade20k,
+    open_folder,
+    open_imagenet_s,
+    open_partimagenet,
+)
+from rats_jax.parts.datasets.part_dataset import VOID, Labelled, PartDataset
+from rats_jax.parts.datasets.sam import open_sam
+from rats_jax.paths import local_path, printable
+
+__all__ = ["KINDS", "VOID", "Labelled", "PartDataset", "open_dataset"]
+
+DRAWN = "procedural_parts"  # the kind that has no files
+KINDS = {
+    "folder": open_folder,
+    "ade20k": open_ade20k,
+    "coco-panoptic": open_coco_panoptic,
+    "coco-instances": open_coco_instances,
+    "imagenet-s": open_imagenet_s,
+    "partimagenet": open_partimagenet,
+    "sam": open_sam,
+    DRAWN: open_drawings,
+}
+
+
+def open_dataset(spec: str) -> PartDataset:
+    """Opens KIND:PATH, where PATH is the root of the unpacked files, or the folder of one split;
+    or procedural_parts:COUNT@SEED.
+
+    Lists the files, and reads COCO's annotations; images and masks are read by `sample`.
+
+    Raises:
+      UserError: an unknown kind, or files that are not laid out as this kind's.
+    """
+    kind, place = kind_and_place(spec, wanted="part masks")
+    if kind == DRAWN:
+        return open_drawings(place)
+    path = local_path(place).absolute()
+    try:
+        if not path.exists():
+            raise UserError(f"dataset {spec}: {path} does not exist; give the path to its files")
+        return KINDS[kind](path)
+    except UserError as error:
+        raise UserError(printable(str(error))) from error  # names may hold line ends
+    except OSError as error:
+        raise UserError(printable(f"{spec}: {path} cannot be read ({error.strerror})")) from error

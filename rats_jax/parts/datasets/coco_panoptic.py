@@ -1,0 +1,112 @@
+"""COCO's panoptic maps: a PNG of segment ids for each image, and what they are in one JSON."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from rats_jax.errors import UserError
+from rats_jax.parts.datasets.coco_files import CocoFiles, CocoImage, open_coco
+from rats_jax.parts.datasets.coco_images import ImageFinder, without_ending
+from rats_jax.parts.datasets.coco_values import identity, is_crowd
+from rats_jax.parts.datasets.id_files import PICTURES, read_rgb_ids
+from rats_jax.parts.datasets.part_dataset import VOID, Entry, Labels, PartDataset, Sizes
+
+
+class _Segments(NamedTuple):
+    file: Path
+    names: dict[int, str]
+    crowds: frozenset[int]
+
+
+def open_coco_panoptic(path: Path) -> PartDataset:
+    """`annotations/panoptic_SPLIT.json`, its PNG files in `panoptic_SPLIT/` beside it or beside
+    `annotations`, and `SPLIT/*.jpg`.
+
+    Crowds are void (chosen), as they count nowhere in panoptic quality either.
+    """
+    files = open_coco(path, "panoptic")
+    stem = f"panoptic_{files.split}"
+    folders = [files.root / stem, files.file.parent / stem, files.file.with_suffix("")]
+    pngs = next((folder for folder in folders if folder.is_dir()), None)
+    if pngs is None:
+        raise UserError(
+            f"{files.file} has no folder {folders[0]} of PNG files; unpack {stem}.zip there"
+        )
+    finder = ImageFinder([pngs])
+    entries = [
+        entry
+        for id, image in files.images.items()
+        if (entry := _entry(files, finder, image, files.annotations.get(id, []), pngs))
+    ]
+    segments = [entry.details for entry in entries if entry.details]
+    if not entries:
+        counts = "".join(f"; {count:,} {why}" for why, count in files.left_out.items())
+        raise UserError(f"{files.file} annotates no segment{counts}; get it again")
+    return PartDataset(
+        name=f"coco-panoptic-{files.split}",
+        flattening="each segment id R + 256 G + 65536 B is a region; 0 and crowds are void",
+        entries=sorted(entries, key=lambda entry: entry.name),
+        read_mask=read_segments,
+        notes=files.notes(
+            crowds=sum(len(of_image.crowds) for of_image in segments),
+            of=sum(len(of_image.names) for of_image in segments),
+            what="segments",
+        ),
+    )
+
+
+def read_segments(entry: Entry, _: Sizes) -> Labels:
+    """The ids of the PNG, void ones as VOID."""
+    truth, ids = entry.details, read_rgb_ids(entry.mask)
+    present, places = np.unique(ids, return_inverse=True)
+    unknown = [int(id) for id in present if id and int(id) not in truth.names]
+    if unknown:
+        raise UserError(
+            f"{entry.mask} holds segment id {unknown[0]}, which {truth.file} does not list for "
+            "it; get both again, of one split"
+        )
+    void = [not id or int(id) in truth.crowds for id in present]
+    present = np.where(void, VOID, present)
+    return Labels(present[places].reshape(ids.shape), truth.names)
+
+
+def _entry(
+    files: CocoFiles, finder: ImageFinder, image: CocoImage, annotations: list[dict], pngs: Path
+) -> Entry | None:
+    """None of an image whose annotation cannot be used."""
+    name = image.name
+    if not annotations:
+        fault = f"{files.file} lists {name} without an annotation; add one, or remove the image"
+        return Entry(name, fault=fault)
+    annotation, *more = annotations
+    if more:
+        files.left_out["annotations of an image that has another"] += len(more)
+    segments = annotation.get("segments_info")
+    if not isinstance(segments, list):
+        files.left_out["images without segments_info"] += 1
+        return None
+    names, crowds = {}, []
+    for segment in segments:
+        segment = segment if isinstance(segment, dict) else {}
+        id, crowd = identity(segment.get("id")), is_crowd(segment)
+        category = identity(segment.get("category_id"))
+        if id is None or crowd is None:
+            files.left_out["images with a segment without an id, or of an unclear iscrowd"] += 1
+            return None
+        if category is not None and files.categories and category not in files.categories:
+            fault = (
+                f"{files.file}: segment {id} of {name} has category {category}, which "
+                "its categories do not list; get the file again"
+            )
+            return Entry(name, fault=fault)
+        names[id] = files.categories.get(category, "")
+        if crowd:
+            crowds.append(id)
+    given = annotation.get("file_name")
+    given = given if isinstance(given, str) and given else Path(name).name
+    if not given.lower().endswith(tuple(PICTURES)):  # such as the image's name
+        given = f"{without_ending(given)}.png"
+    png = finder.find(given) or finder.find_alike(given) or pngs / given
+    details = _Segments(files.file, names, frozenset(crowds))
+    return Entry(name, image.path, png, details=details)

@@ -1,0 +1,206 @@
+"""The interface of all data sets: images with label maps, each read when it is asked for."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from rats_jax.data.decode import UnreadableImage, decode_fast
+from rats_jax.data.subset import evenly
+from rats_jax.errors import UserError
+from rats_jax.parts.datasets import exif
+from rats_jax.paths import printable
+
+VOID = -1  # the id of pixels that count nowhere; no file can hold it
+MOST_REGIONS = 4096  # of a mask or a label map; a photograph taken for one has more
+
+Size = tuple[int, int]
+
+
+class Labels(NamedTuple):
+    """What a reader makes of an entry's mask.
+
+    ids: int [h, w], of one of the image's sizes. names: of ids. sized: whether the files tell that
+    size; where not, it is assumed.
+    """
+
+    ids: np.ndarray
+    names: Mapping[int, str]
+    sized: bool = True
+
+
+class Sizes(NamedTuple):
+    """(height, width) of an image: `upright`, as it is scored, and `stored`, as its file has it.
+    They differ where EXIF turns the image by a quarter."""
+
+    upright: Size
+    stored: Size
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """An image and its regions.
+
+    Attributes:
+      image: uint8 [h, w, 3], upright.
+      mask: int32 [h, w], ids from 0, or VOID.
+      name: relative path of the image, unique in the data set.
+      group: its class, for results by class; None where there are none.
+      labels: names of ids, where the files give them.
+      orientation: of the image's file, as EXIF numbers it.
+      drawn_on: the pixels to which the mask belonged, where EXIF turns the image: "stored" ones,
+        and the mask was turned as the image is, or "upright" ones. "either" where the files do not
+        tell, and upright ones are assumed.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    name: str
+    group: str | None
+    labels: Mapping[int, str] = field(default_factory=dict)
+    orientation: int = exif.AS_STORED
+    drawn_on: Literal["stored", "upright", "either"] | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one sample lies.
+
+    Attributes:
+      name, group: as in `Labelled`.
+      image: the file.
+      mask: the file that the mask is in.
+      details: what else the data set's reader makes the mask from.
+      fault: why there is no sample, to be told when it is asked for; None if all is there.
+    """
+
+    name: str
+    image: Path | None = None
+    mask: Path | None = None
+    group: str | None = None
+    details: Any = None
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class PartDataset:
+    """Images with label maps; safe to read from several threads, and picklable.
+
+    Attributes:
+      name: of the data set and its split.
+      flattening: the rule by which masks or ids become one label map; recorded with results.
+      entries: where the samples lie, sorted by name.
+      read_mask: a module's function (picklable) from an entry and its image's sizes to `Labels`;
+        raises UserError.
+      notes: what the files made it leave out or take otherwise, with counts, a line each; recorded
+        with results. Some begin with "warning: ".
+    """
+
+    name: str
+    flattening: str
+    entries: Sequence[Entry]
+    read_mask: Callable[[Entry, Sizes], Labels]
+    notes: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def folders(self) -> list[Path]:
+        """The one that holds all images, and the one that holds all masks."""
+        images = {e.image.parent for e in self.entries if e.image}
+        masks = {e.mask.parent for e in self.entries if e.mask}
+        return [Path(os.path.commonpath(folders)) for folders in (images, masks) if folders]
+
+    @property
+    def about(self) -> dict:
+        """What results record of it: plain values."""
+        return {"name": self.name, "flattening": self.flattening, "notes": list(self.notes)}
+
+    def limited(self, most: int | None) -> "PartDataset":
+        """At most so many of the samples, evenly spread; all for None."""
+        if most is None:
+            return self
+        chosen = evenly(len(self), most)
+        return replace(self, entries=[self.entries[i] for i in chosen])
+
+    def sample(self, i: int) -> Labelled:
+        """The i-th sample.
+
+        Raises:
+          UserError: this sample is broken, or a part of it is missing: one line that names it.
+        """
+        try:
+            return self._read(self.entries[i])
+        except UserError as error:
+            raise UserError(printable(str(error))) from error  # names may hold line ends
+
+    def _read(self, entry: Entry) -> Labelled:
+        if entry.fault:
+            raise UserError(entry.fault)
+        content = read_bytes(entry.image)
+        try:
+            image = decode_fast(content)
+        except UnreadableImage as error:
+            raise UserError(
+                f"{entry.image} is no image that can be read ({error}); get it again"
+            ) from error
+        orientation, size = exif.orientation(content), image.shape[:2]
+        sizes = Sizes(size, size[::-1] if orientation in exif.QUARTERS else size)
+        mask, labels, sized = self.read_mask(entry, sizes)
+        if mask.shape not in sizes:
+            raise UserError(different_sizes(entry, f"{entry.mask} is", mask.shape, sizes))
+        _check_regions(entry, mask)
+        drawn_on = _drawn_on(orientation, mask.shape, sizes, sized)
+        if drawn_on == "stored":
+            mask = exif.upright(mask, orientation)
+        mask = mask.astype(np.int32)
+        return Labelled(image, mask, entry.name, entry.group, labels, orientation, drawn_on)
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content, or a UserError."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # the latter: a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read ({reason}); put it there") from error
+
+
+def different_sizes(entry: Entry, what: str, given: Size, sizes: Sizes) -> str:
+    """That a mask fits the image neither upright nor as stored; names EXIF where it may be why.
+
+    what: has that size, such as "a.png is".
+    """
+    (height, width), (h, w) = given, sizes.upright
+    line = f"{what} {width} x {height} pixels, and {entry.image} "
+    if sizes.stored != sizes.upright:
+        line += "(turned upright, as its EXIF orientation says) "
+    line += f"is {w} x {h}; "
+    if given == sizes.upright[::-1]:
+        line += (
+            "sides are swapped, as where an image was turned, or its EXIF orientation was removed, "
+            "after the mask had been made; "
+        )
+    return line + "give both one size, masks without interpolation"
+
+
+def _drawn_on(orientation: int, mask: Size, sizes: Sizes, sized: bool) -> str | None:
+    if orientation == exif.AS_STORED:
+        return None
+    if sizes.stored == sizes.upright or not sized:
+        return "either"
+    return "upright" if mask == sizes.upright else "stored"
+
+
+def _check_regions(entry: Entry, mask: np.ndarray) -> None:
+    if mask.size and int(mask.max()) - int(mask.min()) < MOST_REGIONS:
+        return
+    if (count := len(np.unique(mask))) > MOST_REGIONS:
+        raise UserError(
+            f"{entry.mask} holds {count:,} ids, and {MOST_REGIONS:,} are the most: it seems to be "
+            "a picture; give masks with an id for each region"
+        )

@@ -1,0 +1,66 @@
+"""Part discovery: the label maps that a model has for images."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from rats_jax.models import Features
+from rats_jax.parts.null_regions import kmeans_regions
+from rats_jax.parts.regions import Argmax, Size, attention_regions, register_regions
+
+
+class RegionOptions(NamedTuple):
+    """How a model's tokens become regions.
+
+    smoothing: of each map, the sigma of a Gaussian in patches; 0 for none.
+    norm: tokens of the last layer, "post" or "pre" the model's final LayerNorm.
+    argmax: among maps of patches, or of pixels, see `register_regions`.
+    """
+
+    smoothing: float = 1.0
+    norm: Literal["post", "pre"] = "post"
+    argmax: Argmax = "patch"
+
+
+def region_maps(
+    features: Features,
+    *,
+    grid: Size,
+    k: int,
+    size: Size | None,
+    options: RegionOptions,
+) -> dict[str, np.ndarray]:
+    """int32 [B, *size] label maps of K regions by each way that these features allow; for no size
+    one label a patch.
+
+    "registers": the K best of N registers. "centered registers": the same of cosines that are
+    centered, see `register_maps`. "[CLS] attention": one region a head, for a ViT of K
+    heads. "register attention": one a plain register, for a ViT of K of them, by its attention in
+    the mean over heads. "k-means": of the patches, which are labelled whatever `options.argmax`.
+
+    features: with the last layer's attention for a ViT, and its tokens for `options.norm` "pre".
+    """
+    maps, tokens = {}, features
+    if options.norm == "pre":
+        ((_, layer),) = features.layers.items()
+        tokens = layer.raw
+    shape = {
+        "grid": grid,
+        "sigma": options.smoothing,
+        "size": size,
+        "argmax": options.argmax,
+    }
+    attention = next(iter(features.attention.values()), None)
+    registers = tokens.registers.shape[1]
+    is_vit = attention is not None and attention.shape[-2] == 1 + registers
+    if registers >= k and not is_vit:
+        of = {"registers": tokens.registers, "patches": tokens.patches, "top_k": k}
+        maps["registers"] = register_regions(**of, **shape)
+        maps["centered registers"] = register_regions(**of, **shape, centered=True)
+    if is_vit and attention.shape[1] == k:
+        maps["[CLS] attention"] = attention_regions(attention=attention[:, :, 0], **shape)
+    if is_vit and registers == k:
+        of_registers = attention[:, :, 1:].mean(1)
+        maps["register attention"] = attention_regions(attention=of_registers, **shape)
+    maps["k-means"] = kmeans_regions(tokens.patches, grid=grid, k=k, size=size)
+    return {name: np.asarray(labels) for name, labels in maps.items()}

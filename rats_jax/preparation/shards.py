@@ -1,0 +1,223 @@
+"""One shard: written, checked, and found again.
+
+A shard gets its name when it is whole and on the disk; then its entry, a small JSON file beside it
+in `.prepare/`, says what is in it. So one that has an entry is finished, whatever was killed when.
+"""
+
+import errno
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from rats_jax.data.decode import UnreadableImage, decode_fast
+from rats_jax.data.records import open_writer, pack
+from rats_jax.errors import UserError
+from rats_jax.paths import printable
+from rats_jax.preparation.inputs import File
+
+STATE = ".prepare"  # folder of the entries and of the plan, beside the shards
+UNFINISHED = ".unfinished"
+FULL = {os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT)}
+
+#: Called with the images and the bytes that are newly done.
+Count = Callable[[int, int], None]
+
+
+class Shard(NamedTuple):
+    """What is to become a shard.
+
+    Attributes:
+      path: of the shard.
+      root: folder or archive of the files.
+      files: in the order of the records.
+      shorter_side: larger images are resized to it, in pixels; 0 leaves all as they are.
+    """
+
+    path: Path
+    root: Path
+    files: list[File]
+    shorter_side: int
+
+
+def write(shard: Shard, count: Count) -> dict:
+    """Writes a shard and its entry. Every image is decoded; those that cannot be are left out.
+
+    Returns:
+      The entry: {"file", "images", "bytes", "sha256", "unreadable": [{"name", "reason"}]}
+
+    Raises:
+      UserError: the output cannot be written, or the input has changed.
+    """
+    unfinished = shard.path.with_name(f"{shard.path.name}.{os.getpid()}{UNFINISHED}")
+    try:
+        images, unreadable = _write_records(shard, unfinished, count)
+        with writing(shard.path):
+            digest = _sha256(unfinished)
+            _settle(unfinished, shard.path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    entry = {
+        "file": shard.path.name,
+        "images": images,
+        "bytes": shard.path.stat().st_size,
+        "sha256": digest,
+        "unreadable": unreadable,
+    }
+    write_whole(_entry_path(shard.path), json.dumps(entry))
+    return entry
+
+
+def find(path: Path) -> dict | None:
+    """The entry of a shard that is finished; None if it is not, or has lost bytes since."""
+    try:
+        entry = json.loads(_entry_path(path).read_bytes())
+        return entry if path.stat().st_size == entry["bytes"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_whole(task: tuple[Path, dict], count: Count) -> bool:
+    """Whether a shard (path, entry) has the checksum of its entry."""
+    path, entry = task
+    whole = _sha256(path, count) == entry["sha256"]
+    count(entry["images"], 0)
+    return whole
+
+
+def forget(path: Path) -> None:
+    """Takes the entry away: the shard counts as not written."""
+    _entry_path(path).unlink(missing_ok=True)
+
+
+def clear(output: Path) -> None:
+    """Takes away what killed runs left unfinished in the folders of `output` that are prepare's."""
+    for state in output.glob(f"*/{STATE}"):
+        for folder in (state, state.parent):
+            for unfinished in folder.glob(f"*.[0-9]*{UNFINISHED}"):
+                unfinished.unlink()
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Writes a file such that it is there with all of its content, or as it was before."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
+    try:
+        with writing(path):
+            unfinished.write_text(content, encoding="utf-8", errors="surrogateescape")
+            _settle(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _entry_path(path: Path) -> Path:
+    return path.parent / STATE / f"{path.name}.json"
+
+
+def _write_records(shard: Shard, unfinished: Path, count: Count) -> tuple[int, list[dict]]:
+    images, unreadable = 0, []
+    with writing(shard.path):
+        writer = open_writer(unfinished)
+    with _reader(shard.root) as read:
+        for file in shard.files:
+            try:
+                image = read(file)
+                image = _shrunk(image, decode_fast(image), shard.shorter_side)
+            except MemoryError as error:
+                raise UserError(
+                    f"{printable(file.name)}: no memory is left to read it; lower --workers, or "
+                    "make the image smaller"
+                ) from error
+            except (OSError, UnreadableImage) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                unreadable.append({"name": file.name, "reason": reason})
+            else:
+                with writing(shard.path):
+                    writer.write(pack(file.name, file.label, image))
+                images += 1
+            count(1, file.size)
+    with writing(shard.path):
+        writer.close()
+    return images, unreadable
+
+
+@contextmanager
+def _reader(root: Path):
+    """A function from a `File` to its bytes."""
+
+    def read_file(file: File) -> bytes:
+        try:
+            image = (root / file.name).read_bytes()
+        except FileNotFoundError:
+            image = b""
+        return checked(file, image)
+
+    def read_member(file: File) -> bytes:
+        return checked(file, os.pread(archive.fileno(), file.size, file.offset))
+
+    def checked(file: File, image: bytes) -> bytes:
+        if len(image) != file.size:
+            raise UserError(
+                printable(
+                    f"{file.name} in {root} has gone or changed since it was listed; leave --input "
+                    "as it is until the end"
+                )
+            )
+        return image
+
+    if root.is_dir():
+        yield read_file
+    else:
+        with root.open("rb", buffering=0) as archive:
+            yield read_member
+
+
+def _shrunk(image: bytes, pixels: np.ndarray, shorter_side: int) -> bytes:
+    height, width = pixels.shape[:2]
+    if not shorter_side or min(height, width) <= shorter_side:
+        return image
+    scale = shorter_side / min(height, width)
+    size = round(width * scale), round(height * scale)
+    out = io.BytesIO()
+    resized = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+    resized.save(out, "JPEG", quality=95, subsampling=0)  # 4:4:4
+    return out.getvalue()
+
+
+def _sha256(path: Path, count: Count = lambda images, done: None) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+            count(0, len(block))
+    return digest.hexdigest()
+
+
+def _settle(unfinished: Path, path: Path) -> None:
+    """Gives a file its name once its bytes are on the disk."""
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def writing(path: Path):
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # array_record raises RuntimeError
+        reason = getattr(error, "strerror", None) or str(error).split(";")[0].rpartition(": ")[2]
+        remedy = "free some space or choose" if reason in FULL else "choose"
+        raise UserError(
+            f"cannot write {path} ({reason}); {remedy} another --output, and run the command again"
+        ) from error

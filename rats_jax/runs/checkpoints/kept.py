@@ -1,0 +1,65 @@
+"""Checkpoints that are never removed: those with a file kept.txt in them, which says why.
+
+What one start of a run kept as the best, or for good, the next may not know any more: another
+metric, other images of the evaluation, another grid of epochs. It gets such a file. Anyone may add
+one, or delete it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from rats_jax.errors import UserError
+from rats_jax.runs.checkpoints.best_metric import Judged
+from rats_jax.runs.checkpoints.retention import Rules, best, periodic, staying
+
+KEPT = "kept.txt"
+BEST = "the best by {metric} as the run was configured before"
+FOR_GOOD = "kept for good by config.run.keep_every_epochs as it was before"
+
+
+class RulesChanged(NamedTuple):
+    """What other rules than before do to the checkpoints of earlier starts: steps that are kept all
+    the same, and steps that are removed at the next save."""
+
+    kept: list[int]
+    left: list[int]
+
+
+def keep_those_of(
+    was: Rules, now: Rules, folder: Path, steps: Sequence[int], *, rejudged: bool
+) -> RulesChanged:
+    """Marks what `was` kept for good or as the best and `now` does not. Only lower numbers of the
+    same rule let checkpoints go.
+
+    folder, steps: of the checkpoints. rejudged: whether values of the metric do not compare with
+    those of then. With several processes all come to the same, and the first one writes.
+    """
+    known = marked(folder, steps)
+    judged = Judged(folder, metric=was.metric, highest=was.highest).values(steps).get
+    comparable = not rejudged and (was.metric, was.highest) == (now.metric, now.highest)
+    reasons = {} if comparable and now.best else dict.fromkeys(best(steps, judged, was), BEST)
+    reasons |= dict.fromkeys(periodic(steps, was), FOR_GOOD)
+    kept = sorted(reasons.keys() - periodic(steps, now) - known)
+    if jax.process_index() == 0:
+        for step in kept:
+            _mark(folder / str(step), reasons[step].format(metric=was.metric))
+    left = staying(steps, judged, was) - staying(steps, judged, now) - known - set(kept)
+    return RulesChanged(kept, sorted(left))
+
+
+def marked(folder: Path, steps: Sequence[int]) -> set[int]:
+    """Those of the steps that are never removed."""
+    return {step for step in steps if (folder / str(step) / KEPT).exists()}
+
+
+def _mark(checkpoint: Path, reason: str) -> None:
+    try:
+        (checkpoint / KEPT).write_text(f"{reason}; delete this file to let it go\n", "utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{checkpoint / KEPT}, which keeps this checkpoint, cannot be written "
+            f"({error.strerror}): make room or make the folder writable, and start again"
+        ) from None

@@ -1,0 +1,165 @@
+"""The files of one checkpoint, checked as they are read.
+
+Arrays are as orbax writes them: zarr in an OCDBT database, which tensorstore reads. Orbax's own
+reader waits for the other processes, which may have failed, and leaves tasks that speak of a
+damaged file long after.
+
+meta/metadata is JSON: "about", as the run gave it; "metrics"; "arrays", by path the dtype, shape
+and fingerprint of each; "sha256" of these.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+import tensorstore as ts
+
+from rats_jax.errors import UserError
+from rats_jax.runs.checkpoints.fingerprint import fingerprints, named_leaves
+
+# Orbax logs an error, traceback and all, before it raises it; and of several writes that fail, the
+# later ones come to its event loop when that has been closed.
+logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+logging.getLogger("asyncio").addFilter(lambda record: "never retrieved" not in record.getMessage())
+
+
+def _unraisable(error, before=sys.unraisablehook) -> None:
+    if str(error.exc_value) != "Event loop is closed":
+        before(error)
+
+
+sys.unraisablehook = _unraisable
+
+
+class Damaged(Exception):
+    """A checkpoint that is not as it was saved: the message says what of it."""
+
+
+def handler() -> ocp.CompositeCheckpointHandler:
+    """Of orbax, that writes what is read here."""
+    return ocp.CompositeCheckpointHandler(
+        state=ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=False, use_compression=False),
+        meta=ocp.JsonCheckpointHandler(),
+    )
+
+
+def items(state: dict, about: dict, metrics: Mapping[str, float]) -> ocp.args.Composite:
+    """What is to be saved. Waits for the state, and reads it through once on its devices."""
+    marks = fingerprints(state)
+    meta = {
+        "about": about,
+        "metrics": {k: float(v) if math.isfinite(v) else None for k, v in metrics.items()},
+        "arrays": {path: {**kind, "fingerprint": marks[path]} for path, kind in _kinds(state)},
+    }
+    return ocp.args.Composite(
+        state=ocp.args.PyTreeSave(state),
+        meta=ocp.args.JsonSave({**meta, "sha256": _digest(meta)}),
+    )
+
+
+def read_meta(folder: Path) -> dict:
+    """The metadata of the checkpoint in `folder`; raises Damaged."""
+    try:
+        meta = json.loads((folder / "meta" / "metadata").read_text("utf-8"))
+        told = meta.pop("sha256")
+    except OSError as error:
+        raise Damaged(f"meta/metadata: {error.strerror}") from None
+    except (ValueError, TypeError, AttributeError, KeyError):
+        told = meta = None
+    if told != _digest(meta):
+        raise Damaged("meta/metadata: not what was saved")
+    return meta
+
+
+def compare(meta: dict, like: dict, folder: Path, *, whole: bool) -> None:
+    """Raises UserError if the checkpoint has not the arrays of `like`; `whole`: exactly these."""
+    there, here = meta["arrays"], dict(_kinds(like))
+    for path in sorted(there | here if whole else here):
+        is_there, is_here = (
+            f"{kind['dtype']}{kind['shape']}" if (kind := arrays.get(path)) else "nothing"
+            for arrays in (there, here)
+        )
+        if is_there != is_here:
+            raise UserError(
+                f"{folder} is of another state: {path} is {is_there} there and {is_here} here; "
+                "name another workdir, or use the code that made it"
+            )
+
+
+def read_arrays(folder: Path, like: dict) -> dict:
+    """The arrays that `like` has, in its shardings: this process's part, without the others.
+
+    Raises Damaged for what cannot be read; what can may still be wrong, see `verify`.
+    """
+    context = ts.Context()
+    leaves = [(path, x, _open(folder / "state", path, context)) for path, x in named_leaves(like)]
+    # All reading is under way before any is waited for.
+    leaves = [(path, x, _start(path, x, opening)) for path, x, opening in leaves]
+    return jax.tree.unflatten(jax.tree.structure(like), [_assemble(*leaf) for leaf in leaves])
+
+
+def verify(meta: dict, state: dict) -> None:
+    """Raises Damaged, in all processes alike, when an array is not the one that was saved."""
+    bad = [p for p, mark in fingerprints(state).items() if mark != meta["arrays"][p]["fingerprint"]]
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise Damaged(f"{bad[0]}{more}: not what was saved")
+
+
+def _open(folder: Path, path: str, context: ts.Context) -> ts.Future:
+    database = {"driver": "file", "path": f"{os.path.realpath(folder)}/"}  # refuses ".."
+    return ts.open(
+        {
+            "driver": "zarr",
+            "kvstore": {"driver": "ocdbt", "base": database, "path": path.replace("/", ".") + "/"},
+            "fill_missing_data_reads": False,
+            "recheck_cached_data": False,
+        },
+        open=True,
+        read=True,
+        context=context,
+    )
+
+
+def _start(path: str, x: jax.ShapeDtypeStruct, opening: ts.Future) -> dict[str, ts.Future]:
+    """Reads of every part of the array that devices of this process hold."""
+    stored = _result(path, opening)
+    if stored.shape != x.shape or stored.dtype.numpy_dtype != x.dtype:
+        raise Damaged(f"{path}: not of its shape")
+    parts = x.sharding.addressable_devices_indices_map(x.shape).values()
+    return {str(part): stored[part].read() for part in parts}
+
+
+def _assemble(path: str, x: jax.ShapeDtypeStruct, reads: dict[str, ts.Future]) -> jax.Array:
+    return jax.make_array_from_callback(
+        x.shape, x.sharding, lambda part: _result(path, reads[str(part)])
+    )
+
+
+def _result(path: str, future: ts.Future):
+    try:
+        return future.result()
+    except ValueError as error:  # of tensorstore
+        # "NOT_FOUND: Error opening ...: Error reading ...: what it is [source locations=..."
+        reason = re.split(r" \[[\w ]+(?:\[\d+\])?=", str(error))[0].rpartition(": ")[2]
+        raise Damaged(f"{path}: {reason}") from None
+
+
+def _kinds(tree) -> list[tuple[str, dict]]:
+    return [
+        (path, {"dtype": str(x.dtype), "shape": list(x.shape)}) for path, x in named_leaves(tree)
+    ]
+
+
+def _digest(meta: dict) -> str:
+    """Of the values as JSON gives them back."""
+    text = json.dumps(json.loads(json.dumps(meta)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,99 @@
+"""SIGTERM, Ctrl-C and the end of the terminal end a run after a step, and its state is saved."""
+
+import os
+import signal
+import socket
+import threading
+from contextlib import suppress
+from typing import NoReturn
+
+import jax
+
+from rats_jax.errors import INTERRUPTED, SAVED, Stopped
+from rats_jax.parallel.distributed import gather, link
+from rats_jax.voice import say
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Stop:
+    """Hears the signals while its block runs, in the main thread; anywhere else does nothing.
+
+    The first one asks all processes of the run to stop before the same step; a second Ctrl-C ends
+    this process at once, as does any signal before there is something to save. A thread hears them,
+    at once: Python's own handlers wait until the main thread returns from JAX.
+    """
+
+    def __init__(self):
+        self._something_to_save = False
+        self._asked: int | None = None  # the exit status, once a signal was heard
+        self._interrupts = 0
+        self._before = {}
+
+    def __enter__(self) -> "Stop":
+        told_of_others = jax.process_count() == 1 or link()  # else JAX's own handlers are left
+        if told_of_others and threading.current_thread() is threading.main_thread():
+            self._listen()
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if self._before:
+            signal.set_wakeup_fd(self._wakeup_before)
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+            if kind is Stopped:  # launchers may say it again: the status is to be seen
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            self._signals.close()
+            self._thread.join()
+            self._hears.close()
+
+    def now_there_is_something_to_save(self) -> None:
+        self._something_to_save = True
+
+    def before(self, step: int) -> int | None:
+        """The exit status, if the run stops before this step, of which every process asks before it
+        begins it: 130 after Ctrl-C, else 85."""
+        return link().stops_before(step) if link() else self._asked
+
+    def asked_too_late(self) -> int | None:
+        """After the last step, of which all ask: the exit status if one of them was told to end."""
+        return next((asked for asked in gather(self._asked) if asked is not None), None)
+
+    def _listen(self) -> None:
+        self._hears, self._signals = socket.socketpair()
+        self._signals.setblocking(False)
+        self._wakeup_before = signal.set_wakeup_fd(self._signals.fileno())
+        for number in SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # as a shell does in the background
+                self._before[number] = signal.signal(number, lambda *_: None)
+        self._thread = threading.Thread(target=self._hear_all, name="signals", daemon=True)
+        self._thread.start()
+
+    def _hear_all(self) -> None:
+        while numbers := self._hears.recv(64):
+            for number in numbers:
+                if number in SIGNALS:
+                    self._hear(signal.Signals(number))
+
+    def _hear(self, heard: signal.Signals) -> None:
+        status = INTERRUPTED if heard == signal.SIGINT else SAVED
+        if not self._something_to_save:
+            message = f"{heard.name} before the first step: there was nothing to save"
+            if link():
+                link().tell(status, message)
+            _end(status, message)
+        self._interrupts += heard == signal.SIGINT
+        if self._interrupts == 2:
+            _end(INTERRUPTED, "interrupted; the same command goes on from the last checkpoint")
+        if self._asked is None:
+            self._asked = status
+            if link():
+                link().ask_to_stop(status)
+            again = "; Ctrl-C again ends at once" if self._interrupts else ""
+            say(f"{heard.name}: the run ends after this step, saved{again}")
+
+
+def _end(status: int, message: str) -> NoReturn:
+    with suppress(OSError):  # the terminal may have gone
+        os.write(2, f"{message}\n".encode())  # the main thread may hold the lock of sys.stderr
+    os._exit(status)

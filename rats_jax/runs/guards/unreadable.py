@@ -1,0 +1,62 @@
+"""The images that a run could not read: counted, listed, and too many of them stop it."""
+
+from pathlib import Path
+
+import jax
+
+from rats_jax.data.sources import Source
+from rats_jax.data.worker import name_of
+from rats_jax.errors import UserError
+from rats_jax.paths import printable
+from rats_jax.voice import say
+
+FEW = 1000  # images: the share is judged against no fewer, lest the first bad one stop the run
+
+
+class Unreadable:
+    """Lists names and reasons, once each, in `folder`/unreadable.txt (further processes of a run:
+    unreadable.1.txt, ...), where a later start finds them.
+
+    Attributes:
+      file: the list, a line each: name, tab, reason.
+      count: of the list.
+    """
+
+    def __init__(self, source: Source, folder: Path, *, max_share: float, start: int):
+        """start: the step that the run is resumed from; at 0 a list from before is set aside."""
+        process = jax.process_index()
+        self.file = folder / (f"unreadable.{process}.txt" if process else "unreadable.txt")
+        if not start and self.file.exists():
+            self.file.replace(self.file.with_suffix(".old.txt"))
+        self._source = source
+        self._max_share = max_share
+        self._drawn = self._replaced = 0
+        lines = self.file.read_text("utf-8", "replace").splitlines() if self.file.exists() else []
+        self._known = {line.split("\t")[0] for line in lines}
+
+    @property
+    def count(self) -> int:
+        return len(self._known)
+
+    def add(self, failures: dict[int, str], *, replaced: int, drawn: int) -> None:
+        """Takes up {source index: reason}, and how many of the images drawn were replaced.
+
+        Raises UserError when that is more than `max_share` of the images drawn since the start.
+        """
+        for index, reason in sorted(failures.items()):
+            name, reason = name_of(self._source, index), printable(reason)
+            if name in self._known:
+                continue
+            say(f"cannot read {name} ({reason}): the next image takes its place")
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(f"{name}\t{reason}\n")
+            self._known.add(name)
+        self._drawn += drawn
+        self._replaced += replaced
+        judged = max(self._drawn, min(FEW, len(self._source)))
+        if self._replaced > self._max_share * judged:
+            raise UserError(
+                f"{self._replaced} of the {self._drawn:,} images drawn cannot be read, more than "
+                f"config.data.max_unreadable={self._max_share:g} allows; they are listed in "
+                f"{self.file}: repair or remove them, or allow more"
+            )

@@ -1,0 +1,63 @@
+"""Ends a run that hangs, and shows where."""
+
+import faulthandler
+import os
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import jax
+
+from rats_jax.errors import LOST
+
+FAREWELL = 10  # seconds that the other processes have for their own stacks
+
+
+class Watchdog:
+    """Ends the process, with the stacks of all its threads on standard error and in a file, when
+    its block saw no `beat` for `seconds` (0: for ever). Exit status 75: the same command may go on.
+
+    Of several processes all hang when one does: each shows its own stacks.
+    """
+
+    def __init__(self, folder: Path, *, seconds: float):
+        process = jax.process_index()
+        self._file = folder / (f"stacks.{process}.txt" if process else "stacks.txt")
+        self._seconds = seconds
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def __enter__(self) -> "Watchdog":
+        self.beat()
+        if self._seconds:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._over.set()
+
+    def beat(self) -> None:
+        """Another step is over."""
+        self._last = time.monotonic()
+
+    def _watch(self) -> None:
+        while not self._over.wait(left := self._last + self._seconds - time.monotonic()):
+            if left <= 0:
+                self._end()
+
+    def _end(self) -> None:
+        with suppress(OSError), self._file.open("w", encoding="utf-8") as file:
+            faulthandler.dump_traceback(file)
+        # From a thread, lest nobody reads; not by sys.stderr, whose lock who hangs may hold.
+        threading.Thread(target=self._tell, daemon=True).start()
+        time.sleep(FAREWELL if jax.process_count() > 1 else 1)
+        os._exit(LOST)
+
+    def _tell(self) -> None:
+        os.write(
+            2,
+            f"error: no step for {self._seconds / 60:g} minutes (config.guards.stall_minutes): "
+            f"the run ends; what each thread was at stands below and in {self._file}\n".encode(),
+        )
+        faulthandler.dump_traceback(2)
