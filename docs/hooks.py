@@ -24,14 +24,21 @@ class Field(NamedTuple):
 
 
 def fields() -> list[Field]:
-    """Every config field, in the order of the code: all that the site reads of config.py."""
-    from rats_jax.config import default_config
+    """Every config field, in the order of the code: all that the site reads of rats_jax.config."""
+    from rats_jax import config
 
-    file = ROOT / "rats_jax" / "config.py"
-    texts = comments(file.read_text())
+    if hasattr(config, "fields"):  # a table of declared fields
+        return [Field(field.name, field.default, described(field)) for field in config.fields()]
+    texts = comments(Path(config.__file__).read_text())
     order = {name: i for i, name in enumerate(texts)}
-    values = sorted(flat(default_config().to_dict()), key=lambda leaf: place(leaf[0], order))
+    values = sorted(flat(config.default_config().to_dict()), key=lambda x: place(x[0], order))
     return [Field(name, value, texts.get(name, "")) for name, value in values]
+
+
+def described(field) -> str:
+    """The text of a declared field, with the accepted values and what a resume allows."""
+    values = f" Values: {field.values}." if field.values else ""
+    return f"{field.text}{values}" + (" Fixed for a run." if field.fixed else "")
 
 
 def place(name: str, order: Mapping[str, int]) -> int:
