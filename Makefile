@@ -2,6 +2,7 @@
 # make demo      train a small RATS on drawings on this CPU, score it, draw its parts
 # make test      the tests (under 20 minutes on 2 cores); make test-all adds the slow ones
 # make lint      style
+# make docs      the documentation as a site, in site/
 #
 # Each makes its own virtual environment first; PYTHON names the interpreter (3.11 or newer).
 
@@ -11,9 +12,10 @@ WORKDIR ?= runs/demo
 BIN := $(VENV)/bin
 # The test environment holds torch, which training never needs.
 TESTS := .venv-test
+DOCS := .venv-docs
 PYTEST := JAX_PLATFORMS=cpu $(TESTS)/bin/python -m pytest -n 2
 
-.PHONY: install demo test test-all lint clean
+.PHONY: install demo test test-all lint docs clean
 
 install: $(BIN)/ready
 
@@ -30,8 +32,11 @@ lint: $(TESTS)/bin/ready
 	$(TESTS)/bin/ruff check .
 	$(TESTS)/bin/ruff format --check .
 
+docs: $(DOCS)/bin/ready
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) $(TESTS)
+	rm -rf $(VENV) $(TESTS) $(DOCS) site
 
 $(BIN)/ready: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
@@ -45,4 +50,10 @@ $(TESTS)/bin/ready: requirements.txt requirements-test.txt pyproject.toml
 	$(PYTHON) -m venv $(TESTS)
 	$(TESTS)/bin/pip install --quiet -r requirements-test.txt
 	$(TESTS)/bin/pip install --quiet --no-deps --editable .
+	touch $@
+
+$(DOCS)/bin/ready: requirements.txt requirements-docs.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet -r requirements-docs.txt
 	touch $@

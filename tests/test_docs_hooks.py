@@ -1,0 +1,44 @@
+"""What docs/hooks.py adds to the site: config fields, and pages of linked source files."""
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from rats_jax.config import default_config
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def hooks():
+    spec = importlib.util.spec_from_file_location("docs_hooks", DOCS / "hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_has_every_field_with_its_default_and_meaning(hooks):
+    fields = {field.name: field for field in hooks.fields()}
+    expected = dict(hooks.flat(default_config().to_dict()))
+    assert {name: field.default for name, field in fields.items()} == expected
+    assert fields["optimizer.batch_size"].default == 1024
+    assert "0 for threads" in fields["data.workers"].text
+    assert "unreadable" in fields["data.max_unreadable"].text
+    row = f"| `data.workers` | `0` | {fields['data.workers'].text} |"
+    assert row in hooks.table().splitlines()
+
+
+def test_links_to_files_outside_docs_lead_to_pages_that_show_them(hooks):
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="quickstart/a.md"))
+    text = "[a](../data.md#prepare) [b](../../rats_jax/config.py) [c](https://example.org/x.py)"
+    shown = hooks.on_page_markdown(text, page, None, None)
+    assert "[a](../data.md#prepare)" in shown and "[c](https://example.org/x.py)" in shown
+    assert "[b](../source/rats_jax/config.py.md)" in shown
+
+
+def test_the_page_of_the_configuration_is_filled(hooks):
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="configuration.md"))
+    filled = hooks.on_page_markdown((DOCS / "configuration.md").read_text(), page, None, None)
+    assert hooks.MARKER not in filled and "`evaluation.smoothing`" in filled
