@@ -42,7 +42,7 @@ DATA = (
     Field(
         "data.cropping",
         "fast",
-        "How crops are cut out: `fast`, by libjpeg-turbo and a vectorized resampler; `exact`, by "
+        "How crops are cut out: `fast`, by libjpeg-turbo and a vectorised resampler; `exact`, by "
         "Pillow alone; `canvas`, by the device. See `rats_jax/data/samples.py`.",
         check=one_of("fast", "exact", "canvas"),
     ),

@@ -34,7 +34,7 @@ class Field:
 
     @property
     def section(self) -> str:
-        """ "" for a field without one."""
+        """Its section; an empty string for a field without one."""
         return self.name.rpartition(".")[0]
 
     @property

@@ -49,7 +49,7 @@ PHOTOMETRICS = (
     Field(
         "photometrics.jitter",
         DINO_V1.jitter,
-        "Probability of color jitter, for each crop.",
+        "Probability of colour jitter, for each crop.",
         check=SHARE,
     ),
     Field(
@@ -73,14 +73,14 @@ PHOTOMETRICS = (
     Field(
         "photometrics.hue",
         DINO_V1.hue,
-        "Strength x of the jitter of hue: shifts are uniform in [-x, x], in turns of the color "
+        "Strength x of the jitter of hue: shifts are uniform in [-x, x], in turns of the colour "
         "circle.",
         check=SHARE,
     ),
     Field(
         "photometrics.grayscale",
         DINO_V1.grayscale,
-        "Probability that a crop becomes gray.",
+        "Probability that a crop becomes grey.",
         check=SHARE,
     ),
     Field(
@@ -104,13 +104,13 @@ PHOTOMETRICS = (
     Field(
         "photometrics.solarize_global",
         DINO_V1.solarize_global,
-        "Probability of solarization of the first and of the second global crop.",
+        "Probability of solarisation of the first and of the second global crop.",
         check=PROBABILITIES,
     ),
     Field(
         "photometrics.solarize_local",
         DINO_V1.solarize_local,
-        "Probability of solarization of a local crop.",
+        "Probability of solarisation of a local crop.",
         check=SHARE,
     ),
 )

@@ -78,7 +78,7 @@ MODEL = (
     Field(
         "model.register_std",
         0.02,
-        "RATS: standard deviation of the registers at initialization.",
+        "RATS: standard deviation of the registers at initialisation.",
         check=POSITIVE,
         fixed=True,
         old_runs=0.02,
@@ -86,7 +86,7 @@ MODEL = (
     Field(
         "model.kernel_std",
         0.02,
-        "Standard deviation, at initialization, of the kernels of attention and MLPs and of the "
+        "Standard deviation, at initialisation, of the kernels of attention and MLPs and of the "
         "position embedding. See `rats_jax/models/start.py`.",
         check=POSITIVE,
         fixed=True,
@@ -95,7 +95,7 @@ MODEL = (
     Field(
         "model.query_key_gain",
         1.0,
-        "Factor on the projections to queries and keys at initialization.",
+        "Factor on the projections to queries and keys at initialisation.",
         check=POSITIVE,
         fixed=True,
         old_runs=1.0,
@@ -103,7 +103,7 @@ MODEL = (
     Field(
         "model.value_gain",
         1.0,
-        "Factor on the projections to values at initialization.",
+        "Factor on the projections to values at initialisation.",
         check=POSITIVE,
         fixed=True,
         old_runs=1.0,
@@ -191,7 +191,7 @@ HEAD = (
     Field(
         "head.norm_last_layer",
         True,
-        "Whether the gains of the weight-normalized last layer stay at 1. Training is steadier if "
+        "Whether the gains of the weight-normalised last layer stay at 1. Training is steadier if "
         "they do.",
         fixed=True,
     ),

@@ -95,13 +95,13 @@ EVALUATION = (
     Field(
         "evaluation.knn_train",
         "",
-        "k-NN: the labeled images that vote, KIND:PATH as of `rats_jax.evaluate`; empty for no "
+        "k-NN: the labelled images that vote, KIND:PATH as of `rats_jax.evaluate`; empty for no "
         "k-NN.",
     ),
     Field(
         "evaluation.knn_test",
         "",
-        "k-NN: the labeled images that are classified, KIND:PATH.",
+        "k-NN: the labelled images that are classified, KIND:PATH.",
     ),
     Field(
         "evaluation.knn_images",
@@ -109,7 +109,7 @@ EVALUATION = (
         "k-NN: at most so many images of each, evenly spread; 0 for all.",
         check=NOT_NEGATIVE,
     ),
-    Field("evaluation.knn_k", 20, "k-NN: number of neighbors that vote.", check=POSITIVE),
+    Field("evaluation.knn_k", 20, "k-NN: number of neighbours that vote.", check=POSITIVE),
 )
 
 GUARDS = (
