@@ -14,7 +14,11 @@ DATA = (
         "data.path",
         "",
         "What holds the images. "
-        + "; ".join(f"{k}: {of.needs['path']}" for k, of in SOURCES.items() if "path" in of.needs)
+        + "; ".join(
+            f"{k}: {of.needs['path'].removeprefix('give ')}"
+            for k, of in SOURCES.items()
+            if "path" in of.needs
+        )
         + ".",
         per_process=True,
     ),
