@@ -34,9 +34,9 @@ OWN = {
 #: And those that say how it is trained.
 TRAINING = ("drop_path", "remat", "unroll")
 
+FEW = 5  # names of classes in a line
 #: Fields of config.data that name images: one that the source does not read is a mistake.
 NAMES_IMAGES = ("path", "name", "split")
-FEW = 5  # names of classes in a line
 
 
 def make_source(config: ConfigDict) -> Source:
