@@ -8,13 +8,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from rats_jax.config import schedules
+from rats_jax.config import default_config, schedules
 from rats_jax.data.crops import MultiCrop
-from rats_jax.data.records import Records
 from rats_jax.data.samples import Canvases, ExactCrops, FastCrops, Samples
-from rats_jax.data.sources import ImageFolder, Source
-from rats_jax.data.tars import Tars
-from rats_jax.data.tfds_source import TFDS
+from rats_jax.data.source_kinds import SOURCES
+from rats_jax.data.sources import OfOtherKind, Source
 from rats_jax.dino.network import Network, make_network
 from rats_jax.dino.step import DINO
 from rats_jax.errors import UserError
@@ -23,8 +21,7 @@ from rats_jax.models.start import Scales, rescale
 from rats_jax.parallel.mesh import batch_shards
 from rats_jax.parallel.mesh import make_mesh as mesh_of
 from rats_jax.paths import printable
-from rats_jax.procedural_parts import ProceduralParts
-from rats_jax.validation import HOLDERS, validate_source
+from rats_jax.validation import validate_source
 from rats_jax.voice import say
 
 #: The fields of config.model that say what a backbone computes: of all, and of each architecture.
@@ -38,36 +35,35 @@ OWN = {
 TRAINING = ("drop_path", "remat", "unroll")
 
 FEW = 5  # names of classes in a line
+#: Fields of config.data that name images: one that the source does not read is a mistake.
+NAMES_IMAGES = ("path", "name", "split")
 
 
 def make_source(config: ConfigDict) -> Source:
     """The training images. Says what was found, and what was passed over."""
     validate_source(config)
-    data = config.data
-    unread = {
-        "path": data.path and data.source == "procedural_parts",
-        "name": data.name and data.source != "tfds",
-        "split": data.split != "train" and data.source != "tfds",
-    }
-    for field in (field for field, given in unread.items() if given):
-        raise UserError(
-            f"config.data.{field} is {printable(data[field])}, which config.data.source="
-            f"{data.source} does not read: name the source that does, or leave it out"
-        )
-    if data.source == "procedural_parts":
-        return ProceduralParts(size=data.size, length=data.length, seed=data.seed)
+    data, kind = config.data, SOURCES[config.data.source]
+    usual = default_config().data
+    for field in NAMES_IMAGES:
+        if data[field] != usual[field] and field not in kind.reads:
+            raise UserError(
+                f"config.data.{field} is {printable(data[field])}, which config.data.source="
+                f"{data.source} does not read: name the source that does, or leave it out"
+            )
+    field = "config.data.path" if kind.reads == ("path",) else "config.data"
     try:
-        source = {
-            "image_folder": lambda: ImageFolder(data.path),
-            "records": lambda: Records(data.path),
-            "tar": lambda: Tars(data.path),
-            "tfds": lambda: TFDS(data.name, data.split, data.path),
-        }[data.source]()
+        source = kind.open(**{name: data[name] for name in kind.reads})
+    except OfOtherKind as error:
+        raise UserError(
+            f"{field}: {error}, or read the {error.kind} with config.data.source={error.kind}"
+        ) from error
     except UserError as error:
-        field = "config.data" if data.source == "tfds" else "config.data.path"
         raise UserError(f"{field}: {error}") from error
-    say(f"found {len(source):,} images{_in_classes(source.classes)} in {printable(data.path)}")
-    for note in source.notes:
+    if "path" not in kind.reads:
+        return source
+    classes = _in_classes(getattr(source, "classes", ()))
+    say(f"found {len(source):,} images{classes} in {printable(data.path)}")
+    for note in getattr(source, "notes", ()):
         say(note)
     if data.length and len(source) != data.length:
         raise UserError(
@@ -87,7 +83,8 @@ def _in_classes(classes: Sequence[str]) -> str:
 def with_absolute_path(config: ConfigDict) -> ConfigDict:
     """The config with a `data.path` that means the same in any folder, for config.json."""
     config, path = config.copy_and_resolve_references(), config.data.path
-    if path and "://" not in path and config.data.source in HOLDERS:
+    kind = SOURCES.get(config.data.source)
+    if path and "://" not in path and kind and "path" in kind.reads:
         given = os.path.join(os.getcwd(), os.path.expanduser(path))
         plain = os.path.normpath(given)  # without "..", unless a link makes that another place
         same = os.path.realpath(plain) == os.path.realpath(given)
@@ -100,7 +97,10 @@ def make_mesh(config: ConfigDict, devices: Sequence | None = None) -> Mesh:
 
     Raises UserError when the config does not fit on it.
     """
-    mesh = mesh_of(**config.mesh, devices=devices)
+    try:
+        mesh = mesh_of(**config.mesh, devices=devices)
+    except UserError as error:
+        raise UserError(f"config.mesh: {error}") from error
     tensor, heads = mesh.shape["tensor"], config.model.heads
     if heads % tensor:
         divisors = [str(n) for n in range(1, heads + 1) if heads % n == 0]

@@ -46,7 +46,7 @@ def define_config(default: str | None = None) -> flags.FlagHolder:
         NAME,
         default,
         help_string="Recipe: a Python file with get_config(), such as configs/demo.py. "
-        "--config.SECTION.FIELD=VALUE sets a field; rats_jax/config.py lists all of them.",
+        "--config.SECTION.FIELD=VALUE sets a field; rats_jax/config/ lists all of them.",
     )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from absl import flags
 
 from rats_jax import command_line
+from rats_jax.data.kinds import LABELLED, PART_MASKS, pattern
 from rats_jax.errors import UserError
 from rats_jax.paths import local_path
 from rats_jax.voice import say
@@ -29,8 +30,7 @@ TASK = flags.DEFINE_enum(
 DATASET = flags.DEFINE_string(
     "dataset",
     "",
-    "KIND:PATH; folder, ade20k, coco-panoptic, coco-instances, imagenet-s, partimagenet, sam. For "
-    "other tasks: image_folder, records, tar, tfds:NAME/SPLIT@FOLDER, procedural_parts:COUNT@SEED.",
+    f"KIND:PATH; {', '.join(PART_MASKS)}. For other tasks: {', '.join(map(pattern, LABELLED))}.",
 )
 OUTPUT = flags.DEFINE_string("output", "", "The folder to make.")
 TOP_K = flags.DEFINE_list(

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from rats_jax.assemble import make_samples, make_source
+from rats_jax.classification.labelled import open_labelled
 from rats_jax.data.pipeline import open_batches
 from rats_jax.errors import UserError
 from rats_jax.preparation.run import prepare
@@ -94,6 +95,19 @@ def test_the_field_is_named_where_a_source_cannot_be_opened(tmp_path):
     tfds = {"data__name": "pets", "data__path": str(tmp_path)}
     with pytest.raises(UserError, match="^config.data: .* holds no data set pets"):
         make_source(tiny_config(data__source="tfds", **tfds))
+
+
+def test_a_tar_given_as_a_folder_is_told_how_to_be_read_by_the_flags_at_hand(jpegs, tmp_path):
+    tar = tmp_path / "images.tar"
+    with pytest.raises(UserError) as training:
+        make_source(tiny_config(data__source="image_folder", data__path=str(tar)))
+    what = f"{tar} is not a folder; give a folder of images"
+    remedy = "or read the tar with config.data.source=tar"
+    assert str(training.value) == f"config.data.path: {what}, {remedy}"
+    with pytest.raises(UserError) as evaluation:
+        open_labelled(f"image_folder:{tar}")
+    assert str(evaluation.value) == f"image_folder:{tar}: {what}, or write tar:{tar}"
+    assert len(open_labelled(f"tar:{tar}").source) == COUNT
 
 
 @pytest.mark.parametrize(

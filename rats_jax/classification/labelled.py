@@ -1,6 +1,5 @@
 """Images with a class each, from what training reads as well: `open_labelled("KIND:PATH")`."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,18 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from rats_jax.data.decode import UnreadableImage
-from rats_jax.data.kinds import LABELLED, count_and_seed, kind_and_place
-from rats_jax.data.records import Records
-from rats_jax.data.sources import ImageFolder, Source
+from rats_jax.data.kinds import kind_and_place
+from rats_jax.data.source_kinds import SOURCES
+from rats_jax.data.sources import ImageFolder, OfOtherKind, Source
 from rats_jax.data.subset import Subset, evenly
-from rats_jax.data.tars import Tars
-from rats_jax.data.tfds_source import TFDS
 from rats_jax.errors import BrokenImage, UserError
-from rats_jax.paths import check_utf8, local_path, printable
-from rats_jax.procedural_parts import SUPER_CATEGORIES, ProceduralParts
+from rats_jax.paths import printable
 from rats_jax.voice import say
 
-DRAWN = 128  # pixels of a drawing
 HELD_OUT = 5  # one in so many
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
@@ -69,8 +64,8 @@ class LabelledImages(NamedTuple):
 def open_labelled(spec: str) -> LabelledImages:
     """Opens KIND:PATH, as --dataset and --train have it.
 
-    image_folder, records, tar: as `config.data.source`, with its path; in an image_folder each
-    first-level folder is a class. tfds: NAME/SPLIT@DATA_DIR, such as
+    The kinds are those of `data.source_kinds`: image_folder, records and tar with a path; in an
+    image_folder each first-level folder is a class. tfds: NAME/SPLIT@DATA_DIR, such as
     tfds:imagenet2012:5.1.0/validation@/data/tfds. procedural_parts: COUNT@SEED, drawings of
     128 x 128 pixels, their super-categories the classes; seed 0 if none is given.
 
@@ -78,42 +73,17 @@ def open_labelled(spec: str) -> LabelledImages:
       UserError: an unknown kind, or what the source finds wrong.
     """
     kind, place = kind_and_place(spec, wanted="labelled images")
-    path = local_path(place)
     try:
-        source = {
-            "image_folder": lambda: ImageFolder(path),
-            "records": lambda: _records(path),
-            "tar": lambda: Tars(path),
-            "tfds": lambda: _tfds(place),
-            "procedural_parts": lambda: _drawings(place),
-        }[kind]()
+        source = SOURCES[kind].open_place(place)
+    except OfOtherKind as error:
+        raise UserError(printable(f"{spec}: {error}, or write {error.kind}:{place}")) from error
     except UserError as error:
         raise UserError(printable(f"{spec}: {error}")) from error
     except OSError as error:
         raise UserError(printable(f"{spec} cannot be read ({error.strerror})")) from error
     for note in getattr(source, "notes", ()):
         say(note)
-    classes = SUPER_CATEGORIES if kind == "procedural_parts" else source.classes
-    return LabelledImages(spec, source, tuple(classes))
-
-
-def _records(folder: Path) -> Records:
-    check_utf8(folder, "the folder")
-    return Records(folder)
-
-
-def _tfds(place: str) -> TFDS:
-    what, _, folder = place.partition("@")
-    name, _, split = what.rpartition("/")
-    if not (name and split and folder):
-        raise UserError(f"write {LABELLED['tfds']}")
-    check_utf8(folder, "the folder")
-    return TFDS(name, split, local_path(folder))
-
-
-def _drawings(place: str) -> ProceduralParts:
-    count, seed = count_and_seed(place)
-    return ProceduralParts(size=DRAWN, length=count, seed=seed)
+    return LabelledImages(spec, source, tuple(getattr(source, "classes", ())))
 
 
 def labels_as(train: LabelledImages, test: LabelledImages) -> np.ndarray | None:
@@ -174,12 +144,7 @@ def check_apart(train: LabelledImages, test: LabelledImages) -> None:
 
 def _identity(images: LabelledImages) -> tuple[str, object]:
     kind, _, place = images.name.partition(":")
-    before, _, after = place.partition("@")
-    if kind == "procedural_parts":  # the first pictures of a seed are the same for any count
-        return kind, int(after or 0)
-    if kind == "tfds":
-        return before, os.path.realpath(local_path(after))
-    return kind, os.path.realpath(local_path(place))
+    return kind, SOURCES[kind].which(place)
 
 
 def held_out(labels: np.ndarray, *, seed: int = 0) -> np.ndarray:

@@ -3,11 +3,11 @@
 import difflib
 from collections.abc import Mapping
 
+from rats_jax.data.source_kinds import SOURCES
 from rats_jax.errors import UserError
 from rats_jax.paths import local_path
+from rats_jax.procedural_parts.place import PATTERN
 
-_DRAWINGS = "procedural_parts:COUNT, or COUNT@SEED"
-MOST_DRAWINGS = 1_000_000
 #: Of images with part masks, each as it is written.
 PART_MASKS = {
     "folder": "folder:PATH, which holds images/ and masks/",
@@ -17,30 +17,19 @@ PART_MASKS = {
     "imagenet-s": "imagenet-s:PATH, which holds validation/ and validation-segmentation/",
     "partimagenet": "partimagenet:PATH, which holds images/ and annotations/",
     "sam": "sam:PATH, which holds images and what SAM wrote for each",
-    "procedural_parts": _DRAWINGS,
+    "procedural_parts": PATTERN,
 }
 #: Of images with a class each.
-LABELLED = {
-    "image_folder": "image_folder:FOLDER, which holds a folder for each class",
-    "records": "records:FOLDER, which python -m rats_jax.prepare has made",
-    "tar": "tar:PATH, a tar, a folder of them or a pattern",
-    "tfds": "tfds:NAME/SPLIT@DATA_DIR",
-    "procedural_parts": _DRAWINGS,
-}
+LABELLED = {kind: source.written for kind, source in SOURCES.items()}
 _WHAT = {
     "part masks": (PART_MASKS, "--task=parts takes"),
     "labelled images": (LABELLED, "--task=knn, linear and norms take"),
 }
 
 
-def count_and_seed(place: str) -> tuple[int, int]:
-    """Of COUNT or COUNT@SEED, as drawings have it; seed 0 if none is given. Raises UserError."""
-    count, at, seed = place.partition("@")
-    if not (count.isdecimal() and int(count) and (seed.isdecimal() if at else True)):
-        raise UserError(f"write {_DRAWINGS}")
-    if int(count) > MOST_DRAWINGS or int(seed or 0) >= 2**64:
-        raise UserError(f"COUNT is at most {MOST_DRAWINGS:,}, and SEED less than 2^64")
-    return int(count), int(seed or 0)
+def pattern(kind: str) -> str:
+    """How a kind of labelled images is written, without what it is: tfds:NAME/SPLIT@DATA_DIR."""
+    return LABELLED[kind].partition(",")[0]
 
 
 def kind_and_place(spec: str, *, wanted: str) -> tuple[str, str]:

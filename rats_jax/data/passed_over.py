@@ -24,7 +24,6 @@ REPLACED = "members that a later one of the same name replaces"
 ZEROS = "many zeros after the end of a tar (an unfinished download leaves them)"
 JUNK = "data after the end of a tar that belongs to no member"
 BAD_LABEL = "labels that are no whole number from 0 to 2^63"
-UNREAD_LABEL = "labels that prepare does not read (train on the tar with config.data.source=tar)"
 LONE_LABEL = "labels without an image"
 
 #: Any data set has these: they are no reason to warn.

@@ -48,6 +48,18 @@ class Source(Protocol):
     def __getitem__(self, index: int, /) -> tuple[bytes | np.ndarray, int]: ...
 
 
+class OfOtherKind(UserError):
+    """The path is not of this kind of source, but of another.
+
+    Attributes:
+      kind: which one. How that is named, the caller knows.
+    """
+
+    def __init__(self, message: str, kind: str):
+        super().__init__(message)
+        self.kind = kind
+
+
 class ImageFolder:
     """Every JPEG, PNG and WebP file in a folder and the folders below it.
 
@@ -63,11 +75,11 @@ class ImageFolder:
       notes: what was passed over, and what looks like a mistake.
 
     Raises:
-      UserError: the folder is missing, unreadable, or holds no image.
+      UserError: the folder is missing, unreadable, or holds no image; OfOtherKind for a tar.
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.root = check_folder(path, _what_to_give(local_path(path)))
+        self.root = _folder_of_images(path)
         passed_over = PassedOver()
         self.files = list_images(self.root, passed_over)
         if not self.files:
@@ -88,11 +100,14 @@ class ImageFolder:
         return fingerprint_of_names(self.files)
 
 
-def _what_to_give(path: Path) -> str:
-    """The folder that is wanted; for a tar or another archive, how to read that."""
-    kind = why_passed_over(path.name) if os.path.isfile(path) else None
-    how = {TAR: ", or read the tar with config.data.source=tar", ARCHIVE: ": unpack it first"}
-    return "a folder of images" + how.get(kind, "")
+def _folder_of_images(path: str | os.PathLike) -> Path:
+    file = local_path(path)
+    kind = why_passed_over(file.name) if os.path.isfile(file) else None
+    what = "a folder of images" + (": unpack it first" if kind == ARCHIVE else "")
+    try:
+        return check_folder(path, what)
+    except UserError as error:
+        raise (OfOtherKind(str(error), "tar") if kind == TAR else error) from None
 
 
 def check_folder(path: str | os.PathLike, what: str) -> Path:

@@ -28,8 +28,8 @@ def make_mesh(
     sizes = _sizes({"data": data, "fsdp": fsdp, "tensor": tensor}, len(devices))
     if sizes["data"] % slices:
         raise UserError(
-            f"config.mesh.data is {sizes['data']} on {slices} slices (or nodes): fsdp and tensor "
-            f"must lie within one, so make config.mesh.data a multiple of {slices}"
+            f"data is {sizes['data']} on {slices} slices (or nodes): fsdp and tensor must lie "
+            f"within one, so make data a multiple of {slices}"
         )
     shape = tuple(sizes.values())
     if slices > 1:
@@ -43,7 +43,7 @@ def make_mesh(
 
 
 def _sizes(asked: dict[str, int], devices: int) -> dict[str, int]:
-    told = " ".join(f"config.mesh.{name}={size}" for name, size in asked.items())
+    told = " ".join(f"{name}={size}" for name, size in asked.items())
     if any(size < 1 and size != -1 for size in asked.values()):
         raise UserError(f"{told}: sizes are 1 or more, or -1 for what is left")
     known = math.prod(size for size in asked.values() if size != -1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from rats_jax.data.counted import counted
-from rats_jax.data.passed_over import UNREAD_LABEL, PassedOver, is_hidden, why_passed_over
+from rats_jax.data.passed_over import PassedOver, is_hidden, why_passed_over
 from rats_jax.data.sources import (
     check_folder,
     is_image,
@@ -28,6 +28,7 @@ TRAIN_TAR = "ILSVRC2012_img_train.tar"  # a tar of one tar a class
 VAL_TAR = "ILSVRC2012_img_val.tar"  # flat
 FOLDERS = ("train", "val")
 UNLABELLED = -1
+UNREAD_LABEL = "labels that prepare does not read (train on the tar with config.data.source=tar)"
 
 
 class File(NamedTuple):

@@ -29,7 +29,12 @@ class ProceduralParts:
 
     Item i is (image uint8 [size, size, 3], label int); `sample(i)` adds the part mask. Nothing is
     stored: each access draws the image afresh, the same one every time.
+
+    Attributes:
+      classes: names of the labels, the super-categories.
     """
+
+    classes = SUPER_CATEGORIES
 
     def __init__(self, *, size: int = 128, length: int = 10_000, seed: int = 0):
         self.size, self.length, self.seed = size, length, seed

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from rats_jax.assemble import make_model
+from rats_jax.config.old_runs import with_old_fields
 from rats_jax.dino.network import Network
 from rats_jax.errors import UserError
 from rats_jax.paths import check_utf8, local_path
 from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 from rats_jax.runs.checkpoints.stored_state import Damaged, compare, read_arrays, read_meta, verify
 from rats_jax.runs.find import find_run, not_a_run
-from rats_jax.runs.workdir import load_config, with_old_fields
+from rats_jax.runs.workdir import load_config
 
 
 class Restored(NamedTuple):

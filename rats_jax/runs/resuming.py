@@ -6,6 +6,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from rats_jax.config import schedules as schedules_of
+from rats_jax.config.old_runs import with_old_fields
 from rats_jax.dino.schedules import Schedules
 from rats_jax.runs.checkpoints.best_metric import measure_changes
 from rats_jax.runs.checkpoints.checkpoint import Checkpoints, Found
@@ -15,7 +16,7 @@ from rats_jax.runs.metric_names import is_of_evaluation, measured_on
 from rats_jax.runs.same_data import check_data
 from rats_jax.runs.schedule_changes import schedule_changes
 from rats_jax.runs.version import code_version, package_versions
-from rats_jax.runs.workdir import changes, with_old_fields
+from rats_jax.runs.workdir import changes
 from rats_jax.voice import say
 
 #: What the facts of an evaluation are called, where their names say too little.

@@ -27,21 +27,13 @@ from typing import TextIO
 
 from ml_collections import ConfigDict
 
+from rats_jax.config import fields
+from rats_jax.config.old_runs import is_fixed, with_old_fields
 from rats_jax.errors import UserError
 from rats_jax.paths import local_path, printable
 from rats_jax.runs.checkpoints.folder_names import check_folder
 from rats_jax.voice import say
 
-#: Fields that fix the shape of the state: a checkpoint made with others cannot be restored.
-SHAPES = ("model", "head", "crops.global_size", "dino.loss_scope")
-#: The checkpoint holds the key made of the seed: another seed would reach the data alone.
-FIXED = (*SHAPES, "seed")
-#: Of these, what changes no shape.
-FREE = ("model.drop_path", "model.position_offset", "model.remat", "model.unroll")
-#: Fields that processes of one run may have of their own.
-OF_A_HOST = ("data.path", "data.workers", "data.threads", "run.compilation_cache")
-#: Not worth a line when it changes: the start that it is for says what it did.
-UNSAID = ("data.accept",)
 SIGN = ".started"
 LAST_BREATH = 5  # seconds that a run before this one may take to end
 PATIENCE = 10  # seconds, until a network's file system shows what another host has written
@@ -193,8 +185,9 @@ def take_part(path: str, config: ConfigDict, word: str, theirs: Mapping) -> Path
             )
         time.sleep(0.2)
     theirs, ours = flat(theirs), flat(as_json(config))
+    may_differ = {field.name for field in fields() if field.per_process}
     for name in sorted(theirs | ours):
-        if theirs.get(name) != ours.get(name) and name not in OF_A_HOST:
+        if theirs.get(name) != ours.get(name) and name not in may_differ:
             raise UserError(
                 f"config.{name} is {ours.get(name)} here and {theirs.get(name)} for process 0: "
                 "start all processes with the same config"
@@ -216,27 +209,6 @@ def load_config(workdir: Path) -> ConfigDict:
             f"{file} is damaged ({error}): delete it, if this is the workdir of the run, or "
             "choose another --workdir"
         ) from None
-
-
-#: Fields of config.model that older runs lack, as they were without them.
-ADDED = {
-    "model": {
-        "register_std": 0.02,
-        "kernel_std": 0.02,
-        "query_key_gain": 1.0,
-        "value_gain": 1.0,
-    },
-    "evaluation": {"centered": False},
-}
-
-
-def with_old_fields(config: dict) -> dict:
-    """A config as JSON has it; a field that the run is older than is what it was without it."""
-    for section, fields in ADDED.items():
-        of_run = config.get(section, {})
-        for name, value in fields.items():
-            of_run.setdefault(name, value)
-    return config
 
 
 def as_json(config: ConfigDict) -> dict:
@@ -267,14 +239,14 @@ def changes(was: ConfigDict, config: ConfigDict, workdir: Path) -> list[str]:
     old, new = flat(as_json(was)), flat(as_json(config))
     changed = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
     for name in changed:
-        fixed = any(name == s or name.startswith(s + ".") for s in FIXED)
-        if fixed and name not in FREE:
+        if is_fixed(name):
             raise UserError(
                 f"--workdir {workdir} holds another run: config.{name} is "
                 f"{old.get(name)} there and {new.get(name)} here; choose another --workdir"
             )
+    silent = {field.name for field in fields() if field.silent}
     return [
         f"config.{name} was {old.get(name)} and is {new.get(name)} from here on"
         for name in changed
-        if name not in UNSAID
+        if name not in silent
     ]

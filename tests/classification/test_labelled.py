@@ -19,6 +19,7 @@ from rats_jax.classification.labelled import (
     relabelled,
 )
 from rats_jax.classification.views import central_crop, random_crop
+from rats_jax.data import source_kinds
 from rats_jax.data.crops import random_box
 from rats_jax.data.reading import LeftOut
 from rats_jax.data.records import open_writer, pack
@@ -93,7 +94,7 @@ def test_a_tfds_data_set_is_named_with_split_and_folder(monkeypatch, place, expe
         def __init__(self, name, split, folder):
             assert (name, split, str(folder)) == expected
 
-    monkeypatch.setattr(labelled, "TFDS", Fake)
+    monkeypatch.setattr(source_kinds, "TFDS", Fake)
     assert open_labelled(f"tfds:{place}").classes == ("cat", "dog")
 
 

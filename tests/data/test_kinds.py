@@ -2,9 +2,8 @@
 
 import pytest
 
-from rats_jax.classification import labelled
 from rats_jax.classification.labelled import open_labelled
-from rats_jax.data import kinds
+from rats_jax.data import kinds, source_kinds
 from rats_jax.errors import UserError
 from rats_jax.parts import datasets
 from rats_jax.parts.datasets import open_dataset
@@ -56,14 +55,14 @@ def test_a_folder_without_a_kind_is_shown_with_one(tmp_path):
 
 def test_the_home_folder_is_the_same_everywhere(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(labelled, "TFDS", lambda name, split, folder: folder)
+    monkeypatch.setattr(source_kinds, "TFDS", lambda name, split, folder: folder)
     with pytest.raises(UserError, match=f"{tmp_path}/x does not exist"):
         open_dataset("folder:~/x")
     with pytest.raises(UserError, match=f" {tmp_path}/x does not exist"):
         open_labelled("image_folder:~/x")
     with pytest.raises(UserError, match=f" {tmp_path}/x .*no tar"):
         open_labelled("tar:~/x")
-    assert labelled._tfds("a/b@~/x") == tmp_path / "x"
+    assert source_kinds.SOURCES["tfds"].open_place("a/b@~/x") == tmp_path / "x"
 
 
 @pytest.mark.parametrize("spec", ["records:/a/\udce9", "tfds:a/b@/\udce9"])

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from rats_jax.data.sources import ImageFolder, walk
+from rats_jax.data.sources import ImageFolder, OfOtherKind, walk
 from rats_jax.errors import UserError
 
 
@@ -44,7 +44,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
 NO_FOLDERS = {
     "a.jpg": "",
     "list.txt": "",
-    "x.tar": ", or read the tar with config.data.source=tar",
+    "x.tar": "",
     "x.zip": ": unpack it first",
     "x.tar.gz": ": unpack it first",
     "x.TGZ": ": unpack it first",
@@ -60,6 +60,9 @@ def test_a_bad_path_is_a_users_mistake(tmp_path):
             UserError, match=f"{name} is not a folder; give a folder of images{remedy}$"
         ):
             ImageFolder(tmp_path / name)
+    with pytest.raises(OfOtherKind) as error:
+        ImageFolder(tmp_path / "x.tar")
+    assert error.value.kind == "tar"
     write(tmp_path / "empty" / "a.txt")
     with pytest.raises(UserError, match="holds no image"):
         ImageFolder(tmp_path / "empty")

@@ -35,7 +35,7 @@ def test_minus_one_takes_what_is_left():
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"data": 3}, r"mesh.data=3 .* of 3 devices, and there are 4"),
+        ({"data": 3}, r"^data=3 .* of 3 devices, and there are 4"),
         ({"data": 2, "fsdp": 1, "tensor": 1}, "of 2 devices, and there are 4"),
         ({"tensor": 3}, "a multiple of 3 devices, and there are 4"),
         ({"data": -1, "fsdp": -1}, "only one size may be -1"),
@@ -55,6 +55,12 @@ def test_data_alone_crosses_slices():
         assert len({device.slice_index for device in block.flat}) == 1
     with pytest.raises(UserError, match="data is 1 on 2 slices .* a multiple of 2"):
         mesh.make_mesh(fsdp=8, devices=devices)
+
+
+def test_the_config_s_section_is_named_to_who_set_it_there():
+    config = tiny_config(mesh__data=3)
+    with pytest.raises(UserError, match=r"^config\.mesh: data=3 fsdp=1 tensor=1 make a mesh of 3"):
+        make_mesh(config)
 
 
 def test_heads_that_do_not_divide_are_refused():

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rats_jax.data.kinds import count_and_seed
 from rats_jax.parts.datasets.part_dataset import Entry, Labelled, PartDataset
 from rats_jax.procedural_parts import BACKGROUND, PARTS, SUPER_CATEGORIES, ProceduralParts
+from rats_jax.procedural_parts.place import count_and_seed
 
 SIDE = 128  # pixels, where nothing else is said
 

@@ -1,0 +1,75 @@
+"""The fields of a run, their defaults, and the schedules derived from them.
+
+A recipe in `configs/` starts from `default_config()` and changes what it needs to. Each field is
+declared once, in one of the `*_fields.py` here: its default, its documentation, the values that are
+accepted, whether it may change on a resume, and what runs did that are older than the field. The
+defaults are DINO v1's; fields that no recipe shares have none of their own and are zero.
+"""
+
+from ml_collections import ConfigDict
+
+from rats_jax.config.checks import check
+from rats_jax.config.data_fields import DATA
+from rats_jax.config.field import Field
+from rats_jax.config.method_fields import CROPS, DINO, OPTIMIZER, PHOTOMETRICS
+from rats_jax.config.model_fields import HEAD, MESH, MODEL, RUN_WIDE
+from rats_jax.config.run_fields import EVALUATION, GUARDS, RUN
+from rats_jax.dino.schedules import Schedules
+
+_FIELDS = (
+    *(*RUN_WIDE, *MODEL, *MESH, *HEAD),
+    *(*CROPS, *PHOTOMETRICS, *DINO, *OPTIMIZER),
+    *(*DATA, *RUN, *EVALUATION, *GUARDS),
+)
+
+
+def fields() -> tuple[Field, ...]:
+    """Every field there is, section by section."""
+    return _FIELDS
+
+
+def default_config() -> ConfigDict:
+    """Every field with its default. The tree is locked: a name that is not here is an error."""
+    config = ConfigDict()
+    for field in fields():
+        section, _, name = field.name.rpartition(".")
+        if section and section not in config:
+            config[section] = ConfigDict()
+        (config[section] if section else config)[name] = field.default
+    return config.lock()
+
+
+def value(config: ConfigDict, field: Field):
+    """The value of a field in a config."""
+    for part in field.name.split("."):
+        config = config[part]
+    return config
+
+
+def schedules(config: ConfigDict, *, images: int) -> Schedules:
+    """The recipe's schedules in steps, for a data set of `images`. An epoch is its whole batches,
+    as in the official code; the order of images runs on through it, so none is left out."""
+    optimizer, dino = config.optimizer, config.dino
+    steps_per_epoch = images // optimizer.batch_size
+    check(
+        steps_per_epoch > 0,
+        f"config.optimizer.batch_size {optimizer.batch_size} is larger than the data set "
+        f"({images} images); make the batch smaller, or give more images",
+    )
+    steps = round(optimizer.epochs * steps_per_epoch)
+    check(steps > 0, f"config.optimizer.epochs {optimizer.epochs} is less than a step; raise it")
+    return Schedules(
+        steps=steps,
+        steps_per_epoch=steps_per_epoch,
+        peak_learning_rate=optimizer.learning_rate * optimizer.batch_size / 256,
+        end_learning_rate=optimizer.end_learning_rate,
+        warmup_steps=round(optimizer.warmup_epochs * steps_per_epoch),
+        weight_decay_start=optimizer.weight_decay,
+        weight_decay_end=optimizer.end_weight_decay,
+        momentum_start=dino.teacher_momentum,
+        momentum_end=1.0,
+        temperature_start=dino.teacher_temperature_start,
+        temperature_end=dino.teacher_temperature,
+        temperature_warmup_epochs=dino.teacher_temperature_warmup_epochs,
+        freeze_last_layer_steps=round(dino.freeze_last_layer_epochs * steps_per_epoch),
+    )

@@ -1,0 +1,109 @@
+"""What the values of one config field may be, and the message for a value that cannot be."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rats_jax.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """values: the values that are accepted, in words, for the documentation.
+    problem: of a value, what is wrong with it; None for nothing. The message is
+    `config.NAME PROBLEM`."""
+
+    values: str
+    problem: Callable[[object], str | None]
+
+
+def check(condition: object, message: str) -> None:
+    """Raises UserError with this message unless the condition holds."""
+    if not condition:
+        raise UserError(message)
+
+
+def one_of(*choices: str) -> Check:
+    listed = ", ".join(choices)
+    return Check(
+        values=f"one of {listed}",
+        problem=lambda x: None if x in choices else f"is {x!r}: choose one of {listed}",
+    )
+
+
+def below(limit: int) -> Check:
+    """Of a whole number: from 0 up to, and not including, the limit."""
+
+    def problem(value) -> str | None:
+        if value >= limit:
+            return f"is {value}: choose one below {limit}"
+        return NOT_NEGATIVE.problem(value)
+
+    return Check(values=f"0 or more, below {limit}", problem=problem)
+
+
+def within(low: int, high: int, *, unit: str) -> Check:
+    return Check(
+        values=f"from {low} to {high} {unit}",
+        problem=lambda x: (
+            None if low <= x <= high else f"is {x}: choose from {low} to {high} {unit}"
+        ),
+    )
+
+
+def _positive(value) -> str | None:
+    return _finite(value) if value > 0 else f"is {value}: it must be over 0"
+
+
+def _not_negative(value) -> str | None:
+    return _finite(value) if value >= 0 else f"is {value}: 0 is the least"
+
+
+def _finite(value) -> str | None:
+    return None if math.isfinite(value) else f"is {value}: choose a finite number"
+
+
+def _share(value) -> str | None:
+    return None if 0 <= value <= 1 else f"is {value}: choose a number from 0 to 1"
+
+
+def _below_one(value) -> str | None:
+    return None if 0 <= value < 1 else f"{value} is not in [0, 1)"
+
+
+def _pair(value) -> str | None:
+    if len(value) == 2 and all(isinstance(x, int | float) for x in value):
+        return None
+    return f"is {tuple(value)}: two numbers are meant, such as (0.1, 0.5)"
+
+
+def _areas(value) -> str | None:
+    if problem := _pair(value):
+        return problem
+    low, high = value
+    if 0 < low <= high <= 1:
+        return None
+    return f"is ({low}, {high}): shares of the image's area, low first"
+
+
+def _range(value) -> str | None:
+    if problem := _pair(value):
+        return problem
+    low, high = value
+    return None if 0 <= low <= high else f"is ({low}, {high}): low comes first"
+
+
+def _probabilities(value) -> str | None:
+    if problem := _pair(value):
+        return problem
+    wrong = [x for x in value if not 0 <= x <= 1]
+    return f"holds {wrong[0]}: probabilities are meant" if wrong else None
+
+
+POSITIVE = Check(values="more than 0", problem=_positive)
+NOT_NEGATIVE = Check(values="0 or more", problem=_not_negative)
+SHARE = Check(values="from 0 to 1", problem=_share)
+BELOW_ONE = Check(values="from 0 to less than 1", problem=_below_one)
+AREAS = Check(values="two shares of the image's area, low first", problem=_areas)
+RANGE = Check(values="two numbers of 0 or more, low first", problem=_range)
+PROBABILITIES = Check(values="two probabilities", problem=_probabilities)

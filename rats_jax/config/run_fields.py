@@ -1,0 +1,135 @@
+"""Fields of the run: reports, checkpoints, evaluation during training, and guards."""
+
+from rats_jax.config.checks import NOT_NEGATIVE, POSITIVE, one_of
+from rats_jax.config.field import Field
+
+RUN = (
+    Field(
+        "run.stop_after",
+        0,
+        "Stop after this many steps, on the schedules of the whole run; 0 for the whole run.",
+        check=NOT_NEGATIVE,
+    ),
+    Field("run.log_every", 50, "Steps from one report to the next.", check=POSITIVE),
+    Field("run.checkpoint_every", 1000, "Steps from one checkpoint to the next.", check=POSITIVE),
+    Field("run.keep_checkpoints", 2, "How many of the newest checkpoints stay.", check=POSITIVE),
+    Field(
+        "run.keep_every_epochs",
+        0.0,
+        "One checkpoint in so many epochs stays for good; 0 for none.",
+        check=NOT_NEGATIVE,
+    ),
+    Field(
+        "run.keep_best",
+        0,
+        "How many of the checkpoints with the best values of `run.best_metric` stay.",
+        check=NOT_NEGATIVE,
+    ),
+    Field(
+        "run.best_metric",
+        "loss",
+        "The metric, by its name in `metrics.jsonl`, that the best checkpoints are chosen by. With "
+        "a metric of an evaluation, such as `parts/m2o_12` or `knn/top1_20`, the state is saved at "
+        "every evaluation, and only these checkpoints are compared.",
+    ),
+    Field(
+        "run.best_is",
+        "lowest",
+        "Whether the lowest or the highest value of `run.best_metric` is the best.",
+        check=one_of("lowest", "highest"),
+    ),
+    Field(
+        "run.compilation_cache",
+        "auto",
+        "Folder that keeps compiled programs for the next start; empty for none. `auto` is "
+        "`~/.cache/rats_jax/compiled`, and none on CPUs.",
+        per_process=True,
+    ),
+)
+
+EVALUATION = (
+    Field(
+        "evaluation.every_epochs",
+        0.0,
+        "Epochs from one evaluation of the teacher to the next; 0 for never. The teacher is also "
+        "evaluated before the first step and after the last.",
+        check=NOT_NEGATIVE,
+    ),
+    Field(
+        "evaluation.parts",
+        "",
+        "Images with part masks: KIND:PATH as of `rats_jax.evaluate`, or `procedural_parts`, "
+        "drawings of a world of their own. Empty for none: registers are then measured on a "
+        "training batch.",
+    ),
+    Field(
+        "evaluation.images",
+        0,
+        "At most so many of these images, evenly spread; 0 for all.",
+        check=NOT_NEGATIVE,
+    ),
+    Field(
+        "evaluation.resolution",
+        512,
+        "Side of the images as the model sees them, in pixels. A multiple of `model.patch`.",
+        check=POSITIVE,
+    ),
+    Field(
+        "evaluation.top_k",
+        (),
+        "Numbers of regions; `()` for those of 6, 12, 33 and 96 that the model has. A ViT has one "
+        "region for each head.",
+    ),
+    Field(
+        "evaluation.smoothing",
+        1.0,
+        "Standard deviation of the Gaussian that smooths register maps, in patches; 0 for none.",
+        check=NOT_NEGATIVE,
+    ),
+    Field(
+        "evaluation.centered",
+        False,
+        "Whether regions come from cosines that are centered: docs/evaluation.md.",
+        old_runs=False,
+    ),
+    Field(
+        "evaluation.knn_train",
+        "",
+        "k-NN: the labelled images that vote, KIND:PATH as of `rats_jax.evaluate`; empty for no "
+        "k-NN.",
+    ),
+    Field(
+        "evaluation.knn_test",
+        "",
+        "k-NN: the labelled images that are classified, KIND:PATH.",
+    ),
+    Field(
+        "evaluation.knn_images",
+        0,
+        "k-NN: at most so many images of each, evenly spread; 0 for all.",
+        check=NOT_NEGATIVE,
+    ),
+    Field("evaluation.knn_k", 20, "k-NN: number of neighbours that vote.", check=POSITIVE),
+)
+
+GUARDS = (
+    Field(
+        "guards.nonfinite_steps",
+        10,
+        "The run stops after so many steps in a row that were not applied because of a NaN or an "
+        "infinity.",
+        check=POSITIVE,
+    ),
+    Field(
+        "guards.collapse",
+        "warn",
+        "What an alarm of a collapse does: a warning, the end of the run, or no alarm at all.",
+        check=one_of("warn", "stop", "off"),
+    ),
+    Field(
+        "guards.stall_minutes",
+        30.0,
+        "The run ends after so many minutes without a step; 0 to wait forever.",
+        check=NOT_NEGATIVE,
+    ),
+)

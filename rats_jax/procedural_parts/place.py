@@ -1,0 +1,16 @@
+"""How a number of drawings is named on a command line: COUNT, or COUNT@SEED."""
+
+from rats_jax.errors import UserError
+
+PATTERN = "procedural_parts:COUNT, or COUNT@SEED"
+MOST_DRAWINGS = 1_000_000
+
+
+def count_and_seed(place: str) -> tuple[int, int]:
+    """Of COUNT or COUNT@SEED; seed 0 if none is given. Raises UserError."""
+    count, at, seed = place.partition("@")
+    if not (count.isdecimal() and int(count) and (seed.isdecimal() if at else True)):
+        raise UserError(f"write {PATTERN}")
+    if int(count) > MOST_DRAWINGS or int(seed or 0) >= 2**64:
+        raise UserError(f"COUNT is at most {MOST_DRAWINGS:,}, and SEED less than 2^64")
+    return int(count), int(seed or 0)
