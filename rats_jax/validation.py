@@ -5,13 +5,14 @@ import math
 from ml_collections import ConfigDict
 
 from rats_jax.errors import UserError
+from rats_jax.models.options import OPTIONS
 
 
 def validate(config: ConfigDict) -> None:
     """Raises UserError on the first field that cannot be what was meant."""
     model, crops, optimizer = config.model, config.crops, config.optimizer
     _one_of(config, "compute_dtype", ("bfloat16", "float32"))
-    _one_of(config, "model.architecture", ("rats", "vit", "perceiver"))
+    _one_of(config, "model.architecture", tuple(OPTIONS))
     _one_of(config, "model.communicate", ("parameter_free", "learned"))
     _one_of(config, "model.sharing", ("partitioned", "shared"))
     _one_of(config, "model.parallel", ("none", "shared", "separate"))
@@ -59,13 +60,14 @@ def validate(config: ConfigDict) -> None:
         value = _get(config, name)
         check(0 <= value <= 1, f"config.{name} is {value}: choose a number from 0 to 1")
     check(
-        config.dino.loss_scope == "all" or model.architecture == "rats",
+        config.dino.loss_scope == "all" or OPTIONS[model.architecture].registers_by_head,
         "config.dino.loss_scope=head needs registers owned by heads: "
         "set config.model.architecture=rats or config.dino.loss_scope=all",
     )
+    least = OPTIONS[model.architecture].least_depth
     check(
-        model.architecture != "perceiver" or model.depth >= 3,
-        f"config.model.depth {model.depth}: a perceiver has at least 3 layers",
+        model.depth >= least,
+        f"config.model.depth {model.depth}: a {model.architecture} has at least {least} layers",
     )
     check(0 <= model.drop_path < 1, f"config.model.drop_path {model.drop_path} is not in [0, 1)")
     check(
