@@ -29,7 +29,7 @@ from ml_collections import ConfigDict, config_flags
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from rats_jax import command_line  # noqa: E402
-from rats_jax.assemble import make_model  # noqa: E402
+from rats_jax.assemble import backbone_options, make_model  # noqa: E402
 from rats_jax.errors import UserError  # noqa: E402
 from rats_jax.planning.activations import Stack, kept_stacks  # noqa: E402
 from rats_jax.planning.hlo import read_program  # noqa: E402
@@ -79,11 +79,8 @@ def measure(config: ConfigDict, pixels: int, device) -> tuple[dict, list[Stack]]
     sizes = {x.size for x in jax.tree.leaves(params)}
     stacks = kept_stacks(program, crops=(CROPS.value,), parameters=sizes)
 
-    model = config.model
-    tokens = {
-        "patches": (pixels // model.patch) ** 2,
-        "registers": model.registers_per_head * model.heads,
-    }
+    model, options = config.model, backbone_options(config)
+    tokens = {"patches": options.patches(pixels), "registers": options.registers}
     units = sum(tokens.values()) * model.depth * model.width
     per_crop = 1 / CROPS.value / units
     remat, shape = model.remat, {"mlp_ratio": model.mlp_ratio, "heads": model.heads}

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict, config_flags
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from rats_jax import command_line  # noqa: E402
+from rats_jax.assemble import backbone_options  # noqa: E402
 from rats_jax.errors import UserError  # noqa: E402
 from rats_jax.models.flops import training_flops  # noqa: E402
 from rats_jax.validation import validate  # noqa: E402
@@ -88,7 +89,7 @@ def main() -> None:
         say(f"the port: {workers[1].about['version']}, the paper's full QKV on every token")
 
     turns, ceiling = take_turns(workers, CEILING.get(platform, 8192))
-    flops = batch * training_flops(**config.crops, **config.model)
+    flops = batch * training_flops(backbone_options(config), crops=config.crops)
     results = {
         **{name: about[name] for name in ("device", "version", "batch_size", "compute_dtype")},
         "ceiling_flops": ceiling,
@@ -127,7 +128,7 @@ def why_no_port(config: ConfigDict, platform: str) -> str:
         "partitioned",
         "none",
     )
-    if model.architecture == "perceiver" or model.architecture == "rats" and not plain:
+    if model.architecture not in ("rats", "vit") or model.architecture == "rats" and not plain:
         return "it has plain RATS and ViT only"
     if config.dino.loss_scope != "all":
         return "it has no loss for each head"

@@ -17,22 +17,13 @@ from rats_jax.dino.network import Network, make_network
 from rats_jax.dino.step import DINO
 from rats_jax.errors import UserError
 from rats_jax.models import DINOHead, make_backbone
+from rats_jax.models.options import Options, options_class, options_of
 from rats_jax.models.start import Scales, rescale
 from rats_jax.parallel.mesh import batch_shards
 from rats_jax.parallel.mesh import make_mesh as mesh_of
 from rats_jax.paths import printable
 from rats_jax.validation import validate_source
 from rats_jax.voice import say
-
-#: The fields of config.model that say what a backbone computes: of all, and of each architecture.
-COMMON = ("width", "depth", "heads", "patch", "mlp_ratio", "position_offset")
-OWN = {
-    "rats": ("registers_per_head", "communicate", "sharing", "parallel"),
-    "vit": ("plain_registers",),
-    "perceiver": ("latents", "queries"),
-}
-#: And those that say how it is trained.
-TRAINING = ("drop_path", "remat", "unroll")
 
 FEW = 5  # names of classes in a line
 #: Fields of config.data that name images: one that the source does not read is a mistake.
@@ -127,23 +118,24 @@ def make_samples(config: ConfigDict) -> Samples:
     return {"fast": FastCrops, "exact": ExactCrops}[config.data.cropping](crops)
 
 
-def backbone_options(config: ConfigDict) -> dict:
-    """What `models.make_backbone` takes, plain values: the backbone in this config."""
+def backbone_options(config: ConfigDict) -> Options:
+    """What `models.make_backbone` takes: the backbone in this config. Raises UserError for an
+    architecture that does not exist."""
     model = config.model
-    options = {name: model[name] for name in COMMON + OWN[model.architecture]}
+    names = options_class(model.architecture).config_fields()
+    options = {name: model[name] for name in names}
     size = {"image_size": config.crops.global_size}
-    return {"architecture": model.architecture} | options | size
+    return options_of({"architecture": model.architecture} | options | size)
 
 
 def make_model(config: ConfigDict) -> tuple[Network, Callable[[jax.Array], dict]]:
     """Backbone and head, and the function that makes their parameters from a key."""
     dtype = jnp.dtype(config.compute_dtype)
-    options = backbone_options(config) | {name: config.model[name] for name in TRAINING}
-    if config.model.architecture == "rats":
-        options["register_std"] = config.model.register_std
+    options = backbone_options(config)
+    training = {name: config.model[name] for name in options.training}
     scales = Scales(**{name: config.model[name] for name in Scales._fields})
     return make_network(
-        lambda rngs: rescale(make_backbone(options, dtype=dtype, rngs=rngs), scales),
+        lambda rngs: rescale(make_backbone(options, **training, dtype=dtype, rngs=rngs), scales),
         lambda rngs: DINOHead(width=config.model.width, **config.head, dtype=dtype, rngs=rngs),
         heads=config.model.heads,
         loss_scope=config.dino.loss_scope,

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from rats_jax.assemble import backbone_options
 from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
 from rats_jax.errors import UserError
-from rats_jax.models import Features, make_backbone
+from rats_jax.models import Features, Options, make_backbone
 from rats_jax.paths import local_path, printable
 from rats_jax.runs.find import Place, find_run, not_a_run
 from rats_jax.runs.metric_names import told
@@ -38,7 +38,7 @@ class Backbone(NamedTuple):
     mean, std: by which images in 0..1 are normalised, for red, green and blue.
     origin: what this is and where from, for people. workdir, step, config: of the run, if one."""
 
-    options: dict
+    options: Options
     graph: nnx.GraphDef
     params: dict
     origin: str
@@ -180,7 +180,7 @@ def _of_file(path: Path, weights: str) -> Backbone:
         found = recognise(file.tensors, file.settings)
         graph, like = _abstract(found.options)
         params = jax.device_put(from_torch(found.arrays, like, source=str(file.file)))
-    size = f"width {found.options['width']}, depth {found.options['depth']}"
+    size = f"width {found.options.width}, depth {found.options.depth}"
     origin = f"{display_name(file.file)}: {file.about}, {found.layout}, {size}"
     origin += "".join(f", {taken}" for taken in found.assumed)
     if file.not_chosen:
@@ -226,7 +226,7 @@ def _three_numbers(given: object) -> bool:
     )
 
 
-def _abstract(options: dict) -> tuple[nnx.GraphDef, dict]:
+def _abstract(options: Options) -> tuple[nnx.GraphDef, dict]:
     """The module, and its parameters without numbers."""
     module = nnx.eval_shape(lambda: make_backbone(options, dtype=jnp.float32, rngs=nnx.Rngs(0)))
     graph, state = nnx.split(module)

@@ -109,10 +109,10 @@ def _draw(models: dict, file: Path) -> Path:
     samples = [first[label] for label in sorted(first)]
     images = np.stack([sample.image for sample in samples])
     options, k = models["model"].options, TOP_K[-1]
-    side = PIXELS // options["patch"]
+    side = PIXELS // options.patch
     columns = {"truth": [sample.parts for sample in samples]}
     for name, title in (("model", "trained"), ("untrained", "untrained")):
-        features = models[name].looking(attention_of=(options["depth"] - 1,))(images)
+        features = models[name].looking(attention_of=(options.attended_layer,))(images)
         for way in ("centered registers", "k-means"):
             maps = region_maps(
                 features,

@@ -14,6 +14,7 @@ and how many stand out.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -22,6 +23,9 @@ from rats_jax.data.kinds import LABELLED, PART_MASKS, pattern
 from rats_jax.errors import UserError
 from rats_jax.paths import local_path
 from rats_jax.voice import say
+
+if TYPE_CHECKING:
+    from rats_jax.models import Options
 
 CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
 TASK = flags.DEFINE_enum(
@@ -159,11 +163,11 @@ def _parts() -> None:
         models = _models()
         backbone = models["model"]
         resolutions = _resolutions(backbone.options, usual=512)
-        patches = (resolutions[0] // backbone.options["patch"]) ** 2
+        patches = backbone.options.patches(resolutions[0])
         top_k = numbers_of_regions(TOP_K.value, backbone.options, patches=patches)
         about |= {
             "model": backbone.origin,
-            "options": backbone.options,
+            "options": backbone.options.asdict(),
             "resolutions": resolutions,
             "regions": options._asdict(),
         }
@@ -256,12 +260,12 @@ def _models() -> dict:
     return {"model": backbone, "untrained": backbone.before_training()}
 
 
-def _resolutions(options: dict, *, usual: int) -> tuple[int, ...]:
+def _resolutions(options: "Options", *, usual: int) -> tuple[int, ...]:
     """Those of --resolution, rising; says which are far from that in training. Raises UserError for
     one that the model cannot take."""
     from rats_jax.resolution import LARGEST, distance_warning
 
-    given, patch = RESOLUTION.value or [str(usual)], options["patch"]
+    given, patch = RESOLUTION.value or [str(usual)], options.patch
     for side in given:
         if not side.strip().isdecimal() or not 1 <= int(side) <= LARGEST:
             raise UserError(
@@ -303,7 +307,7 @@ def _open_images() -> tuple:
     about = {
         "task": TASK.value,
         "model": models["model"].origin,
-        "options": models["model"].options,
+        "options": models["model"].options.asdict(),
         "dataset": dataset.name,
         "limit": LIMIT.value,
         "resolution": resolution,

@@ -1,42 +1,34 @@
 """The resolution that a model was trained at, and how far from it another one is."""
 
-from collections.abc import Mapping
+from rats_jax.models.options import Options
 
 USUAL = 512  # pixels: the paper's for parts, of models trained at 224
 LARGEST = 8192  # a model of patch 16 then has 262,144 patches
 FAR = 2.5  # times more or fewer pixels a side than in training: beyond 512 for a model of 224
 
 
-def trained_at(options: Mapping) -> int | None:
-    """Pixels of a side in training. None for rotary positions: they have no size of their own, so
-    that weights do not say which sizes they were trained at.
-
-    options: of a backbone (`Backbone.options`).
-    """
-    return None if options.get("positions") == "rope" else options["image_size"]
-
-
-def is_far(resolution: int, options: Mapping) -> bool:
-    trained = trained_at(options)
+def is_far(resolution: int, options: Options) -> bool:
+    """options: of a backbone (`Backbone.options`)."""
+    trained = options.trained_size
     return trained is not None and not 1 / FAR <= resolution / trained <= FAR
 
 
-def default_resolution(options: Mapping) -> int:
+def default_resolution(options: Options) -> int:
     """512 pixels; where that is far from the training resolution, twice or half of the latter."""
-    trained = trained_at(options)
+    trained = options.trained_size
     if trained is None or not is_far(USUAL, options):
         return USUAL
     return 2 * trained if trained < USUAL else trained // 2
 
 
-def distance_warning(resolution: int, options: Mapping, *, what: str = "maps") -> str | None:
+def distance_warning(resolution: int, options: Options, *, what: str = "maps") -> str | None:
     """A line that warns of a resolution far from that in training; None where it is not far.
 
     what: may be wrong at this resolution, in the plural.
     """
     if not is_far(resolution, options):
         return None
-    trained = trained_at(options)
+    trained = options.trained_size
     times = max(resolution / trained, trained / resolution)
     factor = f"{times:.1f}".removesuffix(".0") if times < 10 else f"{times:.0f}"
     comparison = "larger" if resolution > trained else "smaller"

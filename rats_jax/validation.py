@@ -10,6 +10,7 @@ from rats_jax.config import fields, value
 from rats_jax.config.checks import check, one_of
 from rats_jax.data.source_kinds import SOURCES
 from rats_jax.errors import UserError
+from rats_jax.models.options import OPTIONS
 
 
 def validate(config: ConfigDict) -> None:
@@ -36,13 +37,14 @@ def validate(config: ConfigDict) -> None:
         f"{crops.global_size}: crops would be enlarged from it",
     )
     check(
-        config.dino.loss_scope == "all" or model.architecture == "rats",
+        config.dino.loss_scope == "all" or OPTIONS[model.architecture].registers_by_head,
         "config.dino.loss_scope=head needs registers owned by heads: "
         "set config.model.architecture=rats or config.dino.loss_scope=all",
     )
+    least = OPTIONS[model.architecture].least_depth
     check(
-        model.architecture != "perceiver" or model.depth >= 3,
-        f"config.model.depth {model.depth}: a perceiver has at least 3 layers",
+        model.depth >= least,
+        f"config.model.depth {model.depth}: a {model.architecture} has at least {least} layers",
     )
     check(
         optimizer.warmup_epochs < optimizer.epochs,

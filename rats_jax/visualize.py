@@ -42,7 +42,7 @@ def main() -> None:
     from rats_jax.gallery.finding import find_images, folders_of, spread
     from rats_jax.gallery.gallery import draw
     from rats_jax.paths import local_path, printable
-    from rats_jax.resolution import default_resolution, distance_warning, trained_at
+    from rats_jax.resolution import default_resolution, distance_warning
     from rats_jax.results_folder import check_outside, free_folder, new_folder
 
     command_line.require(
@@ -60,7 +60,7 @@ def main() -> None:
     backbone = open_backbone(CHECKPOINT.value, weights=WEIGHTS.value)
     say(backbone.origin)
     resolution = RESOLUTION.value or default_resolution(backbone.options)
-    trained = trained_at(backbone.options)
+    trained = backbone.options.trained_size
     say(
         f"images are seen at {resolution} pixels (the longer side, --resolution)"
         + (f"; the model was trained at {trained}" if trained else "")

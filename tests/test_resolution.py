@@ -4,15 +4,17 @@ import re
 
 import pytest
 
-from rats_jax.resolution import default_resolution, distance_warning, is_far, trained_at
+from rats_jax.models.options import ViTOptions
+from rats_jax.resolution import default_resolution, distance_warning, is_far
 
-DEMO, PAPER, DINOV2 = ({"image_size": size} for size in (64, 224, 518))
-ROPE = {"image_size": 224, "positions": "rope"}
+SHAPE = {"width": 12, "depth": 2, "heads": 3}
+DEMO, PAPER, DINOV2, LARGE = (ViTOptions(**SHAPE, image_size=size) for size in (64, 224, 518, 1400))
+ROPE = ViTOptions(**SHAPE, positions="rope", rope_periods=(1.0,))
 
 
 @pytest.mark.parametrize(
     "options, expected",
-    [(DEMO, 128), (PAPER, 512), (DINOV2, 512), (ROPE, 512), ({"image_size": 1400}, 700)],
+    [(DEMO, 128), (PAPER, 512), (DINOV2, 512), (ROPE, 512), (LARGE, 700)],
 )
 def test_the_default_is_512_where_that_is_near_the_training(options, expected):
     assert default_resolution(options) == expected
@@ -39,4 +41,4 @@ def test_one_that_is_near_is_not(options, resolution):
 
 
 def test_rotary_positions_have_no_size_of_their_own():
-    assert trained_at(ROPE) is None and distance_warning(2048, ROPE) is None
+    assert ROPE.trained_size is None and distance_warning(2048, ROPE) is None

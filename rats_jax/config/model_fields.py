@@ -5,6 +5,7 @@ Nearly all of these fix the shape of the state, so that a run cannot be resumed 
 
 from rats_jax.config.checks import BELOW_ONE, NOT_NEGATIVE, POSITIVE, below, one_of
 from rats_jax.config.field import Field
+from rats_jax.models.options import OPTIONS
 
 RUN_WIDE = (
     Field(
@@ -29,7 +30,7 @@ MODEL = (
         "model.architecture",
         "rats",
         "The backbone: RATS, a plain ViT, or a Perceiver.",
-        check=one_of("rats", "vit", "perceiver"),
+        check=one_of(*OPTIONS),
         fixed=True,
     ),
     Field(

@@ -14,11 +14,6 @@ from rats_jax.dino.monitors import DEAD
 from rats_jax.models import Features
 
 
-def layer_to_watch(architecture: str, depth: int) -> int:
-    """The one whose attention to the patches is judged: the last that has one."""
-    return 0 if architecture == "perceiver" else depth - 1
-
-
 def health_sums(features: Features, present: jax.Array) -> dict[str, jax.Array]:
     """Sums over the images that are `present`, [B] bool; float32.
 

@@ -94,7 +94,7 @@ def evaluate_consistency(
     """
     reader = _Reader(dataset, resolution, LeftOut(skip_broken=skip_broken))
     look = {name: _looking(model) for name, model in models.items()}
-    patch = next(iter(models.values())).options["patch"]
+    patch = next(iter(models.values())).options.patch
     if not reader.count(first=1):
         raise UserError(
             f"{dataset.name} has one image: two are needed, one to fit and one to score"
@@ -192,10 +192,10 @@ class _Reader:
 
 def _looking(model: Backbone):
     """uint8 [B, side, side, 3] -> Vectors; registers of a ViT are no regions."""
-    is_vit = model.options["architecture"] == "vit"
+    has_cls = model.options.has_cls
 
     def vectors(features: Features) -> tuple[jax.Array, jax.Array, jax.Array]:
-        registers = features.registers[:, :0] if is_vit else features.registers
+        registers = features.registers[:, :0] if has_cls else features.registers
         return unit(registers), unit(features.patches), unit(features.global_vector[:, None])
 
     run = jax.jit(model.taking(vectors))

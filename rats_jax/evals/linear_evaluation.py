@@ -32,7 +32,7 @@ from rats_jax.classification.views import random_crop
 from rats_jax.data.reading import LeftOut, Progress, time_left
 from rats_jax.errors import UserError
 from rats_jax.evals.vectors import Batch, batches, extract, read_labels
-from rats_jax.models import Features
+from rats_jax.models import Features, Options
 from rats_jax.voice import say
 
 BATCH = 256
@@ -73,7 +73,7 @@ class LinearScores(NamedTuple):
 
 
 def choose_recipe(
-    options: Mapping,
+    options: Options,
     *,
     last_blocks: int | None,
     average_patches: bool | None,
@@ -85,7 +85,7 @@ def choose_recipe(
 
     options: of the backbone. learning_rates: as text.
     """
-    depth, small = options["depth"], options["width"] <= SMALL
+    depth, small = options.depth, options.width <= SMALL
     if last_blocks is None:
         last_blocks = min(4, depth) if small else 1
     if last_blocks > depth:
@@ -181,7 +181,7 @@ def evaluate_linear(
 
 
 def _vectors(model: Backbone, recipe: Recipe) -> Callable[[dict, jax.Array], jax.Array]:
-    depth = model.options["depth"]
+    depth = model.options.depth
     pick = partial(classified_vector, average_patches=recipe.average_patches)
     return model.taking(pick, layers_of=range(depth - recipe.last_blocks, depth))
 

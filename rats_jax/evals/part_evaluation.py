@@ -13,7 +13,7 @@ from PIL import Image
 from rats_jax.backbones import Backbone
 from rats_jax.data.reading import LeftOut, Progress
 from rats_jax.errors import UserError
-from rats_jax.models import Features
+from rats_jax.models import Features, Options
 from rats_jax.parts.datasets import VOID, Labelled, PartDataset
 from rats_jax.parts.null_regions import grid_regions, slic_regions
 from rats_jax.parts.region_counts import USUAL_K, registers_of
@@ -81,23 +81,23 @@ class _Seen(NamedTuple):
 
 
 def numbers_of_regions(
-    given: Sequence[str] | None, options: Mapping, *, patches: int
+    given: Sequence[str] | None, options: Options, *, patches: int
 ) -> tuple[int, ...]:
     """The values of K, rising: those given, or the usual ones that the model can have. Raises
     UserError.
 
     patches: of an image at the lowest resolution, for k-means can have no more regions.
     """
-    registers, heads = registers_of(options) or patches, options["heads"]
+    registers, heads = registers_of(options) or patches, options.heads
     most = min(registers, patches)
     if given is None:
         usual = {*USUAL_K}
-        if options["architecture"] == "vit":
-            usual |= {heads, options.get("plain_registers", 0)} - {0, 1}
+        if options.has_cls:
+            usual |= {heads, options.registers} - {0, 1}
         return tuple(sorted(k for k in usual if k <= most)) or (most,)
     if not given or not all(k.strip().isdecimal() and 1 <= int(k) <= most for k in given):
         what = f"{registers} registers" if most == registers else f"{patches} patches an image"
-        if options["architecture"] == "vit" or most < registers:
+        if options.has_cls or most < registers:
             what += " at the lowest resolution"
         raise UserError(
             f"--top_k={','.join(given)}: the model has {what}; choose numbers from 1 to {most}"
@@ -127,7 +127,7 @@ def evaluate_parts(
         has two regions, see `truth.check`.
     """
     look = {name: _looking(model, options) for name, model in models.items()}
-    patch = next((model.options["patch"] for model in models.values()), None)
+    patch = next((model.options.patch for model in models.values()), None)
     label = partial(_label_maps, look, patch=patch, top_k=top_k, options=options)
     images: list[Scored] = []
     left_out = LeftOut(skip_broken=skip_broken)
@@ -201,9 +201,9 @@ def _seen(
 
 def _looking(model: Backbone, options: RegionOptions) -> Look:
     """A ViT's regions are made of its last attention, those of others of their registers."""
-    last = (model.options["depth"] - 1,)
-    is_vit = model.options["architecture"] == "vit"
-    return model.looking(last if is_vit else (), last if options.norm == "pre" else ())
+    last = (model.options.depth - 1,)
+    attention_of = (model.options.attended_layer,) if model.options.has_cls else ()
+    return model.looking(attention_of, last if options.norm == "pre" else ())
 
 
 def _label_maps(

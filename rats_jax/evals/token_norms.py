@@ -152,7 +152,8 @@ def _batches(crops: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 def _norms_of(backbone: Backbone) -> Callable[[np.ndarray], dict[str, jax.Array]]:
     """uint8 [B, side, side, 3] -> name of the tokens -> [B, layers, tokens]"""
-    layers, has_cls = range(backbone.options["depth"]), backbone.options["architecture"] == "vit"
+    options = backbone.options
+    layers = range(options.depth)
 
     def norms(features: Features) -> dict[str, jax.Array]:
         def stacked(name: str) -> jax.Array:
@@ -160,9 +161,9 @@ def _norms_of(backbone: Backbone) -> Callable[[np.ndarray], dict[str, jax.Array]
             return jnp.stack([jnp.linalg.norm(x.astype(jnp.float32), axis=-1) for x in tokens], 1)
 
         found = {"patches": stacked("patches")}
-        if features.registers.shape[1] and backbone.options["architecture"] != "perceiver":
+        if options.registers and options.registers_in_every_layer:
             found["registers"] = stacked("registers")
-        if has_cls:
+        if options.has_cls:
             found["[CLS]"] = stacked("global_vector")[..., None]
         return found
 

@@ -65,7 +65,7 @@ def draw(
         before the first image is drawn.
     """
     left_out, look = LeftOut(skip_broken=skip_broken), looking(backbone, resolution=resolution)
-    count = fitted_images(resolution=resolution, patch=backbone.options["patch"])
+    count = fitted_images(resolution=resolution, patch=backbone.options.patch)
     seen, k = first_look(look, images, left_out, count=count, top_k=top_k)
     components = principal_components([one.features.patches[0] for one in seen.values()])
     sets = next(iter(seen.values())).sets

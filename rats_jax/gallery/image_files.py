@@ -1,6 +1,6 @@
 """The pictures of one image, as files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from rats_jax.gallery.html import page_image
 from rats_jax.gallery.looking import Seen
 from rats_jax.gallery.maps import MapSet, attention_rows
 from rats_jax.gallery.pca import Components
+from rats_jax.models import Options
 from rats_jax.parts.regions import resize_labels
 from rats_jax.pictures.overlays import PALETTE, paint, save_png
 from rats_jax.pictures.sheets import ATTENTION, Cell, heat, over, sheet, value_range
@@ -23,7 +24,7 @@ class ImageFiles(NamedTuple):
 
     folder: Path
     k: int
-    options: Mapping
+    options: Options
     components: Components
 
     def write(self, one: Seen, name: str, stem: str) -> dict:
@@ -98,7 +99,7 @@ def _maps_sheet(one: Seen, k: int) -> Image.Image:
     return sheet(rows, side=192, columns=9, scale=one.sets[0].scale)
 
 
-def _attention_sheet(one: Seen, options: Mapping) -> Image.Image:
+def _attention_sheet(one: Seen, options: Options) -> Image.Image:
     drawn: list[tuple[str, list[Cell]]] = [("attention to the patches", [("", one.image)])]
     for title, maps in attention_rows(one.features, options):
         cells = [

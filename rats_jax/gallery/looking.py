@@ -41,10 +41,8 @@ Look = Callable[[Path], Seen]
 def looking(backbone: Backbone, *, resolution: int) -> Look:
     """The function from an image's file to what the model sees in it. It raises BrokenImage, and
     UserError where there is too little memory."""
-    patch, options = backbone.options["patch"], backbone.options
-    # The layer that attends to the patches.
-    layer = 0 if options["architecture"] == "perceiver" else options["depth"] - 1
-    features_of = backbone.looking((layer,))
+    options = backbone.options
+    patch, features_of = options.patch, backbone.looking((options.attended_layer,))
 
     def look(path: Path) -> Seen:
         image = read_image(path)

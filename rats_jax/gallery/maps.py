@@ -3,13 +3,13 @@
 Shape letters as in rats_jax.parts.regions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from rats_jax.models import Features
+from rats_jax.models import Features, Options
 from rats_jax.parts.regions import attention_regions, register_maps, register_regions
 from rats_jax.pictures.sheets import ATTENTION, COSINE, Scale
 
@@ -46,7 +46,7 @@ class MapSet(NamedTuple):
         return float(np.median(first - second))
 
 
-def map_sets(features: Features, options: Mapping, *, grid: tuple[int, int]) -> list[MapSet]:
+def map_sets(features: Features, options: Options, *, grid: tuple[int, int]) -> list[MapSet]:
     """Of the features of one image (B = 1) that hold the attention of one layer.
 
     options: of the backbone. RATS: the cosine of each register with each patch; a Perceiver's
@@ -54,7 +54,7 @@ def map_sets(features: Features, options: Mapping, *, grid: tuple[int, int]) -> 
     register, the mean over heads. Attention is divided by its mean over the patches: 1 everywhere
     where it is uniform.
     """
-    if options["architecture"] != "vit":
+    if not options.has_cls:
         return [_cosines(features, options, grid)]
     (attention,) = features.attention.values()  # [1, H, 1 + N, L]
     heads = [f"head {i + 1}" for i in range(attention.shape[1])]
@@ -67,7 +67,7 @@ def map_sets(features: Features, options: Mapping, *, grid: tuple[int, int]) -> 
 
 
 def attention_rows(
-    features: Features, options: Mapping
+    features: Features, options: Options
 ) -> list[tuple[str, list[tuple[str, np.ndarray]]]]:
     """Rows of (title, maps [L] by label), of the features of one image with one layer's attention:
     of RATS and the Perceiver a row a head, of a ViT a row a token, [CLS] first. Each map is divided
@@ -76,7 +76,7 @@ def attention_rows(
     attention = np.asarray(attention[0])  # [H, n, L]
     to_patches, attention = attention.sum(-1), _times_uniform(attention)
     heads = [f"head {i + 1}" for i in range(len(attention))]
-    if options["architecture"] == "vit":
+    if options.has_cls:
         tokens = ["[CLS]", *(f"register {i}" for i in range(1, attention.shape[1]))]
         return [
             (
@@ -85,35 +85,31 @@ def attention_rows(
             )
             for i, token in enumerate(tokens)
         ]
-    unit = "latent" if options["architecture"] == "perceiver" else "register"
     return [
-        (f"{head}, {unit}:", [(f"{i + 1}", one) for i, one in enumerate(maps)])
+        (f"{head}, {options.reader}:", [(f"{i + 1}", one) for i, one in enumerate(maps)])
         for head, maps in zip(heads, attention, strict=True)
     ]
 
 
-def _cosines(features: Features, options: Mapping, grid: tuple[int, int]) -> MapSet:
+def _cosines(features: Features, options: Options, grid: tuple[int, int]) -> MapSet:
     count = features.registers.shape[1]
     tokens = {"registers": features.registers, "patches": features.patches}
     maps, kept = register_maps(**tokens, top_k=count)
-    unit = "output queries" if options["architecture"] == "perceiver" else "registers"
-    of_heads = options["architecture"] == "rats" and options.get("sharing") != "shared"
-    each = count // options["heads"]
-    if of_heads:
+    if options.owning_heads:
+        each = count // options.owning_heads
         pairs = [(i // each + 1, i % each + 1) for i in range(count)]
         labels = [f"{head}.{register}" for head, register in pairs]
         names = [f"head {head}, register {register}" for head, register in pairs]
     else:
-        one = "query" if options["architecture"] == "perceiver" else "register"
         labels = [f"{i + 1}" for i in range(count)]
-        names = [f"{one} {label}" for label in labels]
+        names = [f"{options.unit} {label}" for label in labels]
 
     def regions(k: int) -> np.ndarray:
         return np.asarray(register_regions(**tokens, grid=grid, top_k=k, sigma=SMOOTHING)[0])
 
     return MapSet(
-        f"{unit}: cosine with each patch",
-        unit,
+        f"{options.units}: cosine with each patch",
+        options.units,
         COSINE,
         np.asarray(maps[0]),
         np.asarray(kept[0]),

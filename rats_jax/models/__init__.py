@@ -16,6 +16,7 @@ from flax import nnx
 
 from rats_jax.models.dino_head import DINOHead
 from rats_jax.models.features import Features
+from rats_jax.models.options import Options, options_of
 from rats_jax.models.perceiver import Perceiver
 from rats_jax.models.rats import RATS
 from rats_jax.models.vit import ViT
@@ -32,14 +33,14 @@ SIZES = {
 ARCHITECTURES = {"rats": RATS, "vit": ViT, "perceiver": Perceiver}
 
 
-def make_backbone(options: Mapping, **others) -> nnx.Module:
-    """The backbone of `options["architecture"]`, made with the other options and `others`.
+def make_backbone(options: Options | Mapping, **others) -> nnx.Module:
+    """The backbone that these options, or a dict of them, describe.
 
-    options: plain values, those that say what the backbone computes (width, depth, heads, ...); the
-        same dict makes it in PyTorch (torch_export). others: dtype, rngs, ...
+    options: what the backbone computes (architecture, width, depth, heads, ...); the same dict
+        makes it in PyTorch (torch_export). others: drop_path, dtype, rngs, ...
     """
-    options = dict(options)
-    return ARCHITECTURES[options.pop("architecture")](**options, **others)
+    options = options_of(options)
+    return ARCHITECTURES[options.architecture](**options.arguments(), **others)
 
 
 __all__ = [
@@ -48,7 +49,9 @@ __all__ = [
     "RATS",
     "DINOHead",
     "Features",
+    "Options",
     "Perceiver",
     "ViT",
     "make_backbone",
+    "options_of",
 ]

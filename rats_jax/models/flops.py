@@ -6,31 +6,17 @@ multiply-accumulate (MAC), two FLOPs.
 """
 
 from collections import Counter
+from collections.abc import Mapping
+
+from rats_jax.models.options import Options, PerceiverOptions, RATSOptions, ViTOptions
 
 
-def forward_macs(**model: int | str) -> int:
-    """MACs of one square image through the backbone; arguments as `forward_parts`."""
-    return sum(forward_parts(**model).values())
+def forward_macs(options: Options, *, pixels: int) -> int:
+    """MACs of one square image through the backbone."""
+    return sum(forward_parts(options, pixels=pixels).values())
 
 
-def forward_parts(
-    *,
-    architecture: str,
-    pixels: int,
-    width: int,
-    depth: int,
-    heads: int,
-    patch: int = 16,
-    mlp_ratio: int = 4,
-    registers_per_head: int = 16,
-    communicate: str = "parameter_free",
-    sharing: str = "partitioned",
-    parallel: str = "none",
-    plain_registers: int = 0,
-    latents: int = 80,
-    queries: int = 96,
-    **_,
-) -> Counter:
+def forward_parts(options: Options, *, pixels: int) -> Counter:
     """MACs of one square image of `pixels` x `pixels` through the backbone, by what the backward
     pass makes of them (`recomputed_macs`):
 
@@ -40,45 +26,59 @@ def forward_parts(
         bottleneck  register attention's three steps, which are never kept
         batched     other products of each image by itself or each head by itself
 
-    architecture: "rats", "vit" or "perceiver"; the rest as in the models, whose other options,
-    which cost nothing, are ignored.
+    Options that cost nothing are ignored.
     """
-    square = width**2
-    patches = (pixels // patch) ** 2
-    embed = Counter(embed=3 * patch**2 * width * patches)
+    patches = options.patches(pixels)
+    embed = Counter(embed=3 * options.patch**2 * options.width * patches)
+    return embed + LAYERS[options.architecture](options, patches)
 
-    def block(tokens: int, context: int | None = None) -> Counter:
-        context = tokens if context is None else context
-        return Counter(
-            matrices=2 * square * tokens + 2 * square * context + mlp_ratio * square * tokens,
-            batched=2 * tokens * context * width,
-            last=mlp_ratio * square * tokens,
-        )
 
-    if architecture == "vit":
-        return embed + _times(depth, block(1 + patches + plain_registers))
-    if architecture == "perceiver":
-        inner = _times(depth - 2, block(latents))
-        return embed + block(latents, patches) + inner + block(queries, latents)
-
-    registers = registers_per_head * heads
-    # Each head works with its own n registers, or with all N; d * heads = D.
-    per_head = registers if sharing == "shared" else registers_per_head
-    layer = Counter(
-        matrices=(4 * patches + mlp_ratio * (patches + registers)) * square,
-        bottleneck=4 * patches * per_head * width + 2 * per_head**2 * width,
-        last=mlp_ratio * square * (patches + registers),
+def _block(options: Options, tokens: int, context: int | None = None) -> Counter:
+    """Of one `Block`, whose tokens attend to themselves or to a context of so many."""
+    square, context = options.width**2, tokens if context is None else context
+    mlp = options.mlp_ratio * square * tokens
+    return Counter(
+        matrices=2 * square * tokens + 2 * square * context + mlp,
+        batched=2 * tokens * context * options.width,
+        last=mlp,
     )
-    if sharing == "shared":
+
+
+def _vit(options: ViTOptions, patches: int) -> Counter:
+    return _times(options.depth, _block(options, 1 + patches + options.registers))
+
+
+def _perceiver(options: PerceiverOptions, patches: int) -> Counter:
+    read_in, read_out = (options.latents, patches), (options.queries, options.latents)
+    inner = _times(options.depth - 2, _block(options, options.latents))
+    return _block(options, *read_in) + inner + _block(options, *read_out)
+
+
+def _rats(options: RATSOptions, patches: int) -> Counter:
+    width, heads, registers = options.width, options.heads, options.registers
+    square = width**2
+    shared = options.sharing == "shared"
+    # Each head works with its own n registers, or with all N; d * heads = D.
+    per_head = registers if shared else options.registers_per_head
+    layer = Counter(
+        matrices=(4 * patches + options.mlp_ratio * (patches + registers)) * square,
+        bottleneck=4 * patches * per_head * width + 2 * per_head**2 * width,
+        last=options.mlp_ratio * square * (patches + registers),
+    )
+    if shared:
         layer["matrices"] += 2 * square * registers
     else:
         layer["batched"] += 2 * square // heads * registers
-    if communicate == "learned":
+    if options.communicate == "learned":
         layer["bottleneck"] += 3 * per_head * square // heads
-    if parallel != "none":
-        layer["matrices"] += {"shared": 1, "separate": 4}[parallel] * square * patches
+    if options.parallel != "none":
+        layer["matrices"] += {"shared": 1, "separate": 4}[options.parallel] * square * patches
         layer["batched"] += 2 * patches**2 * width
-    return embed + _times(depth, layer)
+    return _times(options.depth, layer)
+
+
+#: By architecture: what all layers compute, without the embedding.
+LAYERS = {"rats": _rats, "vit": _vit, "perceiver": _perceiver}
 
 
 def _times(count: int, parts: Counter) -> Counter:
@@ -90,11 +90,11 @@ def head_macs(*, width: int, hidden: int, bottleneck: int, prototypes: int, **_)
     return width * hidden + hidden**2 + hidden * bottleneck + bottleneck * prototypes
 
 
-def recomputed_macs(*, remat: str, **model: int | str) -> int:
+def recomputed_macs(options: Options, *, remat: str, pixels: int) -> int:
     """MACs of a forward pass that the backward pass repeats under config.model.remat. Nobody asks
     for the result of the MLP's second product again. (A Perceiver's first and last block are not
     repeated, but counted.)"""
-    parts = forward_parts(**model)
+    parts = forward_parts(options, pixels=pixels)
     again = {
         "none": ("bottleneck",),
         "dots": ("bottleneck", "batched"),
@@ -103,33 +103,37 @@ def recomputed_macs(*, remat: str, **model: int | str) -> int:
     return sum(parts[name] for name in again)
 
 
-def training_flops(
-    *, global_size: int, local_size: int, local_crops: int, **model: int | str
-) -> int:
+def training_flops(options: Options, *, crops: Mapping) -> int:
     """FLOPs of one training image: student forward and backward on all crops, teacher forward on
-    the two global ones. Backbone only, the backward pass as twice the forward one."""
-    large = forward_macs(pixels=global_size, **model)
-    small = forward_macs(pixels=local_size, **model)
-    return 2 * (3 * (2 * large + local_crops * small) + 2 * large)
+    the two global ones. Backbone only, the backward pass as twice the forward one.
+
+    crops: the section of a config.
+    """
+    large = forward_macs(options, pixels=crops["global_size"])
+    small = forward_macs(options, pixels=crops["local_size"])
+    return 2 * (3 * (2 * large + crops["local_crops"] * small) + 2 * large)
 
 
-def image_flops(*, crops: dict, model: dict, head: dict, losses: int = 1) -> dict[str, int]:
+def image_flops(
+    options: Options, *, crops: Mapping, head: Mapping, remat: str, losses: int = 1
+) -> dict[str, int]:
     """FLOPs of one training image, backbone and head, by part: "teacher", "student", "backward",
     and "recomputed", what the backward pass computes again (`recomputed_macs`).
 
-    crops, model, head: the sections of a config. losses: global vectors of a crop.
+    crops, head: the sections of a config. remat: config.model.remat. losses: global vectors of a
+    crop.
 
     The backward pass is twice the forward one, but for the patches, which need no gradient.
     """
     views = {"global_size": 2, "local_size": crops["local_crops"]}
-    projection = losses * head_macs(width=model["width"], **head)
+    projection = losses * head_macs(width=options.width, **head)
     student = backward = again = 0
     for size, count in views.items():
-        parts = forward_parts(pixels=crops[size], **model)
+        parts = forward_parts(options, pixels=crops[size])
         macs = sum(parts.values()) + projection
         student += count * macs
         backward += count * (2 * macs - parts["embed"])
-        again += count * recomputed_macs(pixels=crops[size], **model)
-    teacher = 2 * (forward_macs(pixels=crops["global_size"], **model) + projection)
+        again += count * recomputed_macs(options, remat=remat, pixels=crops[size])
+    teacher = 2 * (forward_macs(options, pixels=crops["global_size"]) + projection)
     parts = {"teacher": teacher, "student": student, "backward": backward, "recomputed": again}
     return {name: 2 * macs for name, macs in parts.items()}

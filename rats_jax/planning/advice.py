@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
+from rats_jax.assemble import backbone_options
 from rats_jax.errors import UserError
 from rats_jax.models.flops import recomputed_macs
 from rats_jax.parallel.mesh import batch_shards
@@ -120,9 +121,9 @@ def _seconds(way: Way, config: ConfigDict, hardware: Hardware, refused: Compiled
     """What the way adds to a step, to order them: products computed again; weights read and
     gradients added up by every micro-batch; what fsdp gathers."""
     chip: Chip = hardware.chip or TPUS[1]
-    model, crops = config.model.to_dict() | {"remat": way.remat}, config.crops
-    again = 2 * recomputed_macs(pixels=crops.global_size, **model)
-    again += crops.local_crops * recomputed_macs(pixels=crops.local_size, **model)
+    options, crops = backbone_options(config), config.crops
+    again = 2 * recomputed_macs(options, remat=way.remat, pixels=crops.global_size)
+    again += crops.local_crops * recomputed_macs(options, remat=way.remat, pixels=crops.local_size)
     products = 2 * again * config.optimizer.batch_size / refused.mesh.size / chip.flops
     parameters = state_bytes(refused.state)["student"] / 4 * refused.mesh.shape["fsdp"]
     # bfloat16 kernels by teacher, student and both gradients; a sum in float32 read and written.

@@ -6,6 +6,7 @@ import math
 import jax
 from ml_collections import ConfigDict
 
+from rats_jax.assemble import backbone_options
 from rats_jax.config import schedules
 from rats_jax.models.flops import image_flops
 from rats_jax.parallel.mesh import batch_shards
@@ -75,9 +76,10 @@ def _parameters(state: dict) -> dict[str, int]:
 def _flops(config: ConfigDict) -> dict[str, int]:
     losses = config.model.heads if config.dino.loss_scope == "head" else 1
     parts = image_flops(
+        backbone_options(config),
         crops=config.crops.to_dict(),
-        model=config.model.to_dict(),
         head=config.head.to_dict(),
+        remat=config.model.remat,
         losses=losses,
     )
     model = parts["teacher"] + parts["student"] + parts["backward"]
@@ -105,17 +107,9 @@ def _kept(config: ConfigDict, step: Compiled) -> dict | None:
 
 def _tokens(config: ConfigDict) -> int:
     """Of all crops of an image, registers, [CLS] and latents included."""
-    model, crops = config.model, config.crops
-    own = {
-        "rats": model.registers_per_head * model.heads,
-        "vit": 1 + model.plain_registers,
-        "perceiver": model.latents,
-    }[model.architecture]
+    options, crops = backbone_options(config), config.crops
     sides = [crops.global_size] * 2 + [crops.local_size] * crops.local_crops
-    patches = [(side // model.patch) ** 2 for side in sides]
-    if model.architecture == "perceiver":  # its layers see latents alone
-        patches = [0] * len(sides)
-    return sum(patches) + own * len(sides)
+    return sum(map(options.layer_tokens, sides))
 
 
 def _speed(config, hardware: Hardware, plan: dict, traffic, images: int) -> dict:

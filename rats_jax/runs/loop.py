@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from rats_jax.assemble import (
+    backbone_options,
     make_dino,
     make_mesh,
     make_samples,
@@ -161,7 +162,7 @@ class _Run:
         self._alarms = Alarms(
             prototypes=config.head.prototypes,
             warm=warm_steps(dino.schedules),
-            heads=heads_with_registers(config.model),
+            heads=heads_with_registers(backbone_options(config)),
         )
         self._measured: dict[str, float] = {}  # by an evaluation since the last report
         #: What every checkpoint says of the run.

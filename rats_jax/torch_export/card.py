@@ -124,7 +124,6 @@ outputs = session.run(None, {{"images": images}})  # {outputs}
 """,
 }
 
-KINDS = {"rats": "RATS (Register Attention Transformer)", "vit": "ViT", "perceiver": "Perceiver"}
 #: Fields and metrics that say where and how fast, not what.
 LEFT_OUT = ("data.path", "data.workers", "data.threads", "data.prefetch", "data.max_unreadable")
 LEFT_OUT += ("time", "images_per_second", "input_wait", "seconds_left", "evaluation/seconds")
@@ -143,13 +142,13 @@ def write(
     differences: what -> how far it is from the JAX model.
     """
     options, config = backbone.options, backbone.config
-    registers, width, depth = _registers(options), options["width"], options["depth"]
+    registers, width, depth = options.registers, options.width, options.depth
     values = {
         "text": json.dumps(name, ensure_ascii=False),
         "onnx": json.dumps(f"{name}/model.onnx", ensure_ascii=False),
         "script": shlex.quote(f"{name}/official_dino.py"),
         "width": width,
-        "patch": options["patch"],
+        "patch": options.patch,
         "registers": f"[B, {registers}, {width}]" if registers else "none",
         "last_blocks": "" if depth >= 4 else f" --n_last_blocks {depth}",
         "stages": sorted({max(depth // 2, 1), depth}),
@@ -157,15 +156,14 @@ def write(
     }
     page = PAGE.format(
         library="transformers" if "hf" in formats else "pytorch",
-        title=f"{KINDS[options['architecture']]}, width {width}, depth {options['depth']}, "
-        f"{options['heads']} heads",
+        title=f"{options.title}, width {width}, depth {depth}, {options.heads} heads",
         origin=re.sub("^the ", "The ", backbone.origin),  # the name of a file stays as it is
         loading="\n".join(LOADING[form].format(**values) for form in LOADING if form in formats),
         mean=list(backbone.mean),
         std=list(backbone.std),
-        size=options["image_size"],
-        patch=options["patch"],
-        options=_table(options),
+        size=options.image_size,
+        patch=options.patch,
+        options=_table(options.asdict()),
         training="" if config is None else _training(config, metrics),
         differences="\n".join(f"- {what}: {far:.1e}" for what, far in differences.items()),
     )
@@ -194,15 +192,6 @@ def _training(config: ConfigDict, metrics: Mapping) -> str:
     }
     told = f"Its last report up to this step:\n\n{_table(metrics)}" if metrics else ""
     return TRAINING.format(metrics=told, recipe=_table(recipe))
-
-
-def _registers(options: Mapping) -> int:
-    match options["architecture"]:
-        case "rats":
-            return options["heads"] * options["registers_per_head"]
-        case "perceiver":
-            return options["queries"]
-    return options["plain_registers"]
 
 
 def _table(values: Mapping) -> str:

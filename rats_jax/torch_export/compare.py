@@ -19,7 +19,7 @@ Outputs = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 
 def references(backbone: Backbone) -> Iterable[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
     """Images [2, 3, h, w], of the native size and of another, and what JAX makes of them."""
-    patch, size = backbone.options["patch"], backbone.options["image_size"]
+    patch, size = backbone.options.patch, backbone.options.image_size
     size = min(size, max(LARGEST // patch, 1) * patch)
     rng = np.random.default_rng(0)
     features = jax.jit(lambda images: backbone.features(images)[:3])

@@ -109,7 +109,7 @@ def arguments(config: ConfigDict) -> dict:
         "use_bn_in_head": False,
         "optimizer": "adamw",
         "world_size": 1,
-        "rats_options": backbone_options(config),
+        "rats_options": backbone_options(config).asdict(),
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import safetensors.numpy
 
 from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
+from rats_jax.models.options import Options
 from rats_jax.weights import names
 
 #: What is copied into an export.
@@ -19,7 +20,7 @@ FILES = Path(__file__).parent / "files"
 def write(
     folder: Path,
     *,
-    options: dict,
+    options: Options,
     params: dict,
     about: dict,
     mean: Sequence[float] = IMAGENET_MEAN,
@@ -29,7 +30,7 @@ def write(
     mean, std: by which images in 0..1 are normalised."""
     content = safetensors.numpy.save(names.to_torch(params), metadata={"format": "pt"})
     (folder / "model.safetensors").write_bytes(content)
-    config = {"model_type": "rats", "options": options}
+    config = {"model_type": "rats", "options": options.asdict()}
     config |= {"image_mean": list(mean), "image_std": list(std), "made_from": about}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     shutil.copy(FILES / "modeling_rats.py", folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rats_jax.errors import UserError
+from rats_jax.models.options import options_of
 from rats_jax.torch_export.one_file import modeling
 
 LARGEST = 2**31 - 2**20  # bytes of weights: a protobuf, and so one file, ends at 2 GiB
@@ -28,7 +29,7 @@ def write(folder: Path) -> None:
             "choose other formats"
         )
     names = ["registers", "patches", "global_vector"]
-    if not hasattr(model, "registers") and not hasattr(model, "queries"):
+    if not options_of(model.options).registers:
         names.remove("registers")
 
     class Outputs(torch.nn.Module):

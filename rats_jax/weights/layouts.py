@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rats_jax.errors import UserError
+from rats_jax.models.options import Options
 from rats_jax.weights.layout_tables import DINO, LAYOUTS, METHODS, PERIODS, TIMM, Layout
 from rats_jax.weights.options import own_options, read_options, whole
 from rats_jax.weights.renaming import Tensors, layer_of, renamed, template
@@ -30,7 +31,7 @@ class Recognised(NamedTuple):
     assumed: what neither the tensors nor the settings say, as it was taken; for people."""
 
     layout: str
-    options: dict
+    options: Options
     arrays: dict[str, np.ndarray]
     left_out: list[str]
     assumed: Sequence[str] = ()
@@ -66,11 +67,11 @@ def recognise(tensors: Tensors, settings: Mapping | None) -> Recognised:
     return Recognised(f"in the layout of {layout.title}", options, backbone, left_out, assumed)
 
 
-def _assumed(layout: Layout, backbone: Mapping, options: Mapping, settings: Mapping) -> list[str]:
+def _assumed(layout: Layout, backbone: Mapping, options: Options, settings: Mapping) -> list[str]:
     assumed = []
     if PERIODS not in backbone and "num_attention_heads" not in settings:
-        of = f"as in {layout.title}" if options["width"] in layout.heads else "taken as 64 wide"
-        assumed.append(f"{options['heads']} heads, {of}")
+        of = f"as in {layout.title}" if options.width in layout.heads else "taken as 64 wide"
+        assumed.append(f"{options.heads} heads, {of}")
     by_name_alone = {DINO.title, TIMM.title, *(method.title for method in METHODS)}
     if layout.title in by_name_alone and "pretrained_cfg" not in settings:
         assumed.append(f"positions resampled as in {layout.title.split(' or')[0]}")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rats_jax.errors import UserError
+from rats_jax.models.options import Options, options_class, options_of
 from rats_jax.weights.layout_tables import PERIODS, Layout
 from rats_jax.weights.renaming import is_square
 
@@ -15,7 +16,7 @@ LARGEST = 10**6  # of any size
 
 def read_options(
     layout: Layout, arrays: Mapping[str, np.ndarray], settings: Mapping, *, source: str
-) -> dict:
+) -> Options:
     """What `models.make_backbone` takes.
 
     arrays: in our names, with their shapes checked, and RoPE's periods where the file has them.
@@ -47,37 +48,37 @@ def read_options(
     if layout.positions == "rope":
         options["rope_periods"] = _periods(options, arrays, settings, source)
     _check_settings(layout, options, hidden, settings, source)
-    return options
+    return options_of(options)
 
 
-#: Of the options in our own exports, what each may be.
-KINDS = {
-    int: ("width", "depth", "heads", "patch", "image_size", "registers_per_head")
-    + ("plain_registers", "latents", "queries"),
-    float: ("mlp_ratio", "position_offset", "norm_eps"),
-    str: ("architecture", "communicate", "sharing", "parallel", "positions"),
-    bool: ("layer_scale", "gated_mlp"),
-    list: ("rope_periods",),
-}
-
-
-def own_options(options: Mapping, *, source: str) -> dict:
+def own_options(options: Mapping, *, source: str) -> Options:
     """Those in the config.json of an export, or in its checkpoint. Raises UserError."""
-    kinds = {name: kind for kind, names in KINDS.items() for name in names}
+    try:
+        types = {"architecture": str} | options_class(options["architecture"]).types()
+    except UserError as error:
+        raise UserError(
+            f"{source}: its config.json is of no model that can be made: {error}"
+        ) from None
     for name, value in options.items():
-        kind = kinds.get(name)
-        fits = type(value) is kind or (kind is float and type(value) is int)
-        if kind in (int, float):
-            fits = fits and 0 <= value < LARGEST
-        if not fits:
+        if not _fits(value, types.get(name)):
             raise UserError(
                 f"{source}: its config.json has the option {name!r:.80} {value!r:.80}, which is "
                 "of no model that can be made: fix it"
             )
-    for name in ("architecture", "width", "depth", "heads", "patch", "image_size"):
+    for name in ("width", "depth", "heads", "patch", "image_size"):
         if name not in options:
             raise UserError(f"{source}: its config.json has no option {name!r}: fix it")
-    return dict(options)
+    return options_of(options)
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Whether a value of a JSON file is of an option's type; None of an unknown option."""
+    if kind in (int, float):
+        whole = type(value) is int
+        return (whole or type(value) is kind) and 0 <= value < LARGEST
+    if kind in (str, bool, None):
+        return type(value) is kind
+    return type(value) is list
 
 
 def number(

@@ -10,6 +10,7 @@ from PIL import Image
 
 from rats_jax.backbones import Backbone
 from rats_jax.models.features import Features, Layer, Tokens
+from rats_jax.models.options import Options, ViTOptions
 
 COLOURS = {"blue": (40, 60, 200), "green": (60, 190, 80), "red": (200, 60, 40)}
 
@@ -34,7 +35,7 @@ class MeanColour(NamedTuple):
     params: dict = {"scale": np.float32(2)}
     mean: Sequence[float] = (0.4, 0.5, 0.6)
     std: Sequence[float] = (0.2, 0.3, 0.4)
-    options: dict = {"depth": 3, "width": 3}
+    options: Options = ViTOptions(width=3, depth=3, heads=1)
 
     taking = Backbone.taking
 
@@ -46,6 +47,6 @@ class MeanColour(NamedTuple):
         last = Tokens(pixels[:, :2], pixels, pixels.mean(1))
         layers = {}
         for i in layers_of:
-            tokens = Tokens(*((i + 1) / self.options["depth"] * x for x in last))
+            tokens = Tokens(*((i + 1) / self.options.depth * x for x in last))
             layers[i] = Layer(raw=jax.tree.map(lambda x: 0 * x, tokens), normed=tokens)
         return Features(*last, {}, layers)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rats_jax.dino.monitors import registers_dead
-from rats_jax.dino.register_health import health, health_sums, layer_to_watch
+from rats_jax.dino.register_health import health, health_sums
 from rats_jax.models import Features
 
 sums = jax.jit(health_sums)
@@ -93,11 +93,6 @@ def test_what_patches_share_is_one_where_all_point_the_same_way_and_none_where_t
         for present in ([True, False], [False, True], [True, True])
     ]
     np.testing.assert_allclose(signs, [1, 0, 0.5], atol=1e-6)
-
-
-def test_the_last_attention_to_patches_is_watched():
-    layers = [layer_to_watch(architecture, 12) for architecture in ("rats", "vit", "perceiver")]
-    assert layers == [11, 11, 0]
 
 
 def test_dead_registers_are_those_of_the_vital_signs():

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from rats_jax.backbones import open_backbone
 from rats_jax.errors import UserError
 from rats_jax.evals.part_evaluation import Row, evaluate_parts, numbers_of_regions
+from rats_jax.models.options import RATSOptions, ViTOptions
 from rats_jax.parts.datasets import open_dataset
 from rats_jax.parts.null_regions import grid_regions, kmeans_regions, slic_regions
 from rats_jax.parts.region_metrics import score
@@ -71,7 +73,7 @@ def found(run_folder, folder):
 def look(run_folder):
     """Features, with the last layer's tokens."""
     backbone = open_backbone(str(run_folder))
-    return backbone.looking((), (backbone.options["depth"] - 1,))
+    return backbone.looking((), (backbone.options.depth - 1,))
 
 
 def check_by_hand(found, look, folder, *, side, layer=False, **options):
@@ -186,17 +188,17 @@ def test_an_image_too_small_for_a_grid_is_broken(folder, tmp_path):
 
 
 WAYS = "registers", "centered registers", "k-means"
-RATS = {"architecture": "rats", "heads": 3, "registers_per_head": 5}
-VIT = {"architecture": "vit", "heads": 3, "plain_registers": 4}
+RATS = RATSOptions(width=12, depth=2, heads=3, registers_per_head=5)
+VIT = ViTOptions(width=12, depth=2, heads=3, plain_registers=4)
 
 
 @pytest.mark.parametrize(
     "given, options, patches, expected",
     [
         (None, RATS, 1024, (6, 12)),
-        (None, RATS | {"registers_per_head": 1}, 1024, (3,)),
+        (None, replace(RATS, registers_per_head=1), 1024, (3,)),
         (None, VIT, 1024, (3, 4, 6, 12, 33, 96)),
-        (None, VIT | {"plain_registers": 0}, 16, (3, 6, 12)),
+        (None, replace(VIT, plain_registers=0), 16, (3, 6, 12)),
         (["12", "4", "4"], RATS, 1024, (4, 12)),
     ],
 )

@@ -23,7 +23,7 @@ from rats_jax.evals.token_norms import (
     measure_norms,
     outlier,
 )
-from rats_jax.models import make_backbone
+from rats_jax.models import make_backbone, options_of
 
 OPTIONS = {"architecture": "vit", "width": 12, "depth": 2, "heads": 3, "patch": 8, "image_size": 32}
 
@@ -49,7 +49,8 @@ def model() -> Backbone:
     graph, state = nnx.split(make_backbone(OPTIONS | {"plain_registers": 2}, rngs=nnx.Rngs(0)))
     params = nnx.to_pure_dict(state)
     params["registers"] = np.full_like(params["registers"], 50.0)
-    return Backbone(OPTIONS | {"plain_registers": 2}, graph, params, "a model of tests")
+    options = options_of(OPTIONS | {"plain_registers": 2})
+    return Backbone(options, graph, params, "a model of tests")
 
 
 @pytest.fixture

@@ -6,10 +6,13 @@ import numpy as np
 
 from rats_jax.backbones import Backbone
 from rats_jax.models import Features
+from rats_jax.models.options import RATSOptions, ViTOptions, options_of
 from tests.torch_export.models import SMALL, random_params
 
 GRID = (5, 7)
-RATS = {"architecture": "rats", "heads": 3}
+SHAPE = {"width": 8, "depth": 3, "heads": 3}
+RATS = RATSOptions(**SHAPE, registers_per_head=2)
+VIT = ViTOptions(**SHAPE)
 
 
 def features(*, registers: int = 6, heads: int = 3, tokens: int = 2, seed: int = 0) -> Features:
@@ -28,6 +31,6 @@ def features(*, registers: int = 6, heads: int = 3, tokens: int = 2, seed: int =
 
 
 def backbone(kind: dict) -> Backbone:
-    options = SMALL | kind
+    options = options_of(SMALL | kind)
     graph, params = random_params(options)
     return Backbone(options, graph, jax.tree.map(jnp.asarray, params), "a model of tests")

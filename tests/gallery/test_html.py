@@ -16,7 +16,7 @@ from rats_jax.gallery.maps import map_sets
 from rats_jax.parts.regions import register_regions
 from rats_jax.pictures.overlays import PALETTE
 from rats_jax.pictures.sheets import ATTENTION, COSINE, HEAT, heat
-from tests.gallery.looks import GRID, RATS, features
+from tests.gallery.looks import GRID, RATS, VIT, features
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="no Node to run the page's program")
@@ -85,7 +85,7 @@ def test_the_page_has_the_regions_that_are_scored(k):
 @needs_node
 @pytest.mark.parametrize("k", [2, 3])
 def test_the_page_has_the_regions_of_attention(k):
-    (maps,) = map_sets(features(tokens=1), {"architecture": "vit", "heads": 3}, grid=GRID)
+    (maps,) = map_sets(features(tokens=1), VIT, grid=GRID)
     given = {"packed": pack(maps.maps, grid=GRID, root=True), "grid": GRID, "k": k}
     regions, lead = in_node(REGIONS, given)
     smooth = [gaussian_filter(m.reshape(GRID), 1, mode="reflect", truncate=4) for m in maps.maps]
@@ -105,7 +105,7 @@ def test_the_lead_is_a_median_over_patches(k, lead):
 
 
 def test_attention_is_packed_by_its_root_and_cosines_are_not():
-    for options, root in ((RATS, False), ({"architecture": "vit", "heads": 3}, True)):
+    for options, root in ((RATS, False), (VIT, True)):
         sets = map_sets(features(), options, grid=GRID)
         image = np.zeros((40, 56, 3), np.uint8)
         part = page_image("x", image, sets, grid=GRID, pca=np.zeros((35, 3), np.uint8))

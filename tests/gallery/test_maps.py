@@ -1,12 +1,15 @@
 """Which maps of a model are shown, in what order, and that their regions are those scored."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
 from rats_jax.gallery.maps import attention_rows, map_sets
+from rats_jax.models.options import PerceiverOptions
 from rats_jax.parts.regions import attention_regions, register_regions
-from tests.gallery.looks import GRID, RATS, features
+from tests.gallery.looks import GRID, RATS, SHAPE, VIT, features
 
 
 @pytest.mark.parametrize("k", [1, 4, 6])
@@ -27,14 +30,14 @@ def test_registers_come_by_their_largest_cosine_under_the_names_of_their_heads()
 
 
 def test_shared_registers_and_queries_are_of_no_head():
-    (shared,) = map_sets(features(), RATS | {"sharing": "shared"}, grid=GRID)
-    (queries,) = map_sets(features(), {"architecture": "perceiver", "heads": 3}, grid=GRID)
+    (shared,) = map_sets(features(), replace(RATS, sharing="shared"), grid=GRID)
+    (queries,) = map_sets(features(), PerceiverOptions(**SHAPE), grid=GRID)
     assert shared.names[3] == "register 4" and queries.names[3] == "query 4"
 
 
 def test_a_vit_has_a_map_for_each_head_in_multiples_of_uniform_attention():
     seen = features(tokens=1)
-    (maps,) = map_sets(seen, {"architecture": "vit", "heads": 3}, grid=GRID)
+    (maps,) = map_sets(seen, VIT, grid=GRID)
     np.testing.assert_allclose(maps.maps.mean(1), 1, rtol=1e-5)
     assert maps.names == ["head 1", "head 2", "head 3"] and maps.unit == "heads"
     scored = attention_regions(attention=seen.attention[2][:, :, 0], grid=GRID)
@@ -43,7 +46,7 @@ def test_a_vit_has_a_map_for_each_head_in_multiples_of_uniform_attention():
 
 def test_plain_registers_have_maps_of_their_own_beside_the_heads():
     seen = features(tokens=5)
-    heads, registers = map_sets(seen, {"architecture": "vit", "heads": 3}, grid=GRID)
+    heads, registers = map_sets(seen, VIT, grid=GRID)
     assert len(heads.maps) == 3 and len(registers.maps) == 4
     mean = np.asarray(seen.attention[2])[0, :, 1:].mean(0)
     expected = (mean / mean.mean(1, keepdims=True))[registers.kept]
@@ -53,7 +56,7 @@ def test_plain_registers_have_maps_of_their_own_beside_the_heads():
 def test_attention_has_a_row_a_head_and_of_a_vit_a_row_a_token():
     seen = features(heads=3, tokens=2)
     of_heads = attention_rows(seen, RATS)
-    of_tokens = attention_rows(seen, {"architecture": "vit", "heads": 3})
+    of_tokens = attention_rows(seen, VIT)
     assert [len(row) for _, row in of_heads] == [2, 2, 2]
     attention = np.asarray(seen.attention[2])[0]
     on_patches = [
@@ -68,7 +71,7 @@ def test_attention_has_a_row_a_head_and_of_a_vit_a_row_a_token():
     np.testing.assert_allclose(of_tokens[1][1][2][1], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("options", [RATS, {"architecture": "vit", "heads": 3}])
+@pytest.mark.parametrize("options", [RATS, VIT])
 def test_the_lead_is_between_the_two_strongest_maps_as_they_are_compared(options):
     (maps, *_) = map_sets(features(), options, grid=GRID)
     smooth = np.array(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rats_jax.assemble import make_dino
+from rats_jax.assemble import backbone_options, make_dino
 from rats_jax.config import default_config
-from rats_jax.models import RATS, SIZES, Perceiver, ViT
+from rats_jax.models import RATS, SIZES, Perceiver, ViT, options_of
 from rats_jax.models.flops import forward_macs, image_flops, training_flops
 
 
@@ -52,14 +52,14 @@ def test_hand_counted_macs_equal_the_recipes_table(pixels, rats_s, vit_s, rats_b
         ("rats", "B", rats_b),
         ("vit", "B", vit_b),
     ]:
-        macs = forward_macs(architecture=architecture, pixels=pixels, **SIZES[size])
+        options = options_of({"architecture": architecture, **SIZES[size]})
+        macs = forward_macs(options, pixels=pixels)
         assert macs / 1e9 == pytest.approx(expected, abs=0.006)
 
 
 def test_training_flops_of_rats_b_are_those_of_the_recipe():
-    flops = training_flops(
-        architecture="rats", global_size=224, local_size=96, local_crops=10, **SIZES["B"]
-    )
+    crops = {"global_size": 224, "local_size": 96, "local_crops": 10}
+    flops = training_flops(options_of({"architecture": "rats", **SIZES["B"]}), crops=crops)
     assert flops / 1e9 == pytest.approx(1300, abs=1)
 
 
@@ -85,7 +85,8 @@ def test_xla_counts_the_unrolled_model_as_the_hand_does(architecture, model, opt
     images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
     lowered = jax.jit(lambda state, x: nnx.merge(graph, state)(x)[:3]).lower(state, images)
     counted = lowered.cost_analysis()["flops"] / 2
-    by_hand = forward_macs(architecture=architecture, pixels=224, **size, **options)
+    options = options_of({"architecture": architecture, **size, **options})
+    by_hand = forward_macs(options, pixels=224)
     np.testing.assert_allclose(counted, by_hand, rtol=0.01)
 
 
@@ -110,7 +111,10 @@ def test_xla_counts_the_unrolled_training_step_as_the_hand_does(architecture, re
     }
     lowered = jax.jit(dino.step).lower(jax.eval_shape(dino.init, 0), crops)
     by_hand = image_flops(
-        crops=config.crops.to_dict(), model=config.model.to_dict(), head=config.head.to_dict()
+        backbone_options(config),
+        crops=config.crops.to_dict(),
+        head=config.head.to_dict(),
+        remat=remat,
     )
     np.testing.assert_allclose(
         lowered.cost_analysis()["flops"], 2 * sum(by_hand.values()), rtol=0.01

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from rats_jax.models import make_backbone
+from rats_jax.models import Options, make_backbone
 from tests.torch_reference.weights import randomised
 
 MODELS = {
@@ -20,7 +20,7 @@ MODELS = {
 SMALL = {"width": 48, "depth": 3, "heads": 3, "image_size": 64, "patch": 16}
 
 
-def random_params(options: dict) -> tuple[nnx.GraphDef, dict]:
+def random_params(options: Options | dict) -> tuple[nnx.GraphDef, dict]:
     """Every array matters, and kernels are as large as training makes them, about .04."""
     graph, state = nnx.split(nnx.eval_shape(lambda: make_backbone(options, rngs=nnx.Rngs(0))))
     params = randomised(nnx.to_pure_dict(state), seed=1)

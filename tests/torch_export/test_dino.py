@@ -138,7 +138,7 @@ def test_torch_loads_the_official_layout_as_plain_values(tmp_path):
     assert args["out_dim"] == config.head.prototypes and args["norm_last_layer"] is True
     assert args["momentum_teacher"] == config.dino.teacher_momentum
     assert args["global_crops_scale"] == list(config.crops.global_scale)
-    assert args["rats_options"] == backbone_options(config)
+    assert args["rats_options"] == backbone_options(config).asdict()
 
 
 @pytest.mark.parametrize("fixed_gain", [True, False])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -203,7 +204,7 @@ def test_a_mistake_that_shows_at_other_sizes_alone_is_seen(run_folder, tmp_path,
     write = one_file.write
 
     def wrong(folder, *, options, **others):
-        write(folder, options=options | {"position_offset": 0.9}, **others)
+        write(folder, options=replace(options, position_offset=0.9), **others)
 
     monkeypatch.setattr(one_file, "write", wrong)
     with pytest.raises(UserError, match="computes other .* than JAX, at 32 x 8 pixels"):

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 transformers = pytest.importorskip("transformers")
 from transformers import AutoBackbone, AutoConfig, AutoImageProcessor, AutoModel  # noqa: E402
 
-from rats_jax.models import make_backbone  # noqa: E402
+from rats_jax.models import make_backbone, options_of  # noqa: E402
 from rats_jax.torch_export import hugging_face, one_file  # noqa: E402
 from tests.torch_reference.weights import randomised  # noqa: E402
 
@@ -48,7 +48,7 @@ def export(tmp_path):
         folder.mkdir()
         state = nnx.state(nnx.eval_shape(lambda: make_backbone(options, rngs=nnx.Rngs(0))))
         params = randomised(nnx.to_pure_dict(state), seed=1)
-        one_file.write(folder, options=options, params=params, about={"step": 7})
+        one_file.write(folder, options=options_of(options), params=params, about={"step": 7})
         hugging_face.write(folder)
         return folder
 

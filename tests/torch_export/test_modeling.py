@@ -11,7 +11,7 @@ import pytest
 import torch
 from flax import nnx
 
-from rats_jax.models import SIZES
+from rats_jax.models import SIZES, options_of
 from rats_jax.torch_export import one_file
 from rats_jax.weights import names
 from tests.torch_export.models import MODELS, SMALL, draw, random_params
@@ -160,7 +160,9 @@ def test_images_that_are_no_multiple_of_the_patch_are_refused():
 @pytest.fixture
 def folder(tmp_path):
     options = SMALL | {"architecture": "rats"}
-    one_file.write(tmp_path, options=options, params=random_params(options)[1], about={})
+    one_file.write(
+        tmp_path, options=options_of(options), params=random_params(options)[1], about={}
+    )
     return tmp_path
 
 
@@ -196,3 +198,16 @@ def test_the_file_is_what_the_safetensors_package_reads(folder):
     theirs = load_file(folder / "model.safetensors")
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_says_of_itself_what_its_options_say(name):
+    options = options_of(SMALL | MODELS[name])
+    model = modeling.build(options.asdict())
+    assert model.attending_layers[-1] == options.attended_layer
+    assert model.has_cls == options.has_cls
+
+
+def test_an_unknown_architecture_is_an_error_that_names_those_there_are():
+    with pytest.raises(ValueError, match="'cnn': this file has rats, vit, "):
+        modeling.build(SMALL | {"architecture": "cnn"})

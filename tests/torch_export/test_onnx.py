@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rats_jax.models import SIZES
+from rats_jax.models import SIZES, options_of
 from rats_jax.torch_export import one_file, onnx_graph
 from tests.torch_export.models import MODELS, SMALL, draw, random_params
 
@@ -22,7 +22,7 @@ CASES = [
 def test_one_graph_computes_what_jax_computes_at_any_size_and_batch(size, name, tmp_path):
     options = (SMALL if size == "small" else SIZES[size]) | MODELS[name]
     graph, params = random_params(options)
-    one_file.write(tmp_path, options=options, params=params, about={})
+    one_file.write(tmp_path, options=options_of(options), params=params, about={})
     onnx_graph.write(tmp_path)
     assert not list(tmp_path.glob("*.data"))  # one file
     features = jax.jit(lambda params, x: nnx.merge(graph, params)(x)[:3])
@@ -37,7 +37,9 @@ def test_one_graph_computes_what_jax_computes_at_any_size_and_batch(size, name, 
 
 def test_weights_beyond_one_file_are_refused(tmp_path, monkeypatch):
     options = SMALL | MODELS["rats"]
-    one_file.write(tmp_path, options=options, params=random_params(options)[1], about={})
+    one_file.write(
+        tmp_path, options=options_of(options), params=random_params(options)[1], about={}
+    )
     monkeypatch.setattr(onnx_graph, "LARGEST", 1000)
     with pytest.raises(Exception, match="do not fit into one ONNX file"):
         onnx_graph.write(tmp_path)

@@ -10,7 +10,7 @@ import torch
 from flax import nnx
 from safetensors.torch import load_file, save_file
 
-from rats_jax.models import make_backbone
+from rats_jax.models import make_backbone, options_of
 from rats_jax.torch_export import hugging_face, one_file
 from tests.torch_reference.weights import randomised
 
@@ -30,7 +30,7 @@ def export(tmp_path):
         options = MODELS[name]
         state = nnx.state(nnx.eval_shape(lambda: make_backbone(options, rngs=nnx.Rngs(0))))
         params = randomised(nnx.to_pure_dict(state), seed=1)
-        one_file.write(tmp_path, options=options, params=params, about={})
+        one_file.write(tmp_path, options=options_of(options), params=params, about={})
         hugging_face.write(tmp_path)
         return tmp_path
 

@@ -233,7 +233,9 @@ def test_an_export_comes_back_to_the_bit(workdir, tmp_path):
     folder = tmp_path / "export"
     folder.mkdir()
     save_file(to_torch(run.params), folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"model_type": "rats", "options": run.options}))
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "rats", "options": run.options.asdict()})
+    )
     for path in (folder, folder / "model.safetensors"):
         found = open_backbone(str(path))
         assert found.options == run.options
@@ -258,7 +260,7 @@ def test_options_of_no_model_are_told(workdir, tmp_path, change):
     folder = tmp_path / "export"
     folder.mkdir()
     save_file(to_torch(run.params), folder / "model.safetensors")
-    options = run.options | change
+    options = run.options.asdict() | change
     (folder / "config.json").write_text(json.dumps({"model_type": "rats", "options": options}))
     with pytest.raises(UserError, match="is of no model that can be made") as error:
         open_backbone(str(folder))

@@ -1,5 +1,7 @@
 """What is beside a backbone: left out and named, or refused where it may be part of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -30,7 +32,7 @@ def test_what_is_beside_a_whole_backbone_is_left_out_and_named(name):
     assert sorted(found.left_out) == sorted(beside)
     expected = recognised(state, None, source="x")
     assert found.arrays.keys() == expected.arrays.keys()
-    assert found.options | {"position_offset": 0} == expected.options | {"position_offset": 0}
+    assert replace(found.options, position_offset=0) == replace(expected.options, position_offset=0)
 
 
 def test_what_is_left_out_is_named_in_few_words():
@@ -91,6 +93,6 @@ def test_methods_whose_names_are_those_of_dino_are_told_by_what_is_beside(
     }
     found = recognised(state | dict.fromkeys(beside, np.zeros(3)), None, source="x")
     assert found.layout == f"in the layout of {title}"
-    assert (found.options["heads"], found.options["position_offset"]) == (heads, 0)
+    assert (found.options.heads, found.options.position_offset) == (heads, 0)
     said = f"{heads} heads, " + ("taken as 64 wide" if width == 128 else f"as in {title}")
     assert found.assumed == [said, f"positions resampled as in {title}"]

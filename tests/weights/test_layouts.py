@@ -42,11 +42,11 @@ def test_each_layout_is_recognised(title, gated):
     found = recognised(state, None, source="x.pth")
     assert found.layout == f"in the layout of {title}"
     options = found.options
-    assert (options["width"], options["depth"], options["heads"]) == (WIDTH, DEPTH, 2)
-    assert (options["patch"], options["mlp_ratio"], options["gated_mlp"]) == (PATCH, 2, gated)
-    assert options["image_size"] == (224 if options["positions"] == "rope" else GRID * PATCH)
-    assert options["plain_registers"] == 2 * ("registers" in BY_TITLE[title].names)
-    assert options["layer_scale"] == ("blocks.{i}.ls1.gamma" in BY_TITLE[title].names)
+    assert (options.width, options.depth, options.heads) == (WIDTH, DEPTH, 2)
+    assert (options.patch, options.mlp_ratio, options.gated_mlp) == (PATCH, 2, gated)
+    assert options.image_size == (224 if options.positions == "rope" else GRID * PATCH)
+    assert options.plain_registers == 2 * ("registers" in BY_TITLE[title].names)
+    assert options.layer_scale == ("blocks.{i}.ls1.gamma" in BY_TITLE[title].names)
     assert found.left_out == ["module.backbone.mask_token"] * title.startswith("DINOv")
 
     # Each array under its own name; what is stacked, in its order.
@@ -77,7 +77,7 @@ def test_what_files_do_not_say_is_as_in_the_code_they_are_of():
     }
     for title in BY_TITLE:
         options = recognised(state_dict(title), None, source="x").options
-        said = tuple(options[name] for name in ("norm_eps", "positions", "position_offset"))
+        said = options.norm_eps, options.positions, options.position_offset
         assert said == expected[title.removesuffix(", old names")], title
 
 
@@ -148,7 +148,7 @@ def test_a_mask_of_the_key_bias_is_applied():
     found = recognised(state, None, source="x")
     np.testing.assert_array_equal(found.arrays[name], expected)
     assert not any("mask" in name or "periods" in name for name in found.arrays)
-    assert found.options["rope_periods"] == state[PERIODS].tolist()
+    assert found.options.rope_periods == tuple(state[PERIODS].tolist())
 
     with pytest.raises(UserError, match=r"x: blocks.1.attn.qkv.bias_mask is not of zeros and ones"):
         recognised({**state, name + "_mask": np.full(3 * WIDTH, np.nan)}, None, source="x")

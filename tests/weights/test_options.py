@@ -13,7 +13,7 @@ CONFIG |= {"hidden_act": "gelu", "layer_norm_eps": 1e-3, "qkv_bias": True}
 
 def test_a_config_says_heads_and_eps():
     found = recognised(state_dict("transformers ViT"), CONFIG, source="x")
-    assert (found.options["heads"], found.options["norm_eps"]) == (8, 1e-3)
+    assert (found.options.heads, found.options.norm_eps) == (8, 1e-3)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_config_says_heads_and_eps():
 def test_a_config_that_says_otherwise(setting, value, message):
     state, settings = state_dict("transformers ViT"), {**CONFIG, setting: value}
     if message is None:
-        assert recognised(state, settings, source="x").options["heads"] == WIDTH // 64
+        assert recognised(state, settings, source="x").options.heads == WIDTH // 64
         return
     with pytest.raises(UserError, match=message) as error:
         recognised(state, settings, source="x")
@@ -62,7 +62,7 @@ def test_a_gate_of_dinov3_is_silu(act):
     state = state_dict("transformers DINOv3", gated=True)
     settings = {"model_type": "dinov3_vit", "use_gated_mlp": True, "hidden_act": act}
     if act == "silu":
-        assert recognised(state, settings, source="x").options["gated_mlp"]
+        assert recognised(state, settings, source="x").options.gated_mlp
     else:
         with pytest.raises(UserError, match="hidden_act 'gelu', but only 'silu'"):
             recognised(state, settings, source="x")
@@ -90,7 +90,7 @@ def test_timm_has_positions_for_the_patches_alone():
     state = state_dict("timm")
     state["pos_embed"] = state["pos_embed"][:, 1:]
     found = recognised(state, None, source="x")
-    assert found.options["image_size"] == GRID * PATCH
+    assert found.options.image_size == GRID * PATCH
     assert (found.arrays["pos_embed"][:, 0] == 0).all()
     np.testing.assert_array_equal(found.arrays["pos_embed"][:, 1:], state["pos_embed"])
 
@@ -98,7 +98,7 @@ def test_timm_has_positions_for_the_patches_alone():
 def test_a_config_of_timm_says_how_positions_are_resampled():
     state, settings = state_dict("DINO v1 or timm"), {"pretrained_cfg": {}, "architecture": "vit"}
     found = [recognised(state, given, source="x").options for given in (None, settings)]
-    resampled = [(options["positions"], options["position_offset"]) for options in found]
+    resampled = [(options.positions, options.position_offset) for options in found]
     assert resampled == [("learned", 0.1), ("learned_antialiased", 0.0)]
 
 
@@ -113,7 +113,7 @@ def test_our_own_options_stand():
         in_checkpoint = {f"backbone.{name}": x for name, x in state.items()}
         in_checkpoint["head.mlp.0.weight"] = np.zeros(3)
         found = recognised(in_checkpoint, settings, source="x")
-        assert found.options == options and found.arrays.keys() == state.keys()
+        assert found.options.asdict() == options and found.arrays.keys() == state.keys()
         assert found.left_out == ["head.mlp.0.weight"]
     for wrong, told in [
         ({"remat": "none"}, "'remat'"),

@@ -8,9 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from ml_collections import ConfigDict
-
 from rats_jax.dino.schedules import Schedules
+from rats_jax.models.options import Options
 
 #: An alarm is raised when it has been seen in so many reports in a row, over so many steps.
 REPORTS, STEPS = 3, 50
@@ -185,10 +184,10 @@ def warm_steps(schedules: Schedules) -> int:
     return max((span for span in spans if span < schedules.steps), default=0)
 
 
-def heads_with_registers(model: ConfigDict) -> int | None:
-    """How many heads own two registers or more, of config.model; None for none."""
-    several = model.registers_per_head > 1 and model.sharing == "partitioned"
-    return model.heads if model.architecture == "rats" and several else None
+def heads_with_registers(options: Options) -> int | None:
+    """How many heads own two registers or more; None for none."""
+    heads = options.owning_heads
+    return heads if heads and options.registers > heads else None
 
 
 class Alarms:

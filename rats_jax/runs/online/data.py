@@ -2,6 +2,7 @@
 
 from ml_collections import ConfigDict
 
+from rats_jax.assemble import backbone_options
 from rats_jax.data.fingerprint import fingerprint_of_names
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets import PartDataset, open_dataset
@@ -47,7 +48,7 @@ def numbers_of_regions(config: ConfigDict) -> tuple[int, ...]:
             f"config.model.patch {model.patch}; the nearest is {nearest}"
         )
     patches, given = (evaluation.resolution // model.patch) ** 2, tuple(evaluation.top_k)
-    if (registers := registers_of(model)) is None:
+    if (registers := registers_of(backbone_options(config))) is None:
         if given not in ((), (model.heads,)):
             raise UserError(
                 f"config.evaluation.top_k is {given}: a ViT has a region for each of its "

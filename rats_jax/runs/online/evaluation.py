@@ -11,14 +11,14 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from rats_jax.assemble import backbone_options
 from rats_jax.dino.augment import normalize
-from rats_jax.dino.register_health import health, health_sums, layer_to_watch
+from rats_jax.dino.register_health import health, health_sums
 from rats_jax.dino.register_health import names as health_names
 from rats_jax.dino.step import DINO, first_part
 from rats_jax.errors import UserError
 from rats_jax.parallel.distributed import gather
 from rats_jax.parallel.mesh import on_mesh, replicated
-from rats_jax.parts.region_counts import registers_of
 from rats_jax.parts.truth import report
 from rats_jax.runs.checkpoints.best_metric import same_measure
 from rats_jax.runs.events import Events
@@ -71,23 +71,22 @@ class OnlineEvaluation:
     """
 
     def __init__(self, config: ConfigDict, dino: DINO, mesh: Mesh):
-        evaluation, model, network = config.evaluation, config.model, dino.network
-        self._config = config
+        evaluation, network = config.evaluation, dino.network
+        self._config, self._options = config, backbone_options(config)
         self._steps_per_epoch = dino.schedules.steps_per_epoch
         self._every = max(round(evaluation.every_epochs * self._steps_per_epoch), 1)
         self._parts = OnlineParts(config, network, mesh) if evaluation.parts else None
         self._knn = OnlineKNN(config, network, mesh) if evaluation.knn_train else None
         of = {"parts": self._parts, "knn": self._knn}
         self.about = {name: measures.about for name, measures in of.items() if measures}
-        owned = model.architecture == "rats" and model.sharing == "partitioned"
-        self._heads = model.heads if owned else 1
+        self._heads = self._options.owning_heads or 1
         self._samples = abstract_samples(config, mesh)
         self._told: set[str] = set()
         self._left_out: dict[str, int] = {}  # at first
         self._described = False
         self._check_best_metric()
 
-        watched = (layer_to_watch(model.architecture, model.depth),)
+        watched = (self._options.attended_layer,)
 
         def look(teacher: dict, samples: dict[str, jax.Array]) -> dict[str, jax.Array]:
             with on_mesh(mesh):
@@ -101,12 +100,10 @@ class OnlineEvaluation:
     @property
     def names(self) -> list[str]:
         """Those of the figures."""
-        model = self._config.model
-        registers = registers_of(model)
         names = [name for of in (self._parts, self._knn) if of for name in of.names]
         return names + health_names(
-            attention_heads=model.heads,
-            registers=model.plain_registers if registers is None else registers,
+            attention_heads=self._options.heads,
+            registers=self._options.registers,
             heads=self._heads,
         )
 

@@ -12,10 +12,11 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from PIL import Image
 
+from rats_jax.assemble import backbone_options
 from rats_jax.data.subset import evenly
 from rats_jax.dino.augment import normalize
 from rats_jax.dino.network import Network
-from rats_jax.dino.register_health import health_sums, layer_to_watch
+from rats_jax.dino.register_health import health_sums
 from rats_jax.errors import UserError
 from rats_jax.models import Features
 from rats_jax.parallel.distributed import gather
@@ -69,8 +70,8 @@ class OnlineParts:
         self._data = open_parts(config)
         self._fingerprint = fingerprint_of_parts(self._data)
         self._side, self._smoothing = config.evaluation.resolution, config.evaluation.smoothing
-        # A ViT's regions are its attention, of which there is nothing to center.
-        self._centered = config.evaluation.centered and config.model.architecture != "vit"
+        # Regions that are made of attention have nothing to center.
+        self._centered = config.evaluation.centered and not backbone_options(config).has_cls
         self._chosen = evenly(len(self._data), config.evaluation.images)
         self._spread = Spread(mesh, len(self._chosen))
         self._images = self._spread.abstract((self._side, self._side, 3), np.uint8)
@@ -197,12 +198,12 @@ def figures(scores: Mapping[int, RegionScores]) -> dict[str, float]:
 def _looking(config: ConfigDict, network: Network, mesh: Mesh, top_k: tuple[int, ...]):
     """(teacher, images uint8 [B, S, S, 3], present [B]) -> (labels int32 [B, K values, h, w],
     sums of `register_health`), jitted."""
-    model, sigma = config.model, config.evaluation.smoothing
-    grid = (config.evaluation.resolution // model.patch,) * 2
-    watched = layer_to_watch(model.architecture, model.depth)
+    options, sigma = backbone_options(config), config.evaluation.smoothing
+    grid = (config.evaluation.resolution // options.patch,) * 2
+    watched = options.attended_layer
 
     def regions(features: Features, k: int) -> jax.Array:
-        if model.architecture == "vit":
+        if options.has_cls:
             attention = features.attention[watched][:, :, 0]
             return attention_regions(attention=attention, grid=grid, sigma=sigma)
         return register_regions(

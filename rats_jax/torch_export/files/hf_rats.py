@@ -117,8 +117,8 @@ class RatsModel(Pretrained):
             output_attentions = self.config.output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        attending = 1 if self.config.options["architecture"] == "perceiver" else encoder.depth
-        features = encoder(images, attention_of=range(attending) if output_attentions else ())
+        attending = encoder.attending_layers
+        features = encoder(images, attention_of=attending if output_attentions else ())
         hidden_states = None
         if output_hidden_states:
             hidden_states = tuple(stage.patches for stage in stages(encoder, images))

@@ -55,7 +55,12 @@ def load(path: str | Path) -> "Encoder":
 
 def build(options: dict) -> "Encoder":
     """A freshly initialised encoder; `options` are those in config.json."""
-    make = {"rats": RATS, "vit": ViT, "perceiver": Perceiver}[options["architecture"]]
+    kinds = {"rats": RATS, "vit": ViT, "perceiver": Perceiver}
+    if options["architecture"] not in kinds:
+        raise ValueError(
+            f"unknown architecture {options['architecture']!r}: this file has {', '.join(kinds)}"
+        )
+    make = kinds[options["architecture"]]
     model = make(**{name: value for name, value in options.items() if name != "architecture"})
     model.options = dict(options)
     return model
@@ -89,6 +94,7 @@ class Encoder(nn.Module):
     """
 
     leading_positions = 0  # tokens before the patches that have a position too
+    has_cls = False  # whose attention comes first, before that of registers
 
     def __init__(
         self,
@@ -143,6 +149,11 @@ class Encoder(nn.Module):
                 attention[i] = self.attention(i, tokens)
             tokens = self.layer(i, tokens)
         return self.features(tokens)._replace(attention=attention)
+
+    @property
+    def attending_layers(self) -> range:
+        """Those whose attention to the patches can be returned."""
+        return range(self.depth)
 
     def each_layer(self, images: Tensor) -> Iterator[Features]:
         """The features after every layer, each through the final norm."""
@@ -243,6 +254,7 @@ class ViT(Encoder):
     """
 
     leading_positions = 1
+    has_cls = True
 
     def __init__(
         self,
@@ -313,6 +325,10 @@ class Perceiver(Encoder):
             Block(self.embed_dim, self.heads, self.hidden) for _ in range(self.depth)
         )
         self.reset_parameters()
+
+    @property
+    def attending_layers(self) -> range:
+        return range(1)
 
     def embed(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return self.latents.expand(images.shape[0], -1, -1), self.embed_patches(images)

@@ -62,9 +62,9 @@ class Exported(nn.Module):
         """[B, H, 1, 1 + L]: how [CLS] attends to itself and other tokens that are no patches
         (together, first) and to each patch. Of RATS, in its place, the mean over each head's
         registers."""
-        layer = 0 if OPTIONS["architecture"] == "perceiver" else self.model.depth - 1
+        layer = self.model.attending_layers[-1]
         attention = self.model(images, attention_of=[layer]).attention[layer]
-        row = attention[:, :, :1] if OPTIONS["architecture"] == "vit" else attention.mean(2, True)
+        row = attention[:, :, :1] if self.model.has_cls else attention.mean(2, True)
         return torch.cat((1 - row.sum(-1, keepdim=True), row), dim=-1)
 
 
