@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 #: Folders that the page describes as a whole.
-WHOLE = ("procedural_parts", "preparation", "datasets", "classification", "files")
+WHOLE = ("procedural_parts", "preparation", "datasets", "classification", "files", "tasks")
 
 
 def listed() -> set[str]:
