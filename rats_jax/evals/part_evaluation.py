@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -13,14 +13,15 @@ from PIL import Image
 from rats_jax.backbones import Backbone
 from rats_jax.data.reading import LeftOut, Progress
 from rats_jax.errors import UserError
+from rats_jax.evals.part_scores import Measured, PartScores, Row, Scored
 from rats_jax.models import Features
 from rats_jax.parts.datasets import VOID, Labelled, PartDataset
 from rats_jax.parts.null_regions import grid_regions, slic_regions
 from rats_jax.parts.region_counts import USUAL_K, registers_of
-from rats_jax.parts.region_metrics import RegionScores, score
+from rats_jax.parts.region_metrics import score
 from rats_jax.parts.regions import resize_labels
 from rats_jax.parts.saved_regions import SavedRegions
-from rats_jax.parts.truth import Truth, check, total, truth_of
+from rats_jax.parts.truth import check, total, truth_of
 from rats_jax.parts.ways import RegionOptions, region_maps
 from rats_jax.voice import say
 
@@ -29,47 +30,6 @@ EARLY = 4 * BATCH  # images after which masks that tell nothing are warned of
 _PATCHES = 1024 * BATCH  # that a model looks at together
 
 Look = Callable[[np.ndarray], Features]
-
-
-class Row(NamedTuple):
-    """One way of making regions.
-
-    k: how many were asked for; "own" of saved regions and what stands beside them.
-    resolution: pixels of both sides, as a model sees images; None of what sees no model.
-    way: such as "model: registers", or "grid".
-    """
-
-    k: int | Literal["own"]
-    resolution: int | None
-    way: str
-
-
-class Measured(NamedTuple):
-    """scores: of one image. regions: how many labels there are, K at most."""
-
-    scores: RegionScores
-    regions: int
-
-
-class Scored(NamedTuple):
-    """An image's scores, and what its mask is like."""
-
-    name: str
-    group: str | None
-    rows: dict[Row, Measured]
-    truth: Truth
-
-
-class PartScores(NamedTuple):
-    """images: in the order of the data set, with the same rows. skipped: why, of each left out."""
-
-    images: list[Scored]
-    skipped: list[str]
-
-    @property
-    def truth(self) -> Truth:
-        """Over all images."""
-        return total(image.truth for image in self.images)
 
 
 class _Seen(NamedTuple):

@@ -1,12 +1,9 @@
 """What the names of a run's metrics say, and how people read them."""
 
+from rats_jax.parts.region_metrics import HEADERS
+
 #: Scores, without the number of regions or neighbours, as people call them.
-SCORES = {
-    "parts/m2o": "M2O",
-    "parts/o2o": "O2O",
-    "parts/ari": "ARI",
-    "knn/top1": "k-NN top-1",
-}
+SCORES = {f"parts/{name}": header for name, header in HEADERS.items()} | {"knn/top1": "k-NN top-1"}
 
 #: Metrics of reports by what they are about: their groups in TensorBoard. Those of evaluations have
 #: theirs in their names.

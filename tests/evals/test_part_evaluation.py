@@ -12,7 +12,8 @@ from PIL import Image
 
 from rats_jax.backbones import open_backbone
 from rats_jax.errors import UserError
-from rats_jax.evals.part_evaluation import Row, evaluate_parts, numbers_of_regions
+from rats_jax.evals.part_evaluation import evaluate_parts, numbers_of_regions
+from rats_jax.evals.part_scores import Row
 from rats_jax.parts.datasets import open_dataset
 from rats_jax.parts.null_regions import grid_regions, kmeans_regions, slic_regions
 from rats_jax.parts.region_metrics import score

@@ -22,7 +22,7 @@ from rats_jax.parallel.distributed import gather
 from rats_jax.parallel.mesh import batch_sharding, on_mesh, replicated
 from rats_jax.parts.datasets import VOID
 from rats_jax.parts.null_regions import grid_regions
-from rats_jax.parts.region_metrics import RegionScores, score
+from rats_jax.parts.region_metrics import UNSCORED, RegionScores, score
 from rats_jax.parts.regions import (
     attention_regions,
     register_regions,
@@ -102,7 +102,7 @@ class OnlineParts:
     @property
     def names(self) -> list[str]:
         """Those of `figures`."""
-        return list(figures(dict.fromkeys(self._top_k, RegionScores(0, 0, 0))))
+        return list(figures(dict.fromkeys(self._top_k, UNSCORED)))
 
     def compile(self, teacher: dict) -> None:
         """Before the first call of `measure`. teacher: arrays, or abstract ones."""
@@ -186,7 +186,7 @@ class OnlineParts:
 
 
 def figures(scores: Mapping[int, RegionScores]) -> dict[str, float]:
-    """parts/m2o_K, parts/o2o_K, parts/ari_K: fractions, as `region_metrics.score` has them."""
+    """parts/SCORE_K, such as parts/m2o_8: fractions, as `region_metrics.score` has them."""
     return {
         f"parts/{part}_{k}": float(value)
         for k, of_k in scores.items()

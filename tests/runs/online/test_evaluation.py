@@ -21,7 +21,7 @@ from rats_jax.dino.augment import normalize
 from rats_jax.errors import UserError
 from rats_jax.parallel.mesh import replicated
 from rats_jax.parts.datasets import VOID
-from rats_jax.parts.region_metrics import score
+from rats_jax.parts.region_metrics import RegionScores, score
 from rats_jax.procedural_parts import ProceduralParts
 from rats_jax.runs import loop
 from rats_jax.runs.checkpoints.checkpoint import Checkpoints
@@ -114,7 +114,7 @@ def test_a_step_has_one_line_with_its_report_and_its_evaluation(workdir):
         if e["event"] == "evaluation"
     ]
     assert event["parts"]["images"] == IMAGES and event["grid"].keys() == {
-        f"parts/{part}_{k}" for part in ("m2o", "o2o", "ari") for k in (2, 4)
+        f"parts/{part}_{k}" for part in RegionScores._fields for k in (2, 4)
     }
     assert (workdir / "dynamics.png").read_bytes().startswith(b"\x89PNG")
     assert not list(workdir.glob("*.new*"))
@@ -146,7 +146,7 @@ def test_scores_are_those_of_the_teacher_that_is_saved_with_them(workdir):
         smooth = [gaussian_filter(cosines[i], 0.7, mode="reflect") for i in best]
         labels = np.argmax(smooth, axis=0).repeat(PATCH, 0).repeat(PATCH, 1)
         scores.append(score(labels, sample.parts))
-    mean = [row[f"parts/{part}_4"] for part in ("m2o", "o2o", "ari")]
+    mean = [row[f"parts/{part}_4"] for part in RegionScores._fields]
     np.testing.assert_allclose(mean, np.mean(scores, axis=0), rtol=1e-6)
 
 
