@@ -7,7 +7,7 @@ difference is much narrower than those of the two means, and it alone says which
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from rats_jax.evals.writing import with_interval
+from rats_jax.evals.writing import markdown_table, with_interval
 from rats_jax.parts.region_metrics import HEADERS, MeanScores, RegionScores, mean_scores
 
 TRAINED, UNTRAINED = "model: ", "untrained: "
@@ -72,11 +72,10 @@ def difference_table(differences: Sequence[Difference]) -> str:
     several."""
     sweep = len({one.resolution for one in differences}) > 1
     head = ["K", *(["resolution"] if sweep else []), "difference", *HEADERS.values()]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    rows = []
     for one in differences:
         resolution = [str(one.resolution)] if sweep else []
         ends = zip(*one.scores[:3], strict=True)
         figures = [with_interval(*of, signed=True) for of in ends]
-        cells = [str(one.k), *resolution, one.name, *figures]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append((one.k, *resolution, one.name, *figures))
+    return markdown_table(head, rows)

@@ -23,6 +23,7 @@ from rats_jax.evals.part_scores import (
 )
 from rats_jax.evals.writing import (
     draw_if_possible,
+    markdown_table,
     with_interval,
     write_csv,
     write_json,
@@ -87,13 +88,12 @@ def result_table(results: Sequence[Result]) -> str:
     several."""
     sweep = len({result.row.resolution for result in results} - {None}) > 1
     head = ["K", *(["resolution"] if sweep else []), "label maps", "regions", *HEADERS.values()]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    rows = []
     for row, scores, regions in results:
         resolution = [str(row.resolution or "any")] if sweep else []
         figures = map(with_interval, scores.mean, scores.low, scores.high)
-        cells = [str(row.k), *resolution, row.way, f"{regions:.1f}", *figures]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append((row.k, *resolution, row.way, f"{regions:.1f}", *figures))
+    return markdown_table(head, rows)
 
 
 def _write_means(file: Path, first: str, images: Sequence[tuple[str, Scored]]) -> None:

@@ -2,6 +2,8 @@
 plain grid, SLIC and k-means on the same features reach at the same number of regions. With
 --regions also, or only, the regions that other programs made."""
 
+from collections.abc import Mapping
+
 from absl import flags
 
 from rats_jax.errors import UserError
@@ -30,7 +32,7 @@ FLAGS = TOP_K, SMOOTHING, NORM, ARGMAX, REGIONS
 
 
 def run(request: Request) -> None:
-    from rats_jax.evals.part_evaluation import evaluate_parts, numbers_of_regions
+    from rats_jax.evals.part_evaluation import evaluate_parts
     from rats_jax.evals.part_results import write_results
     from rats_jax.parts.datasets import open_dataset
     from rats_jax.parts.saved_regions import open_saved_regions
@@ -54,8 +56,7 @@ def run(request: Request) -> None:
         models = request.models()
         backbone = models["model"]
         resolutions = request.resolutions(backbone.options, usual=PARTS_PIXELS)
-        patches = (resolutions[0] // backbone.options["patch"]) ** 2
-        top_k = numbers_of_regions(TOP_K.value, backbone.options, patches=patches)
+        top_k = _top_k(backbone.options, lowest=resolutions[0])
         about |= {
             "model": backbone.origin,
             "options": backbone.options,
@@ -83,6 +84,23 @@ def run(request: Request) -> None:
     last = "(means over images, in percent, with 95 % bootstrap intervals)"
     say("\n".join([last, *report(found.truth)]))
     say_end(found.skipped, target)
+
+
+def _top_k(options: Mapping, *, lowest: int) -> tuple[int, ...]:
+    """Those of --top_k. Raises UserError.
+
+    options: of the backbone. lowest: resolution, in pixels.
+    """
+    from rats_jax.parts.region_counts import numbers_of_regions
+
+    given = TOP_K.value
+    return numbers_of_regions(
+        given and [int(k) if k.strip().isdecimal() else 0 for k in given],
+        options,
+        patches=(lowest // options["patch"]) ** 2,
+        named=f"--top_k={','.join(given or ())}",
+        where=" at the lowest resolution",
+    )
 
 
 def _refuse_flags_of_models(request: Request) -> None:
