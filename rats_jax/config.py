@@ -128,6 +128,9 @@ def default_config() -> ConfigDict:
     config.evaluation = ConfigDict()
     #: 0 for never; else also before the first step and after the last.
     config.evaluation.every_epochs = 0.0
+    #: What is measured, of runs/online/evaluators: "parts" and "knn" on the images named below,
+    #: "registers" on those of parts, else on a training batch.
+    config.evaluation.measures = ("parts", "registers", "knn")
     #: Images with part masks: KIND:PATH as of `rats_jax.evaluate`, or "procedural_parts", drawings
     #: of a world of their own; "" for none, and a training batch tells of the registers.
     config.evaluation.parts = ""

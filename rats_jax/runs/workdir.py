@@ -226,7 +226,7 @@ ADDED = {
         "query_key_gain": 1.0,
         "value_gain": 1.0,
     },
-    "evaluation": {"centered": False},
+    "evaluation": {"centered": False, "measures": ("parts", "registers", "knn")},
 }
 
 
