@@ -53,8 +53,9 @@ def _score(models: dict, folder: Path) -> None:
     from rats_jax import demo_model
     from rats_jax.evals.consistency_evaluation import evaluate_consistency
     from rats_jax.evals.consistency_results import write_consistency
-    from rats_jax.evals.part_evaluation import Row, evaluate_parts
+    from rats_jax.evals.part_evaluation import evaluate_parts
     from rats_jax.evals.part_results import write_results
+    from rats_jax.evals.part_scores import Row
     from rats_jax.parts.datasets.drawings import drawings
     from rats_jax.parts.ways import RegionOptions
     from rats_jax.procedural_parts import BACKGROUND, ProceduralParts

@@ -7,7 +7,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 #: Folders that the page describes as a whole.
-WHOLE = ("procedural_parts", "preparation", "datasets", "classification", "files")
+WHOLE = (
+    "procedural_parts",
+    "preparation",
+    "datasets",
+    "classification",
+    "files",
+    "tasks",
+    "evaluators",
+)
 
 
 def listed() -> set[str]:

@@ -1,6 +1,5 @@
 """How often the right class is the first, or among the first five."""
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -65,13 +64,3 @@ def label_warnings(learned: np.ndarray, labels: np.ndarray, *, of: str) -> list[
     if len(scored) == 1:
         lines.append(f"all {images} that are scored are of one class")
     return [f"warning: {line}" for line in lines]
-
-
-def accuracy_table(columns: Iterable[str], rows: Iterable[tuple]) -> str:
-    """Markdown; fractions in percent."""
-    columns = list(columns)
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    for row in rows:
-        cells = (f"{100 * cell:.1f}" if isinstance(cell, float) else str(cell) for cell in row)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)

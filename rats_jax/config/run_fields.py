@@ -56,6 +56,13 @@ EVALUATION = (
         check=NOT_NEGATIVE,
     ),
     Field(
+        "evaluation.measures",
+        ("parts", "registers", "knn"),
+        "What is measured, by the names of `rats_jax.runs.online.evaluators`: `parts` and `knn` on "
+        "the images named below; `registers` on those of parts, else on a training batch.",
+        old_runs=("parts", "registers", "knn"),
+    ),
+    Field(
         "evaluation.parts",
         "",
         "Images with part masks: KIND:PATH as of `rats_jax.evaluate`, or `procedural_parts`, "

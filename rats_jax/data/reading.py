@@ -1,11 +1,16 @@
-"""Reading many images in threads: in order, those left out told, and how long it will take."""
+"""Reading many images in threads: in order, in batches, those left out told, and how long it will
+take."""
 
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
 from typing import Any
+
+import numpy as np
 
 from rats_jax.errors import BrokenImage, UserError
 from rats_jax.voice import say
@@ -37,7 +42,8 @@ class LeftOut:
 def in_threads(
     work: Callable[[Any], Any], tasks: Iterable, left_out: LeftOut, *, ahead: int
 ) -> Iterator:
-    """`work(task)` of each task, in their order, without those that raise BrokenImage."""
+    """`work(task)` of each task, in their order, without those that raise BrokenImage or UserError,
+    which name an image."""
     waiting: deque[Future] = deque()
     pool = ThreadPoolExecutor(max(os.cpu_count() or 1, 2))
     try:
@@ -51,12 +57,35 @@ def in_threads(
                 return
             try:
                 result = waiting.popleft().result()
-            except BrokenImage as error:
+            except (BrokenImage, UserError) as error:
                 left_out.add(error)
             else:
                 yield result
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def in_batches(
+    work: Callable[[Any], Any], tasks: Iterable, left_out: LeftOut, *, size: int
+) -> Iterator[list]:
+    """The results of `in_threads`, so many at a time and fewer at the end; read two batches ahead
+    of their use. What is left out of a batch is made up for by the next.
+
+    Raises:
+      UserError: of a broken image that may not be left out.
+    """
+    results = in_threads(work, tasks, left_out, ahead=2 * size)
+    with closing(results):
+        while batch := list(islice(results, size)):
+            yield batch
+
+
+def padded(rows: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """[size, ...]: arrays of one shape, and zeros beyond them, so that one program is compiled for
+    batches of any length."""
+    array = np.zeros((size, *rows[0].shape), rows[0].dtype)
+    array[: len(rows)] = rows
+    return array
 
 
 class Progress:

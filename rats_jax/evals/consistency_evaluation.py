@@ -4,9 +4,7 @@ Half of the images, every second one, is what K-means entries are fitted on; the
 scored. Masks are used for the scores alone.
 """
 
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +14,7 @@ from PIL import Image
 from scipy.cluster.vq import kmeans2, vq
 
 from rats_jax.backbones import Backbone
-from rats_jax.data.reading import LeftOut, Progress
+from rats_jax.data.reading import LeftOut, Progress, in_batches, padded
 from rats_jax.errors import UserError
 from rats_jax.evals.differences import TRAINED, UNTRAINED
 from rats_jax.models import Features
@@ -162,26 +160,14 @@ class _Reader:
         """How many images `batches` reads."""
         return len(range(first, len(self._dataset), 2))
 
-    def batches(self, *, first: int) -> Iterator[tuple[list[Labelled], np.ndarray]]:
+    def batches(self, *, first: int) -> Iterator[tuple[Sequence[Labelled], np.ndarray]]:
         """Samples, and BATCH images uint8 [BATCH, side, side, 3], the last of them zeros where
         there are fewer samples."""
         chosen = range(first, len(self._dataset), 2)
-        with ThreadPoolExecutor(max(os.cpu_count() or 1, 2)) as pool:
-            for start in range(0, len(chosen), BATCH):
-                work = [pool.submit(self._read, i) for i in chosen[start : start + BATCH]]
-                samples = []
-                images = np.zeros((BATCH, self._side, self._side, 3), np.uint8)
-                for each in work:
-                    try:
-                        sample, image = each.result()
-                    except UserError as error:
-                        self.left_out.add(error)
-                        continue
-                    images[len(samples)] = image
-                    samples.append(sample)
-                self._progress.add(len(work))
-                if samples:
-                    yield samples, images
+        for batch in in_batches(self._read, chosen, self.left_out, size=BATCH):
+            samples, images = zip(*batch, strict=True)
+            self._progress.add(len(samples))
+            yield samples, padded(images, BATCH)
 
     def _read(self, i: int) -> tuple[Labelled, np.ndarray]:
         sample = self._dataset.sample(i)

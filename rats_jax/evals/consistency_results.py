@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from rats_jax.evals.consistency_evaluation import Agreements, Consistency
-from rats_jax.evals.writing import with_interval, write_json, write_text
+from rats_jax.evals.writing import markdown_table, with_interval, write_json, write_text
 from rats_jax.parts.consistency import Measured
 from rats_jax.voice import say
 
@@ -26,15 +26,14 @@ def consistency_table(rows: Mapping[str, Agreements], *, what: str, signed: bool
     over = columns[0][1]
     if not np.isnan(getattr(first, over).mean.within):
         columns.insert(1, ("NMI within classes", over, "within"))
+
+    def cells(scores: Agreements) -> list[str]:
+        measured = [(getattr(scores, over)[:3], name) for _, over, name in columns]
+        ends = [[getattr(end, name) for end in of] for of, name in measured]
+        return [with_interval(*of, signed=signed) for of in ends]
+
     head = [what, *(title for title, *_ in columns)]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for row, scores in rows.items():
-        cells = [
-            with_interval(*(getattr(of, name) for of in getattr(scores, over)[:3]), signed=signed)
-            for _, over, name in columns
-        ]
-        lines.append(f"| {' | '.join([row, *cells])} |")
-    return "\n".join(lines)
+    return markdown_table(head, [(row, *cells(scores)) for row, scores in rows.items()])
 
 
 def write_consistency(folder: Path, found: Consistency, *, about: Mapping) -> str:

@@ -7,14 +7,14 @@ difference is much narrower than those of the two means, and it alone says which
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from rats_jax.evals.writing import with_interval
-from rats_jax.parts.region_metrics import MeanScores, RegionScores, mean_scores
+from rats_jax.evals.writing import markdown_table, with_interval
+from rats_jax.parts.region_metrics import HEADERS, MeanScores, RegionScores, mean_scores
 
 TRAINED, UNTRAINED = "model: ", "untrained: "
 
 
 class Difference(NamedTuple):
-    """k, resolution: as of a row of `part_evaluation`. minuend, subtrahend: the names of the two
+    """k, resolution: as of `part_scores.Row`. minuend, subtrahend: the names of the two
     ways. scores: means over images of the first minus the second, with paired intervals."""
 
     k: int | Literal["own"]
@@ -43,7 +43,7 @@ def mean_difference(scores: Sequence[RegionScores], others: Sequence[RegionScore
 def difference(images: Iterable[Mapping], row: tuple, other: tuple) -> Difference:
     """The way of one row minus that of another, over all images.
 
-    images: {row: measured} of each, as `part_evaluation.Scored.rows`.
+    images: {row: measured} of each, as `part_scores.Scored.rows`.
     """
     pairs = [(rows[row].scores, rows[other].scores) for rows in images]
     scores = mean_difference(*zip(*pairs, strict=True))
@@ -71,12 +71,11 @@ def difference_table(differences: Sequence[Difference]) -> str:
     """Markdown, in percent points with the intervals. With a column of resolutions if there are
     several."""
     sweep = len({one.resolution for one in differences}) > 1
-    head = ["K", *(["resolution"] if sweep else []), "difference", "M2O", "O2O", "ARI"]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    head = ["K", *(["resolution"] if sweep else []), "difference", *HEADERS.values()]
+    rows = []
     for one in differences:
         resolution = [str(one.resolution)] if sweep else []
         ends = zip(*one.scores[:3], strict=True)
         figures = [with_interval(*of, signed=True) for of in ends]
-        cells = [str(one.k), *resolution, one.name, *figures]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append((one.k, *resolution, one.name, *figures))
+    return markdown_table(head, rows)

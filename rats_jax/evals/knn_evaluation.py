@@ -10,7 +10,6 @@ from rats_jax.backbones import Backbone
 from rats_jax.classification.accuracy import (
     Accuracy,
     accuracy,
-    accuracy_table,
     check_classes,
     label_warnings,
     majority,
@@ -27,7 +26,7 @@ from rats_jax.classification.labelled import (
 from rats_jax.data.reading import LeftOut
 from rats_jax.errors import UserError
 from rats_jax.evals.vectors import Vectors, extract
-from rats_jax.evals.writing import write_csv, write_json, write_text
+from rats_jax.evals.writing import markdown_table, write_csv, write_json, write_text
 from rats_jax.voice import say
 
 
@@ -150,7 +149,7 @@ def write_results(folder: Path, found: KnnScores, *, about: Mapping) -> str:
     }
     rows = [(name, k, *score) for name, k, score in found.rows()]
     rows.append(("majority class", "", *found.baseline))
-    table = accuracy_table(("features", "k", "top-1", "top-5"), rows)
+    table = markdown_table(("features", "k", "top-1", "top-5"), rows)
     say(table)
     write_json(folder / "results.json", results)
     write_text(folder / "table.md", table)

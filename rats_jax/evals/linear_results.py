@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from rats_jax.classification.accuracy import Accuracy, accuracy_table
+from rats_jax.classification.accuracy import Accuracy
 from rats_jax.evals.linear_evaluation import BATCH, LinearScores, Recipe
-from rats_jax.evals.writing import write_csv, write_json, write_text
+from rats_jax.evals.writing import markdown_table, write_csv, write_json, write_text
 from rats_jax.voice import say
 
 
@@ -38,7 +38,7 @@ def write_results(folder: Path, found: LinearScores, recipe: Recipe, *, about: M
         "majority_class": found.baseline._asdict(),
     }
     columns = ("features", "learning rate", "top-1", "top-5", "best top-1 (epoch)")
-    table = accuracy_table(columns, rows)
+    table = markdown_table(columns, rows)
     say(table)
     write_json(folder / "results.json", results)
     write_text(folder / "table.md", table)

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from rats_jax.evals.token_norms import PERCENT, ModelNorms, Outlier, TokenNorms
-from rats_jax.evals.writing import draw_if_possible, write_json, write_text
+from rats_jax.evals.writing import draw_if_possible, markdown_table, write_json, write_text
 from rats_jax.pictures.overlays import save_png
 from rats_jax.pictures.sheets import Cell, Scale, heat, over, sheet
 from rats_jax.voice import say
@@ -52,18 +52,15 @@ def _by_layer(model: ModelNorms, limit: Outlier) -> list[dict]:
 
 def norms_table(layers: Mapping[str, Rows], limit: Outlier) -> str:
     """Markdown: of each model and layer, counted from 1, what its patches' norms are."""
-    lines = [
-        f"| model | layer | median | 99 % | largest | largest / median | above {limit} |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    columns = ["model", "layer", "median", "99 %", "largest", "largest / median", f"above {limit}"]
+    cells = []
     for name, rows in layers.items():
         for i, row in enumerate(rows, 1):
             median, high = (row["percentiles"][p] for p in ("50", "99"))
-            lines.append(
-                f"| {name} | {i} | {median:.3g} | {high:.3g} | {row['largest']:.3g} | "
-                f"{row['largest'] / median:.2f} | {100 * row['share_above']:.2f} % |"
-            )
-    return "\n".join(lines)
+            norms = [f"{x:.3g}" for x in (median, high, row["largest"])]
+            ratio, share = f"{row['largest'] / median:.2f}", f"{100 * row['share_above']:.2f} %"
+            cells.append((name, i, *norms, ratio, share))
+    return markdown_table(columns, cells)
 
 
 def _plot(file: Path, layers: Mapping[str, Rows], limit: Outlier) -> None:

@@ -4,23 +4,24 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from rats_jax.backbones import Backbone
-from rats_jax.data.reading import LeftOut, Progress
+from rats_jax.data.reading import LeftOut, Progress, in_batches, padded
 from rats_jax.errors import UserError
-from rats_jax.models import Features, Options
+from rats_jax.evals.part_scores import Measured, PartScores, Row, Scored
+from rats_jax.models import Features
 from rats_jax.parts.datasets import VOID, Labelled, PartDataset
 from rats_jax.parts.null_regions import grid_regions, slic_regions
-from rats_jax.parts.region_counts import USUAL_K, registers_of
-from rats_jax.parts.region_metrics import RegionScores, score
+from rats_jax.parts.region_metrics import score
 from rats_jax.parts.regions import resize_labels
 from rats_jax.parts.saved_regions import SavedRegions
-from rats_jax.parts.truth import Truth, check, total, truth_of
+from rats_jax.parts.truth import check, total, truth_of
 from rats_jax.parts.ways import RegionOptions, region_maps
 from rats_jax.voice import say
 
@@ -31,78 +32,12 @@ _PATCHES = 1024 * BATCH  # that a model looks at together
 Look = Callable[[np.ndarray], Features]
 
 
-class Row(NamedTuple):
-    """One way of making regions.
-
-    k: how many were asked for; "own" of saved regions and what stands beside them.
-    resolution: pixels of both sides, as a model sees images; None of what sees no model.
-    way: such as "model: registers", or "grid".
-    """
-
-    k: int | Literal["own"]
-    resolution: int | None
-    way: str
-
-
-class Measured(NamedTuple):
-    """scores: of one image. regions: how many labels there are, K at most."""
-
-    scores: RegionScores
-    regions: int
-
-
-class Scored(NamedTuple):
-    """An image's scores, and what its mask is like."""
-
-    name: str
-    group: str | None
-    rows: dict[Row, Measured]
-    truth: Truth
-
-
-class PartScores(NamedTuple):
-    """images: in the order of the data set, with the same rows. skipped: why, of each left out."""
-
-    images: list[Scored]
-    skipped: list[str]
-
-    @property
-    def truth(self) -> Truth:
-        """Over all images."""
-        return total(image.truth for image in self.images)
-
-
 class _Seen(NamedTuple):
     """A sample. squeezed: by resolution, as models see it. saved: by name, of its mask's size."""
 
     sample: Labelled
     squeezed: dict[int, np.ndarray]
     saved: dict[str, np.ndarray]
-
-
-def numbers_of_regions(
-    given: Sequence[str] | None, options: Options, *, patches: int
-) -> tuple[int, ...]:
-    """The values of K, rising: those given, or the usual ones that the model can have. Raises
-    UserError.
-
-    patches: of an image at the lowest resolution, for k-means can have no more regions.
-    """
-    registers, heads = registers_of(options) or patches, options.heads
-    most = min(registers, patches)
-    if given is None:
-        usual = {*USUAL_K}
-        if options.has_cls:
-            usual |= {heads, options.registers} - {0, 1}
-        return tuple(sorted(k for k in usual if k <= most)) or (most,)
-    if not given or not all(k.strip().isdecimal() and 1 <= int(k) <= most for k in given):
-        what = f"{registers} registers" if most == registers else f"{patches} patches an image"
-        if options.has_cls or most < registers:
-            what += " at the lowest resolution"
-        raise UserError(
-            f"--top_k={','.join(given)}: the model has {what}; choose numbers from 1 to {most}"
-        )
-    return tuple(sorted({int(k) for k in given}))
 
 
 def evaluate_parts(
@@ -131,26 +66,22 @@ def evaluate_parts(
     label = partial(_label_maps, look, patch=patch, top_k=top_k, options=options)
     images: list[Scored] = []
     left_out = LeftOut(skip_broken=skip_broken)
-    with ThreadPoolExecutor(max(os.cpu_count() or 1, 2)) as pool:
+    read = partial(_seen, dataset, resolutions=resolutions, saved=saved)
+    reading = in_batches(read, range(len(dataset)), left_out, size=BATCH)
 
-        def read(start: int) -> list[Future]:
-            stop = min(start + BATCH, len(dataset))
-            return [pool.submit(_seen, dataset, i, resolutions, saved) for i in range(start, stop)]
+    def finished(work: Iterable[Future]) -> Iterator[Scored]:
+        for one in work:
+            try:
+                yield one.result()
+            except UserError as error:
+                left_out.add(error)
 
-        def finished(work: Iterable[Future]) -> Iterator:
-            for one in work:
-                try:
-                    yield one.result()
-                except UserError as error:
-                    left_out.add(error)
-
+    with ThreadPoolExecutor(max(os.cpu_count() or 1, 2)) as pool, closing(reading):
         try:
-            coming, scoring, progress = read(0), deque(), Progress(dataset.name, len(dataset))
-            for start in range(0, len(dataset), BATCH):
-                reading, coming = coming, read(start + BATCH)
-                seen = list(finished(reading))
+            scoring, progress = deque(), Progress(dataset.name, len(dataset))
+            for seen in reading:
                 maps: list[dict[Row, np.ndarray]] = [{} for _ in seen]
-                for resolution in resolutions if seen else ():
+                for resolution in resolutions:
                     squeezed = np.stack([one.squeezed[resolution] for one in seen])
                     for row, labels in label(squeezed).items():
                         for of_image, of_row in zip(maps, labels, strict=True):
@@ -162,7 +93,7 @@ def evaluate_parts(
                     images += finished(scoring.popleft())
                     if len(images) >= EARLY > len(images) - BATCH:
                         _warn_early(images, of=dataset.name)
-                progress.add(len(reading))
+                progress.add(len(seen))
             for work in scoring:
                 images += finished(work)
         except BaseException:
@@ -224,15 +155,13 @@ def _label_maps(
     maps: dict[Row, list[np.ndarray]] = defaultdict(list)
     for start in range(0, len(images), together):
         batch = images[start : start + together]
-        count = len(batch)
-        # whole batches, so that one program is compiled
-        batch = np.pad(batch, ((0, together - count), (0, 0), (0, 0), (0, 0)))
+        whole = padded(batch, together)
         for name, model in look.items():
-            features = model(batch)
+            features = model(whole)
             for k in top_k:
                 ways = region_maps(features, grid=grid, k=k, size=size, options=options)
                 for way, labels in ways.items():
-                    small = labels[:count].astype(np.min_scalar_type(k - 1))
+                    small = labels[: len(batch)].astype(np.min_scalar_type(k - 1))
                     maps[Row(k, side, f"{name}: {way}")].append(small)
     return {row: np.concatenate(labels) for row, labels in maps.items()}
 

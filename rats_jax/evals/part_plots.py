@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from rats_jax.evals.part_results import Result
+from rats_jax.evals.part_scores import Result
+from rats_jax.parts.region_metrics import HEADERS
 
-_SCORES = {"m2o": "M2O", "o2o": "O2O", "ari": "ARI"}
 # Okabe and Ito's colours, which colour-blind readers tell apart: one a model
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _NULL_COLOUR = "0.45"
@@ -46,7 +46,7 @@ class _Line(NamedTuple):
 
 
 def draw(results: Sequence[Result], folder: Path) -> None:
-    """scores.png: M2O, O2O and ARI against K, a row of plots for each resolution; and
+    """scores.png: each score against K, a row of plots for each resolution; and
     resolution.png, if there are several: the same against it, a row for each K.
 
     Saved regions, and what is like them, stand at their mean number of regions, which the legend
@@ -96,10 +96,10 @@ def _figure(rows: Sequence[tuple[str, Sequence[_Line]]], *, xlabel: str, ticks: 
     owners = dict.fromkeys(way.partition(": ")[0] for way in lines if not _is_null(way))
     colours = {owner: _COLOURS[i % len(_COLOURS)] for i, owner in enumerate(owners)}
     figure = Figure(figsize=(11, 0.9 + 2.8 * len(rows)), layout="constrained")
-    panels = figure.subplots(len(rows), len(_SCORES), squeeze=False, sharex=True, sharey="col")
+    panels = figure.subplots(len(rows), len(HEADERS), squeeze=False, sharex=True, sharey="col")
     drawn: dict[str, Artist] = {}
     for (title, of_row), axes in zip(rows, panels, strict=True):
-        for (score, name), panel in zip(_SCORES.items(), axes, strict=True):
+        for (score, name), panel in zip(HEADERS.items(), axes, strict=True):
             for line in _side_by_side([line for line in of_row if line.results]):
                 drawn[line.way] = _draw_line(panel, line, score, colours)
             panel.set_title(f"{name}{title}", fontsize=10)

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -13,39 +12,26 @@ from rats_jax.evals.differences import (
     from_untrained,
     plain_difference,
 )
-from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
+from rats_jax.evals.part_scores import (
+    Measured,
+    PartScores,
+    Result,
+    Row,
+    Scored,
+    mean_of,
+    summarised,
+)
 from rats_jax.evals.writing import (
     draw_if_possible,
+    markdown_table,
     with_interval,
     write_csv,
     write_json,
     write_text,
 )
-from rats_jax.parts.region_metrics import MeanScores, RegionScores, mean_scores
+from rats_jax.parts.region_metrics import HEADERS, RegionScores
 from rats_jax.parts.truth import report
 from rats_jax.voice import say
-
-
-class Result(NamedTuple):
-    """regions: how many there really were, mean over the images scored."""
-
-    row: Row
-    scores: MeanScores
-    regions: float
-
-
-def summarised(images: Sequence[Scored]) -> list[Result]:
-    """Means over images, by K and resolution; what has none comes last."""
-
-    def place(row: Row) -> tuple:
-        return row.k == "own", row.k, row.resolution is None, row.resolution
-
-    results = []
-    for row in sorted(images[0].rows, key=place):
-        measured = [image.rows[row] for image in images]
-        scores = mean_scores([one.scores for one in measured])
-        results.append(Result(row, scores, float(_mean(measured)[-1])))
-    return results
 
 
 def write_results(
@@ -101,14 +87,13 @@ def result_table(results: Sequence[Result]) -> str:
     """Markdown; scores in percent with their intervals. With a column of resolutions if there are
     several."""
     sweep = len({result.row.resolution for result in results} - {None}) > 1
-    head = ["K", *(["resolution"] if sweep else []), "label maps", "regions", "M2O", "O2O", "ARI"]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    head = ["K", *(["resolution"] if sweep else []), "label maps", "regions", *HEADERS.values()]
+    rows = []
     for row, scores, regions in results:
         resolution = [str(row.resolution or "any")] if sweep else []
         figures = map(with_interval, scores.mean, scores.low, scores.high)
-        cells = [str(row.k), *resolution, row.way, f"{regions:.1f}", *figures]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append((row.k, *resolution, row.way, f"{regions:.1f}", *figures))
+    return markdown_table(head, rows)
 
 
 def _write_means(file: Path, first: str, images: Sequence[tuple[str, Scored]]) -> None:
@@ -118,18 +103,13 @@ def _write_means(file: Path, first: str, images: Sequence[tuple[str, Scored]]) -
     for name, image in images:
         for row, of_row in image.rows.items():
             measured[name, row].append((of_row, image.truth.regions))
-    columns = ["resolution", "k", "label_maps", "images", *RegionScores._fields, "regions", "parts"]
+    scores = [*RegionScores._fields, "regions"]
+    columns = ["resolution", "k", "label_maps", "images", *scores, "parts"]
     rows = []
     for (name, row), of_name in measured.items():
         of_row, parts = zip(*of_name, strict=True)
         count = sum(not np.isnan(one.scores).any() for one in of_row)
-        mean = [f"{x:.6f}" for x in _mean(of_row)] if count else [""] * 4
+        mean = [f"{x:.6f}" for x in mean_of(of_row)] if count else [""] * len(scores)
         parts = f"{np.mean(parts):g}"
         rows.append((name, row.resolution or "any", row.k, row.way, count, *mean, parts))
     write_csv(file, [first, *columns], rows)
-
-
-def _mean(measured: Sequence[Measured]) -> np.ndarray:
-    """M2O, O2O, ARI and the number of regions: over images with a labelled pixel."""
-    values = np.array([(*one.scores, one.regions) for one in measured])
-    return values[~np.isnan(values).any(1)].mean(0)

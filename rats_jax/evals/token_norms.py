@@ -6,7 +6,7 @@ extra tokens take their role. The work of python -m rats_jax.evaluate --task=nor
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -17,7 +17,7 @@ from rats_jax.backbones import Backbone
 from rats_jax.classification.labelled import LabelledImages
 from rats_jax.classification.views import central_crop
 from rats_jax.data.decode import UnreadableImage, decode_fast
-from rats_jax.data.reading import LeftOut, Progress, in_threads
+from rats_jax.data.reading import LeftOut, Progress, in_batches, padded
 from rats_jax.errors import UserError
 from rats_jax.models import Features
 
@@ -122,32 +122,21 @@ def measure_norms(
     shown: dict[str, list[np.ndarray]] = {name: [] for name in models}
     pictures: list[np.ndarray] = []
     count, progress = 0, Progress(images.name, len(images.source))
-    for batch in _batches(in_threads(crop, range(len(images.source)), left_out, ahead=2 * BATCH)):
-        padded = np.pad(batch, ((0, BATCH - len(batch)), (0, 0), (0, 0), (0, 0)))
+    for batch in in_batches(crop, range(len(images.source)), left_out, size=BATCH):
+        pixels = padded(batch, BATCH)
         more = max(SHOWN - len(pictures), 0)
         for name, norms_of in look.items():
-            norms = {k: np.asarray(v)[: len(batch)] for k, v in norms_of(padded).items()}
+            norms = {k: np.asarray(v)[: len(batch)] for k, v in norms_of(pixels).items()}
             for tokens, values in norms.items():
                 found[name].setdefault(tokens, Norms(values.shape[1])).add(values)
             shown[name] += list(norms["patches"][:more, -1])
-        pictures += list(batch[:more])
+        pictures += batch[:more]
         count += len(batch)
         progress.add(len(batch))
     if not count:
         raise UserError(f"no image of {images.name} could be read; the first: {left_out.lines[0]}")
     of_models = {name: ModelNorms(found[name], np.stack(shown[name])) for name in models}
     return TokenNorms(of_models, count, np.stack(pictures))
-
-
-def _batches(crops: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    full: list[np.ndarray] = []
-    for crop in crops:
-        full.append(crop)
-        if len(full) == BATCH:
-            yield np.stack(full)
-            full = []
-    if full:
-        yield np.stack(full)
 
 
 def _norms_of(backbone: Backbone) -> Callable[[np.ndarray], dict[str, jax.Array]]:

@@ -10,7 +10,7 @@ from rats_jax.backbones import Backbone
 from rats_jax.classification.labelled import LabelledImages
 from rats_jax.classification.views import central_crop
 from rats_jax.data.decode import UnreadableImage, decode_fast
-from rats_jax.data.reading import LeftOut, Progress, in_threads
+from rats_jax.data.reading import LeftOut, Progress, in_batches, in_threads, padded
 from rats_jax.errors import UserError
 
 BATCH = 64
@@ -42,8 +42,7 @@ class Vectors(NamedTuple):
 def batches(
     images: LabelledImages, indices: Sequence[int], view: View, left_out: LeftOut, *, batch: int
 ) -> Iterator[Batch]:
-    """The images of these indices, in this order, decoded and viewed in threads, two batches ahead
-    of their use. Broken ones are left out, and the next take their places.
+    """The images of these indices, in this order, decoded and viewed as `in_batches` reads.
 
     Raises:
       UserError: of a broken image that may not be left out.
@@ -56,21 +55,9 @@ def batches(
         except UnreadableImage as error:
             raise images.broken(index, error) from error
 
-    full = []
-    for found in in_threads(sample, indices, left_out, ahead=2 * batch):
-        full.append(found)
-        if len(full) == batch:
-            yield _stacked(full, batch)
-            full = []
-    if full:
-        yield _stacked(full, batch)
-
-
-def _stacked(samples: Sequence[tuple], batch: int) -> Batch:
-    indices, labels, views = zip(*samples, strict=True)
-    pixels = np.zeros((batch, *views[0].shape), np.uint8)
-    pixels[: len(views)] = views
-    return Batch(np.array(indices, np.int64), np.array(labels, np.int64), pixels)
+    for samples in in_batches(sample, indices, left_out, size=batch):
+        found, labels, views = zip(*samples, strict=True)
+        yield Batch(np.array(found, np.int64), np.array(labels, np.int64), padded(views, batch))
 
 
 def read_labels(images: LabelledImages, left_out: LeftOut) -> tuple[np.ndarray, np.ndarray]:

@@ -34,6 +34,16 @@ def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence]) -> No
         writer.writerows(map(_printable, rows))
 
 
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence]) -> str:
+    """Cells that are floats are fractions, written in percent; of others their text."""
+
+    def line(cells: Iterable) -> str:
+        texts = (f"{100 * x:.1f}" if isinstance(x, float) else str(x) for x in cells)
+        return f"| {' | '.join(texts)} |"
+
+    return "\n".join([line(columns), "|---" * len(columns) + "|", *map(line, rows)])
+
+
 def with_interval(mean: float, low: float, high: float, *, signed: bool = False) -> str:
     """A share in percent with the ends of its interval; signed for a difference."""
     if signed:

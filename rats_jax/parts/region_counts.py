@@ -1,10 +1,37 @@
 """How many regions a model can have."""
 
+from collections.abc import Sequence
+
+from rats_jax.errors import UserError
 from rats_jax.models.options import Options
 
 USUAL_K = (6, 12, 33, 96)  # the paper's Table 1
 
 
-def registers_of(options: Options) -> int | None:
+def registers_of(model: Options) -> int | None:
     """How many registers regions can be made of; None of a ViT, whose regions are of attention."""
-    return None if options.has_cls else options.registers
+    return None if model.has_cls else model.registers
+
+
+def numbers_of_regions(
+    given: Sequence[int] | None, model: Options, *, patches: int, named: str, where: str = ""
+) -> tuple[int, ...]:
+    """The values of K, rising: those given, or for None the usual ones that the model can have;
+    of a ViT also its numbers of heads and registers. Raises UserError.
+
+    patches: of an image, for k-means can have no more regions.
+    named: what was given, as the user writes it. where: which images have so few patches.
+    """
+    registers = registers_of(model)
+    most = patches if registers is None else min(registers, patches)
+    if given is None:
+        usual = {*USUAL_K}
+        if model.has_cls:
+            usual |= {model.heads, model.registers} - {0, 1}
+        return tuple(sorted(k for k in usual if k <= most)) or (most,)
+    if not given or not all(isinstance(k, int) and 1 <= k <= most for k in given):
+        what = f"{patches} patches an image{where}"
+        if most == registers:
+            what = f"{registers} registers"
+        raise UserError(f"{named}: the model has {what}; choose numbers from 1 to {most}")
+    return tuple(sorted(set(given)))

@@ -23,6 +23,11 @@ class RegionScores(NamedTuple):
     ari: float
 
 
+#: How tables and pictures call them.
+HEADERS = RegionScores(m2o="M2O", o2o="O2O", ari="ARI")._asdict()
+UNSCORED = RegionScores(*[np.nan] * len(RegionScores._fields))  # of an image of void pixels
+
+
 class MeanScores(NamedTuple):
     """Means over images, with the ends of their 95 % bootstrap intervals."""
 
@@ -57,7 +62,7 @@ def score(prediction: np.ndarray, truth: np.ndarray, *, void: int | None = None)
         raise ValueError(f"prediction is {prediction.shape}, truth is {truth.shape}")
     counts = overlaps(prediction, truth, void=void)
     if counts.size == 0:
-        return RegionScores(np.nan, np.nan, np.nan)
+        return UNSCORED
     return RegionScores(_many_to_one(counts), _one_to_one(counts), adjusted_rand(counts))
 
 

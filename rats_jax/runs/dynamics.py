@@ -15,7 +15,7 @@ from rats_jax.runs.metric_names import (
     SCORES,
     called,
     is_score,
-    measured_on,
+    numbered,
     told,
 )
 from rats_jax.voice import say
@@ -119,8 +119,7 @@ def _panels(rows: Sequence[Mapping], events: Iterable[Mapping]) -> list[Panel]:
     titled = {}
     for score, title in SCORES.items():
         ks = sorted(int(name.rpartition("_")[2]) for name in there if name.startswith(f"{score}_"))
-        letter = "k" if measured_on(score) == "knn" else "K"
-        titled[title] = {f"{score}_{k}": f"{letter} = {k}" for k in ks}
+        titled[title] = {f"{score}_{k}": numbered(score, str(k)) for k in ks}
     panels = []
     for title, names in (titled | TITLED).items():
         lines = [

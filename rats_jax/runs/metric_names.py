@@ -1,12 +1,12 @@
 """What the names of a run's metrics say, and how people read them."""
 
+from rats_jax.runs.online.evaluators import EVALUATORS
+
+_OF_GROUP = {group: kind for kind in EVALUATORS.values() for group in kind.groups}
 #: Scores, without the number of regions or neighbours, as people call them.
-SCORES = {
-    "parts/m2o": "M2O",
-    "parts/o2o": "O2O",
-    "parts/ari": "ARI",
-    "knn/top1": "k-NN top-1",
-}
+SCORES = {score: title for kind in EVALUATORS.values() for score, title in kind.scores.items()}
+#: Of the other metrics of evaluations, those in the line to read.
+SAID = {metric: title for kind in EVALUATORS.values() for metric, title in kind.said.items()}
 
 #: Metrics of reports by what they are about: their groups in TensorBoard. Those of evaluations have
 #: theirs in their names.
@@ -39,20 +39,24 @@ def is_of_evaluation(metric: str) -> bool:
 
 def is_score(metric: str) -> bool:
     """Scores are fractions, told in percent, and of two the higher is the better."""
-    return metric.startswith(("parts/", "knn/"))
+    return metric.rpartition("_")[0] in SCORES
 
 
 def measured_on(metric: str) -> str:
-    """The images that an evaluation's metric is measured on: of "knn" or of "parts"."""
-    return "knn" if metric.startswith("knn/") else "parts"
+    """The images that an evaluation's metric is measured on, as `Evaluator.on` calls them."""
+    kind = _OF_GROUP.get(metric.partition("/")[0])
+    return kind.on if kind else "parts"
+
+
+def numbered(metric: str, number: str) -> str:
+    """ "K = 8" of a score's number, "k = 20" of one of neighbours."""
+    return f"{_OF_GROUP[metric.partition('/')[0]].number} = {number}"
 
 
 def called(metric: str) -> str:
     """ "M2O (K = 8)" of parts/m2o_8; of what is no score its name."""
     score, _, number = metric.rpartition("_")
-    if score not in SCORES:
-        return metric
-    return f"{SCORES[score]} ({'k' if measured_on(metric) == 'knn' else 'K'} = {number})"
+    return f"{SCORES[score]} ({numbered(metric, number)})" if score in SCORES else metric
 
 
 def told(metric: str, value: float) -> str:

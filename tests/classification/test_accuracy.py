@@ -6,7 +6,6 @@ from sklearn.metrics import top_k_accuracy_score
 
 from rats_jax.classification.accuracy import (
     accuracy,
-    accuracy_table,
     label_warnings,
     majority,
 )
@@ -43,11 +42,3 @@ def test_labels_that_make_scores_say_little_are_warned_of():
         "warning: 1 of 2 classes have no image that is scored",
         "warning: all 2 images that are scored are of one class",
     ]
-
-
-def test_fractions_are_written_in_percent():
-    table = accuracy_table(("features", "k", "top-1"), [("model", 10, 0.12345), ("none", "", 1.0)])
-    assert (
-        table
-        == "| features | k | top-1 |\n|---|---|---|\n| model | 10 | 12.3 |\n| none |  | 100.0 |"
-    )

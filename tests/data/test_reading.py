@@ -1,9 +1,33 @@
-"""How long a work will take is said in words."""
+"""Images are read in batches, without those that are broken; how long it takes is said in words."""
 
+import numpy as np
 import pytest
 
 from rats_jax.data import reading
-from rats_jax.data.reading import Progress, time_left
+from rats_jax.data.reading import LeftOut, Progress, in_batches, padded, time_left
+from rats_jax.errors import BrokenImage, UserError
+
+
+def read(i: int) -> int:
+    if i in (1, 5):
+        raise BrokenImage(f"image {i}") if i == 1 else UserError(f"image {i}")
+    return i
+
+
+def test_batches_are_full_and_in_order_without_what_is_left_out():
+    left_out = LeftOut(skip_broken=True)
+    assert list(in_batches(read, range(9), left_out, size=3)) == [[0, 2, 3], [4, 6, 7], [8]]
+    assert left_out.lines == ["image 1", "image 5"]
+    assert list(in_batches(read, range(2, 5), left_out, size=3)) == [[2, 3, 4]]
+    assert list(in_batches(read, [1, 5], left_out, size=3)) == []
+    with pytest.raises(UserError, match="image 1 .or leave it out with --skip_broken"):
+        list(in_batches(read, range(9), LeftOut(skip_broken=False), size=3))
+
+
+def test_a_short_batch_is_padded_with_zeros():
+    rows = [np.full((2, 1), i, np.uint8) for i in (7, 8)]
+    array = padded(rows, 4)
+    assert array.dtype == np.uint8 and array.tolist() == [[[7]] * 2, [[8]] * 2, *[[[0]] * 2] * 2]
 
 
 @pytest.mark.parametrize(

@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 
 from rats_jax.evals.differences import difference_table, from_untrained, mean_difference
-from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
 from rats_jax.evals.part_results import write_results
-from rats_jax.parts.region_metrics import RegionScores, mean_scores
+from rats_jax.evals.part_scores import Measured, PartScores, Row, Scored
+from rats_jax.parts.region_metrics import HEADERS, UNSCORED, RegionScores, mean_scores
 from rats_jax.parts.truth import Truth
 
-GAIN = np.array([0.02, 0.0, -0.01])
-NAN = RegionScores(np.nan, np.nan, np.nan)
+GAIN = np.resize([0.02, 0.0, -0.01], len(HEADERS))
 
 
 @pytest.fixture(scope="module")
 def pairs():
     """Scores of 200 images, easy and hard ones: untrained, and trained, which adds a little."""
     rng = np.random.default_rng(1)
-    before = rng.uniform(0.1, 0.9, (200, 3))
+    before = rng.uniform(0.1, 0.9, (200, len(HEADERS)))
     after = before + GAIN + rng.normal(0, 0.02, before.shape)
     return [[RegionScores(*row) for row in scores] for scores in (after, before)]
 
@@ -41,7 +40,7 @@ def test_the_difference_is_that_of_the_means_and_its_interval_is_that_of_pairs(p
 
 def test_an_image_without_a_labelled_pixel_is_left_out(pairs):
     after, before = pairs
-    found = mean_difference([*after, NAN], [*before, NAN])
+    found = mean_difference([*after, UNSCORED], [*before, UNSCORED])
     assert found == mean_difference(after, before) and found.images == 200
 
 
@@ -63,12 +62,12 @@ def test_only_twins_are_compared(pairs):
     assert (found.k, found.resolution) == (8, 64)
     assert found.name == "model: registers - untrained: registers"
     assert found.scores == mean_difference(*pairs)
-    assert from_untrained([{Row(8, None, "grid"): Measured(NAN, 8)}]) == []
+    assert from_untrained([{Row(8, None, "grid"): Measured(UNSCORED, 8)}]) == []
 
 
 def test_the_table_is_signed_and_names_resolutions_where_there_are_several(pairs):
     one = difference_table(from_untrained(rows(pairs)))
-    assert one.splitlines()[0] == "| K | difference | M2O | O2O | ARI |"
+    assert one.splitlines()[0] == f"| K | difference | {' | '.join(HEADERS.values())} |"
     mean, low, high = (
         getattr(mean_difference(*pairs), part).m2o for part in ("mean", "low", "high")
     )

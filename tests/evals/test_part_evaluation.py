@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +12,8 @@ from PIL import Image
 
 from rats_jax.backbones import open_backbone
 from rats_jax.errors import UserError
-from rats_jax.evals.part_evaluation import Row, evaluate_parts, numbers_of_regions
-from rats_jax.models.options import RATSOptions, ViTOptions
+from rats_jax.evals.part_evaluation import evaluate_parts
+from rats_jax.evals.part_scores import Row
 from rats_jax.parts.datasets import open_dataset
 from rats_jax.parts.null_regions import grid_regions, kmeans_regions, slic_regions
 from rats_jax.parts.region_metrics import score
@@ -73,7 +72,7 @@ def found(run_folder, folder):
 def look(run_folder):
     """Features, with the last layer's tokens."""
     backbone = open_backbone(str(run_folder))
-    return backbone.looking((), (backbone.options.depth - 1,))
+    return backbone.looking((), (backbone.options["depth"] - 1,))
 
 
 def check_by_hand(found, look, folder, *, side, layer=False, **options):
@@ -188,37 +187,6 @@ def test_an_image_too_small_for_a_grid_is_broken(folder, tmp_path):
 
 
 WAYS = "registers", "centered registers", "k-means"
-RATS = RATSOptions(width=12, depth=2, heads=3, registers_per_head=5)
-VIT = ViTOptions(width=12, depth=2, heads=3, plain_registers=4)
-
-
-@pytest.mark.parametrize(
-    "given, options, patches, expected",
-    [
-        (None, RATS, 1024, (6, 12)),
-        (None, replace(RATS, registers_per_head=1), 1024, (3,)),
-        (None, VIT, 1024, (3, 4, 6, 12, 33, 96)),
-        (None, replace(VIT, plain_registers=0), 16, (3, 6, 12)),
-        (["12", "4", "4"], RATS, 1024, (4, 12)),
-    ],
-)
-def test_numbers_of_regions(given, options, patches, expected):
-    assert numbers_of_regions(given, options, patches=patches) == expected
-
-
-@pytest.mark.parametrize(
-    "given, patches, message",
-    [
-        (["16"], 1024, "--top_k=16: the model has 15 registers; choose numbers from 1 to 15"),
-        (["3", "0"], 1024, "choose numbers from 1 to 15"),
-        (["x"], 1024, "choose numbers from 1 to 15"),
-        ([], 1024, "choose numbers from 1 to 15"),
-        (["10"], 9, "the model has 9 patches an image at the lowest resolution"),
-    ],
-)
-def test_numbers_that_the_model_cannot_have_are_refused(given, patches, message):
-    with pytest.raises(UserError, match=message):
-        numbers_of_regions(given, RATS, patches=patches)
 
 
 def test_the_command_scores_the_untrained_model_and_saved_regions_beside(
@@ -279,6 +247,11 @@ def test_mistakes_are_told_before_anything_is_read(run_folder, folder, tmp_path)
         f"{checkpoint} --resolution=8200": "--resolution=8200: write pixels, such as 512, at most "
         "8,192",
         f"{checkpoint} --resolution=16,32 --top_k=5": f"{patches}choose numbers from 1 to 4",
+        **{
+            f"{checkpoint} --resolution=32 --top_k={k}": f"--top_k={k}: the model has 6 registers; "
+            "choose numbers from 1 to 6"
+            for k in ("16", "3,0", "x", "")
+        },
         f"{checkpoint} --smoothing=nan": "--smoothing=nan: give patches, such as 1; 0 for none",
         f"{checkpoint} --smoothing=inf": "--smoothing=inf: give patches, such as 1; 0 for none",
         f"{masks} --smoothing=2": "--smoothing is of a model's regions: name one with --checkpoint",

@@ -8,10 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
 from rats_jax.evals.part_plots import draw
-from rats_jax.evals.part_results import summarised, write_results
-from rats_jax.parts.region_metrics import RegionScores
+from rats_jax.evals.part_results import write_results
+from rats_jax.evals.part_scores import Measured, PartScores, Row, Scored, summarised
+from rats_jax.parts.region_metrics import HEADERS, UNSCORED, RegionScores
 from rats_jax.parts.truth import Truth
 
 ROWS = (
@@ -19,7 +19,6 @@ ROWS = (
     *(Row(k, None, way) for k in (33, 6) for way in ("grid", "SLIC")),
     *(Row("own", None, way) for way in ("other", "grid like other", "SLIC like other")),
 )
-NAN = RegionScores(np.nan, np.nan, np.nan)
 
 
 def scored(rows=ROWS):
@@ -29,7 +28,8 @@ def scored(rows=ROWS):
     for i in range(7):
         measured = {
             row: Measured(
-                RegionScores(*rng.uniform(0, 1, 3)) if i != 3 else NAN, int(rng.integers(1, 99))
+                RegionScores(*rng.uniform(0, 1, len(HEADERS))) if i != 3 else UNSCORED,
+                int(rng.integers(1, 99)),
             )
             for row in rows
         }
@@ -71,7 +71,7 @@ def test_the_table_has_a_column_of_resolutions_for_several(written):
     _, folder, table = written
     assert (folder / "table.md").read_text() == table + "\n"
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
-    assert lines[0] == ["K", "resolution", "label maps", "regions", "M2O", "O2O", "ARI"]
+    assert lines[0] == ["K", "resolution", "label maps", "regions", *HEADERS.values()]
     assert [line[:3] for line in lines[2:]] == [
         *([str(k), side, f"model: {way}"] for k in (6,) for side in ("224", "512") for way in "ab"),
         *(["6", "any", way] for way in ("grid", "SLIC")),
@@ -93,7 +93,7 @@ def test_the_table_has_a_column_of_resolutions_for_several(written):
 )
 def test_one_resolution_or_none_has_no_column_and_no_sweep(rows, tmp_path):
     table = write_results(tmp_path, scored(rows), about={})
-    assert table.startswith("| K | label maps | regions | M2O | O2O | ARI |\n")
+    assert table.startswith(f"| K | label maps | regions | {' | '.join(HEADERS.values())} |\n")
     assert (tmp_path / "scores.png").exists() and not (tmp_path / "resolution.png").exists()
 
 
@@ -143,7 +143,7 @@ def test_points_of_one_k_stand_apart_in_the_middle_of_the_panel(
 def test_a_sweep_says_which_k(tmp_path, monkeypatch):
     figures = drawn([row for row in ROWS if row.k == 6], tmp_path, monkeypatch)
     titles = [panel.get_title() for panel in figures["resolution.png"].axes]
-    assert titles == ["M2O, K = 6", "O2O, K = 6", "ARI, K = 6"]
+    assert titles == [f"{score}, K = 6" for score in HEADERS.values()]
 
 
 def test_images_and_classes_have_files_of_their_own(written):

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from rats_jax.evals import norm_results, part_plots, part_results
-from rats_jax.evals.part_evaluation import Measured, PartScores, Row, Scored
 from rats_jax.evals.part_results import write_results
+from rats_jax.evals.part_scores import Measured, PartScores, Row, Scored
 from rats_jax.evals.token_norms import ModelNorms, Norms, TokenNorms, outlier
-from rats_jax.parts.region_metrics import RegionScores
+from rats_jax.evals.writing import markdown_table
+from rats_jax.parts.region_metrics import HEADERS, RegionScores
 from rats_jax.parts.saved_regions import open_saved_regions
 from rats_jax.parts.truth import Truth
 from rats_jax.paths import printable
@@ -31,7 +32,7 @@ NAMES = [
 
 def scored(ways):
     """An image of each name, which is its class as well."""
-    rows = {Row(6, None, way): Measured(RegionScores(0.1, 0.2, 0.3), 4) for way in ways}
+    rows = {Row(6, None, way): Measured(RegionScores(*[0.1] * len(HEADERS)), 4) for way in ways}
     truth = Truth(1, 2, 0.0, *[0] * 7)
     return PartScores([Scored(name, name, rows, truth) for name in NAMES], NAMES)
 
@@ -41,6 +42,13 @@ def norms() -> TokenNorms:
     found.add(shown[:, None])
     return TokenNorms(
         {"m": ModelNorms({"patches": found}, shown)}, 1, np.zeros((1, 8, 8, 3), np.uint8)
+    )
+
+
+def test_fractions_are_written_in_percent():
+    rows = [("model", 10, 0.12345), ("none", "", 1.0)]
+    assert markdown_table(("features", "k", "top-1"), rows) == (
+        "| features | k | top-1 |\n|---|---|---|\n| model | 10 | 12.3 |\n| none |  | 100.0 |"
     )
 
 

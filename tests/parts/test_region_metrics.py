@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from rats_jax.errors import UserError
-from rats_jax.parts.region_metrics import RegionScores, mean_scores, overlaps, score
+from rats_jax.parts.region_metrics import HEADERS, RegionScores, mean_scores, overlaps, score
 from tests.parts.literal_metrics import best_pairing, literal_scores
 
 VOID = 255
@@ -134,6 +134,11 @@ def test_panoptic_ids_do_not_need_a_huge_table():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match=r"\(2, 3\).*\(3, 2\)"):
         score(np.zeros((2, 3), int), np.zeros((3, 2), int))
+
+
+def test_tables_have_them_in_this_order():
+    assert list(HEADERS.values()) == ["M2O", "O2O", "ARI"]
+    assert tuple(HEADERS) == RegionScores._fields
 
 
 def test_mean_leaves_out_images_without_pixels():

@@ -7,9 +7,13 @@ from rats_jax.data.fingerprint import fingerprint_of_names
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets import PartDataset, open_dataset
 from rats_jax.parts.datasets.drawings import Drawings, drawings
-from rats_jax.parts.region_counts import USUAL_K, registers_of
+from rats_jax.parts.region_counts import numbers_of_regions, registers_of
+from rats_jax.parts.region_metrics import HEADERS
 from rats_jax.procedural_parts import ProceduralParts
 from rats_jax.voice import say
+
+#: Metrics of parts, without the number of regions, as people call them.
+PART_SCORES = {f"parts/{name}": header for name, header in HEADERS.items()}
 
 DRAWN_SEED = 2_000_003  # a world that nothing else is drawn from
 
@@ -38,37 +42,30 @@ def open_parts(config: ConfigDict) -> PartDataset:
     return drawings(ProceduralParts(size=side, length=images, seed=DRAWN_SEED))
 
 
-def numbers_of_regions(config: ConfigDict) -> tuple[int, ...]:
+def top_k_of(config: ConfigDict) -> tuple[int, ...]:
     """The values of K, rising; raises UserError for those that the model cannot have."""
-    model, evaluation = config.model, config.evaluation
+    model, evaluation = backbone_options(config), config.evaluation
     if evaluation.resolution % model.patch:
         nearest = max(round(evaluation.resolution / model.patch), 1) * model.patch
         raise UserError(
             f"config.evaluation.resolution {evaluation.resolution} is not a multiple of "
             f"config.model.patch {model.patch}; the nearest is {nearest}"
         )
-    patches, given = (evaluation.resolution // model.patch) ** 2, tuple(evaluation.top_k)
-    if (registers := registers_of(backbone_options(config))) is None:
+    patches, given = model.patches(evaluation.resolution), tuple(evaluation.top_k)
+    named = f"config.evaluation.top_k is {given}"
+    if registers_of(model) is None:
         if given not in ((), (model.heads,)):
             raise UserError(
-                f"config.evaluation.top_k is {given}: a ViT has a region for each of its "
-                f"{model.heads} heads; leave it at ()"
+                f"{named}: a ViT has a region for each of its {model.heads} heads; leave it at ()"
             )
         return (model.heads,)
-    most = min(registers, patches)
-    if not all(isinstance(k, int) and 1 <= k <= most for k in given):
-        what = f"{registers} registers" if most == registers else f"{patches} patches an image"
-        raise UserError(
-            f"config.evaluation.top_k is {given}: the model has {what}; choose numbers from 1 to "
-            f"{most}"
-        )
-    return tuple(sorted(set(given))) or tuple(k for k in USUAL_K if k <= most) or (most,)
+    return numbers_of_regions(given or None, model, patches=patches, named=named)
 
 
 def headline(top_k: tuple[int, ...], best_metric: str) -> int:
     """The number of regions that is shown where one must do: that of the best metric, else 12, as
     in the paper, or the next."""
     group, _, number = best_metric.rpartition("_")
-    if group.startswith("parts/") and number in map(str, top_k):
+    if group in PART_SCORES and number in map(str, top_k):
         return int(number)
     return next((k for k in top_k if k >= 12), top_k[-1])

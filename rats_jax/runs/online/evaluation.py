@@ -1,32 +1,30 @@
-"""What is measured of the teacher while a run goes on: parts, k-NN, the health of its registers."""
+"""What is measured of the teacher while a run goes on: when, and what becomes of it."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from rats_jax.assemble import backbone_options
-from rats_jax.dino.augment import normalize
-from rats_jax.dino.register_health import health, health_sums
-from rats_jax.dino.register_health import names as health_names
-from rats_jax.dino.step import DINO, first_part
+from rats_jax.dino.step import DINO
 from rats_jax.errors import UserError
 from rats_jax.parallel.distributed import gather
-from rats_jax.parallel.mesh import on_mesh, replicated
-from rats_jax.parts.truth import report
 from rats_jax.runs.checkpoints.best_metric import same_measure
 from rats_jax.runs.events import Events
-from rats_jax.runs.metric_names import called, is_of_evaluation, is_score, measured_on, told
-from rats_jax.runs.online.knn import OnlineKNN
-from rats_jax.runs.online.parts import OnlineParts, figures
-from rats_jax.runs.online.pictures import Shown, part_picture
-from rats_jax.runs.programs import abstract_samples, compiled, cut_out
+from rats_jax.runs.metric_names import (
+    SAID,
+    called,
+    is_of_evaluation,
+    is_score,
+    measured_on,
+    told,
+)
+from rats_jax.runs.online.evaluator import Found, Moment, Opening
+from rats_jax.runs.online.evaluators import open_evaluators
 from rats_jax.voice import say
 
 
@@ -44,8 +42,6 @@ def open_evaluation(config: ConfigDict, dino: DINO, mesh: Mesh) -> "OnlineEvalua
                 "checkpoints that are there stay)"
             )
         return None
-    if bool(evaluation.knn_train) != bool(evaluation.knn_test):
-        raise UserError("config.evaluation.knn_train and knn_test go together: name both, or none")
     return OnlineEvaluation(config, dino, mesh)
 
 
@@ -60,52 +56,28 @@ class Measured(NamedTuple):
 
 
 class OnlineEvaluation:
-    """Measures nothing that training depends on, and draws no random number.
-
-    Without images with part masks the registers' health is that of a training batch: its global
-    crops as they were cut out.
+    """What the evaluators of the config measure, together.
 
     Attributes:
-      about: what is measured, "parts" and "knn", where they are; figures with another one do not
-        compare.
+      about: what is measured, by `Evaluator.on`; figures with another one do not compare.
     """
 
     def __init__(self, config: ConfigDict, dino: DINO, mesh: Mesh):
-        evaluation, network = config.evaluation, dino.network
-        self._config, self._options = config, backbone_options(config)
+        self._config = config
         self._steps_per_epoch = dino.schedules.steps_per_epoch
-        self._every = max(round(evaluation.every_epochs * self._steps_per_epoch), 1)
-        self._parts = OnlineParts(config, network, mesh) if evaluation.parts else None
-        self._knn = OnlineKNN(config, network, mesh) if evaluation.knn_train else None
-        of = {"parts": self._parts, "knn": self._knn}
-        self.about = {name: measures.about for name, measures in of.items() if measures}
-        self._heads = self._options.owning_heads or 1
-        self._samples = abstract_samples(config, mesh)
+        self._every = max(round(config.evaluation.every_epochs * self._steps_per_epoch), 1)
+        self._evaluators = open_evaluators(Opening(config, dino, mesh))
+        self.about = {of.on: about for of in self._evaluators.values() if (about := of.about)}
         self._told: set[str] = set()
         self._left_out: dict[str, int] = {}  # at first
         self._described = False
         self._check_best_metric()
 
-        watched = (self._options.attended_layer,)
-
-        def look(teacher: dict, samples: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            with on_mesh(mesh):
-                crops = cut_out(config, first_part(samples, dino.accumulation))["global"]
-                images = normalize(crops.reshape(-1, *crops.shape[2:]))
-                features = network.features(teacher, images, attention_of=watched)
-                return health_sums(features, jnp.ones(len(images), bool))
-
-        self._look = jax.jit(look, out_shardings=replicated(mesh))
-
     @property
     def names(self) -> list[str]:
-        """Those of the figures."""
-        names = [name for of in (self._parts, self._knn) if of for name in of.names]
-        return names + health_names(
-            attention_heads=self._options.heads,
-            registers=self._options.registers,
-            heads=self._heads,
-        )
+        """Those of the figures; scores, by which most runs are judged, come first."""
+        names = [name for of in self._evaluators.values() for name in of.names]
+        return sorted(names, key=is_score, reverse=True)
 
     def _check_best_metric(self) -> None:
         run = self._config.run
@@ -134,12 +106,8 @@ class OnlineEvaluation:
                     f"config.evaluation finds {self.about} here, and {about} at process "
                     f"{process}: give all processes the same images"
                 )
-        for of in (self._parts, self._knn):
-            if of:
-                of.compile(teacher)
-        if not self._parts:
-            lowered = self._look.lower(teacher, self._samples)
-            self._of_batch = compiled(lowered, what="the evaluation of registers")
+        for of in self._evaluators.values():
+            of.compile(teacher)
 
     def is_due(self, step: int, *, last: int) -> bool:
         """Before the first step, after each interval, after the last step."""
@@ -181,31 +149,21 @@ class OnlineEvaluation:
                 events.add_own("evaluation_left_out", step=step, reason=str(error))
                 say(f"warning: left out of the evaluation: {error}")
 
-        grid, masks, pictures = {}, {}, {}
-        if self._parts:
+        moment = Moment(samples, not self._described, beat, on_error)
+        grid, facts, pictures = {}, {"masks": {}}, {}
+        for name, of in self._evaluators.items():
             with going_on():
-                found = self._parts.measure(
-                    teacher, grid=not self._described, beat=beat, on_error=on_error
-                )
-                scalars |= figures(found.scores) | health(found.health, heads=self._heads)
-                grid, left_out["parts"] = figures(found.grid), found.left_out
-                pictures = self._drawn(step, found.shown)
-                masks = found.truth._asdict()
-                masks |= {"report": report(found.truth), "notes": list(self._parts.notes)}
-                for line in () if self._described else masks["report"]:
-                    if line.startswith("warning: "):
-                        say(f"{line} (config.evaluation.parts)")
-        elif samples is not None:
-            sums = jax.device_get(self._of_batch(teacher, samples))
-            scalars |= health(sums, heads=self._heads)
-        if self._knn:
-            with going_on():
-                scores, left_out["knn"] = self._knn.measure(teacher, beat=beat, on_error=on_error)
-                scalars |= scores
+                found = of.measure(teacher, moment)
+                scalars |= found.scalars
+                grid |= found.grid
+                facts |= found.facts
+                pictures |= self._drawn(step, name, found)
+                if found.left_out is not None:
+                    left_out[of.on] = found.left_out
         if not scalars:
             return Measured({}, {})
         if self.about and not self._described:
-            events.add("evaluation", step=step, **self.about, grid=grid, masks=masks)
+            events.add("evaluation", step=step, **self.about, grid=grid, **facts)
         self._described = True
         judged = dict(scalars)
         for on, count in left_out.items():
@@ -221,22 +179,15 @@ class OnlineEvaluation:
         scalars = {"epoch": step / self._steps_per_epoch} | scalars
         return Measured(scalars, judged, pictures)
 
-    def _drawn(self, step: int, shown: Sequence[Shown]) -> dict[str, np.ndarray]:
+    def _drawn(self, step: int, name: str, found: Found) -> dict[str, np.ndarray]:
         """What goes wrong is said, for a run is worth more than its pictures."""
-        if jax.process_index() or not shown:
+        if jax.process_index():
             return {}
         try:
-            return {"parts/regions": part_picture(shown, k=self._parts.k)[None]}
+            return {title: draw()[None] for title, draw in found.pictures.items()}
         except Exception as error:
-            say(f"warning: the parts at step {step} could not be drawn ({error})")
+            say(f"warning: the {name} at step {step} could not be drawn ({error})")
             return {}
-
-
-#: Of the registers' figures, those in the line to read.
-SAID = {
-    "registers/distinct": "distinct registers",
-    "registers/attention_entropy": "attention entropy",
-}
 
 
 def _line(step: int, scalars: Mapping[str, float]) -> str:

@@ -21,19 +21,19 @@ from rats_jax.dino.augment import normalize
 from rats_jax.errors import UserError
 from rats_jax.parallel.mesh import replicated
 from rats_jax.parts.datasets import VOID
-from rats_jax.parts.region_metrics import score
+from rats_jax.parts.region_metrics import RegionScores, score
 from rats_jax.procedural_parts import ProceduralParts
 from rats_jax.runs import loop
 from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 from rats_jax.runs.events import Events
 from rats_jax.runs.guards.watchdog import Watchdog
 from rats_jax.runs.loop import train
-from rats_jax.runs.online import evaluation as online_evaluation
-from rats_jax.runs.online import knn as online_knn
-from rats_jax.runs.online import parts as online_parts
 from rats_jax.runs.online.data import DRAWN_SEED, headline
 from rats_jax.runs.online.evaluation import OnlineEvaluation, open_evaluation
-from rats_jax.runs.online.knn import OnlineKNN
+from rats_jax.runs.online.evaluator import Moment
+from rats_jax.runs.online.evaluators import knn as online_knn
+from rats_jax.runs.online.evaluators import parts as online_parts
+from rats_jax.runs.online.evaluators.knn import OnlineKNN
 from rats_jax.runs.online.pictures import COUNT, Shown, part_picture
 from rats_jax.runs.online.pictures import SIDE as PICTURE
 from rats_jax.runs.online.spread import Spread
@@ -42,6 +42,7 @@ from rats_jax.runs.restore import restore
 from tests.runs.event_files import events, pictures, scalars
 from tests.runs.online.evaluated import IMAGES, PATCH, SIDE, evaluated, measured, measuring
 
+MOMENT = Moment(None, first=True, beat=lambda: None, on_error=print)
 TIMES = {"time", "images_per_second", "input_wait", "seconds_left", "evaluation/seconds"}
 
 
@@ -114,7 +115,7 @@ def test_a_step_has_one_line_with_its_report_and_its_evaluation(workdir):
         if e["event"] == "evaluation"
     ]
     assert event["parts"]["images"] == IMAGES and event["grid"].keys() == {
-        f"parts/{part}_{k}" for part in ("m2o", "o2o", "ari") for k in (2, 4)
+        f"parts/{part}_{k}" for part in RegionScores._fields for k in (2, 4)
     }
     assert (workdir / "dynamics.png").read_bytes().startswith(b"\x89PNG")
     assert not list(workdir.glob("*.new*"))
@@ -146,7 +147,7 @@ def test_scores_are_those_of_the_teacher_that_is_saved_with_them(workdir):
         smooth = [gaussian_filter(cosines[i], 0.7, mode="reflect") for i in best]
         labels = np.argmax(smooth, axis=0).repeat(PATCH, 0).repeat(PATCH, 1)
         scores.append(score(labels, sample.parts))
-    mean = [row[f"parts/{part}_4"] for part in ("m2o", "o2o", "ari")]
+    mean = [row[f"parts/{part}_4"] for part in RegionScores._fields]
     np.testing.assert_allclose(mean, np.mean(scores, axis=0), rtol=1e-6)
 
 
@@ -282,6 +283,7 @@ def test_a_workdir_means_its_best_checkpoint_and_training_the_newest(tmp_path, c
         ({"knn_k": 21}, "knn_k 21 is more than the 20 images of config.evaluation.knn_train"),
         ({"top_k": (4,)}, "best_metric is 'parts/m2o_2': this evaluation has parts/m2o_4"),
         ({"parts": ""}, "best_metric is 'parts/m2o_2': this evaluation has knn/top1_3, registers/"),
+        ({"measures": ("part",)}, "measures has 'part': choose among parts, registers, knn"),
         ({"every_epochs": 0.0}, "which an evaluation gives: set config.evaluation.every_epochs"),
     ],
 )
@@ -364,8 +366,8 @@ def test_knn_compares_classes_by_their_names():
     knn = object.__new__(OnlineKNN)
     knn._k, knn._program, knn._as_in_train = 1, print, np.array([1, 0])
     knn._train, knn._test = Stored([0, 1]), Stored([1, 0])
-    found, left_out = knn.measure({}, beat=lambda: None, on_error=print)
-    assert found == {"knn/top1_1": 1.0} and left_out == 0
+    found = knn.measure({}, MOMENT)
+    assert found.scalars == {"knn/top1_1": 1.0} and found.left_out == 0
 
 
 def test_labels_of_any_size_come_through_the_mesh(monkeypatch):
@@ -469,10 +471,10 @@ def test_images_of_one_class_are_refused_and_strangers_warned_of(capsys):
     knn._k, knn._program, knn._as_in_train = 1, print, None
     knn._train, knn._test = Stored([4, 4]), Stored([4, 4])
     with pytest.raises(UserError, match="stored has images of fewer than two classes"):
-        knn.measure({}, beat=lambda: None, on_error=print)
+        knn.measure({}, MOMENT)
     knn._train, knn._test = Stored([4, 5]), Stored([4, 6])
     for _ in range(2):
-        knn.measure({}, beat=lambda: None, on_error=print)
+        knn.measure({}, MOMENT)
     said = capsys.readouterr().out
     assert said.count("warning: 1 of 2 images are of classes that knn_train has no image of") == 1
 
@@ -487,7 +489,7 @@ def test_pictures_that_fail_are_said_and_end_nothing(tmp_path, capsys, monkeypat
     config = evaluated(evaluation__knn_train="", evaluation__knn_test="")
     measure = measuring(config, Events(tmp_path))
     assert measure(1).pictures.keys() == {"parts/regions"}
-    monkeypatch.setattr(online_evaluation, "part_picture", fails)
+    monkeypatch.setattr(online_parts, "part_picture", fails)
     found = measure(2)
     assert found.pictures == {} and "parts/m2o_2" in found.scalars
     assert "warning: the parts at step 2 could not be drawn (no such colour)" in (

@@ -26,9 +26,9 @@ from rats_jax.data.decode import UnreadableImage, decode_fast
 from rats_jax.data.fingerprint import fingerprint
 from rats_jax.data.subset import evenly
 from rats_jax.dino.augment import normalize
-from rats_jax.dino.network import Network
 from rats_jax.errors import UserError
 from rats_jax.parallel.mesh import on_mesh, replicated
+from rats_jax.runs.online.evaluator import Evaluator, Found, Moment, Opening
 from rats_jax.runs.online.spread import Spread
 from rats_jax.runs.programs import compiled
 from rats_jax.voice import say
@@ -36,16 +36,21 @@ from rats_jax.voice import say
 REMEDY = "spread parameters over more devices with config.mesh.fsdp"
 
 
-class OnlineKNN:
+class OnlineKNN(Evaluator):
     """Classifies the images of `config.evaluation.knn_test` by those of `knn_train`.
 
     As `rats_jax.evaluate --task=knn`, at the size of the global crops, and through the network in
     the dtype of training. Every process has the vectors of all images, [N, D] float32.
     """
 
+    on = "knn"
+    groups = ("knn",)
+    scores = {"knn/top1": "k-NN top-1"}
+    number = "k"
     _warned = False
 
-    def __init__(self, config: ConfigDict, network: Network, mesh: Mesh):
+    def __init__(self, opening: Opening):
+        config, network, mesh = opening.config, opening.dino.network, opening.mesh
         evaluation = config.evaluation
         self._k, self._side = evaluation.knn_k, config.crops.global_size
         self._train, self._test = (
@@ -65,10 +70,19 @@ class OnlineKNN:
 
         self._look = jax.jit(look, out_shardings=replicated(mesh))
 
+    @classmethod
+    def open(cls, opening: Opening) -> "OnlineKNN | None":
+        evaluation = opening.config.evaluation
+        if bool(evaluation.knn_train) != bool(evaluation.knn_test):
+            raise UserError(
+                "config.evaluation.knn_train and knn_test go together: name both, or none"
+            )
+        return cls(opening) if evaluation.knn_train else None
+
     @property
     def about(self) -> dict:
-        """What is measured: figures with another one do not compare. What the path of the images
-        has to say counts only where NAME_images does not, see `best_metric.measure_changes`."""
+        """What the path of the images has to say counts only where NAME_images does not, see
+        `best_metric.measure_changes`."""
         about = {}
         for name, of in {"knn_train": self._train, "knn_test": self._test}.items():
             counts = f"{len(of)} of {len(of.images.source)} images"
@@ -82,19 +96,17 @@ class OnlineKNN:
         return [f"knn/top1_{self._k}"]
 
     def compile(self, teacher: dict) -> None:
-        """Before the first call of `measure`. teacher: arrays, or abstract ones."""
+        """As of `Evaluator`."""
         self._program = compiled(
             self._look.lower(teacher, *self._test.abstract), what="k-NN", remedy=REMEDY
         )
 
-    def measure(
-        self, teacher: dict, *, beat: Callable[[], None], on_error: Callable[[UserError], None]
-    ) -> tuple[dict[str, float], int]:
-        """knn/top1_K, the share that is classified rightly; and how many images could not be
-        read. beat, on_error: as of `OnlineParts.measure`."""
+    def measure(self, teacher: dict, moment: Moment) -> Found:
+        """As of `Evaluator`: knn/top1_K is the share that is classified rightly."""
         look = partial(self._program, teacher)
         (bank, known), (queries, expected) = (
-            of.vectors(look, beat=beat, on_error=on_error) for of in (self._train, self._test)
+            of.vectors(look, beat=moment.beat, on_error=moment.on_error)
+            for of in (self._train, self._test)
         )
         left_out = len(self._train) + len(self._test) - len(known) - len(expected)
         if len(known) < self._k or not len(expected):
@@ -108,8 +120,8 @@ class OnlineKNN:
             say(f"{line} (config.evaluation.knn_test)")
         self._warned = True
         predicted = knn_predictions(bank, known, queries, (self._k,))[self._k][:, 0]
-        beat()
-        return {self.names[0]: float(np.mean(predicted == expected))}, left_out
+        moment.beat()
+        return Found({self.names[0]: float(np.mean(predicted == expected))}, left_out)
 
 
 class _Labelled:

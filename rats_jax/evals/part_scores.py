@@ -1,0 +1,78 @@
+"""What `--task=parts` finds: the types that its evaluation, tables and plots share."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from rats_jax.parts.region_metrics import MeanScores, RegionScores, mean_scores
+from rats_jax.parts.truth import Truth, total
+
+
+class Row(NamedTuple):
+    """One way of making regions.
+
+    k: how many were asked for; "own" of saved regions and what stands beside them.
+    resolution: pixels of both sides, as a model sees images; None of what sees no model.
+    way: such as "model: registers", or "grid".
+    """
+
+    k: int | Literal["own"]
+    resolution: int | None
+    way: str
+
+
+class Measured(NamedTuple):
+    """scores: of one image. regions: how many labels there are, K at most."""
+
+    scores: RegionScores
+    regions: int
+
+
+class Scored(NamedTuple):
+    """An image's scores, and what its mask is like."""
+
+    name: str
+    group: str | None
+    rows: dict[Row, Measured]
+    truth: Truth
+
+
+class PartScores(NamedTuple):
+    """images: in the order of the data set, with the same rows. skipped: why, of each left out."""
+
+    images: list[Scored]
+    skipped: list[str]
+
+    @property
+    def truth(self) -> Truth:
+        """Over all images."""
+        return total(image.truth for image in self.images)
+
+
+class Result(NamedTuple):
+    """regions: how many there really were, mean over the images scored."""
+
+    row: Row
+    scores: MeanScores
+    regions: float
+
+
+def summarised(images: Sequence[Scored]) -> list[Result]:
+    """Means over images, by K and resolution; what has none comes last."""
+
+    def place(row: Row) -> tuple:
+        return row.k == "own", row.k, row.resolution is None, row.resolution
+
+    results = []
+    for row in sorted(images[0].rows, key=place):
+        measured = [image.rows[row] for image in images]
+        scores = mean_scores([one.scores for one in measured])
+        results.append(Result(row, scores, float(mean_of(measured)[-1])))
+    return results
+
+
+def mean_of(measured: Sequence[Measured]) -> np.ndarray:
+    """The scores and the number of regions: means over the images with a labelled pixel."""
+    values = np.array([(*one.scores, one.regions) for one in measured])
+    return values[~np.isnan(values).any(1)].mean(0)

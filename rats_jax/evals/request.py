@@ -1,0 +1,101 @@
+"""What evaluate is asked for by the flags that all tasks share, and the steps that tasks share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from rats_jax.errors import UserError
+from rats_jax.voice import say
+
+if TYPE_CHECKING:
+    from rats_jax.backbones import Backbone
+    from rats_jax.models.options import Options
+
+PARTS_PIXELS, WHOLE_PIXELS = 512, 224  # the usual resolutions: for parts, and for whole images
+
+
+class Request(NamedTuple):
+    """The values of the flags of those names, as they were given."""
+
+    task: str
+    checkpoint: str
+    weights: str
+    dataset: str
+    output: str
+    resolution: Sequence[str] | None
+    untrained: bool
+    skip_broken: bool
+    limit: int | None
+
+    def require(self, dataset: str, *, model: bool = True) -> None:
+        """Raises UserError at the first flag without a value.
+
+        dataset: what --dataset is to name. model: whether --checkpoint is needed.
+        """
+        needed = {"checkpoint": "a run's workdir, or a file of weights"} if model else {}
+        needed |= {"dataset": f"{dataset}, as KIND:PATH", "output": "the folder to make"}
+        for flag, what in needed.items():
+            if not getattr(self, flag):
+                raise UserError(f"no --{flag}: name {what}")
+
+    def models(self) -> dict[str, Backbone]:
+        """The model of --checkpoint and, if asked for, its untrained twin, by the names that they
+        have in results."""
+        from rats_jax.backbones import open_backbone
+
+        backbone = open_backbone(self.checkpoint, weights=self.weights)
+        say(backbone.origin)
+        if not self.untrained:
+            return {"model": backbone}
+        if backbone.config is None:
+            raise UserError("--untrained needs a run, whose config says how it started")
+        return {"model": backbone, "untrained": backbone.before_training()}
+
+    def resolutions(self, options: Options, *, usual: int) -> tuple[int, ...]:
+        """Those of --resolution, rising; says which are far from that in training. Raises UserError
+        for one that the model cannot take.
+
+        options: of the backbone. usual: where none is given.
+        """
+        from rats_jax.resolution import LARGEST, distance_warning
+
+        given, patch = self.resolution or [str(usual)], options.patch
+        for side in given:
+            if not side.strip().isdecimal() or not 1 <= int(side) <= LARGEST:
+                raise UserError(
+                    f"--resolution={','.join(given)}: write pixels, such as {usual}, at most "
+                    f"{LARGEST:,}"
+                )
+            if int(side) % patch:
+                nearest = max(round(int(side) / patch), 1) * patch
+                raise UserError(
+                    f"--resolution={side} is no multiple of the patch ({patch}); the nearest is "
+                    f"{nearest}"
+                )
+        sides = tuple(sorted({int(side) for side in given}))
+        for warning in filter(None, (distance_warning(s, options, what="scores") for s in sides)):
+            say(warning)
+        return sides
+
+    def one_resolution(self, options: Options, *, usual: int) -> int:
+        """As `resolutions`, of a task that takes one."""
+        resolution, *more = self.resolutions(options, usual=usual)
+        if more:
+            raise UserError(f"--task={self.task} takes one --resolution: name one")
+        return resolution
+
+
+def counted(count: int, whole: int) -> str:
+    """How many images are used, of how many."""
+    if count == whole:
+        return f"{count:,} images"
+    return f"{count:,} of {whole:,} images, evenly spread (--limit)"
+
+
+def say_end(skipped: Sequence[str], target: Path) -> None:
+    """The last lines. skipped: why, of each image that was left out."""
+    if skipped:
+        say(f"left out: {len(skipped):,}, see results.json")
+    say(f"results: {target}")

@@ -1,0 +1,117 @@
+"""With --task=parts, the default: how well a model's regions agree with part masks, beside what a
+plain grid, SLIC and k-means on the same features reach at the same number of regions. With
+--regions also, or only, the regions that other programs made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from rats_jax.errors import UserError
+from rats_jax.evals.request import PARTS_PIXELS, Request, counted, say_end
+from rats_jax.voice import say
+
+if TYPE_CHECKING:
+    from rats_jax.models.options import Options
+
+TOP_K = flags.DEFINE_list(
+    "top_k", None, "Numbers of regions; by default 6,12,33,96, as far as the model has registers."
+)
+SMOOTHING = flags.DEFINE_float(
+    "smoothing", 1.0, "Of maps, the sigma of a Gaussian in patches; 0: none.", lower_bound=0
+)
+NORM = flags.DEFINE_enum(
+    "norm", "post", ["post", "pre"], "Tokens of the last layer after or before the final LayerNorm."
+)
+ARGMAX = flags.DEFINE_enum(
+    "argmax", "patch", ["patch", "pixel"], "Label patches; or pixels, by maps resized bilinearly."
+)
+REGIONS = flags.DEFINE_multi_string(
+    "regions",
+    [],
+    "NAME=DIR or DIR: label maps of any other program (PNG, npy, npz), named as the images; "
+    "repeat it for several. They need no --checkpoint.",
+)
+FLAGS = TOP_K, SMOOTHING, NORM, ARGMAX, REGIONS
+
+
+def run(request: Request) -> None:
+    from rats_jax.evals.part_evaluation import evaluate_parts
+    from rats_jax.evals.part_results import write_results
+    from rats_jax.parts.datasets import open_dataset
+    from rats_jax.parts.saved_regions import open_saved_regions
+    from rats_jax.parts.truth import report
+    from rats_jax.parts.ways import RegionOptions
+    from rats_jax.paths import local_path
+    from rats_jax.results_folder import check_outside, free_folder, new_folder
+
+    request.require("the images and masks", model=not REGIONS.value)
+    if not SMOOTHING.value < 1000:
+        raise UserError(f"--smoothing={SMOOTHING.value}: give patches, such as 1; 0 for none")
+    target = free_folder(local_path(request.output))
+    dataset = open_dataset(request.dataset)
+    check_outside(target, dataset.folders)
+    whole, dataset = len(dataset), dataset.limited(request.limit)
+    names = [entry.name for entry in dataset.entries if not entry.fault]
+    saved = open_saved_regions(REGIONS.value, names, skip_broken=request.skip_broken)
+    options = RegionOptions(SMOOTHING.value, NORM.value, ARGMAX.value)
+    models, about, resolutions, top_k = {}, {"task": request.task}, (), ()
+    if request.checkpoint:
+        models = request.models()
+        backbone = models["model"]
+        resolutions = request.resolutions(backbone.options, usual=PARTS_PIXELS)
+        top_k = _top_k(backbone.options, lowest=resolutions[0])
+        about |= {
+            "model": backbone.origin,
+            "options": backbone.options.asdict(),
+            "resolutions": resolutions,
+            "regions": options._asdict(),
+        }
+    else:
+        _refuse_flags_of_models(request)
+    first = f"{dataset.name}: {counted(len(dataset), whole)}; {dataset.flattening}"
+    say("\n".join([first, *dataset.notes]))
+    about["saved_regions"] = {regions.name: str(regions.folder) for regions in saved}
+    about["dataset"] = {"from": request.dataset, **dataset.about}
+    about["limit"] = request.limit
+    with new_folder(target) as folder:
+        found = evaluate_parts(
+            models,
+            dataset,
+            top_k=top_k,
+            resolutions=resolutions,
+            options=options,
+            saved=saved,
+            skip_broken=request.skip_broken,
+        )
+        write_results(folder, found, about=about)
+    last = "(means over images, in percent, with 95 % bootstrap intervals)"
+    say("\n".join([last, *report(found.truth)]))
+    say_end(found.skipped, target)
+
+
+def _top_k(options: Options, *, lowest: int) -> tuple[int, ...]:
+    """Those of --top_k. Raises UserError.
+
+    options: of the backbone. lowest: resolution, in pixels.
+    """
+    from rats_jax.parts.region_counts import numbers_of_regions
+
+    given = TOP_K.value
+    return numbers_of_regions(
+        given and [int(k) if k.strip().isdecimal() else 0 for k in given],
+        options,
+        patches=options.patches(lowest),
+        named=f"--top_k={','.join(given or ())}",
+        where=" at the lowest resolution",
+    )
+
+
+def _refuse_flags_of_models(request: Request) -> None:
+    """Raises UserError for a flag that means nothing without a model."""
+    given = [flag.name for flag in (TOP_K, SMOOTHING, NORM, ARGMAX) if flag.present]
+    given += ["resolution"] if request.resolution is not None else []
+    given += ["untrained"] if request.untrained else []
+    for name in given[:1]:
+        raise UserError(f"--{name} is of a model's regions: name one with --checkpoint")

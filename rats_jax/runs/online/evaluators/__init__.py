@@ -1,0 +1,29 @@
+"""The evaluations that a run can have, by the names that `config.evaluation.measures` lists."""
+
+from collections.abc import Mapping
+
+from rats_jax.errors import UserError
+from rats_jax.runs.online.evaluator import Evaluator, Opening
+from rats_jax.runs.online.evaluators.knn import OnlineKNN
+from rats_jax.runs.online.evaluators.parts import OnlineParts
+from rats_jax.runs.online.evaluators.registers import OnlineRegisters
+
+#: In the order in which they measure.
+EVALUATORS: Mapping[str, type[Evaluator]] = {
+    "parts": OnlineParts,
+    "registers": OnlineRegisters,
+    "knn": OnlineKNN,
+}
+
+
+def open_evaluators(opening: Opening) -> dict[str, Evaluator]:
+    """By name, those that the config lists and names images for. Raises UserError."""
+    listed = tuple(opening.config.evaluation.measures)
+    if unknown := [name for name in listed if name not in EVALUATORS]:
+        raise UserError(
+            f"config.evaluation.measures has {unknown[0]!r}: choose among {', '.join(EVALUATORS)}"
+        )
+    for name, kind in EVALUATORS.items():
+        if name in listed and (evaluator := kind.open(opening)):
+            opening.opened[name] = evaluator
+    return opening.opened

@@ -1,0 +1,112 @@
+"""Evaluations are what the config lists; another one is a class and an entry in the list."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from rats_jax.assemble import make_dino, make_mesh
+from rats_jax.dino.augment import normalize
+from rats_jax.parallel.mesh import on_mesh, replicated
+from rats_jax.parts.region_metrics import HEADERS
+from rats_jax.runs.events import Events
+from rats_jax.runs.metric_names import SCORES, called, is_score, measured_on, told
+from rats_jax.runs.online.evaluation import OnlineEvaluation, open_evaluation
+from rats_jax.runs.online.evaluator import Evaluator, Found, Moment, Opening
+from rats_jax.runs.online.evaluators import EVALUATORS
+from rats_jax.runs.online.part_images import add, reading_threads
+from rats_jax.runs.programs import compiled
+from tests.runs.online.evaluated import evaluated, measured
+
+
+class PatchNorm(Evaluator):
+    """The mean length of the teacher's patches on the images with part masks."""
+
+    on = "patch_norm"
+    groups = ("patch_norm",)
+    said = {"patch_norm/mean": "patch norm"}
+
+    def __init__(self, opening: Opening):
+        self._images, network = opening.part_images, opening.dino.network
+
+        def look(teacher: dict, images: jax.Array, present: jax.Array) -> dict[str, jax.Array]:
+            with on_mesh(opening.mesh):
+                patches = network.features(teacher, normalize(images)).patches
+                norms = jnp.linalg.norm(patches.astype(jnp.float32), axis=-1).mean(1)
+                return {"norms": present @ norms, "images": present.sum()}
+
+        self._look = jax.jit(look, out_shardings=replicated(opening.mesh))
+
+    @classmethod
+    def open(cls, opening: Opening) -> "PatchNorm | None":
+        return cls(opening) if opening.part_images else None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return self._images.about()
+
+    @property
+    def names(self) -> list[str]:
+        return ["patch_norm/mean"]
+
+    def compile(self, teacher: dict) -> None:
+        lowered = self._look.lower(teacher, *self._images.abstract)
+        self._program = compiled(lowered, what="the evaluation of patch norms")
+
+    def measure(self, teacher: dict, moment: Moment) -> Found:
+        sums: dict = {}
+        with reading_threads() as pool:
+            for samples in self._images.batches(pool, on_error=moment.on_error):
+                add(sums, self._program(teacher, *self._images.put(samples)))
+                moment.beat()
+        mean = float(sums["norms"] / sums["images"])
+        return Found({self.names[0]: mean}, len(self._images) - int(sums["images"]))
+
+
+def opened(**evaluation: Any) -> OnlineEvaluation:
+    config = evaluated(run__keep_best=0, **{f"evaluation__{k}": x for k, x in evaluation.items()})
+    mesh = make_mesh(config, jax.devices()[:1])
+    return open_evaluation(config, make_dino(config, images=40), mesh)
+
+
+def test_names_say_of_which_evaluation_a_metric_is():
+    groups = [group for kind in EVALUATORS.values() for group in kind.groups]
+    assert len(groups) == len(set(groups))
+    names = opened().names
+    assert {name.partition("/")[0] for name in names} <= set(groups)
+    on = {"parts": "parts", "knn": "knn", "registers": "parts", "heads": "parts"}
+    assert all(measured_on(name) == on.get(name.partition("/")[0], "parts") for name in names)
+    assert [name for name in names if is_score(name)] == [
+        *(f"parts/{part}_{k}" for k in (2, 4) for part in HEADERS),
+        "knn/top1_3",
+    ]
+    assert list(SCORES.values()) == [*HEADERS.values(), "k-NN top-1"]
+    assert called("parts/ari_8") == "ARI (K = 8)" and called("knn/top1_20") == "k-NN top-1 (k = 20)"
+    assert called("registers/dead") == "registers/dead" and not is_score("registers/dead")
+    assert (told("knn/top1_20", 0.271), told("loss", 2.71828)) == ("27.1 %", "2.718")
+
+
+@pytest.mark.parametrize(
+    "measures, groups, about",
+    [
+        (("knn",), {"knn"}, {"knn"}),
+        (("parts",), {"parts"}, {"parts"}),
+        (("knn", "registers"), {"knn", "registers", "heads", "patches"}, {"knn"}),
+    ],
+)
+def test_what_is_not_listed_is_not_measured(measures, groups, about):
+    evaluation = opened(measures=measures)
+    assert {name.partition("/")[0] for name in evaluation.names} == groups
+    assert set(evaluation.about) == about
+
+
+def test_another_one_is_a_class_and_an_entry(monkeypatch, tmp_path):
+    config = evaluated(run__keep_best=0, evaluation__knn_train="", evaluation__knn_test="")
+    plain = measured(config.copy_and_resolve_references(), Events(tmp_path))
+    monkeypatch.setattr(
+        "rats_jax.runs.online.evaluators.EVALUATORS", {**EVALUATORS, "norm": PatchNorm}
+    )
+    config.evaluation.measures = ("parts", "registers", "norm")
+    found = measured(config, Events(tmp_path))
+    assert found.pop("patch_norm/mean") > 0.1 and found == plain
