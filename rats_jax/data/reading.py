@@ -1,7 +1,6 @@
-"""Reading many images in threads: in order, those left out told, and how long it will take."""
+"""Reading many images in threads: in order, and those left out are reported."""
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,8 +8,6 @@ from typing import Any
 
 from rats_jax.errors import BrokenImage, UserError
 from rats_jax.voice import say
-
-SAYS_EVERY = 20.0  # seconds
 
 
 class LeftOut:
@@ -57,30 +54,3 @@ def in_threads(
                 yield result
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-class Progress:
-    """Says every few seconds how far a long work is."""
-
-    def __init__(self, what: str, total: int):
-        self._what, self._total, self._done = what, total, 0
-        self._began = self._said = time.monotonic()
-
-    def add(self, count: int) -> None:
-        self._done += count
-        now = time.monotonic()
-        if now - self._said < SAYS_EVERY:
-            return
-        self._said = now
-        left = time_left(self._began, self._done / self._total)
-        say(f"{self._what}: {self._done:,} of {self._total:,} images, {left}")
-
-
-def time_left(began: float, share: float) -> str:
-    """How long a work will take that began at that `time.monotonic()` and is so far."""
-    if share >= 1:
-        return "done"
-    minutes = (time.monotonic() - began) * (1 / share - 1) / 60
-    if minutes > 120:
-        return f"about {minutes / 60:.0f} h left"
-    return f"about {minutes:.0f} min left" if minutes > 1 else "less than a minute left"
