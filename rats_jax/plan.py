@@ -15,6 +15,7 @@ from absl import flags
 
 from rats_jax import command_line, config_flag
 from rats_jax.errors import UserError
+from rats_jax.files import write_whole
 from rats_jax.paths import local_path
 from rats_jax.voice import say
 
@@ -59,9 +60,8 @@ def main() -> None:
     if JSON.value == "-":
         say(json.dumps(plan))
     elif to_file:
-        whole = to_file.with_name(f"{to_file.name}.{os.getpid()}")
-        whole.write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
-        whole.replace(to_file)
+        new = to_file.with_name(f"{to_file.name}.{os.getpid()}")
+        write_whole(to_file, json.dumps(plan, indent=2) + "\n", new=new)
     if not plan["fits"]:
         sys.exit(1)
 

@@ -49,7 +49,7 @@ PURE = set("models dino data parts classification pictures procedural_parts weig
 #: The work of one command each: only the entry points import it.
 COMMANDS = {"evals", "gallery", "preparation", "torch_export", "planning"}
 #: Modules at the top of the package that know nothing of configs and runs.
-SHARED = {"errors", "paths", "results_folder", "voice"}
+SHARED = {"errors", "files", "paths", "progress", "results_folder", "voice"}
 
 
 def room_of(module: str) -> str:

@@ -1,8 +1,6 @@
-"""Reading many images in threads: in order, in batches, those left out told, and how long it will
-take."""
+"""Reading many images in threads: in order, in batches, and those left out are reported."""
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +12,6 @@ import numpy as np
 
 from rats_jax.errors import BrokenImage, UserError
 from rats_jax.voice import say
-
-SAYS_EVERY = 20.0  # seconds
 
 
 class LeftOut:
@@ -86,30 +82,3 @@ def padded(rows: Sequence[np.ndarray], size: int) -> np.ndarray:
     array = np.zeros((size, *rows[0].shape), rows[0].dtype)
     array[: len(rows)] = rows
     return array
-
-
-class Progress:
-    """Says every few seconds how far a long work is."""
-
-    def __init__(self, what: str, total: int):
-        self._what, self._total, self._done = what, total, 0
-        self._began = self._said = time.monotonic()
-
-    def add(self, count: int) -> None:
-        self._done += count
-        now = time.monotonic()
-        if now - self._said < SAYS_EVERY:
-            return
-        self._said = now
-        left = time_left(self._began, self._done / self._total)
-        say(f"{self._what}: {self._done:,} of {self._total:,} images, {left}")
-
-
-def time_left(began: float, share: float) -> str:
-    """How long a work will take that began at that `time.monotonic()` and is so far."""
-    if share >= 1:
-        return "done"
-    minutes = (time.monotonic() - began) * (1 / share - 1) / 60
-    if minutes > 120:
-        return f"about {minutes / 60:.0f} h left"
-    return f"about {minutes:.0f} min left" if minutes > 1 else "less than a minute left"

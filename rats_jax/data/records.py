@@ -22,6 +22,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from rats_jax.data.fingerprint import fingerprint_of_names
+from rats_jax.data.names import Names
 from rats_jax.data.passed_over import UNLISTED, PassedOver
 from rats_jax.data.sources import check_folder
 from rats_jax.errors import UserError
@@ -123,7 +124,8 @@ class Records:
 
     @property
     def files(self) -> Sequence[str]:
-        return _Names(self)  # not kept: in a cycle, the open shards would wait for the collector
+        # Not kept: in a cycle, the open shards would wait for the collector.
+        return Names(self, self._name)
 
     def fingerprint(self) -> str:
         """Of what the shards hold, by the manifest, in their order."""
@@ -145,25 +147,17 @@ class Records:
         except (ValueError, IndexError, RuntimeError) as error:  # what array_record raises
             raise OSError(f"{self.place(index)}: {error}") from error
 
+    def _name(self, index: int) -> str:
+        try:
+            return self.read(index)[0]
+        except OSError:  # names are wanted above all for what cannot be read
+            return self.place(index)
+
     def place(self, index: int) -> str:
         """Shard and position in it, in words."""
         shard = bisect_right(self._ends, index)
         first = self._ends[shard - 1] if shard else 0
         return f"record {index - first} of {self._shards[shard]}"
-
-
-class _Names(Sequence):
-    def __init__(self, records: Records):
-        self._records = records
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, index: int) -> str:
-        try:
-            return self._records.read(index)[0]
-        except OSError:  # names are wanted above all for what cannot be read
-            return self._records.place(index)
 
 
 def _read_manifest(root: Path) -> dict:

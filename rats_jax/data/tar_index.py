@@ -5,7 +5,9 @@ import os
 import tarfile
 import uuid
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO
 
@@ -15,6 +17,7 @@ from rats_jax.data.passed_over import BAD_LABEL, LONE_LABEL, PassedOver, why_pas
 from rats_jax.data.sources import is_image
 from rats_jax.data.tar_members import Files, list_tars
 from rats_jax.errors import UserError
+from rats_jax.files import replacing
 from rats_jax.paths import printable
 
 UNLABELLED = -1
@@ -84,14 +87,10 @@ def _read_index(path: str, key: np.ndarray) -> TarIndex | None:
 def _keep_index(path: str, key: np.ndarray, index: TarIndex) -> None:
     arrays = {name: getattr(index, name) for name in ARRAYS}
     passed_over = np.frombuffer(json.dumps(index.passed_over.found).encode(), np.uint8)
-    unfinished = f"{path}.{uuid.uuid4().hex}"  # another host may be listing the same tar
-    try:
-        with open(unfinished, "xb") as file:
-            np.savez(file, key=key, passed_over=passed_over, **arrays)
-        os.replace(unfinished, path)
-    except OSError:  # a folder that cannot be written to, or is full
-        if os.path.exists(unfinished):
-            os.remove(unfinished)
+    new = Path(f"{path}.{uuid.uuid4().hex}")  # another host may be listing the same tar
+    # A folder that cannot be written to, or is full, has no index.
+    with suppress(OSError), replacing(Path(path), new=new), new.open("xb") as file:
+        np.savez(file, key=key, passed_over=passed_over, **arrays)
 
 
 def _make_index(file: BinaryIO) -> TarIndex:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from rats_jax.data.fingerprint import fingerprint_of_arrays
+from rats_jax.data.names import Names
 from rats_jax.data.passed_over import (
     FOLDER,
     HIDDEN,
@@ -91,7 +92,7 @@ class Tars:
 
     @property
     def files(self) -> Sequence[str]:
-        return _Names(self)
+        return Names(self, self.name)
 
     def fingerprint(self) -> str:
         """Of the names and sizes of the members in their order, whatever tars they are in."""
@@ -134,17 +135,6 @@ class Tars:
     def __del__(self):
         for opened in getattr(self, "_open", {}).values():
             os.close(opened)
-
-
-class _Names(Sequence):
-    def __init__(self, tars: Tars):
-        self._tars = tars
-
-    def __len__(self) -> int:
-        return len(self._tars)
-
-    def __getitem__(self, index: int) -> str:
-        return self._tars.name(index)
 
 
 def _find_tars(path: str, passed_over: PassedOver) -> list[str]:

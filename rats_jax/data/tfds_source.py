@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rats_jax.data.fingerprint import fingerprint_of_names
+from rats_jax.data.names import Names
 from rats_jax.errors import UserError
 from rats_jax.paths import check_utf8
 
@@ -80,7 +81,7 @@ class TFDS:
 
     @property
     def files(self) -> Sequence[str] | None:
-        return _Names(self) if self._named else None
+        return Names(self, self._file_name) if self._named else None
 
     def fingerprint(self) -> str:
         """Of the data set's name, its version and the split: a version holds the same for good."""
@@ -103,17 +104,9 @@ class TFDS:
         except (DecodeError, RuntimeError, ValueError, IndexError) as error:
             raise OSError(f"image {index} of {self._name}: {error}") from error
 
-
-class _Names(Sequence):
-    def __init__(self, source: TFDS):
-        self._source = source
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> str:
+    def _file_name(self, index: int) -> str:
         try:
-            return self._source.read(index)[0]
+            return self.read(index)[0]
         except OSError:  # names are wanted above all for what cannot be read
             return f"image {index}"
 

@@ -11,11 +11,10 @@ import optax
 from flax import nnx
 
 from rats_jax.dino.network import Network
+from rats_jax.dino.register_health import share_dead
 
 #: Mean cosine, over images, from which two registers are copies of each other.
 COPY = 0.98
-#: Share of a register's energy that changes with the image, below which it is dead.
-DEAD = 0.01
 
 
 def vital_signs(
@@ -48,8 +47,8 @@ def vital_signs(
 
     register_copies: share of the registers that have a copy, another register whose cosine with
         them is over `COPY`, mean over samples.
-    registers_dead: share of the registers whose outputs hardly depend on the image: their variance
-        over samples is below `DEAD` of their mean square.
+    registers_dead: as `register_health.share_dead`, over the samples of the batch; an evaluation
+        has the same of its images as registers/dead.
     """
     images = crops["global"]
     teacher = state["teacher"]
@@ -115,7 +114,7 @@ def registers_dead(registers: jax.Array) -> jax.Array:
     """[S, N, D] -> scalar"""
     registers = registers.astype(jnp.float32)
     variance = jnp.var(registers, axis=0).sum(-1)
-    return jnp.mean(variance <= DEAD * jnp.mean(registers**2, axis=0).sum(-1))
+    return share_dead(variance, jnp.mean(registers**2, axis=0).sum(-1))
 
 
 def _directions(vectors: jax.Array) -> jax.Array:

@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rats_jax.dino.monitors import DEAD
 from rats_jax.models import Features
+
+#: Share of a register's energy that changes with the image, below which it is dead.
+DEAD = 0.01
 
 
 def health_sums(features: Features, present: jax.Array) -> dict[str, jax.Array]:
@@ -58,8 +60,8 @@ def health(sums: Mapping[str, np.ndarray], *, heads: int) -> dict[str, float]:
     registers/distinct: how many distinct registers there are in effect: exp of the entropy of the
         eigenvalues of the registers' mean cosine matrix, over N. N when they are at right angles, 1
         when all point the same way. (Vendi score, arXiv 2210.02410, on registers.)
-    registers/dead: share of the registers whose outputs hardly depend on the image, as
-        `monitors.registers_dead`, over all images.
+    registers/dead: as `share_dead`, over all images; a report during training has the same of its
+        batch as registers_dead.
     registers/similarity_within_heads, _across_heads: mean cosine of two registers of one head, and
         of two heads; heads/similarity_H of each head.
     registers/attention_entropy: 1 when attention to the patches is spread evenly, 0 when it is on
@@ -83,8 +85,14 @@ def health(sums: Mapping[str, np.ndarray], *, heads: int) -> dict[str, float]:
     square = np.asarray(sums["squares"], np.float64) / images
     figures["registers/distinct"] = _distinct(cosines)
     variance = square - (mean**2).sum(-1)
-    figures["registers/dead"] = float(np.mean(variance <= DEAD * square))
+    figures["registers/dead"] = float(share_dead(variance, square))
     return figures | _similarities(cosines, heads)
+
+
+def share_dead(variance: jax.Array | np.ndarray, square: jax.Array | np.ndarray):
+    """The share of the registers whose outputs hardly depend on the image: their variance over
+    images is at most `DEAD` of their mean square. Both [N], summed over dimensions; -> scalar."""
+    return (variance <= DEAD * square).mean()
 
 
 def names(*, attention_heads: int, registers: int, heads: int) -> list[str]:

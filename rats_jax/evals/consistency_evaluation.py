@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.cluster.vq import kmeans2, vq
 
 from rats_jax.backbones import Backbone
-from rats_jax.data.reading import LeftOut, Progress, in_batches, padded
+from rats_jax.data.reading import LeftOut, in_batches, padded
 from rats_jax.errors import UserError
 from rats_jax.evals.differences import TRAINED, UNTRAINED
 from rats_jax.models import Features
@@ -23,6 +23,7 @@ from rats_jax.parts.datasets import VOID, Labelled, PartDataset
 from rats_jax.parts.null_regions import grid_regions
 from rats_jax.parts.regions import resize_labels, unit
 from rats_jax.procedural_parts import BACKGROUND
+from rats_jax.progress import Progress
 from rats_jax.voice import say
 
 BATCH = 16

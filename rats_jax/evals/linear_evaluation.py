@@ -29,10 +29,11 @@ from rats_jax.classification.labelled import (
 )
 from rats_jax.classification.linear import learn, ranked, rates_at, start
 from rats_jax.classification.views import random_crop
-from rats_jax.data.reading import LeftOut, Progress, time_left
+from rats_jax.data.reading import LeftOut
 from rats_jax.errors import UserError
 from rats_jax.evals.vectors import Batch, batches, extract, read_labels
 from rats_jax.models import Features, Options
+from rats_jax.progress import Progress, time_left
 from rats_jax.voice import say
 
 BATCH = 256

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from rats_jax.backbones import Backbone
-from rats_jax.data.reading import LeftOut, Progress, in_batches, padded
+from rats_jax.data.reading import LeftOut, in_batches, padded
 from rats_jax.errors import UserError
 from rats_jax.evals.part_scores import Measured, PartScores, Row, Scored
 from rats_jax.models import Features
@@ -23,6 +23,7 @@ from rats_jax.parts.regions import resize_labels
 from rats_jax.parts.saved_regions import SavedRegions
 from rats_jax.parts.truth import check, total, truth_of
 from rats_jax.parts.ways import RegionOptions, region_maps
+from rats_jax.progress import Progress
 from rats_jax.voice import say
 
 BATCH = 16  # images read together

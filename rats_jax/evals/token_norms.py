@@ -17,9 +17,10 @@ from rats_jax.backbones import Backbone
 from rats_jax.classification.labelled import LabelledImages
 from rats_jax.classification.views import central_crop
 from rats_jax.data.decode import UnreadableImage, decode_fast
-from rats_jax.data.reading import LeftOut, Progress, in_batches, padded
+from rats_jax.data.reading import LeftOut, in_batches, padded
 from rats_jax.errors import UserError
 from rats_jax.models import Features
+from rats_jax.progress import Progress
 
 BATCH = 16
 SHOWN = 8  # images whose norms are drawn

@@ -10,8 +10,9 @@ from rats_jax.backbones import Backbone
 from rats_jax.classification.labelled import LabelledImages
 from rats_jax.classification.views import central_crop
 from rats_jax.data.decode import UnreadableImage, decode_fast
-from rats_jax.data.reading import LeftOut, Progress, in_batches, in_threads, padded
+from rats_jax.data.reading import LeftOut, in_batches, in_threads, padded
 from rats_jax.errors import UserError
+from rats_jax.progress import Progress
 
 BATCH = 64
 

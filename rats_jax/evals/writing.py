@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rats_jax.files import replacing, write_whole
 from rats_jax.paths import printable
 from rats_jax.voice import say
 
@@ -23,12 +24,12 @@ def write_json(file: Path, content: Mapping) -> None:
 def write_text(file: Path, text: str) -> None:
     """The lines of a table; a line end is added."""
     lines = "\n".join(map(printable, text.split("\n")))
-    file.write_text(lines + "\n", encoding="utf-8")
+    write_whole(file, lines + "\n")
 
 
 def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
     """A line for each row."""
-    with file.open("w", newline="", encoding="utf-8") as out:
+    with replacing(file) as new, new.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
         writer.writerow(header)
         writer.writerows(map(_printable, rows))

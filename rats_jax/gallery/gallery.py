@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rats_jax.backbones import Backbone
-from rats_jax.data.reading import LeftOut, Progress
+from rats_jax.data.reading import LeftOut
 from rats_jax.errors import BrokenImage, UserError
 from rats_jax.gallery.html import Pages
 from rats_jax.gallery.image_files import ImageFiles
 from rats_jax.gallery.looking import first_look, fitted_images, looking
 from rats_jax.gallery.pca import principal_components
 from rats_jax.paths import printable
+from rats_jax.progress import Progress
 from rats_jax.results_folder import file_names
 from rats_jax.voice import say
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from rats_jax.backbones import Backbone
-from rats_jax.data.reading import LeftOut, Progress
+from rats_jax.data.reading import LeftOut
 from rats_jax.device_failures import is_out_of_memory
 from rats_jax.errors import BrokenImage, UserError
 from rats_jax.gallery.finding import spread
@@ -16,6 +16,7 @@ from rats_jax.gallery.images import read_image, resized
 from rats_jax.gallery.maps import MapSet, map_sets
 from rats_jax.models import Features
 from rats_jax.paths import printable
+from rats_jax.progress import Progress
 from rats_jax.voice import say
 
 USUAL_K = 8

@@ -1,6 +1,5 @@
 """From --input to folders of shards: what is missing is made, what is finished is verified."""
 
-import fcntl
 import json
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,13 +7,14 @@ from pathlib import Path
 from rats_jax.data.counted import counted
 from rats_jax.data.records import FORMAT, MANIFEST, check_path
 from rats_jax.errors import UserError
+from rats_jax.files import lock
 from rats_jax.paths import printable
 from rats_jax.preparation import shards
 from rats_jax.preparation.inputs import Split, find_splits
 from rats_jax.preparation.plan import open_plan
-from rats_jax.preparation.progress import Progress
 from rats_jax.preparation.shards import Shard
 from rats_jax.preparation.workers import in_workers
+from rats_jax.progress import Progress
 from rats_jax.voice import say
 
 LOCK = ".prepare.lock"
@@ -67,14 +67,13 @@ def prepare(
 @contextmanager
 def _alone_in(output: Path):
     with shards.writing(output / LOCK):
-        lock = (output / LOCK).open("w")
-    with lock:
+        file = (output / LOCK).open("w")
+    with file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"another prepare writes to {output}; wait for it, or choose another --output"
-            ) from error
+            if not lock(file):
+                raise UserError(
+                    f"another prepare writes to {output}; wait for it, or choose another --output"
+                )
         except OSError:
             say(f"the file system of {output} has no locks: see that no other prepare writes there")
         try:
@@ -138,9 +137,9 @@ def _verified(
     ]
     progress = Progress(
         f"verifying {split.name}",
-        total=sum(entry["images"] for _, entry in there),
-        done=0,
+        sum(entry["images"] for _, entry in there),
         bytes_left=sum(entry["bytes"] for _, entry in there),
+        in_place=True,
     )
     answers = in_workers(shards.is_whole, there, workers=workers, progress=progress)
     whole = {path for (path, _), answer in zip(there, answers, strict=True) if answer}
@@ -161,9 +160,10 @@ def _make(split: Split, missing: list[Shard], *, workers: int) -> list[dict]:
         say(f"{split.name}: {done:,} of {len(split.files):,} images are in finished shards")
     progress = Progress(
         split.name,
-        total=len(split.files),
+        len(split.files),
         done=done,
         bytes_left=sum(file.size for shard in missing for file in shard.files),
+        in_place=True,
     )
     return in_workers(shards.write, missing, workers=workers, progress=progress)
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from rats_jax import files
 from rats_jax.data.decode import UnreadableImage, decode_fast
 from rats_jax.data.records import open_writer, pack
 from rats_jax.errors import UserError
@@ -56,12 +57,12 @@ def write(shard: Shard, count: Count) -> dict:
     Raises:
       UserError: the output cannot be written, or the input has changed.
     """
-    unfinished = shard.path.with_name(f"{shard.path.name}.{os.getpid()}{UNFINISHED}")
+    unfinished = _unfinished(shard.path)
     try:
         images, unreadable = _write_records(shard, unfinished, count)
         with writing(shard.path):
             digest = _sha256(unfinished)
-            _settle(unfinished, shard.path)
+            files.settle(unfinished, shard.path)
     finally:
         unfinished.unlink(missing_ok=True)
     entry = {
@@ -107,13 +108,13 @@ def clear(output: Path) -> None:
 
 def write_whole(path: Path, content: str) -> None:
     """Writes a file such that it is there with all of its content, or as it was before."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
-    try:
-        with writing(path):
-            unfinished.write_text(content, encoding="utf-8", errors="surrogateescape")
-            _settle(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with writing(path):
+        files.write_whole(path, content, new=_unfinished(path), durable=True)
+
+
+def _unfinished(path: Path) -> Path:
+    """What this process writes before it gets the name `path`, see `clear`."""
+    return path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
 
 
 def _entry_path(path: Path) -> Path:
@@ -197,18 +198,6 @@ def _sha256(path: Path, count: Count = lambda images, done: None) -> str:
             digest.update(block)
             count(0, len(block))
     return digest.hexdigest()
-
-
-def _settle(unfinished: Path, path: Path) -> None:
-    """Gives a file its name once its bytes are on the disk."""
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TypeVar
 
 from rats_jax.data.pool import Processes
-from rats_jax.preparation.progress import Progress
+from rats_jax.progress import SECONDS_ON_TERMINAL, Progress
 
 Task, Result = TypeVar("Task"), TypeVar("Result")
 
@@ -38,7 +38,7 @@ def in_workers(
             pool.submit(k, (k, task))
         left = len(tasks)
         while left:
-            if done := pool.next_done(progress.interval):
+            if done := pool.next_done(SECONDS_ON_TERMINAL):
                 if done.error:
                     raise done.error
                 results[done.key] = done.result

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from rats_jax.files import replacing
 from rats_jax.paths import printable
 from rats_jax.runs.history import Piece, pieces, read_lines
 from rats_jax.runs.metric_names import (
@@ -22,7 +23,6 @@ from rats_jax.voice import say
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
 INK, FAINT = "#333333", "#d8d8d8"
-NEW = "dynamics.new.png"
 COLUMNS = 3
 CELL, HEAD, FOOT = (4.2, 3.2), 0.4, 0.8  # inches: of a panel, of the title, below a panel's axes
 LEGEND = 45  # letters side by side
@@ -74,7 +74,6 @@ def redraw(workdir: Path, best: tuple[int, float] | None) -> None:
     try:
         draw(workdir, best)
     except Exception as error:
-        (workdir / NEW).unlink(missing_ok=True)
         say(f"warning: {workdir / 'dynamics.png'} could not be drawn ({error})")
 
 
@@ -109,9 +108,10 @@ def draw(workdir: Path, best: tuple[int, float] | None = None) -> Path:
         _draw_panel(axes, panel, star, last)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
-    new = workdir / NEW
-    figure.savefig(new)
-    return new.replace(workdir / "dynamics.png")
+    file = workdir / "dynamics.png"
+    with replacing(file, new=workdir / "dynamics.new.png") as new:  # its ending tells the format
+        figure.savefig(new)
+    return file
 
 
 def _panels(rows: Sequence[Mapping], events: Iterable[Mapping]) -> list[Panel]:

@@ -13,6 +13,7 @@ from rats_jax.dino.step import DINO, first_part, step_key
 from rats_jax.errors import UserError
 from rats_jax.parallel.mesh import batch_sharding, on_mesh, replicated
 from rats_jax.parallel.rules import state_shardings
+from rats_jax.voice import say
 
 
 def abstract_state(dino: DINO, seed: int, mesh: Mesh) -> dict:
@@ -69,6 +70,21 @@ def make_monitor(dino: DINO, config: ConfigDict, mesh: Mesh):
             )
 
     return jax.jit(monitor, out_shardings=replicated(mesh))
+
+
+def compile_train_step(
+    dino: DINO, config: ConfigDict, mesh: Mesh, state: dict
+) -> jax.stages.Compiled:
+    """The training step, for a state such as this one."""
+    say("compiling the training step, which takes minutes for a large model")
+    arguments = state, abstract_samples(config, mesh)
+    return compiled(make_train_step(dino, config, mesh).lower(*arguments))
+
+
+def compile_monitor(dino: DINO, config: ConfigDict, mesh: Mesh, state: dict) -> jax.stages.Compiled:
+    """The monitor, for a state such as this one."""
+    arguments = state, abstract_samples(config, mesh)
+    return compiled(make_monitor(dino, config, mesh).lower(*arguments))
 
 
 def cut_out(config: ConfigDict, samples: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -1,22 +1,12 @@
-"""What a run tells while it goes on: TensorBoard events, a JSONL beside them, and lines to read."""
+"""What a run reports while it trains: the figures of an interval, and lines to read."""
 
-import json
-import math
-import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from pathlib import Path
 
 import jax
 import numpy as np
-from clu import parameter_overview
-from ml_collections import ConfigDict
 
-from rats_jax.paths import printable
-from rats_jax.runs.tensorboard import SummaryWriter, metric_writers
-from rats_jax.runs.workdir import as_json, flat
 from rats_jax.voice import say
 
 #: Metrics reported as they are at a step, where others are averaged over those before.
@@ -26,104 +16,7 @@ AS_THEY_ARE = (
 )
 
 
-class JsonlWriter(metric_writers.MetricWriter):
-    """One JSON object a line: step, time (ISO 8601) and the scalars. Other kinds are not kept."""
-
-    def __init__(self, path: Path):
-        self._file = path.open("a", encoding="utf-8")
-
-    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        now = datetime.now().astimezone().isoformat(timespec="seconds")
-        # A value that is not finite is not JSON: null.
-        values = {k: v if math.isfinite(v) else None for k, v in scalars.items()}
-        self._file.write(json.dumps({"step": step, "time": now, **values}) + "\n")
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _ignore(self, *_, **__) -> None:
-        pass
-
-    write_summaries = write_images = write_videos = write_audios = _ignore
-    write_texts = write_histograms = write_hparams = _ignore
-
-
-def open_writer(workdir: Path | None, *, start: int) -> metric_writers.MetricWriter:
-    """Writes to `workdir`/tensorboard and `workdir`/metrics.jsonl, in this process's thread; to
-    nothing without a workdir. What stands there of steps after `start` goes, for they come again;
-    at 0 that of step 0 as well."""
-    if workdir is None:
-        return metric_writers.MultiWriter([])
-    file = workdir / "metrics.jsonl"
-    kept = start or -1
-    _forget_after(kept, file)
-    events = SummaryWriter(str(workdir / "tensorboard"), purge_step=kept + 1)
-    return metric_writers.MultiWriter([events, JsonlWriter(file)])
-
-
-def describe_start(
-    writer: metric_writers.MetricWriter,
-    config: ConfigDict,
-    facts: Mapping[str, object],
-    *,
-    step: int,
-) -> None:
-    """Writes the config and what else fixes a start of a run as texts, a field a line."""
-    texts = {"config": flat(as_json(config)), "run": facts}
-    writer.write_texts(step, {name: _listed(values) for name, values in texts.items()})
-
-
-def write_pictures(
-    writer: metric_writers.MetricWriter, step: int, pictures: Mapping[str, np.ndarray]
-) -> None:
-    """pictures: name -> uint8 [1, h, w, 3]. One that cannot be made a PNG is said: a run is worth
-    more than its pictures."""
-    try:
-        writer.write_images(step, pictures)
-    except OSError:  # of the disk, as of any metric
-        raise
-    except Exception as error:
-        say(f"warning: pictures of step {step} could not be written ({error})")
-
-
-def _listed(values: Mapping[str, object]) -> str:
-    """Markdown: indented lines are shown as they are."""
-    return "\n".join(printable(f"    {name} = {value}") for name, value in values.items())
-
-
-def _forget_after(step: int, file: Path) -> None:
-    """Drops the lines of later steps, and those that a kill or a power cut has spoilt.
-
-    Of a start from the beginning, which may be a mistake, the longest file is kept beside it.
-    """
-    old = file.with_suffix(".old.jsonl")
-    if step < 0 and _size(file) > _size(old):
-        shutil.copyfile(file, old)
-        say(f"the run begins anew: its metrics from before are in {old}")
-    text = file.read_text("utf-8", "replace") if file.exists() else ""
-    lines = text.splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
-    if kept != lines:
-        new = file.with_suffix(".new")
-        new.write_text("".join(kept), "utf-8")
-        new.replace(file)
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, TypeError, KeyError):
-        return math.inf
-
-
-class Progress:
+class Interval:
     """Gathers the steps between two reports.
 
     Metrics stay on the device until the report; `add` waits for the step before the last, so that
@@ -197,7 +90,7 @@ class Progress:
 
 def say_parameters(student: dict) -> None:
     """Counts of what is trained."""
-    counts = {name: parameter_overview.count_parameters(tree) for name, tree in student.items()}
+    counts = {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in student.items()}
     say("parameters: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
 
 

@@ -1,17 +1,14 @@
-"""clu's metric writers without TensorFlow.
+"""TensorBoard events without TensorFlow (1.4 GB, 2.5 s a start): by tensorboardX's encoder.
 
-clu imports TensorFlow (1.4 GB, 2.5 s a start) for one class, its TensorBoard writer. Here that
-class's module is filled, before clu looks for it, with one that writes the same events through
-tensorboardX. Import `metric_writers` from here.
+tensorboardX's own writer is not used: it has a thread that dies of a full disk or of a clock set
+back, and then blocks the caller for ever.
 """
 
 import math
-import sys
 import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 from tensorboardX import summary
@@ -22,11 +19,7 @@ from rats_jax.runs.metric_names import tag
 
 
 class SummaryWriter:
-    """The part of clu's `MetricWriter` that has a meaning in TensorBoard; clu checks no type.
-
-    Writes in the caller's thread. tensorboardX's own writer has a thread that dies of a full disk
-    or of a clock set back, and then blocks the caller for ever.
-    """
+    """Writes in the caller's thread."""
 
     def __init__(self, logdir: str, *, purge_step: int | None = None):
         """purge_step: events of this step and later ones, of an earlier start, are forgotten."""
@@ -61,13 +54,3 @@ class SummaryWriter:
 
     def _write(self, step: int, **content) -> None:
         self._writer.write_event(Event(wall_time=time.time(), step=step, **content))
-
-
-if "clu.metric_writers" not in sys.modules:
-    _module = ModuleType("clu.metric_writers.summary_writer")
-    _module.SummaryWriter = SummaryWriter
-    sys.modules[_module.__name__] = _module
-
-from clu import metric_writers  # noqa: E402
-
-__all__ = ["SummaryWriter", "metric_writers"]

@@ -14,7 +14,6 @@ stacks.txt        where a run hung, if it did
 """
 
 import errno
-import fcntl
 import json
 import os
 import socket
@@ -30,6 +29,7 @@ from ml_collections import ConfigDict
 from rats_jax.config import fields
 from rats_jax.config.old_runs import is_fixed, with_old_fields
 from rats_jax.errors import UserError
+from rats_jax.files import lock, write_whole
 from rats_jax.paths import local_path, printable
 from rats_jax.runs.checkpoints.folder_names import check_folder
 from rats_jax.voice import say
@@ -66,14 +66,8 @@ def open_workdir(path: str, config: ConfigDict) -> Iterator[Path]:
 
 def write_config(workdir: Path, config: ConfigDict) -> None:
     """Writes config.json, whole or not at all."""
-    file = workdir / "config.json"
-    new = file.with_suffix(".new")
     with _usable(workdir):
-        with new.open("w", encoding="utf-8") as written:
-            written.write(_json(config))
-            written.flush()
-            os.fsync(written.fileno())
-        new.replace(file)
+        write_whole(workdir / "config.json", _json(config), durable=True)
 
 
 @contextmanager
@@ -106,14 +100,11 @@ def _locked(workdir: Path) -> Iterator[None]:
 
 
 def _lock(file: TextIO) -> bool:
-    """The kernel gives the lock back when the process ends, however it ends."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:  # as on some network file systems
+        return lock(file)
+    except OSError as error:
         say(f"warning: {file.name} cannot be locked ({error.strerror}): start no second run here")
-    return True
+        return True
 
 
 @contextmanager
@@ -162,10 +153,8 @@ def folder_of(path: str) -> Path:
 def sign(workdir: Path) -> str:
     """Leaves a word in the directory, by which other processes know it for the same."""
     word = uuid.uuid4().hex
-    new = workdir / f"{SIGN}.new"
     with _usable(workdir):
-        new.write_text(word, encoding="utf-8")
-        new.replace(workdir / SIGN)
+        write_whole(workdir / SIGN, word)
     return word
 
 

@@ -8,7 +8,6 @@ import pytest
 from rats_jax.assemble import make_dino, make_mesh
 from rats_jax.dino.monitors import (
     COPY,
-    DEAD,
     effective_rank,
     feature_std,
     register_copies,
@@ -16,6 +15,7 @@ from rats_jax.dino.monitors import (
     targets,
     vital_signs,
 )
+from rats_jax.dino.register_health import DEAD
 from rats_jax.parallel.mesh import batch_sharding, on_mesh
 from rats_jax.parallel.rules import state_shardings
 from tests.runs.tiny import tiny_config

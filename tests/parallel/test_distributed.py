@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import time
 from absl import flags
-from rats_jax import command_line, train
+from rats_jax import command_line, train, voice
 from rats_jax.errors import UserError
 
 THEN = flags.DEFINE_string("then", "end", "")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from rats_jax.errors import UserError
-from rats_jax.runs import loop
+from rats_jax.runs import observer
 from rats_jax.runs.loop import train
 from rats_jax.runs.metric_names import GROUPS, tag
 from rats_jax.runs.restore import restore
@@ -250,14 +250,14 @@ def files_of(workdir: Path) -> dict[Path, bytes]:
 
 
 def test_a_workdir_that_is_moved_while_the_run_trains_ends_it(tmp_path, monkeypatch):
-    add = loop.Progress.add
+    add = observer.Interval.add
 
     def move(progress, metrics):
         add(progress, metrics)
         if (tmp_path / "run").exists():
             (tmp_path / "run").rename(tmp_path / "moved")
 
-    monkeypatch.setattr(loop.Progress, "add", move)
+    monkeypatch.setattr(observer.Interval, "add", move)
     with pytest.raises(UserError, match="run has no config.json any more, so it was moved or"):
         train(tiny_config(run__stop_after=4), str(tmp_path / "run"))
     assert not list((tmp_path / "run").rglob("state"))

@@ -167,7 +167,7 @@ def test_a_run_whose_images_change(tmp_path, capsys, monkeypatch):
 
     # The same images at another place, and the flag no more: nothing has changed.
     (tmp_path / "images").rename(tmp_path / "moved")
-    monkeypatch.setattr(loop._Run, "train", lambda *_: None)
+    monkeypatch.setattr(loop, "take_steps", lambda *_, **__: None)
     capsys.readouterr()
     start(data__path=str(tmp_path / "moved"))
     said = capsys.readouterr().out
@@ -198,7 +198,7 @@ def trained(tmp_path_factory) -> Path:
 
 
 def test_fields_that_move_the_schedules_say_so_on_resume(run, capsys, monkeypatch):
-    monkeypatch.setattr(loop._Run, "train", lambda *_: None)
+    monkeypatch.setattr(loop, "take_steps", lambda *_, **__: None)
     train(tiny_config(optimizer__epochs=9.0, optimizer__batch_size=20), str(run))
     said = capsys.readouterr().out
     assert "config.optimizer.epochs was 8.0 and is 9.0 from here on" in said
@@ -208,7 +208,7 @@ def test_fields_that_move_the_schedules_say_so_on_resume(run, capsys, monkeypatc
 
 def test_other_fields_and_other_images_have_a_sentence_each(run, capsys, monkeypatch):
     """What fewer epochs do is not said of the images."""
-    monkeypatch.setattr(loop._Run, "train", lambda *_: None)
+    monkeypatch.setattr(loop, "take_steps", lambda *_, **__: None)
     config = tiny_config(optimizer__epochs=5.0, data__length=48, run__stop_after=2)
     with pytest.raises(UserError) as refused:
         train(config, str(run))
@@ -242,7 +242,7 @@ def test_other_drawings_do_not_continue_a_run(run):
 def test_packages_that_compute_or_decode_are_compared(run, capsys, monkeypatch):
     now = package_versions()
     assert {"jax", "numpy", "grain", "pillow"} <= now.keys()
-    monkeypatch.setattr(loop._Run, "train", lambda *_: None)
+    monkeypatch.setattr(loop, "take_steps", lambda *_, **__: None)
     monkeypatch.setattr(resuming, "package_versions", lambda: now | {"pillow": "99.0"})
     train(tiny_config(), str(run))
     assert f"was written by pillow {now['pillow']}; this is pillow 99.0" in capsys.readouterr().out

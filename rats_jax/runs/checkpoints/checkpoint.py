@@ -22,6 +22,7 @@ from rats_jax.runs.checkpoints.best_metric import Judged
 from rats_jax.runs.checkpoints.disk_errors import REMEDIES, error_number
 from rats_jax.runs.checkpoints.folder_names import check_folder
 from rats_jax.runs.checkpoints.kept import RulesChanged, keep_those_of, marked
+from rats_jax.runs.checkpoints.quiet_orbax import quiet_orbax
 from rats_jax.runs.checkpoints.retention import Rules, staying
 from rats_jax.runs.checkpoints.stored_state import (
     Damaged,
@@ -61,6 +62,7 @@ class Checkpoints:
     it. A directory takes its final name when it is complete, and loses it before it is removed.
 
     Args:
+      save_every: every so many steps one is saved, see `is_due`.
       keep: how many of the newest stay.
       keep_every: the first at or after each multiple of so many steps stays for good; 0 for none.
       keep_best: how many of the best stay, by the finite `best_metric` given with them. One of an
@@ -75,6 +77,7 @@ class Checkpoints:
         self,
         workdir: Path,
         *,
+        save_every: int = 1,
         keep: int = 1,
         keep_every: int = 0,
         keep_best: int = 0,
@@ -82,11 +85,13 @@ class Checkpoints:
         best_is: str = "lowest",
         read_only: bool = False,
     ):
+        quiet_orbax()
         self._folder = (workdir / "checkpoints").absolute()
         self._set_aside_in = (workdir / "damaged").absolute()
         check_folder(workdir, "the run's folder", read_only=read_only)
         self._rules = Rules(keep, keep_every, keep_best, best_metric, best_is == "highest")
         self._judged = Judged(self._folder, metric=best_metric, highest=self._rules.highest)
+        self._save_every = save_every
         self._read_only = read_only
         self._saving: tuple[int, Future] | None = None
         if not read_only:
@@ -119,6 +124,16 @@ class Checkpoints:
     def keep_those_of(self, was: Rules, *, rejudged: bool) -> RulesChanged:
         """Before the first save: keeps what an earlier start kept, see `kept.keep_those_of`."""
         return keep_those_of(was, self._rules, self._folder, self.steps(), rejudged=rejudged)
+
+    def is_due(self, step: int, *, last: int, judged: Mapping[str, float]) -> bool:
+        """Whether one is saved after this step: at intervals, after the last step, and where the
+        step can be the best.
+
+        judged: what an evaluation of this step measured that compares with other steps.
+        """
+        rules = self._rules
+        at_interval = any(every and step % every == 0 for every in (self._save_every, rules.every))
+        return at_interval or step == last or (rules.best > 0 and rules.metric in judged)
 
     def save(self, step: int, state: dict, *, about: dict, metrics: Mapping[str, float]) -> None:
         """Starts to write the state after `step` steps; does nothing if that step is there.

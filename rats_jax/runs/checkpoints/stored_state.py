@@ -10,11 +10,9 @@ and fingerprint of each; "sha256" of these.
 
 import hashlib
 import json
-import logging
 import math
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,19 +22,6 @@ import tensorstore as ts
 
 from rats_jax.errors import UserError
 from rats_jax.runs.checkpoints.fingerprint import fingerprints, named_leaves
-
-# Orbax logs an error, traceback and all, before it raises it; and of several writes that fail, the
-# later ones come to its event loop when that has been closed.
-logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
-logging.getLogger("asyncio").addFilter(lambda record: "never retrieved" not in record.getMessage())
-
-
-def _unraisable(error, before=sys.unraisablehook) -> None:
-    if str(error.exc_value) != "Event loop is closed":
-        before(error)
-
-
-sys.unraisablehook = _unraisable
 
 
 class Damaged(Exception):

@@ -38,6 +38,11 @@ class Unreadable:
     def count(self) -> int:
         return len(self._known)
 
+    def say_count(self) -> None:
+        """At the end of a run, if there are any."""
+        if self.count:
+            say(f"images not read: {self.count}, see {self.file}")
+
     def add(self, failures: dict[int, str], *, replaced: int, drawn: int) -> None:
         """Takes up {source index: reason}, and how many of the images drawn were replaced.
 

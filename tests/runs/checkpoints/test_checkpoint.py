@@ -152,3 +152,32 @@ def test_one_that_is_removed_while_it_is_read_is_passed_over_in_silence(
     with Checkpoints(workdir, read_only=True) as checkpoints:
         found = checkpoints.restore_part({"teacher": LIKE["teacher"]})
     assert (found.step, found.damaged) == (40, []) and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "judged", "due"),
+    [
+        ({"save_every": 4}, {}, [4, 8, 10]),
+        ({"save_every": 4, "keep_every": 5}, {}, [4, 5, 8, 10]),
+        ({"save_every": 20}, {"parts/m2o_4": 0.5}, [10]),
+        (
+            {"save_every": 20, "keep_best": 1, "best_metric": "parts/m2o_4"},
+            {"parts/m2o_4": 0.5},
+            [6, 10],
+        ),
+        (
+            {"save_every": 20, "keep_best": 1, "best_metric": "parts/m2o_8"},
+            {"parts/m2o_4": 0.5},
+            [10],
+        ),
+    ],
+)
+def test_checkpoints_know_when_they_are_due(tmp_path, settings, judged, due):
+    """At intervals, after the last step, and where step 6 may be the best."""
+    with Checkpoints(tmp_path, **settings) as checkpoints:
+        steps = [
+            step
+            for step in range(1, 11)
+            if checkpoints.is_due(step, last=10, judged=judged if step == 6 else {})
+        ]
+    assert steps == due

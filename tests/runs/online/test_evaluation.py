@@ -23,11 +23,12 @@ from rats_jax.parallel.mesh import replicated
 from rats_jax.parts.datasets import VOID
 from rats_jax.parts.region_metrics import RegionScores, score
 from rats_jax.procedural_parts import ProceduralParts
-from rats_jax.runs import loop
+from rats_jax.runs import loop, metric_files, observer
 from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 from rats_jax.runs.events import Events
 from rats_jax.runs.guards.watchdog import Watchdog
 from rats_jax.runs.loop import train
+from rats_jax.runs.metric_files import MetricFiles
 from rats_jax.runs.online.data import DRAWN_SEED, headline
 from rats_jax.runs.online.evaluation import OnlineEvaluation, open_evaluation
 from rats_jax.runs.online.evaluator import Moment
@@ -37,8 +38,9 @@ from rats_jax.runs.online.evaluators.knn import OnlineKNN
 from rats_jax.runs.online.pictures import COUNT, Shown, part_picture
 from rats_jax.runs.online.pictures import SIDE as PICTURE
 from rats_jax.runs.online.spread import Spread
-from rats_jax.runs.reporting import Progress, open_writer, write_pictures
+from rats_jax.runs.reporting import Interval
 from rats_jax.runs.restore import restore
+from rats_jax.runs.tensorboard import SummaryWriter
 from tests.runs.event_files import events, pictures, scalars
 from tests.runs.online.evaluated import IMAGES, PATCH, SIDE, evaluated, measured, measuring
 
@@ -58,24 +60,22 @@ def metrics(workdir: Path) -> list[dict]:
 @pytest.fixture(scope="module", autouse=True)
 def compiled_once():
     """Runs of this module train on one device, by one program: to compile it takes the longest."""
-    programs, compile_all = [], loop._Run._compile
+    programs, compile_train_step = [], loop.compile_train_step
 
-    def compile_new(self, state: dict):
+    def compile_new(*arguments):
         if not programs:
-            programs.append(compile_all(self, state))
-        elif self._evaluation:
-            self._evaluation.compile(state["teacher"])
+            programs.append(compile_train_step(*arguments))
         return programs[0]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "make_mesh", one_device)
-        patch.setattr(loop._Run, "_compile", compile_new)
+        patch.setattr(loop, "compile_train_step", compile_new)
         yield
 
 
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory):
-    beats, bests, measure, redraw = [], [], OnlineEvaluation.measure, loop.redraw
+    beats, bests, measure, redraw = [], [], OnlineEvaluation.measure, observer.redraw
 
     def spied(self, *arguments, beat, **rest):
         assert isinstance(beat.__self__, Watchdog)
@@ -93,7 +93,7 @@ def whole_run(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OnlineEvaluation, "measure", spied)
-        patch.setattr(loop, "redraw", drawn)
+        patch.setattr(observer, "redraw", drawn)
         workdir = train(evaluated(), str(tmp_path_factory.mktemp("evaluated")))
     return workdir, beats, bests
 
@@ -503,11 +503,12 @@ def test_pictures_that_fail_are_said_and_end_nothing(tmp_path, capsys, monkeypat
         np.testing.assert_array_equal(shown.mask, drawn.parts)
         assert shown.labels.shape == (SIDE // PATCH,) * 2 and {*shown.labels.flat} <= {0, 1}
 
-    class Writer:
+    class Writer(SummaryWriter):
         def write_images(self, *_):
             raise ValueError("no such format")
 
-    write_pictures(Writer(), 3, {})
+    monkeypatch.setattr(metric_files, "SummaryWriter", Writer)
+    MetricFiles(tmp_path, start=0).write_pictures(3, {})
     assert "pictures of step 3 could not be written" in capsys.readouterr().out
 
 
@@ -543,7 +544,7 @@ def test_images_are_chosen_evenly():
 def test_its_time_does_not_count_in_images_per_second(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("rats_jax.runs.reporting.time.perf_counter", lambda: clock[0])
-    progress = Progress(batch_size=8, steps=10, steps_per_epoch=5)
+    progress = Interval(batch_size=8, steps=10, steps_per_epoch=5)
     for _ in range(3):
         progress.add({"loss": np.float32(1), "skipped_in_a_row": np.int32(0)})
         clock[0] += 1
@@ -555,12 +556,12 @@ def test_its_time_does_not_count_in_images_per_second(monkeypatch):
 def test_a_start_from_the_beginning_forgets_the_evaluation_before_it(tmp_path):
     file = tmp_path / "metrics.jsonl"
     file.write_text('{"step": 0, "parts/m2o_2": 0.1}\n{"step": 5}\n')
-    open_writer(tmp_path, start=5).close()
+    MetricFiles(tmp_path, start=5).close()
     assert len(file.read_text().splitlines()) == 2
-    open_writer(tmp_path, start=0).close()
+    MetricFiles(tmp_path, start=0).close()
     assert file.read_text() == ""
     old = tmp_path / "metrics.old.jsonl"
     assert len(old.read_text().splitlines()) == 2
     file.write_text('{"step": 1}\n')
-    open_writer(tmp_path, start=0).close()
+    MetricFiles(tmp_path, start=0).close()
     assert len(old.read_text().splitlines()) == 2 and file.read_text() == ""

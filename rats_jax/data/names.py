@@ -1,0 +1,19 @@
+"""The names of a source's images, read one at a time."""
+
+from collections.abc import Callable, Sequence, Sized
+
+
+class Names(Sequence):
+    """A name for each image of a source, by index; none is read before it is wanted.
+
+    name_of: gives the name of one image.
+    """
+
+    def __init__(self, source: Sized, name_of: Callable[[int], str]):
+        self._source, self._name_of = source, name_of
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> str:
+        return self._name_of(index)

@@ -1,0 +1,71 @@
+"""How far a long piece of work on images is, and how long it will take."""
+
+import sys
+import time
+
+from rats_jax.data.counted import counted
+from rats_jax.voice import say
+
+SECONDS_BETWEEN_LINES, SECONDS_ON_TERMINAL = 20.0, 0.5
+
+
+class Progress:
+    """Lines such as "train: 412,300 of 1,281,167 images, 1,912 images/s, 210 MB/s, about 7 min
+    left", every few seconds.
+
+    Args:
+      label: what is worked on.
+      total, done: images, in all and before the start.
+      bytes_left: what the work will read, where this is known: the time left is estimated by it,
+        and both rates are shown.
+      in_place: on a terminal, one line that changes; nothing else may be printed meanwhile.
+    """
+
+    def __init__(
+        self, label: str, total: int, *, done: int = 0, bytes_left: int = 0, in_place: bool = False
+    ):
+        self._label, self._total, self._done, self._bytes_left = label, total, done, bytes_left
+        self._in_place = in_place and sys.stdout.isatty()
+        self._images = 0
+        self._start = self._shown = time.monotonic()
+
+    def add(self, images: int) -> None:
+        """So many more are done; prints when it is time to."""
+        self.show(self._images + images)
+
+    def show(self, images: int, bytes_read: int = 0) -> None:
+        """Images and bytes since the start; prints when it is time to."""
+        self._images, now = images, time.monotonic()
+        every = SECONDS_ON_TERMINAL if self._in_place else SECONDS_BETWEEN_LINES
+        if now - self._shown < every:
+            return
+        self._shown, seconds = now, now - self._start
+        parts = [f"{self._done + images:,} of {counted(self._total, 'image')}"]
+        share = images / (self._total - self._done)
+        if self._bytes_left:
+            parts.append(f"{images / seconds:,.0f} images/s")
+            parts.append(f"{bytes_read / seconds / 1e6:,.0f} MB/s")
+            share = bytes_read / self._bytes_left
+        if share:
+            parts.append(time_left(self._start, share))
+        line = f"{self._label}: {', '.join(parts)}"
+        if self._in_place:
+            print(f"\r{line}\x1b[K", end="", flush=True)
+        else:
+            say(line)
+
+    def close(self) -> None:
+        """Takes the line off the terminal."""
+        if self._in_place:
+            print("\r\x1b[K", end="", flush=True)
+
+
+def time_left(began: float, share: float) -> str:
+    """How long a work will take that began at that `time.monotonic()` and of which this share is
+    done."""
+    if share >= 1:
+        return "done"
+    minutes = (time.monotonic() - began) * (1 / share - 1) / 60
+    if minutes > 120:
+        return f"about {minutes / 60:.0f} h left"
+    return f"about {minutes:.0f} min left" if minutes > 1 else "less than a minute left"

@@ -1,0 +1,177 @@
+"""What a run shows while it trains: reports, evaluations, alarms, files of metrics and pictures."""
+
+from collections.abc import Callable
+
+import jax
+
+from rats_jax.assemble import backbone_options
+from rats_jax.errors import UserError
+from rats_jax.parallel.mesh import describe
+from rats_jax.runs.dynamics import redraw
+from rats_jax.runs.guards.alarms import Alarms, heads_with_registers, warm_steps
+from rats_jax.runs.guards.guards import Guards
+from rats_jax.runs.metric_files import MetricFiles
+from rats_jax.runs.metric_names import is_of_evaluation
+from rats_jax.runs.opened import OpenRun
+from rats_jax.runs.programs import compile_monitor
+from rats_jax.runs.reporting import Interval
+from rats_jax.voice import say
+
+
+class Observer:
+    """Looks at the steps of one start of a run. Training does not depend on it, except that it may
+    end the run: an alarm with config.guards.collapse=stop, or a best metric that no report has.
+
+    A context manager: leaving it closes the files. All processes call everything at the same steps;
+    process 0 writes. start, last: the steps taken before and after.
+    """
+
+    def __init__(self, run: OpenRun, guards: Guards, *, start: int, last: int):
+        config, schedules = run.config, run.dino.schedules
+        self._run, self._guards, self._start, self._last = run, guards, start, last
+        self._alarms = Alarms(
+            prototypes=config.head.prototypes,
+            warm=warm_steps(schedules),
+            heads=heads_with_registers(backbone_options(config)),
+        )
+        self._interval = Interval(
+            batch_size=config.optimizer.batch_size,
+            steps=last,
+            steps_per_epoch=schedules.steps_per_epoch,
+        )
+        self._reported: dict[str, float] = {}  # as last reported
+        self._measured: dict[str, float] = {}  # by an evaluation since the last report
+        self._judged: dict[int, dict[str, float]] = {}  # of the last evaluation, at its step
+        self._to_draw = False
+        self._monitor = None
+        self._files = MetricFiles(run.folder if jax.process_index() == 0 else None, start=start)
+
+    def __enter__(self) -> "Observer":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._files.close()
+
+    def compile(self, state: dict) -> None:
+        """The evaluation and the monitor, where they are wanted."""
+        run = self._run
+        if run.evaluation:
+            run.evaluation.compile(state["teacher"])
+        if run.config.guards.collapse != "off":
+            self._monitor = compile_monitor(run.dino, run.config, run.mesh, state)
+
+    def describe(self) -> None:
+        """Writes what fixes this start beside the metrics."""
+        run, about = self._run, self._run.about
+        facts = {"code": about["code"], **about["packages"], **about["data"]}
+        facts["mesh"] = describe(run.mesh)
+        self._files.describe_start(run.config, facts, step=self._start)
+
+    def begin(self, state: dict) -> None:
+        """Evaluates the untrained model, where the run begins."""
+        if self._run.evaluation and not self._start:
+            self._write(0, self._evaluate(0, state, None))
+            if self._to_draw:
+                self._draw()
+
+    def observe(
+        self,
+        step: int,
+        state: dict,
+        samples: dict[str, jax.Array],
+        metrics: dict[str, jax.Array],
+        *,
+        waited: Callable[[], float],
+    ) -> None:
+        """A step that was taken: reports and evaluates where it is time, and writes both in one
+        line.
+
+        metrics: of the step, perhaps not yet computed. waited: gives the seconds that the run
+        has waited for images since the last call.
+        """
+        run, evaluation = self._run.config.run, self._run.evaluation
+        self._interval.add(metrics)
+        if step == self._start + 1:
+            waited()  # the first batch and compiling do not count
+        scalars, measured = {}, {}
+        if step % run.log_every == 0 or step == self._last:
+            signs = self._monitor(state, samples) if self._monitor else {}
+            scalars = self._interval.report(step, seconds_waited=waited())
+            scalars = self._report(step, scalars | jax.device_get(signs))
+        evaluates = evaluation and evaluation.is_due(step, last=self._last)
+        if scalars or evaluates:
+            with self._interval.paused():
+                if evaluates:
+                    measured = self._evaluate(step, state, samples)
+                self._write(step, scalars | measured)
+        if scalars:
+            self._judge(step, scalars)
+
+    def judged(self, step: int) -> dict[str, float]:
+        """What was measured at this step that compares with other steps; often nothing."""
+        return self._judged.get(step, {})
+
+    def metrics(self, step: int) -> dict[str, float]:
+        """What a checkpoint of this step says of itself: the last report, and `judged`."""
+        return self._reported | self.judged(step)
+
+    def draw(self) -> None:
+        """Draws dynamics.png anew if the last step was evaluated."""
+        if self._to_draw:
+            with self._interval.paused():
+                self._draw()
+
+    def finish(self) -> None:
+        """After the last save: the picture shows which checkpoint is the best."""
+        if self._judged:
+            self._draw()
+
+    def _report(self, step: int, scalars: dict) -> dict[str, float]:
+        scalars = {name: float(value) for name, value in scalars.items()}
+        scalars["unreadable_images"] = self._guards.unreadable.count
+        say(self._interval.line(step, scalars))
+        run, self._reported = self._run.config.run, scalars
+        of_report = not is_of_evaluation(run.best_metric)
+        # Of the monitor, which is off, or of registers that the model does not have.
+        if run.keep_best and of_report and run.best_metric not in scalars:
+            raise UserError(
+                f"config.run.best_metric is {run.best_metric!r}: a report has "
+                f"{', '.join(sorted(scalars))}"
+            )
+        return scalars
+
+    def _evaluate(
+        self, step: int, state: dict, samples: dict[str, jax.Array] | None
+    ) -> dict[str, float]:
+        run = self._run
+        measured = run.evaluation.measure(
+            step, state["teacher"], samples, events=run.events, beat=self._guards.beat
+        )
+        self._judged, self._measured = {step: measured.judged}, measured.scalars
+        self._to_draw = bool(measured.scalars)
+        self._files.write_pictures(step, measured.pictures)
+        return measured.scalars
+
+    def _write(self, step: int, scalars: dict[str, float]) -> None:
+        if scalars:
+            self._files.write_scalars(step, scalars)
+
+    def _judge(self, step: int, scalars: dict[str, float]) -> None:
+        run, collapse = self._run, self._run.config.guards.collapse
+        alarms = self._alarms.judge(step, self._measured | scalars)
+        self._measured = {}
+        alarms = [alarm for alarm in alarms if collapse != "off" or not alarm.collapse]
+        for alarm in alarms:
+            say(f"warning: {alarm.message}")
+            run.events.add("alarm", step=step, name=alarm.name, message=alarm.message)
+        names = [alarm.name for alarm in alarms if alarm.collapse]
+        if names and collapse == "stop":
+            raise UserError(
+                f"{', '.join(names)} at step {step}: the run ends (config.guards.collapse=stop); "
+                "docs/operations.md says what to do, and which checkpoint to go on from"
+            )
+
+    def _draw(self) -> None:
+        run, self._to_draw = self._run, False
+        if jax.process_index() == 0:
+            redraw(run.folder, run.checkpoints.best() if run.config.run.keep_best else None)
