@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 #: Folders that the page describes as a whole.
-WHOLE = ("procedural_parts", "preparation", "datasets", "classification", "files")
+WHOLE = ("configs", "procedural_parts", "preparation", "datasets", "classification", "files")
 
 
 def listed() -> set[str]:
