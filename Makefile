@@ -33,16 +33,14 @@ lint: $(TESTS)/bin/ready
 clean:
 	rm -rf $(VENV) $(TESTS)
 
-$(BIN)/ready: requirements.txt pyproject.toml
+$(BIN)/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -r requirements.txt
-	$(BIN)/pip install --quiet --no-deps --editable .
+	$(BIN)/pip install --quiet --editable .
 	touch $@
 
-$(TESTS)/bin/ready: requirements.txt requirements-test.txt pyproject.toml
+$(TESTS)/bin/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(TESTS)
-	$(TESTS)/bin/pip install --quiet -r requirements-test.txt
-	$(TESTS)/bin/pip install --quiet --no-deps --editable .
+	$(TESTS)/bin/pip install --quiet --editable '.[test]'
 	touch $@

@@ -1,4 +1,4 @@
-"""python -m rats_jax.demo --workdir=DIR: train a small RATS on drawings, score it, draw its parts.
+"""rats demo --workdir=DIR: train a small RATS on drawings, score it, draw its parts.
 
 Trains the recipe `demo` from the model in `rats_jax.demo_model`, then compares it on held-out
 drawings with the same RATS before any training, a plain grid, SLIC and colours. Started again with

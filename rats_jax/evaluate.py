@@ -1,4 +1,4 @@
-"""python -m rats_jax.evaluate --checkpoint=RUN_OR_WEIGHTS --dataset=KIND:PATH --output=DIR
+"""rats evaluate --checkpoint=RUN_OR_WEIGHTS --dataset=KIND:PATH --output=DIR
 
 Part discovery: how well a model's regions agree with part masks, beside what a plain grid, SLIC
 and k-means on the same features reach at the same number of regions. With --regions also, or only,

@@ -1,4 +1,4 @@
-"""python -m rats_jax.prepare --input=IMAGENET_FOLDER_OR_TAR --output=DIR [--workers=N]"""
+"""rats prepare --input=IMAGENET_FOLDER_OR_TAR --output=DIR [--workers=N]"""
 
 import os
 

@@ -45,7 +45,7 @@ def test_help_names_what_a_command_needs(command):
     assert done[0].stdout == done[1].stdout
     shown = [line.split()[0] for line in done[0].stdout.splitlines() if line.startswith("  --")]
     assert set(NEEDED[command]) <= set(shown)
-    assert done[0].stdout.startswith(f"python -m rats_jax.{command} ")
+    assert done[0].stdout.startswith(f"rats {command} ")
     assert max(map(len, done[0].stdout.splitlines())) <= 100
 
 
