@@ -8,6 +8,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 WORKDIR ?= runs/demo
+# The versions that the tests ran with. CONSTRAINTS= takes the newest instead.
+CONSTRAINTS ?= constraints.txt
+PINS := $(addprefix --constraint ,$(CONSTRAINTS))
 BIN := $(VENV)/bin
 # The test environment holds torch, which training never needs.
 TESTS := .venv-test
@@ -33,14 +36,14 @@ lint: $(TESTS)/bin/ready
 clean:
 	rm -rf $(VENV) $(TESTS)
 
-$(BIN)/ready: pyproject.toml
+$(BIN)/ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet $(PINS) --editable .
 	touch $@
 
-$(TESTS)/bin/ready: pyproject.toml
+$(TESTS)/bin/ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(TESTS)
-	$(TESTS)/bin/pip install --quiet --editable '.[test]'
+	$(TESTS)/bin/pip install --quiet $(PINS) --editable '.[test]'
 	touch $@
