@@ -1,7 +1,8 @@
 # make install   the virtual environment of training, .venv
 # make demo      train a small RATS on drawings on this CPU, score it, draw its parts
-# make test      the tests (under 20 minutes on 2 cores); make test-all adds the slow ones
-# make lint      style
+# make test      the tests within this process (under 9 minutes on 2 cores)
+# make test-processes   those that start processes; make test-all: all, with the slow ones
+# make lint      style and types
 #
 # Each makes its own virtual environment first; PYTHON names the interpreter (3.11 or newer).
 
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 TESTS := .venv-test
 PYTEST := JAX_PLATFORMS=cpu $(TESTS)/bin/python -m pytest -n 2
 
-.PHONY: install demo test test-all lint clean
+.PHONY: install demo test test-processes test-slow test-all lint clean
 
 install: $(BIN)/ready
 
@@ -24,7 +25,14 @@ demo: $(BIN)/ready
 	$(BIN)/python -m rats_jax.demo --workdir=$(WORKDIR)
 
 test: $(TESTS)/bin/ready
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not processes"
+
+test-processes: $(TESTS)/bin/ready
+	$(PYTEST) -m "not slow and processes"
+
+# PATHS: which of them.
+test-slow: $(TESTS)/bin/ready
+	$(PYTEST) -o faulthandler_timeout=3600 -m slow $(PATHS)
 
 test-all: $(TESTS)/bin/ready
 	$(PYTEST) -o faulthandler_timeout=3600
@@ -32,6 +40,7 @@ test-all: $(TESTS)/bin/ready
 lint: $(TESTS)/bin/ready
 	$(TESTS)/bin/ruff check .
 	$(TESTS)/bin/ruff format --check .
+	$(TESTS)/bin/mypy
 
 clean:
 	rm -rf $(VENV) $(TESTS)

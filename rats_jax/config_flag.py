@@ -171,8 +171,8 @@ def _load(path: str) -> tuple[ConfigDict | None, str]:
     if not file:
         return None, f"no --config: {ASK}"
     if os.path.isdir(file):
-        found = sorted(f for f in Path(file).glob("*.py") if not f.name.startswith("_"))
-        such = f"such as {found[0]}" if found else "a Python file with get_config()"
+        files = sorted(f for f in Path(file).glob("*.py") if not f.name.startswith("_"))
+        such = f"such as {files[0]}" if files else "a Python file with get_config()"
         return None, f"--{NAME}={path} is a folder: name a recipe in it, {such}"
     if not os.path.exists(file):
         return None, _not_found(path, file)

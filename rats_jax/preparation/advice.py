@@ -26,7 +26,8 @@ def advice(folders: list[Path]) -> list[str]:
 
 def _train(folder: Path) -> str:
     shards = Records(folder)
-    images, changes = len(shards), {}
+    images = len(shards)
+    changes: dict[str, object] = {}
     if is_imagenet(images, len(shards.classes)):
         recipe = "rats_s16_in1k"
         if images != IMAGENET:
