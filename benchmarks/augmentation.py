@@ -42,7 +42,7 @@ from rats_jax.planning.hlo import read_program  # noqa: E402
 from rats_jax.validation import validate  # noqa: E402
 from rats_jax.voice import say  # noqa: E402
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a file in configs/.")
+CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, by name or path.")
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 0, "Images a step; 0: 32 with a topology, else as in train_step.py."
 )

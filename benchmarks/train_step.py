@@ -27,7 +27,7 @@ from rats_jax.models.flops import training_flops  # noqa: E402
 from rats_jax.validation import validate  # noqa: E402
 from rats_jax.voice import say  # noqa: E402
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, a file in configs/.")
+CONFIG = config_flags.DEFINE_config_file("config", help_string="Recipe, by name or path.")
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 0, "Images a step, on one device; 0: 4 on a CPU, else 64, or 16 above ViT-S."
 )

@@ -1,7 +1,6 @@
-"""python -m rats_jax COMMAND [FLAGS]
+"""rats COMMAND [FLAGS]
 
-The same as python -m rats_jax.COMMAND [FLAGS]. `python -m rats_jax COMMAND --help` lists the flags
-of a command.
+The same as python -m rats_jax COMMAND [FLAGS]. `rats COMMAND --help` lists the flags of a command.
 """
 
 import difflib
@@ -23,11 +22,11 @@ COMMANDS = {
 }
 
 
-def main(arguments: list[str]) -> int:
-    """Runs a command; returns the exit status where there is none to run."""
-    command, *rest = arguments or ["--help"]
+def main() -> int:
+    """Runs the command that the command line names; returns the exit status of help and version."""
+    command, *rest = sys.argv[1:] or ["--help"]
     if command in COMMANDS:
-        sys.argv = [f"python -m rats_jax {command}", *rest]
+        sys.argv = [f"rats {command}", *rest]
         runpy.run_module(f"rats_jax.{command}", run_name="__main__", alter_sys=True)
         return 0
     if command in usage.HELP:
@@ -44,4 +43,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -92,7 +92,7 @@ def _parse(argv: list[str]) -> list[str]:
         write_line(text, sys.stdout)
         sys.exit(0)
     arguments = [config_flag.with_home(_underscored(argument)) for argument in argv[1:]]
-    arguments = config_flag.last_values(arguments)
+    arguments = config_flag.with_paths(config_flag.last_values(arguments))
     # ml_collections looks fields up while absl parses, and lets its own errors out, as well as
     # those of the recipe.
     try:

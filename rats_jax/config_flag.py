@@ -1,4 +1,4 @@
-"""The flag --config, a recipe in a file, and its fields: --config.SECTION.FIELD=VALUE.
+"""The flag --config, a recipe by name or path, and its fields: --config.SECTION.FIELD=VALUE.
 
 ml_collections loads the file and sets the fields while absl parses the command line. What goes
 wrong there is explained here in the user's words: which file, which field, what it takes.
@@ -16,12 +16,13 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from rats_jax.configs import FOLDER, recipe_file, recipe_names
 from rats_jax.errors import UserError
 
 flags.disclaim_key_flags()  # --config is a flag of the entry point that calls define_config
 
 NAME = "config"
-ASK = "name a recipe, such as --config=configs/image_folder.py"
+ASK = "name a recipe, such as --config=image_folder"
 #: What a field takes, by the type of its default.
 EXPECTED = {
     bool: "true or false",
@@ -41,12 +42,16 @@ WRONG_TYPE = re.compile(
 
 
 def define_config(default: str | None = None) -> flags.FlagHolder:
-    """The flag --config of an entry point; its value is a locked ConfigDict, see `read_config`."""
+    """The flag --config of an entry point; its value is a locked ConfigDict, see `read_config`.
+
+    default: the name of a recipe of the package.
+    """
     return config_flags.DEFINE_config_file(
         NAME,
-        default,
-        help_string="Recipe: a Python file with get_config(), such as configs/demo.py. "
-        "--config.SECTION.FIELD=VALUE sets a field; rats_jax/config/ lists all of them.",
+        default and recipe_path(default),
+        help_string=f"Recipe: one of {', '.join(recipe_names())}, or a Python file with "
+        "get_config(). --config.SECTION.FIELD=VALUE sets a field; rats_jax/config/ lists all of "
+        "them.",
     )
 
 
@@ -84,6 +89,33 @@ def with_home(argument: str) -> str:
     if name.lstrip("-") == NAME and equals and path.startswith("~"):
         return f"{name}={os.path.expanduser(path)}"
     return argument
+
+
+def recipe_path(given: str) -> str:
+    """FILE or FILE:ARGUMENT, in which FILE may be the name of a recipe of the package, as a path.
+    A file that has this name in the current directory comes first."""
+    file, colon, argument = given.partition(":")
+    found = None if os.path.isfile(file) else recipe_file(file)
+    return f"{found}{colon}{argument}" if found else given
+
+
+def recipe_name(path: str) -> str:
+    """The shortest text that --config takes for the recipe at this path."""
+    return Path(path).stem if Path(path).parent == FOLDER else path
+
+
+def with_paths(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with the path of every recipe that is given by its name."""
+    replaced = list(arguments)
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if not name.startswith("-") or name.lstrip("-") != NAME:
+            continue
+        if equals:
+            replaced[i] = f"{name}={recipe_path(value)}"
+        elif i + 1 < len(arguments):
+            replaced[i + 1] = recipe_path(arguments[i + 1])
+    return replaced
 
 
 def last_values(arguments: Sequence[str]) -> list[str]:
@@ -135,22 +167,21 @@ def _given(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
 
 def _load(path: str) -> tuple[ConfigDict | None, str]:
     """A recipe, or None and what is wrong with it. path: FILE, or FILE:ARGUMENT."""
-    file, *arguments = path.split(":", 1)
+    file, *arguments = recipe_path(path).split(":", 1)
     if not file:
         return None, f"no --config: {ASK}"
     if os.path.isdir(file):
-        found = sorted(Path(file).glob("*.py"))
-        such = f"such as {found[0]}" if found else "a Python file with get_config()"
+        files = sorted(f for f in Path(file).glob("*.py") if not f.name.startswith("_"))
+        such = f"such as {files[0]}" if files else "a Python file with get_config()"
         return None, f"--{NAME}={path} is a folder: name a recipe in it, {such}"
     if not os.path.exists(file):
-        where = "" if os.path.isabs(file) else f" in {os.getcwd()}"
-        return None, f"--{NAME}={path} does not exist{where}: name a recipe by its path"
+        return None, _not_found(path, file)
     try:
         found = runpy.run_path(file)
         if not callable(found.get("get_config")):
             return None, (
-                f"--{NAME}={path} has no function get_config(): name a recipe, such as those in "
-                "configs/"
+                f"--{NAME}={path} has no function get_config(): name a recipe, such as "
+                f"--{NAME}=image_folder"
             )
         config = found["get_config"](*arguments)
     except (Exception, SystemExit) as error:
@@ -161,6 +192,17 @@ def _load(path: str) -> tuple[ConfigDict | None, str]:
             "config that rats_jax.config.default_config() makes, with its changes"
         )
     return config, ""
+
+
+def _not_found(path: str, file: str) -> str:
+    where = "" if os.path.isabs(file) else f" in {os.getcwd()}"
+    names = recipe_names()
+    close = difflib.get_close_matches(Path(file).stem, names, n=1)
+    meant = f"did you mean --{NAME}={close[0]}? Otherwise " if close else ""
+    return (
+        f"--{NAME}={path} does not exist{where}: {meant}name a recipe by its path, or one of the "
+        f"package: {', '.join(names)}"
+    )
 
 
 def _where(error: BaseException, file: str) -> str:

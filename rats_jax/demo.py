@@ -1,6 +1,6 @@
-"""python -m rats_jax.demo --workdir=DIR: train a small RATS on drawings, score it, draw its parts.
+"""rats demo --workdir=DIR: train a small RATS on drawings, score it, draw its parts.
 
-Trains `configs/demo.py` from the model in `rats_jax.demo_model`, then compares it on held-out
+Trains the recipe `demo` from the model in `rats_jax.demo_model`, then compares it on held-out
 drawings with the same RATS before any training, a plain grid, SLIC and colours. Started again with
 the same directory, it continues where it stopped.
 """
@@ -15,7 +15,7 @@ from rats_jax.device_failures import TRAIN_SMALLER
 from rats_jax.paths import local_path
 from rats_jax.voice import say
 
-CONFIG = config_flag.define_config("configs/demo.py")
+CONFIG = config_flag.define_config("demo")
 WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Where runs, scores and pictures are kept.")
 
 HELD_OUT_SEED = 1_000_003  # a world that nothing is trained on or chosen by

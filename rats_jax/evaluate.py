@@ -1,4 +1,4 @@
-"""python -m rats_jax.evaluate --checkpoint=RUN_OR_WEIGHTS --dataset=KIND:PATH --output=DIR"""
+"""rats evaluate --checkpoint=RUN_OR_WEIGHTS --dataset=KIND:PATH --output=DIR"""
 
 from absl import flags
 

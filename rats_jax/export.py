@@ -1,4 +1,4 @@
-"""python -m rats_jax.export --checkpoint=DIR --output=DIR [--format=safetensors,dino,hf,onnx]
+"""rats export --checkpoint=DIR --output=DIR [--format=safetensors,dino,hf,onnx]
 
 A backbone out of a run, or out of other weights, to a folder that PyTorch, transformers, the
 official DINO code or onnxruntime loads. Needs requirements-export.txt.

@@ -1,4 +1,4 @@
-"""python -m rats_jax.plan --config=configs/x.py [--topology=v5e:16x16] [--config.FIELD=VALUE ...]
+"""rats plan --config=RECIPE [--topology=v5e:16x16] [--config.FIELD=VALUE ...]
 
 Compiles the training step for hardware that need not be there, and says in a page what it takes
 and what bounds its speed; to machines with --json=FILE, or --json for standard output. Exit status

@@ -1,4 +1,4 @@
-"""python -m rats_jax.prepare --input=IMAGENET_FOLDER_OR_TAR --output=DIR [--workers=N]"""
+"""rats prepare --input=IMAGENET_FOLDER_OR_TAR --output=DIR [--workers=N]"""
 
 import os
 
@@ -17,7 +17,7 @@ INPUT = flags.DEFINE_string(
     "ImageNet's folder (the two tars, or train/ and val/), any folder of images, or a .tar file.",
 )
 OUTPUT = flags.DEFINE_string("output", "", "Folder in which train/ and val/ are made.")
-WORKERS = flags.DEFINE_integer("workers", os.cpu_count(), "Processes.", lower_bound=1)
+WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
 SHARD_MB = flags.DEFINE_float(
     "shard_mb", 1024, "Size of a shard in MB (2^20 bytes).", lower_bound=2**-20
 )

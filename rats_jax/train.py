@@ -1,4 +1,4 @@
-"""python -m rats_jax.train --config=configs/x.py --workdir=DIR [--config.FIELD=VALUE ...]
+"""rats train --config=RECIPE --workdir=DIR [--config.FIELD=VALUE ...]
 
 On TPU pods and SLURM the same command is started on all hosts, or as all tasks. Elsewhere several
 processes also need --coordinator=HOST:PORT --processes=N --process=I.

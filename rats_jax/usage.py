@@ -10,6 +10,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from rats_jax import __version__
+from rats_jax.config_flag import recipe_name
 
 HELP = ("-h", "-help", "--help", "--helpshort")
 VERSION = ("-version", "--version")
@@ -63,7 +64,7 @@ def _default(flag: flags.Flag) -> str:
     if default in (None, "", [], False):
         return ""
     if isinstance(default, ConfigDict):
-        return config_flags.get_config_filename(flag)
+        return recipe_name(config_flags.get_config_filename(flag))
     if isinstance(default, list):
         return ",".join(default)
     return "on" if default is True else str(default)

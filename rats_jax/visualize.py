@@ -1,4 +1,4 @@
-"""python -m rats_jax.visualize --checkpoint=RUN_OR_WEIGHTS --images=FILES_OR_FOLDER --output=DIR
+"""rats visualize --checkpoint=RUN_OR_WEIGHTS --images=FILES_OR_FOLDER --output=DIR
 
 Pictures of the parts that a model sees in images: regions, the map of each register or head,
 attention, principal components, and HTML pages in which to try any number of regions.

@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 #: Folders that the page describes as a whole.
 WHOLE = (
+    "configs",
     "procedural_parts",
     "preparation",
     "datasets",

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from rats_jax.assemble import make_dino, make_source
 from rats_jax.config import default_config, schedules
+from rats_jax.configs import recipe_file, recipe_names
 from rats_jax.errors import UserError
 from rats_jax.runs.workdir import open_workdir
 from rats_jax.validation import validate
@@ -22,13 +23,13 @@ IMAGENET = 1_281_167
 
 def load(name: str):
     namespace = {}
-    exec((ROOT / "configs" / f"{name}.py").read_text(), namespace)
+    exec(recipe_file(name).read_text(), namespace)
     return namespace["get_config"]()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.stem)
-def test_every_recipe_is_valid_and_can_be_assembled(path):
-    config = load(path.stem)
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_is_valid_and_can_be_assembled(name):
+    config = load(name)
     if config.data.source == "image_folder":
         config.data.path = "somewhere"
     validate(config)

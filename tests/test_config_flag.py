@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rats_jax.config_flag import explain, with_home
+from rats_jax.config_flag import explain, recipe_name, recipe_path, with_home, with_paths
+from rats_jax.configs import FOLDER, recipe_names
 
 ROOT = Path(__file__).parents[1]
 DEMO = f"--config={ROOT}/configs/demo.py"
@@ -105,6 +106,8 @@ def test_a_recipe_that_does_not_load_is_one_line(recipe, tmp_path):
     [
         ("nowhere.py", f"--config=nowhere.py does not exist in {ROOT}: name a recipe"),
         ("/nowhere.py", "--config=/nowhere.py does not exist: name a recipe"),
+        ("rats_s16", f"not exist in {ROOT}: did you mean --config=rats_s16_in1k? Otherwise name a"),
+        ("nowhere", f"by its path, or one of the package: {', '.join(recipe_names())}\n"),
         ("configs", "is a folder: name a recipe in it, such as configs/demo.py"),
         ("README.md", "it is not Python (line "),
         ("", "no --config: name a recipe"),
@@ -161,3 +164,44 @@ def test_the_home_directory_of_a_recipe(monkeypatch):
     assert with_home("--config=~/x.py") == "--config=/at/home/x.py"
     for other in ("--config=x~.py", "--config.data.path=~/x", "--workdir=~/x", "~/x"):
         assert with_home(other) == other
+
+
+def test_a_recipe_has_a_name_and_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    drawings = str(FOLDER / "drawings.py")
+    assert recipe_names() == sorted(set(recipe_names())) and "drawings" in recipe_names()
+    assert recipe_path("drawings") == recipe_path("drawings.py") == drawings
+    assert recipe_path("drawings:x:y") == f"{drawings}:x:y"
+    for other in ("drawing", "here/drawings.py", "__init__", "", "drawings.txt"):
+        assert recipe_path(other) == other
+    (tmp_path / "drawings").mkdir()  # a folder is no recipe
+    assert recipe_path("drawings") == drawings
+    (tmp_path / "drawings.py").touch()  # one of the user's own
+    assert recipe_path("drawings.py") == "drawings.py" and recipe_path("drawings") == drawings
+    assert (recipe_name(drawings), recipe_name("drawings.py")) == ("drawings", "drawings.py")
+
+
+def test_a_recipe_by_name_on_the_command_line():
+    path = str(FOLDER / "demo.py")
+    given = [
+        "--config=demo",
+        "--workdir=demo",
+        "--config.data.path=demo",
+        "-config",
+        "demo",
+        "demo",
+    ]
+    changed = [f"--config={path}", *given[1:4], path, "demo"]
+    assert with_paths(given) == changed and with_paths(["--config"]) == ["--config"]
+
+
+@pytest.mark.parametrize(
+    "recipe", ["demo", "demo.py", "configs/demo.py", "rats_jax/configs/demo.py"]
+)
+def test_every_way_to_name_a_recipe_loads_it(recipe, tmp_path):
+    folder = ROOT if "/" in recipe else tmp_path
+    for flag in ([f"--config={recipe}"], ["--config", recipe]):
+        done = command(*flag, "--config.model.wdth=3", cwd=folder)
+        assert "config.model has no field wdth: did you mean --config.model.width?" in done.stderr
+        done = command(*flag, "--config.model.width=25", f"--workdir={tmp_path}/run", cwd=folder)
+        assert "config.model.width 25 is not divisible by config.model.heads 4" in done.stderr

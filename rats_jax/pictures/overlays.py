@@ -41,7 +41,8 @@ def label_colours(labels: np.ndarray, palette: np.ndarray = PALETTE) -> dict[int
     So a part keeps its colour from picture to picture, and two parts of one picture share one only
     when they outnumber the palette.
     """
-    colours, taken = {}, set()
+    colours: dict[int, np.ndarray] = {}
+    taken: set[int] = set()
     for label in map(int, np.unique(labels)):
         slot = label % len(palette)
         if len(taken) < len(palette):
@@ -223,7 +224,7 @@ def _compose(
     return sheet
 
 
-def _wrap(title: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _wrap(title: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """Breaks a title into lines no wider than the column, inside a word only if it must."""
     lines = [""]
     for word in title.split():

@@ -67,9 +67,9 @@ def value_range(values: np.ndarray) -> str:
 def over(colours: np.ndarray, image: np.ndarray, *, alpha: float = 0.7) -> np.ndarray:
     """Colours of patches [h, w, 3] laid over the image in grey; uint8 of the image's size."""
     height, width = image.shape[:2]
-    colours = Image.fromarray(colours).resize((width, height), Image.Resampling.NEAREST)
+    large = Image.fromarray(colours).resize((width, height), Image.Resampling.NEAREST)
     grey = image.mean(-1, keepdims=True)
-    return np.round((1 - alpha) * grey + alpha * np.asarray(colours)).astype(np.uint8)
+    return np.round((1 - alpha) * grey + alpha * np.asarray(large)).astype(np.uint8)
 
 
 def sheet(

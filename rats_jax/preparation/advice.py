@@ -4,12 +4,10 @@ import shlex
 import sys
 from pathlib import Path
 
-import rats_jax
 from rats_jax.data.records import Records
 
-CONFIGS = Path(rats_jax.__file__).resolve().parents[1] / "configs"
 IMAGENET = 1_281_167  # images, of 1,000 classes
-BATCH = 256  # that configs/image_folder.py has
+BATCH = 256  # of the recipe image_folder
 STEPS = 8  # to the epoch, at least, if there are so many images
 
 
@@ -28,18 +26,18 @@ def advice(folders: list[Path]) -> list[str]:
 
 def _train(folder: Path) -> str:
     shards = Records(folder)
-    images, changes = len(shards), {}
+    images = len(shards)
+    changes: dict[str, object] = {}
     if is_imagenet(images, len(shards.classes)):
-        recipe = "rats_s16_in1k.py"
+        recipe = "rats_s16_in1k"
         if images != IMAGENET:
             changes["data.length"] = 0
     else:
-        recipe = "image_folder.py"
+        recipe = "image_folder"
         if (batch := fitting_batch(images)) != BATCH:
             changes["optimizer.batch_size"] = batch
     changes |= {"data.source": "records", "data.path": folder}
-    config = CONFIGS / recipe if (CONFIGS / recipe).exists() else f"configs/{recipe}"
-    flags = [f"--config={config}", f"--workdir=runs/{folder.parent.name}"]
+    flags = [f"--config={recipe}", f"--workdir=runs/{folder.parent.name}"]
     flags += [f"--config.{name}={value}" for name, value in changes.items()]
     return _command("rats_jax.train", flags)
 

@@ -28,8 +28,8 @@ def read(path: Path) -> tuple[list[str], dict[str, str]]:
     """
     try:
         with tarfile.open(path) as tar:
-            truth = tar.extractfile(FOLDER + "ILSVRC2012_validation_ground_truth.txt").read()
-            meta = tar.extractfile(FOLDER + "meta.mat").read()
+            truth = _member(tar, "ILSVRC2012_validation_ground_truth.txt")
+            meta = _member(tar, "meta.mat")
         synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
         # Other synsets are the inner nodes of WordNet's tree.
         wnids = {
@@ -47,3 +47,10 @@ def read(path: Path) -> tuple[list[str], dict[str, str]]:
             "away: labels will be -1"
         ) from error
     return sorted(wnids.values()), of_image
+
+
+def _member(tar: tarfile.TarFile, name: str) -> bytes:
+    file = tar.extractfile(FOLDER + name)
+    if file is None:
+        raise KeyError(f"{FOLDER}{name} is not a file")
+    return file.read()

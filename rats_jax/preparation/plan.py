@@ -60,7 +60,8 @@ def _cut(files: list[File], limit: float) -> list[list[File]]:
     """Consecutive files, in parts of equal bytes as nearly as whole files allow."""
     total = sum(file.size for file in files)
     count = math.ceil(total / limit)
-    cuts, before = {}, 0
+    cuts: dict[int, list[File]] = {}
+    before = 0
     for file in files:
         cuts.setdefault(before * count // max(total, 1), []).append(file)
         before += file.size

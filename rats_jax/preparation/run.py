@@ -95,9 +95,8 @@ def _complete(split: Split, plan: list[Shard], folder: Path, *, workers: int) ->
     missing = [shard for shard, entry in zip(plan, entries, strict=True) if entry is None]
     if missing:
         path.unlink(missing_ok=True)
-        made = iter(_make(split, missing, workers=workers))
-        entries = [entry or next(made) for entry in entries]
-    manifest = _manifest(split, plan, entries)
+    made = iter(_make(split, missing, workers=workers) if missing else [])
+    manifest = _manifest(split, plan, [entry or next(made) for entry in entries])
     if not manifest["images"]:
         first = manifest["unreadable"][0]
         raise UserError(

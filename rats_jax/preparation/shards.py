@@ -160,6 +160,7 @@ def _reader(root: Path):
         return checked(file, image)
 
     def read_member(file: File) -> bytes:
+        assert file.offset is not None  # since it is in an archive
         return checked(file, os.pread(archive.fileno(), file.size, file.offset))
 
     def checked(file: File, image: bytes) -> bytes:

@@ -3,12 +3,13 @@
 import multiprocessing
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from rats_jax.data.pool import Processes
 from rats_jax.progress import SECONDS_ON_TERMINAL, Progress
 
-Task, Result = TypeVar("Task"), TypeVar("Result")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 def in_workers(
@@ -47,7 +48,7 @@ def in_workers(
     finally:
         progress.close()
         pool.close()
-    return results
+    return cast(list[Result], results)  # of every task, since none is left
 
 
 def _work(work, counts, numbered):

@@ -36,13 +36,13 @@ def rasterise(shapes: list[Shape], *, size: int, light: tuple[float, float]) -> 
     points = np.concatenate([shape.points for shape in shapes])
     stops = np.cumsum([len(shape.points) for shape in shapes])
     flat = np.rint(points * side - 0.5).astype(np.int64).ravel().tolist()
-    ids = Image.new("L", (side, side))
-    draw = ImageDraw.Draw(ids)
+    drawn = Image.new("L", (side, side))
+    draw = ImageDraw.Draw(drawn)
     start = 0
     for i, stop in enumerate((2 * stops).tolist()):
         draw.polygon(flat[start:stop], fill=i)
         start = stop
-    ids = np.asarray(ids)
+    ids = np.asarray(drawn)
     table = _table(shapes, points, stops, light)
     channels = np.empty((size, size, 12), np.uint8)
     for k in range(3):

@@ -85,7 +85,7 @@ def _place(figure: Figure, dice: Dice) -> list[Shape]:
     stops = np.cumsum([len(s.points) for s in figure.shapes])
     points = np.concatenate([s.points for s in figure.shapes])
     points = points * (dice.uniform(0.82, 1.08), 1.0)
-    tilt = TILT.get(figure.category, 0.08)
+    tilt = TILT.get(figure.category or "", 0.08)
     points = turn(points, dice.uniform(-tilt, tilt))
     if figure.category == "bottle" and dice.chance(0.2):
         points = turn(points, math.pi / 2 + dice.uniform(-0.15, 0.15))

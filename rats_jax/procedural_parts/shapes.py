@@ -82,7 +82,9 @@ def curve(points: Sequence[Point], *, steps: int = 5) -> np.ndarray:
     return _catmull_rom(len(points), False, steps) @ np.array(points)
 
 
-def tube(points: Sequence[Point], radii: Sequence[float], *, steps: int = 5) -> np.ndarray:
+def tube(
+    points: Sequence[Point], radii: Sequence[float] | np.ndarray, *, steps: int = 5
+) -> np.ndarray:
     """A round-ended limb: the spline through the points, thickened by interpolated radii."""
     matrix = _catmull_rom(len(points), False, steps)
     centre = matrix @ np.array(points, dtype=np.float64)

@@ -76,9 +76,9 @@ class Texture:
         reduction = 1
         while self._box[2] - self._box[0] >= 3 * size * reduction and reduction < 8:
             reduction *= 2
-        box = tuple(edge / reduction for edge in self._box)
-        field = _bank(self._kind, reduction).resize(
-            (size, size), Image.Resampling.BILINEAR, box=box
+        left, top, right, bottom = (edge / reduction for edge in self._box)
+        picture = _bank(self._kind, reduction).resize(
+            (size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
         )
-        field = np.asarray(field)
+        field = np.asarray(picture)
         return (field[:, ::-1] if self._mirrored else field).astype(np.float32) / 255

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import jax
 import numpy as np
+from clu import parameter_overview
 
 from rats_jax.voice import say
 
@@ -90,7 +91,7 @@ class Interval:
 
 def say_parameters(student: dict) -> None:
     """Counts of what is trained."""
-    counts = {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in student.items()}
+    counts = {name: parameter_overview.count_parameters(tree) for name, tree in student.items()}
     say("parameters: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
 
 

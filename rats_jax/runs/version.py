@@ -12,7 +12,7 @@ PACKAGES = ("jax", "numpy", "grain", "pillow", "simplejpeg", "cykooz_resizer")
 
 
 def code_version() -> str:
-    """Such as "0.1.0 c2e7cd5ac147+changes": the package's version and, where its folder is tracked
+    """Such as "0.2.0 c2e7cd5ac147+changes": the package's version and, where its folder is tracked
     by git, the commit, and whether files of the package differ from it."""
     commit = _git("rev-parse", "--short=12", "HEAD")
     if not commit or not _git(

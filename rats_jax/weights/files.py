@@ -244,7 +244,7 @@ def _open_parts(index: Path, stack: ExitStack) -> Stored:
             )
 
     def read(names: Collection[str]) -> dict[str, np.ndarray]:
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for part, stored in parts.items():
             arrays |= stored.read([name for name in names if listed[name] == part])
         return arrays

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -75,11 +75,12 @@ def renamed(layout: Layout, tensors: Tensors, settings: Mapping, *, depth: int) 
             "is missing: the file is incomplete, or of a ViT without [CLS] (as in I-JEPA), which "
             "cannot be read",
         )
-    there, shapes, result = set(map(template, tensors.arrays)), _shapes(layout, tensors), {}
+    there, shapes = set(map(template, tensors.arrays)), _shapes(layout, tensors)
+    result: dict[str, Array] = {}
     for ours, theirs in layout.names.items():
         shape = shapes.get(ours.removeprefix("blocks.{i}."), shapes["norm.weight"])
         if len(theirs) > 1:
-            shape = (shape[0] // len(theirs), *shape[1:])
+            shape = (_known(shape)[0] // len(theirs), *shape[1:])
         switches = layout.may_lack.get(ours, ())
         lacks = {
             name
@@ -90,7 +91,7 @@ def renamed(layout: Layout, tensors: Tensors, settings: Mapping, *, depth: int) 
             continue
         for i in range(depth) if "{i}" in ours else (0,):
             parts = [
-                np.zeros(shape, np.float32)
+                np.zeros(_known(shape), np.float32)
                 if name in lacks
                 else tensors.get(name.format(i=i), shape)
                 for name in theirs
@@ -111,6 +112,11 @@ def renamed(layout: Layout, tensors: Tensors, settings: Mapping, *, depth: int) 
 
 def is_square(number: int) -> bool:
     return math.isqrt(number) ** 2 == number
+
+
+def _known(shape: Shape) -> tuple[int, ...]:
+    """The shape of a tensor whose sizes are all known beforehand."""
+    return cast(tuple[int, ...], shape)
 
 
 def _shapes(layout: Layout, tensors: Tensors) -> dict[str, Shape]:

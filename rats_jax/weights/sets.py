@@ -205,7 +205,7 @@ def _sets(prefixes: Sequence[tuple[str, ...]]) -> list[_Set]:
     if all(titles) and len(set(titles)) == len(titles):
         roots = [_before(prefix, end) for prefix in prefixes]
     else:
-        titles, roots = [".".join(prefix) or "." for prefix in prefixes], prefixes
+        titles, roots = [".".join(prefix) or "." for prefix in prefixes], list(prefixes)
     return list(map(_Set, titles, prefixes, roots))
 
 

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
@@ -77,13 +77,13 @@ def _zip(file: BinaryIO, size: int) -> tuple[object, Callable[[Storage], np.ndar
         check(f"{folder}/{name}" in entries, f"it has no {one_line(name)}")
         entry = entries[f"{folder}/{name}"]
         data = np.empty(entry.file_size, np.uint8)
-        with archive.open(entry) as part:
+        with cast(io.BufferedIOBase, archive.open(entry)) as part:
             for start in range(0, len(data), CHUNK):
                 there = data[start : start + CHUNK]
-                check(part.readinto(there) == len(there), f"{one_line(name)} is not all there")
+                check(part.readinto(there.data) == len(there), f"{one_line(name)} is not all there")
         return data
 
-    content, _ = load(io.BytesIO(numbers("data.pkl")))
+    content, _ = load(io.BytesIO(numbers("data.pkl").data))
     order = bytes(numbers("byteorder")) if f"{folder}/byteorder" in entries else b"little"
     check(order in (b"little", b"big"), "its byte order")
 
@@ -101,6 +101,8 @@ def _stream(file: BinaryIO, size: int) -> tuple[object, Callable[[Storage], np.n
     load(file), load(file)  # the version, of which there is one, and the machine
     content, storages = load(file)
     keys, _ = load(file)
+    if not isinstance(keys, list):
+        raise Damaged("its storages are not listed")
     places = {}
     for key in keys:
         check(type(key) is str and key in storages, "a storage that no tensor has")
@@ -115,7 +117,10 @@ def _stream(file: BinaryIO, size: int) -> tuple[object, Callable[[Storage], np.n
         check(storage.key in places, "a storage that is not there")
         file.seek(places[storage.key])
         data = np.empty(storage.count * storage.dtype.itemsize, np.uint8)
-        check(file.readinto(data) == len(data), "a storage that is not all there")
+        check(
+            cast(io.BufferedIOBase, file).readinto(data.data) == len(data),
+            "a storage that is not all there",
+        )
         return _typed(data, storage.dtype, swapped=False)
 
     return content, read

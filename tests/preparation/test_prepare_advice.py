@@ -11,6 +11,7 @@ import pytest
 
 from rats_jax.assemble import make_source
 from rats_jax.config import schedules
+from rats_jax.configs import recipe_file
 from rats_jax.preparation import advice as module
 from rats_jax.preparation.advice import advice
 from rats_jax.preparation.run import prepare
@@ -37,7 +38,7 @@ def recommended(folders: list[Path]) -> dict[str, str]:
 
 
 def config_of(flags: dict[str, str]):
-    config = runpy.run_path(flags["config"])["get_config"]()
+    config = runpy.run_path(recipe_file(flags["config"]))["get_config"]()
     for name, value in flags.items():
         if name.startswith("config."):
             section, field = name.split(".")[1:]
@@ -65,7 +66,7 @@ def test_the_recommended_config_reads_the_shards_from_any_folder(tmp_path, monke
 def test_own_images_get_a_recipe_whose_batch_they_fill(tmp_path, monkeypatch, images):
     monkeypatch.setattr(module, "Records", lambda _: Shards(images, 1000))
     flags = recommended([tmp_path / "train"])
-    assert flags["config"].endswith("configs/image_folder.py")
+    assert flags["config"] == "image_folder"
     config = config_of(flags)
     assert schedules(config, images=images).steps_per_epoch >= min(images, 8)
     assert ("config.optimizer.batch_size" in flags) == (images < 2048)
@@ -84,7 +85,7 @@ def test_own_images_get_a_recipe_whose_batch_they_fill(tmp_path, monkeypatch, im
 def test_imagenet_gets_its_recipe(tmp_path, monkeypatch, images, classes, expected):
     monkeypatch.setattr(module, "Records", lambda _: Shards(images, classes))
     flags = recommended([tmp_path / "train", tmp_path / "val"])
-    assert flags["config"].endswith("rats_s16_in1k.py") == (expected is not None)
+    assert (flags["config"] == "rats_s16_in1k") == (expected is not None)
     if expected is not None:
         length = {k: v for k, v in flags.items() if k == "config.data.length"}
         assert length == expected

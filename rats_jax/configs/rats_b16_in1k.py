@@ -1,7 +1,6 @@
 """RATS-B/16 on ImageNet-1k, 400 epochs: the paper's large recipe.
 
-python -m rats_jax.train --config=configs/rats_b16_in1k.py --config.data.path=IMAGENET/train \
-    --workdir=DIR
+rats train --config=rats_b16_in1k --config.data.path=IMAGENET/train --workdir=DIR
 
 Registers are looked at after each epoch. To score parts then as well, and keep where they peak:
 

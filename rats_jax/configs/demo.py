@@ -1,8 +1,8 @@
 """A small RATS on drawings of many-part objects, in minutes on two CPU cores: see `make demo`.
 
-python -m rats_jax.train --config=configs/demo.py --workdir=DIR
+rats train --config=demo --workdir=DIR
 
-`make demo` starts it from a model that configs/drawings.py made in 3,000 steps; this command, from
+`make demo` starts it from a model that the recipe drawings made in 3,000 steps; this command, from
 random weights. What differs from the ImageNet recipes, and why (see docs/emergence.md):
 
 - Kernels, queries, keys, values and registers start larger: with those of the paper every register

@@ -1,6 +1,6 @@
 """RATS-S/16 on your own images: any folder of JPEG, PNG or WebP files, at any depth.
 
-python -m rats_jax.train --config=configs/image_folder.py --config.data.path=FOLDER --workdir=DIR
+rats train --config=image_folder --config.data.path=FOLDER --workdir=DIR
 
 Written for one accelerator and 10,000 to 1,000,000 images. What one changes first:
 

@@ -1,6 +1,6 @@
 """A RATS on drawings, for an hour or more on two CPU cores, to find out when parts appear.
 
-python -m rats_jax.train --config=configs/drawings.py --workdir=DIR
+rats train --config=drawings --workdir=DIR
 
 docs/emergence.md has what was found so far. What differs from the ImageNet recipes, and why:
 

@@ -1,7 +1,6 @@
 """The baseline of RATS-B/16: a DINO ViT-B/16 with the same recipe, on ImageNet-1k.
 
-python -m rats_jax.train --config=configs/dino_vit_b16_in1k.py --config.data.path=IMAGENET/train \
-    --workdir=DIR
+rats train --config=dino_vit_b16_in1k --config.data.path=IMAGENET/train --workdir=DIR
 """
 
 from rats_jax.config import default_config
