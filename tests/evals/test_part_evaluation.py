@@ -219,6 +219,7 @@ def test_numbers_that_the_model_cannot_have_are_refused(given, patches, message)
         numbers_of_regions(given, RATS, patches=patches)
 
 
+@pytest.mark.processes
 def test_the_command_scores_the_untrained_model_and_saved_regions_beside(
     run_folder, folder, tmp_path
 ):
@@ -267,6 +268,7 @@ for command in sys.argv[1:]:
 """
 
 
+@pytest.mark.processes
 def test_mistakes_are_told_before_anything_is_read(run_folder, folder, tmp_path):
     checkpoint, masks = f"--checkpoint={run_folder} ", f"--regions={folder}/masks "
     patches = "--top_k=5: the model has 4 patches an image at the lowest resolution; "

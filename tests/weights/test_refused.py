@@ -71,6 +71,7 @@ def attacks(sentinel) -> dict[str, Calls]:
 NAMES = list(attacks("sentinel"))
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "stream"])
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("name", NAMES)
@@ -243,6 +244,7 @@ def test_another_depth_than_the_config_says_is_refused(tmp_path, depth, name):
     assert name in refusal(tmp_path, tmp_path)
 
 
+@pytest.mark.processes
 def test_the_command_ends_with_one_line_and_status_2(tmp_path):
     path, sentinel = tmp_path / "hostile.pth", tmp_path / "sentinel"
     torch.save({"teacher": Calls(os.system, f"touch {sentinel}")}, path)
