@@ -18,9 +18,7 @@ def keep_compiled() -> None:
     """Has this process, and those that it starts, keep what they compile in `FOLDER`, unless
     JAX_COMPILATION_CACHE_DIR names another. Any number of runs may do so at once: what cannot be
     read while another writes it is compiled again."""
-    if (
-        "JAX_COMPILATION_CACHE_DIR" not in os.environ
-    ):  # not a worker of xdist
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # not a worker of xdist
         empty_if_larger(FOLDER, LIMIT)
         FOLDER.mkdir(parents=True, exist_ok=True)
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(FOLDER)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-#: What the package and its libraries ask of the system; each takes some milliseconds.
-QUICK = {"git", "uname", "ldconfig", "gcc", "cc", "objdump", "ld"}
+#: What the package and its libraries ask of the system, and what a hostile file would run; each
+#: takes some milliseconds.
+QUICK = {"git", "uname", "ldconfig", "gcc", "cc", "objdump", "ld", "touch"}
 
 
 @pytest.hookimpl(wrapper=True)

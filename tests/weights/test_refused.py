@@ -71,7 +71,6 @@ def attacks(sentinel) -> dict[str, Calls]:
 NAMES = list(attacks("sentinel"))
 
 
-@pytest.mark.processes
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "stream"])
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("name", NAMES)
