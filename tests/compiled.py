@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / ".cache" / "tests" / "compiled"  # ignored by git
@@ -28,5 +29,6 @@ def keep_compiled() -> None:
 
 def empty_if_larger(folder: Path, limit: int) -> None:
     """Programs of code that has changed are never read again, so that the folder only grows."""
-    if sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) > limit:
-        shutil.rmtree(folder, ignore_errors=True)
+    with suppress(FileNotFoundError):  # another run empties it
+        if sum(file.stat().st_size for file in folder.glob("*")) > limit:
+            shutil.rmtree(folder, ignore_errors=True)
