@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 # The test environment holds torch, which training never needs.
 TESTS := .venv-test
 DOCS := .venv-docs
-PYTEST := JAX_PLATFORMS=cpu $(TESTS)/bin/python -m pytest -n 2
+PYTEST := JAX_PLATFORMS=cpu $(TESTS)/bin/python -m pytest -n 2 --dist=worksteal --durations=20
 
 .PHONY: install demo test test-processes test-slow test-all lint docs clean
 
@@ -48,7 +48,7 @@ docs: $(DOCS)/bin/ready
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) $(TESTS) $(DOCS) site
+	rm -rf $(VENV) $(TESTS) $(DOCS) site .cache/tests
 
 $(BIN)/ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'

@@ -1,24 +1,20 @@
 """Four devices on any machine, so that what a mesh must not change is tested everywhere; and what a
 test has compiled, the others and the processes they start need not compile again."""
 
-import atexit
 import os
-import shutil
 import signal
-import tempfile
 
 import pytest
 
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=4"
-    + " --xla_backend_optimization_level=0"  # halves the time that compiling takes
+from tests.compiled import COMPILE_FAST, keep_compiled
+
+pytest_plugins = ["tests.process_guard"]
+
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=4", COMPILE_FAST]
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # pytest-xdist's workers find that of the first
-    compiled = tempfile.mkdtemp(prefix="rats_jax_compiled")
-    atexit.register(shutil.rmtree, compiled, ignore_errors=True)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
+keep_compiled()
 # What cannot be kept, or is read while another process writes it, is compiled again; JAX need not
 # say so to the tests that read what a process says.
 os.environ["PYTHONWARNINGS"] = ",".join(

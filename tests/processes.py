@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.compiled import COMPILE_FAST
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -17,7 +19,7 @@ def two_hosts(script: Path, *arguments: object) -> list[tuple[str, str]]:
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count=2 {COMPILE_FAST}",
         "PYTHONPATH": str(ROOT),
     }
     hosts = [

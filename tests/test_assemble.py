@@ -48,6 +48,7 @@ SOURCES = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kind", SOURCES)
 def test_a_source_named_by_a_config_gives_the_files_and_batches_of_them(jpegs, tmp_path, kind):
     fields = SOURCES[kind] | {"path": str(tmp_path / SOURCES[kind]["path"])}
@@ -72,6 +73,7 @@ def test_a_source_named_by_a_config_gives_the_files_and_batches_of_them(jpegs, t
         np.testing.assert_allclose(levels, 30 * batch["index"] + 4, atol=3)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kind", SOURCES)
 def test_what_was_found_and_passed_over_is_said_when_a_run_starts(jpegs, tmp_path, kind, capsys):
     (tmp_path / "images" / "x.heic").write_bytes(b"")

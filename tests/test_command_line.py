@@ -36,6 +36,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_names_what_a_command_needs(command):
     asked = [(f"rats_jax.{command}", "--help"), ("rats_jax", command, "-h")]
@@ -49,12 +50,14 @@ def test_help_names_what_a_command_needs(command):
     assert max(map(len, done[0].stdout.splitlines())) <= 100
 
 
+@pytest.mark.processes
 def test_the_version():
     for way in (("rats_jax", "--version"), ("rats_jax.train", "--version")):
         done = python(*way)
         assert done.returncode == 0 and done.stdout.startswith(f"rats_jax {__version__} (Python 3")
 
 
+@pytest.mark.processes
 def test_the_commands_are_listed_and_a_wrong_one_is_named():
     for way in ((), ("-h",), ("--help",)):
         done = python("rats_jax", *way)
@@ -64,6 +67,7 @@ def test_the_commands_are_listed_and_a_wrong_one_is_named():
     assert done.stderr == "error: there is no command 'evalute': did you mean evaluate?\n"
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("command", ["rats_jax", "rats_jax.train", "rats_jax.plan"])
 @pytest.mark.parametrize("closing", [">&-", ">&- 2>&-", "| true"])
 def test_output_that_nobody_reads_is_no_error(command, closing):
@@ -73,6 +77,7 @@ def test_output_that_nobody_reads_is_no_error(command, closing):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.processes
 def test_the_default_recipe_is_shown_by_its_name():
     shown = python("rats_jax.demo", "--help").stdout
     assert "Default: demo." in shown and "!!python" not in shown
@@ -83,6 +88,7 @@ def test_every_module_with_a_main_is_a_command():
     assert {f.stem for f in scripts} == COMMANDS.keys()
 
 
+@pytest.mark.processes
 def test_hyphens_and_underscores_are_one_flag():
     for spelling in ("--skip-broken", "--skip_broken", "--noskip-broken", "--top-k=8"):
         done = python("rats_jax.evaluate", spelling, "--nothing")
@@ -91,6 +97,7 @@ def test_hyphens_and_underscores_are_one_flag():
     assert done.stderr.startswith("error: there is no flag --nothing:")
 
 
+@pytest.mark.processes
 def test_a_message_with_a_line_end_in_it_is_one_line():
     done = python("rats_jax.train", "--config=a\nb\udce9.py", "--workdir=w")
     assert done.returncode == 2

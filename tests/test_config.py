@@ -157,6 +157,7 @@ def test_config_json_is_the_config(tmp_path):
     assert kept["head"]["prototypes"] == 65_536
 
 
+@pytest.mark.processes
 def test_the_package_needs_no_optional_library():
     code = (
         "import sys\n"

@@ -64,6 +64,7 @@ def test_a_right_field_has_nothing_to_explain(field):
     assert explain([DEMO, f"--config.{name}", value]) is None
 
 
+@pytest.mark.processes
 def test_of_a_field_given_twice_the_last_counts():
     from rats_jax.config_flag import last_values
 
@@ -90,6 +91,7 @@ RECIPES = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
 def test_a_recipe_that_does_not_load_is_one_line(recipe, tmp_path):
     file = tmp_path / "recipe.py"
@@ -100,6 +102,7 @@ def test_a_recipe_that_does_not_load_is_one_line(recipe, tmp_path):
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("fields", [(), ("--config.seed=1",)], ids=["plain", "with a field"])
 @pytest.mark.parametrize(
     ("path", "message"),
@@ -119,6 +122,7 @@ def test_a_path_that_is_no_recipe_is_one_line(path, message, fields):
     assert message in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.processes
 def test_a_missing_config_is_one_line():
     for fields in ((), ("--config.seed=1",)):
         done = command("--workdir=unused", *fields)
@@ -126,6 +130,7 @@ def test_a_missing_config_is_one_line():
         assert "no --config: name a recipe" in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.processes
 def test_a_recipe_without_some_fields_is_one_line(tmp_path):
     file = tmp_path / "recipe.py"
     file.write_text(
@@ -137,6 +142,7 @@ def test_a_recipe_without_some_fields_is_one_line(tmp_path):
     assert "the recipe has no config.compute_dtype" in done.stderr
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -104,6 +104,7 @@ CALLS = "\n".join(
 )
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("platform", "reason"), [("cuda", ""), ("tpu", "'tpu'"), ("nonsense", "'nonsense'")]
 )
@@ -130,6 +131,7 @@ def test_a_training_that_does_not_fit_is_one_line(tmp_path):
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("command", ["train", "plan"])
 def test_a_command_without_its_platform_is_one_line_and_status_2(command, tmp_path):
     arguments = ["--config=configs/demo.py"]

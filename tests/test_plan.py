@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[1]
 CONFIG = "from tests.runs.tiny import tiny_config as get_config\n"
 

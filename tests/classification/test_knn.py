@@ -199,6 +199,7 @@ def test_too_few_classes_or_images_are_refused(folders, tmp_path):
         evaluated(few, knn_k=["3"])
 
 
+@pytest.mark.processes
 def test_the_command_scores_the_untrained_model_beside(run_folder, folders, tmp_path):
     train, test = folders
     command = [
@@ -221,6 +222,7 @@ def test_the_command_scores_the_untrained_model_beside(run_folder, folders, tmp_
     assert list(results["scores"]["model"]) == ["10", "20"]
 
 
+@pytest.mark.processes
 def test_the_flags_of_another_task_are_refused():
     command = [sys.executable, "-m", "rats_jax.evaluate", "--task=knn", "--epochs=3"]
     failed = subprocess.run(command, capture_output=True, text=True)

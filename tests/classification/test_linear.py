@@ -291,6 +291,7 @@ def test_results_hold_the_last_epoch_and_the_best_and_all(folders, tmp_path):
     assert (rows[3]["learning_rate"], rows[3]["epoch"]) == ("0.1", "2")
 
 
+@pytest.mark.processes
 def test_the_command_trains_by_its_flags(run_folder, folders, tmp_path):
     command = [sys.executable, "-m", "rats_jax.evaluate", "--task=linear", "--epochs=2"]
     command += [f"--checkpoint={run_folder}", f"--dataset=image_folder:{folders[1]}"]

@@ -151,6 +151,7 @@ print("sharded")
 """
 
 
+@pytest.mark.processes
 def test_images_are_spread_over_the_devices():
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
     done = subprocess.run(

@@ -1,9 +1,12 @@
 """Hosts that train together hold, between them, the batch that one host holds."""
 
 import numpy as np
+import pytest
 
 from tests.data.test_pipeline import batches
 from tests.processes import two_hosts
+
+pytestmark = pytest.mark.processes
 
 HOST = """
 import sys

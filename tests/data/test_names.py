@@ -50,6 +50,7 @@ def tar(tmp_path, folder) -> Path:
     return path
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kind", ["folder", "tar"])
 def test_every_image_is_read_by_workers_and_the_others_are_listed(kind, tmp_path, folder, tar):
     source = ImageFolder(folder) if kind == "folder" else Tars(tar)
@@ -66,6 +67,7 @@ def test_every_image_is_read_by_workers_and_the_others_are_listed(kind, tmp_path
     assert Unreadable(source, tmp_path, max_share=1.0, start=1).count == 2
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kind", ["folder", "tar"])
 def test_shards_keep_the_names_and_the_lists_can_be_read(kind, tmp_path, folder, tar, capsys):
     source = folder if kind == "folder" else tar
@@ -85,6 +87,7 @@ def test_shards_keep_the_names_and_the_lists_can_be_read(kind, tmp_path, folder,
     capsys.readouterr().out.encode("utf-8")  # every terminal takes what was said
 
 
+@pytest.mark.processes
 def test_a_path_that_a_library_cannot_open_is_refused_before_anything_is_done(tmp_path, folder):
     output = tmp_path / "aus\udcff"
     with pytest.raises(UserError, match=r"--output .*aus\\udcff is not valid UTF-8: choose"):
@@ -97,6 +100,7 @@ def test_a_path_that_a_library_cannot_open_is_refused_before_anything_is_done(tm
         TFDS("pets", "train", output)
 
 
+@pytest.mark.processes
 def test_shards_in_a_path_with_a_line_end_are_refused_before_anything_is_done(tmp_path, folder):
     output = tmp_path / "pp\nnl"
     with pytest.raises(UserError, match=r"^--output \S*pp\\nnl has a line end \(\\n\), .*: choose"):

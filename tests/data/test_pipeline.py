@@ -123,6 +123,7 @@ def test_a_restart_continues_where_the_step_says(reference, step):
     assert_same(batches(3, start_step=step), reference[step : step + 3])
 
 
+@pytest.mark.processes
 def test_a_restart_at_a_random_step_continues_in_the_next_epoch_too():
     step = int(np.random.default_rng().integers(1, 40))
     whole = batches(step + 4, threads=3)
@@ -147,11 +148,13 @@ def test_threads_leave_no_trace(reference, threads):
     assert_same(batches(3, threads=threads), reference[:3])
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("workers", [1, 3])
 def test_worker_processes_leave_no_trace(reference, workers):
     assert_same(batches(3, workers=workers, threads=1, start_step=2), reference[2:5])
 
 
+@pytest.mark.processes
 def test_workers_of_several_processes_leave_no_trace(reference):
     options = {"workers": 2, "threads": 2, "start_step": 4}
     shares = [batches(2, rows=rows, **options) for rows in (range(4), range(4, 8))]
@@ -164,6 +167,7 @@ def test_the_size_of_tasks_leaves_no_trace(reference, monkeypatch, chunk):
     assert_same(batches(3, threads=1), reference[:3])
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("way", [FastCrops(CROPS), Canvases(CROPS, size=32)])
 def test_the_other_ways_keep_the_order_too(reference, way):
     ours = batches(4, samples=way)
@@ -185,6 +189,7 @@ def test_a_batch_holds_until_the_next_is_asked_for(reference):
             assert_same([batch], [expected])
 
 
+@pytest.mark.processes
 def test_an_unreadable_image_is_replaced_by_the_next_and_reported():
     broken = (4, 5, COUNT - 1)
     replacement = {4: 6, 5: 6, COUNT - 1: 0}
@@ -211,6 +216,7 @@ def test_a_data_set_that_cannot_be_read_at_all_is_a_users_mistake(tmp_path):
         batches(1, ImageFolder(tmp_path))
 
 
+@pytest.mark.processes
 def test_the_mistake_is_reported_from_workers_too(tmp_path):
     (tmp_path / "0.jpg").write_bytes(b"")
     with pytest.raises(UserError, match=r"1 image in a row cannot be read: 0\.jpg"):

@@ -23,7 +23,7 @@ from tests.data.test_pipeline import SAMPLES, Numbered, assert_same, batches
 from tests.data.test_pipeline import reference as reference
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.processes)])
 def test_a_fault_of_the_source_appears_with_its_traceback_in_its_batch(reference, workers):
     failing = reference[2]["index"][3]
     with open_batches(
@@ -42,6 +42,7 @@ def test_a_fault_of_the_source_appears_with_its_traceback_in_its_batch(reference
     assert workers == 0 or "__getitem__" in str(error.value)
 
 
+@pytest.mark.processes
 def test_a_dead_worker_is_noticed_and_named():
     before = set(multiprocessing.active_children())
     with open_batches(
@@ -60,6 +61,7 @@ def test_a_dead_worker_is_noticed_and_named():
     assert not set(multiprocessing.active_children()) - before
 
 
+@pytest.mark.processes
 def test_a_worker_that_cannot_start_is_noticed():
     with (
         pytest.raises(UserError, match="ended with status 1; its own message, if "),
@@ -70,6 +72,7 @@ def test_a_worker_that_cannot_start_is_noticed():
         next(stream)
 
 
+@pytest.mark.processes
 def test_a_source_that_cannot_be_sent_is_a_users_mistake():
     source = Numbered()
     source.read = lambda: None
@@ -108,7 +111,7 @@ class Stuck(Numbered):
         time.sleep(1000)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.processes)])
 def test_a_source_that_hangs_does_not_keep_the_pipeline_from_closing(monkeypatch, workers):
     monkeypatch.setattr(pool, "PATIENCE", 0.2)
     stream = open_batches(
@@ -161,6 +164,7 @@ def running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
 def test_workers_outlive_signals_to_the_group_but_not_their_parent(tmp_path):
     (tmp_path / "stream.py").write_text(STREAM)

@@ -28,7 +28,9 @@ def outcome(call) -> list:
     return found
 
 
-@pytest.mark.parametrize("kind", POOLS)
+@pytest.mark.parametrize(
+    "kind", ["threads", pytest.param("processes", marks=pytest.mark.processes)]
+)
 def test_asking_a_closed_pool_ends_in_an_error_and_never_in_waiting(kind):
     pool = POOLS[kind]()
     pool.submit("key", -3)
@@ -39,7 +41,9 @@ def test_asking_a_closed_pool_ends_in_an_error_and_never_in_waiting(kind):
         assert isinstance(error, RuntimeError) and str(error) == "the pool is closed"
 
 
-@pytest.mark.parametrize("kind", POOLS)
+@pytest.mark.parametrize(
+    "kind", ["threads", pytest.param("processes", marks=pytest.mark.processes)]
+)
 def test_closing_ends_the_waiting_of_another_thread(kind):
     pool = POOLS[kind]()
     timer = threading.Timer(0.5, pool.close)

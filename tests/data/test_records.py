@@ -65,6 +65,7 @@ def test_images_come_in_the_order_of_the_manifest(folder):
             source[outside]
 
 
+@pytest.mark.processes
 def test_it_is_read_by_many_threads_and_by_a_spawned_process(folder):
     source = Records(folder)
     order = [random.Random(0).randrange(5) for _ in range(2000)]

@@ -91,13 +91,13 @@ def soak(source, samples, *, workers: int, batches: int) -> None:
     assert handles() <= before[1] + 2  # one more such block
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.processes)])
 def test_thousands_of_batches_leave_nothing_behind(folder, workers):
     soak(ImageFolder(folder), FastCrops(CROPS), workers=workers, batches=4000)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.processes)])
 @pytest.mark.parametrize("samples", [FastCrops(CROPS), Canvases(CROPS, size=16)])
 def test_a_hundred_thousand_batches_leave_nothing_behind(folder, samples, workers):
     soak(ImageFolder(folder), samples, workers=workers, batches=100_000)

@@ -163,6 +163,7 @@ def test_members_without_bytes_of_their_own_are_named(tmp_path):
     assert found == whole("a/1.jpg") and passed_over == {SPECIAL: (2, "a/queue.jpg")}
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not has_gnu_tar(), reason="GNU tar is not installed")
 @pytest.mark.parametrize("format", ["gnu", "pax"])
 def test_a_sparse_file_is_named_and_not_read_as_other_bytes(tmp_path, format):
@@ -176,6 +177,7 @@ def test_a_sparse_file_is_named_and_not_read_as_other_bytes(tmp_path, format):
     assert found == {"z.jpg": b"after it"} and passed_over == {SPARSE: (1, "hole.jpg")}
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not has_gnu_tar(), reason="GNU tar is not installed")
 def test_an_incremental_tar_has_the_names_that_were_packed(tmp_path):
     names = ["s/1.jpg", "s/" + "long" * 40 + "/1.jpg"]

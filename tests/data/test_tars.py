@@ -171,6 +171,7 @@ def test_a_folder_that_cannot_be_written_to_keeps_no_index(tmp_path, monkeypatch
     assert names(Tars(path)) == ["a/1.jpg"] and os.listdir(tmp_path) == ["x.tar"]
 
 
+@pytest.mark.processes
 def test_it_is_read_by_many_threads_and_by_a_spawned_process(tmp_path):
     for number in range(3):
         write_tar(tmp_path / f"{number}.tar", [f"{number}/{i}.jpg" for i in range(5)])

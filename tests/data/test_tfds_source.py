@@ -117,6 +117,7 @@ def test_labels_and_names_are_optional(tmp_path):
     assert TFDS("words", "train", tmp_path).classes == []
 
 
+@pytest.mark.processes
 def test_it_is_read_by_two_threads_and_by_a_spawned_process(tmp_path):
     make(tmp_path)
     source = TFDS("pets", "train", tmp_path)
@@ -127,6 +128,7 @@ def test_it_is_read_by_two_threads_and_by_a_spawned_process(tmp_path):
         assert workers.apply(read_all, (source,)) == EXPECTED
 
 
+@pytest.mark.processes
 def test_neither_tensorflow_nor_torch_is_imported(tmp_path):
     make(tmp_path)
     (tmp_path / "source").write_bytes(pickle.dumps(TFDS("pets", "train", tmp_path)))

@@ -344,6 +344,7 @@ np.savez(sys.argv[2], **out)
 """
 
 
+@pytest.mark.processes
 def test_result_does_not_depend_on_the_number_of_devices(tmp_path):
     np.savez(tmp_path / "in.npz", **batch_of(8))
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"

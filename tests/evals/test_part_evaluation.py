@@ -189,6 +189,7 @@ def test_an_image_too_small_for_a_grid_is_broken(folder, tmp_path):
 WAYS = "registers", "centered registers", "k-means"
 
 
+@pytest.mark.processes
 def test_the_command_scores_the_untrained_model_and_saved_regions_beside(
     run_folder, folder, tmp_path
 ):
@@ -237,6 +238,7 @@ for command in sys.argv[1:]:
 """
 
 
+@pytest.mark.processes
 def test_mistakes_are_told_before_anything_is_read(run_folder, folder, tmp_path):
     checkpoint, masks = f"--checkpoint={run_folder} ", f"--regions={folder}/masks "
     patches = "--top_k=5: the model has 4 patches an image at the lowest resolution; "

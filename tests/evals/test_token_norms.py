@@ -129,6 +129,7 @@ def test_outlier_is_a_norm_or_a_multiple_of_the_median():
             outlier(bad)
 
 
+@pytest.mark.processes
 def test_the_command_puts_the_untrained_model_beside(run_folder, folder, tmp_path_factory):
     tmp_path = tmp_path_factory.mktemp("results")
     (folder / "broken.png").write_bytes(b"no image")

@@ -135,6 +135,7 @@ write_text(folder / "a.md", "\u65e5")
 """
 
 
+@pytest.mark.processes
 def test_files_are_utf_8_in_any_locale(tmp_path):
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run(

@@ -22,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=30, help="how often a run is killed")
     parser.add_argument("--only", action="append", help="a fault's name, or how it begins")
-    parser.add_argument("--short", action="store_true", help="those of `make test`")
+    parser.add_argument("--short", action="store_true", help="those of `make test-processes`")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--keep", type=Path, help="a new folder, in which the runs are left")
     options = parser.parse_args()

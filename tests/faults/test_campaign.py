@@ -8,6 +8,7 @@ from tests.faults import campaign
 from tests.faults.bench import FAULTS, Bench
 
 pytestmark = [
+    pytest.mark.processes,
     pytest.mark.usefixtures("ctrl_c"),
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc"),
 ]

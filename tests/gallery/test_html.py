@@ -41,6 +41,7 @@ def smooth_maps(count: int, grid: tuple[int, int]) -> np.ndarray:
     return draws.cumsum(1).cumsum(2).reshape(count, -1).astype(np.float32)
 
 
+@pytest.mark.processes
 @needs_node
 @pytest.mark.parametrize("count", [3, 600])
 def test_maps_come_back_but_for_rounding(count):
@@ -54,6 +55,7 @@ def test_maps_come_back_but_for_rounding(count):
     assert (np.abs(np.array(found) - maps).max(1) <= 1.001 * half).all()
 
 
+@pytest.mark.processes
 @needs_node
 def test_a_sharp_peak_leaves_the_low_values_of_attention_apart():
     maps = np.array([[300, 0.1, 0.2, 0.5, 1, 2]], np.float32)
@@ -68,6 +70,7 @@ REGIONS = """
 """
 
 
+@pytest.mark.processes
 @needs_node
 @pytest.mark.parametrize("k", [1, 2, 4, 6])
 def test_the_page_has_the_regions_that_are_scored(k):
@@ -82,6 +85,7 @@ def test_the_page_has_the_regions_that_are_scored(k):
     assert lead == (None if k == 1 else pytest.approx(maps.lead(k, GRID), abs=0.005))
 
 
+@pytest.mark.processes
 @needs_node
 @pytest.mark.parametrize("k", [2, 3])
 def test_the_page_has_the_regions_of_attention(k):
@@ -96,6 +100,7 @@ def test_the_page_has_the_regions_of_attention(k):
     assert lead == pytest.approx(maps.lead(k, GRID), abs=0.01)
 
 
+@pytest.mark.processes
 @needs_node
 @pytest.mark.parametrize("k, lead", [(1, None), (2, 2.5), (3, 5)])
 def test_the_lead_is_a_median_over_patches(k, lead):
@@ -112,6 +117,7 @@ def test_attention_is_packed_by_its_root_and_cosines_are_not():
         assert [packed["root"] for packed in part["sets"]] == [root] * len(sets)
 
 
+@pytest.mark.processes
 @needs_node
 @pytest.mark.parametrize("scale", [ATTENTION, COSINE])
 def test_the_page_has_the_scale_of_the_pictures(scale):
@@ -123,6 +129,7 @@ def test_the_page_has_the_scale_of_the_pictures(scale):
     np.testing.assert_array_equal(np.round(colours).astype(np.uint8), heat(np.array(values), scale))
 
 
+@pytest.mark.processes
 @needs_node
 @pytest.mark.parametrize("grid", [(1, 3), (12, 17)])
 def test_the_page_smooths_as_the_evaluation_does(grid):
@@ -134,6 +141,7 @@ def test_the_page_smooths_as_the_evaluation_does(grid):
         np.testing.assert_allclose(np.reshape(smoothed, grid), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.processes
 @needs_node
 def test_the_page_has_the_colours_of_the_pictures():
     kept = [50, 2, 3, 47, 95, 0, *range(100, 150)]  # 50 and 2 want one place, as do 47 and 95

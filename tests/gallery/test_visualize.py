@@ -342,6 +342,7 @@ def visualize(*flags: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.processes
 def test_the_command_ends_with_where_the_results_are(run_folder, images, tmp_path):
     flags = [f"--checkpoint={run_folder}", "--images=~/in/*.png,~/in", "--skip-broken"]
     (images / "2.png").write_text("no image")

@@ -135,6 +135,7 @@ def test_a_mistake_ends_it_and_nothing_else_does(file):
     assert rule["onExitCodes"]["containerName"] == container["name"]
 
 
+@pytest.mark.processes
 @both
 def test_workdir_and_images_lie_on_the_shared_volume_and_batches_in_memory(file):
     _, _, pod, container = read(file)
@@ -158,6 +159,7 @@ def test_a_slice_has_a_pod_for_each_host_with_all_its_chips():
     }
 
 
+@pytest.mark.processes
 def test_gpu_processes_are_told_of_each_other():
     jobset, job, _, container = read(GPU)
     [group] = jobset["spec"]["replicatedJobs"]

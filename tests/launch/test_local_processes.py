@@ -12,6 +12,8 @@ import pytest
 from rats_jax.errors import SAVED
 from tests.processes import session
 
+pytestmark = pytest.mark.processes
+
 LAUNCHER = Path(__file__).parents[2] / "launch" / "local_processes.py"
 
 

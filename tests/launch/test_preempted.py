@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from rats_jax.errors import INTERRUPTED, SAVED
+from tests.compiled import COMPILE_FAST
 from tests.launch.commands import ROOT, communicate
+
+pytestmark = pytest.mark.processes
 
 STEPS = 100  # more than are over before the signal comes
 CONFIG = """
@@ -29,7 +32,7 @@ def start(folder: Path) -> subprocess.Popen:
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": COMPILE_FAST,
     }
     return subprocess.Popen(
         [*launcher, sys.executable, "-m", "rats_jax.train", *flags],

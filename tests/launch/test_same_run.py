@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.compiled import COMPILE_FAST
 from tests.launch.commands import ROOT, communicate
+
+pytestmark = pytest.mark.processes
 
 CONFIG = """
 from tests.runs.tiny import tiny_config
@@ -38,7 +41,7 @@ def launch(processes: int, *command: str) -> subprocess.CompletedProcess:
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": COMPILE_FAST,
     }
     started = subprocess.Popen(
         [*launcher, f"--devices={8 // processes}", "--", sys.executable, *command],

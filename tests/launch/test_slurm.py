@@ -74,6 +74,7 @@ def start(cluster, *arguments, srun="exit 0", seconds=0) -> subprocess.Popen:
     )
 
 
+@pytest.mark.processes
 def test_the_script_is_sound_shell():
     check_shell(SCRIPT)
 
@@ -91,6 +92,7 @@ def test_there_is_a_process_for_each_gpu():
     assert found["ntasks-per-node"] == found["gpus-per-node"]
 
 
+@pytest.mark.processes
 def test_training_gets_the_arguments_and_a_data_worker_for_each_core(cluster):
     job = start(cluster, CONFIG, "--workdir=/shared/a b", "--config.data.path=/shared/images")
     job.communicate(timeout=60)
@@ -106,12 +108,14 @@ def test_training_gets_the_arguments_and_a_data_worker_for_each_core(cluster):
     assert calls(cluster, "scontrol") == []
 
 
+@pytest.mark.processes
 def test_the_number_of_data_workers_can_be_given(cluster):
     start(cluster, CONFIG, "--config.data.workers=3").communicate(timeout=60)
     [command] = calls(cluster, "srun")
     assert training(command)["config"]["data"]["workers"] == 3
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("status", "seconds", "requeued"),
     [
@@ -145,6 +149,7 @@ def tell(cluster, job: subprocess.Popen, number: signal.Signals) -> None:
     job.send_signal(number)
 
 
+@pytest.mark.processes
 def test_the_run_is_saved_and_requeued_when_the_time_is_nearly_over(cluster):
     job = start(cluster, CONFIG, srun=SAVES)
     tell(cluster, job, signal.SIGUSR1)
@@ -156,6 +161,7 @@ def test_the_run_is_saved_and_requeued_when_the_time_is_nearly_over(cluster):
     assert "ended with status 85: requeued" in output
 
 
+@pytest.mark.processes
 def test_a_run_that_cannot_save_is_requeued_before_its_time_is_over(cluster):
     program(cluster, "sleep")  # four minutes in no time
     program(cluster, "scontrol", "kill $(<${0%/*}/pid)")  # as SLURM does
@@ -168,6 +174,7 @@ def test_a_run_that_cannot_save_is_requeued_before_its_time_is_over(cluster):
     assert "not saved within four minutes" in output
 
 
+@pytest.mark.processes
 def test_a_job_that_slurm_ends_saves_and_is_not_requeued(cluster):
     job = start(cluster, CONFIG, srun=SAVES)
     for _ in range(3):  # as at the end of the time
@@ -183,6 +190,7 @@ def test_there_is_time_to_save():
     assert int(directives()["signal"].partition("@")[2]) >= 300
 
 
+@pytest.mark.processes
 def test_without_an_environment_one_line_says_so(cluster):
     (cluster / ".venv/bin/python").unlink()
     job = start(cluster, CONFIG)

@@ -9,6 +9,8 @@ import pytest
 from rats_jax.errors import LOST, SAVED
 from tests.launch.commands import CONFIG, LAUNCH, calls, check_shell, program, training
 
+pytestmark = pytest.mark.processes
+
 WORKERS = (0, 1)
 # compute tpus tpu-vm scp FILE TPU:FILE ..., or ssh TPU --worker=WHICH --command=WHAT ...
 GCLOUD = """

@@ -8,6 +8,8 @@ import sys
 
 import numpy as np
 
+from tests.compiled import COMPILE_FAST
+
 BATCH, STEPS = 32, 5
 
 
@@ -56,7 +58,5 @@ def main(mesh: str, accumulation: str, out: str) -> None:
 
 if __name__ == "__main__":
     os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["XLA_FLAGS"] = (
-        "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-    )
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {COMPILE_FAST}"
     main(*sys.argv[1:])

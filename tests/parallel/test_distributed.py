@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 # Joins, sums ones over the devices of all; then works until it is killed, as the test says.
 PROGRAM = """

@@ -155,6 +155,7 @@ def command(run_folder, dataset, output, *more) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.processes
 def test_the_command_scores_every_second_image(run_folder, drawings, tmp_path):
     output = tmp_path / "out"
     more = ["--entries=6", f"--background={BACKGROUND}", "--untrained"]
@@ -194,6 +195,7 @@ def test_the_command_scores_every_second_image(run_folder, drawings, tmp_path):
     assert (output / "table.md").read_text().strip() in done.stdout
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -26,6 +26,8 @@ from rats_jax.preparation.run import LOCK, prepare
 from tests.preparation import fake_ilsvrc
 from tests.preparation.conftest import SHARD_MB, content, shard_files
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 SPLITS = ("train", "val")
 

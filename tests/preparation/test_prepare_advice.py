@@ -47,6 +47,7 @@ def config_of(flags: dict[str, str]):
     return config
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("folder", ["out", "it's my;$HOME", "t~=e"])
 def test_the_recommended_config_reads_the_shards_from_any_folder(tmp_path, monkeypatch, folder):
     small(tmp_path / "images")
@@ -105,6 +106,7 @@ def test_images_of_val_alone_are_for_scoring(tmp_path):
     assert f"'--dataset=records:{tmp_path}/a b/val'" in line
 
 
+@pytest.mark.processes
 def test_the_command_line_takes_a_tilde_and_hyphens(tmp_path):
     small(tmp_path / "images")
     flags = ["--input=~/images", "--output=~/shards", "--shard-mb=1", "--workers=1"]

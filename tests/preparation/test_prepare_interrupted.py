@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from rats_jax.data.crops import MultiCrop
 from rats_jax.data.pipeline import open_batches
@@ -21,6 +22,8 @@ from rats_jax.preparation import shards
 from rats_jax.preparation.run import prepare
 from tests.preparation.conftest import SHARD_MB, content, shard_files
 from tests.processes import session
+
+pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[2]
 CROPS = MultiCrop(

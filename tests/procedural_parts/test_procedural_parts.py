@@ -58,6 +58,7 @@ def test_an_image_depends_on_seed_and_index_alone():
         assert again.label == forward[i].label
 
 
+@pytest.mark.processes
 def test_another_process_draws_the_same_bytes():
     code = (
         "import sys, pickle; from rats_jax.procedural_parts import render;"
@@ -217,6 +218,7 @@ def test_a_wrong_argument_is_named():
         render(seed=0, index=0, size=4)
 
 
+@pytest.mark.processes
 def test_drawings_as_files_are_a_data_set_of_parts_and_one_of_classes(tmp_path, capsys):
     from rats_jax.data.sources import ImageFolder
     from rats_jax.parts.datasets import open_dataset

@@ -13,6 +13,8 @@ import pytest
 
 from tests.processes import session
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 CONFIG = """
 from tests.runs.tiny import tiny_config

@@ -9,6 +9,8 @@ import pytest
 from tests.faults import judge
 from tests.faults.process import Run, flags_of_several
 
+pytestmark = pytest.mark.processes
+
 SAVED, LAST = 4, 8
 FLAGS = (
     *("--config.optimizer.batch_size=16", "--config.data.length=160", "--config.model.width=32"),

@@ -32,6 +32,7 @@ def commit(folder) -> str:
     return git(folder.parent, "rev-parse", "HEAD")[:12]
 
 
+@pytest.mark.processes
 def test_a_checkout_names_its_commit_and_whether_the_package_was_changed(package):
     expected = f"{rats_jax.__version__} {commit(package)}"
     assert version.code_version() == expected
@@ -41,6 +42,7 @@ def test_a_checkout_names_its_commit_and_whether_the_package_was_changed(package
     assert version.code_version() == expected + "+changes"
 
 
+@pytest.mark.processes
 def test_git_takes_no_lock_that_a_kill_would_leave(package):
     """`git status` writes the index where it can."""
     commit(package)
@@ -55,12 +57,14 @@ def test_without_a_checkout_it_is_the_version_alone(package):
     assert version.code_version() == rats_jax.__version__
 
 
+@pytest.mark.processes
 def test_a_repository_around_an_installed_package_is_not_its_own(package):
     (package.parent / ".gitignore").write_text("package")
     commit(package)
     assert version.code_version() == rats_jax.__version__
 
 
+@pytest.mark.processes
 def test_without_git_it_is_the_version_alone(package, monkeypatch):
     commit(package)
     monkeypatch.setenv("PATH", str(package))

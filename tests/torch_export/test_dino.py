@@ -200,6 +200,7 @@ def test_what_was_written_is_read_back_exactly(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "fields, weights, end",
     [(RATS_FIELDS, "teacher", None), (VIT_FIELDS, "student", 3)],

@@ -219,6 +219,7 @@ def test_the_epoch_is_that_of_the_step(run_folder, tmp_path, monkeypatch):
     assert torch.load(tmp_path / "out" / "checkpoint.pth")["epoch"] == 2
 
 
+@pytest.mark.processes
 def test_sigterm_leaves_nothing(run_folder, tmp_path):
     command = [sys.executable, "-m", "rats_jax.export", f"--checkpoint={run_folder}"]
     running = subprocess.Popen([*command, f"--output={tmp_path / 'out'}"])
@@ -230,6 +231,7 @@ def test_sigterm_leaves_nothing(run_folder, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.processes
 def test_the_command_tells_what_it_did_and_where(run_folder, tmp_path):
     command = [sys.executable, "-m", "rats_jax.export", f"--checkpoint={run_folder}"]
     done = subprocess.run(

@@ -102,6 +102,7 @@ def test_hidden_states_and_attentions_come_when_asked_for(export, name):
     assert torch.equal(model(images, return_dict=False)[0], output.last_hidden_state)
 
 
+@pytest.mark.processes
 def test_a_fresh_process_loads_it_offline(export, tmp_path):
     folder = export()
     code = f"""

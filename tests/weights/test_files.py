@@ -236,6 +236,7 @@ def test_a_folder_or_path_without_weights_is_told(tmp_path):
         read(tmp_path / "pipe")
 
 
+@pytest.mark.processes
 def test_pytorch_is_not_needed(tmp_path):
     save(dino_checkpoint(argparse.Namespace(lr=np.float64(1))), tmp_path / "x.pth")
     code = (

@@ -243,6 +243,7 @@ def test_another_depth_than_the_config_says_is_refused(tmp_path, depth, name):
     assert name in refusal(tmp_path, tmp_path)
 
 
+@pytest.mark.processes
 def test_the_command_ends_with_one_line_and_status_2(tmp_path):
     path, sentinel = tmp_path / "hostile.pth", tmp_path / "sentinel"
     torch.save({"teacher": Calls(os.system, f"touch {sentinel}")}, path)

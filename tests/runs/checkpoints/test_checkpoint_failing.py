@@ -45,6 +45,7 @@ with Checkpoints(Path(sys.argv[1]), keep=2) as checkpoints:
 """
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0, 0.05, 0.15])
 def test_killed_while_it_saves_it_goes_on_from_a_complete_one(tmp_path, seconds):
@@ -108,6 +109,7 @@ except UserError:
 """
 
 
+@pytest.mark.processes
 def test_a_save_that_fails_is_told_without_tracebacks(tmp_path):
     told = subprocess.run(
         [sys.executable, "-c", FAILING, tmp_path],

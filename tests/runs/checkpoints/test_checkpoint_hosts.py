@@ -2,10 +2,13 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 from tests.processes import two_hosts
 from tests.runs.checkpoints.checkpoints import abstract, assert_equal
+
+pytestmark = pytest.mark.processes
 
 HOST = """
 import sys

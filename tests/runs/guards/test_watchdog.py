@@ -4,6 +4,10 @@ import subprocess
 import sys
 import time
 
+import pytest
+
+pytestmark = pytest.mark.processes
+
 HANGS = """
 import sys, threading, time
 from pathlib import Path

@@ -8,6 +8,8 @@ from rats_jax.runs.events import Events
 from tests.processes import two_hosts
 from tests.runs.online.evaluated import evaluated, measured
 
+pytestmark = pytest.mark.processes
+
 FIELDS = {"model__heads": 4, "evaluation__images": 19}
 HOST = """
 import json, sys
