@@ -1,6 +1,6 @@
 """The fields of a run, their defaults, and the schedules derived from them.
 
-A recipe in `rats_jax/configs/` starts from `default_config()` and changes what makes it. The
+A config file in `configs/` starts from `default_config()` and changes what makes its recipe. The
 defaults are DINO v1's; fields that no recipe shares have none of their own and stand at zero.
 """
 
