@@ -62,8 +62,8 @@ $(TESTS)/bin/ready: pyproject.toml $(CONSTRAINTS)
 	$(TESTS)/bin/pip install --quiet $(PINS) --editable '.[test]'
 	touch $@
 
-$(DOCS)/bin/ready: pyproject.toml
+$(DOCS)/bin/ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(DOCS)
-	$(DOCS)/bin/pip install --quiet --editable '.[docs]'
+	$(DOCS)/bin/pip install --quiet $(PINS) --editable '.[docs]'
 	touch $@

@@ -132,7 +132,7 @@ def test_the_wheel_trains_and_evaluates_outside_the_clone(wheel, tmp_path):
     train = ("train", "--config=demo", "--config.run.stop_after=3", "--workdir=run")
     print(run(rats, *train))
     assert (there / "run/checkpoints/3").is_dir()
-    evaluate = ("evaluate", "--task=norms", "--checkpoint=run", "--dataset=procedural_parts:4")
+    evaluate = ("evaluate", "--checkpoint=run", "--dataset=procedural_parts:4")
     print(run(rats, *evaluate, "--output=scores"))
     assert (there / "scores/results.json").is_file()
     # A data worker starts again from what started its parent, here the script `rats`.

@@ -1,0 +1,208 @@
+"""The package from Python: `import rats_jax`, and `help(rats_jax)` lists these functions."""
+
+import os
+import runpy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from rats_jax.backbones import Backbone
+from rats_jax.configs import recipe_file, recipe_names
+from rats_jax.data.decode import UnreadableImage, decode
+from rats_jax.data.reading import padded
+from rats_jax.errors import UserError
+from rats_jax.evals.part_evaluation import evaluate_parts
+from rats_jax.evals.part_scores import Result, summarised
+from rats_jax.models import Features
+from rats_jax.parts.datasets import open_dataset
+from rats_jax.parts.regions import resize_labels
+from rats_jax.parts.ways import RegionOptions, region_maps
+from rats_jax.paths import local_path, printable
+
+BATCH = 16  # images that the device computes together
+
+AnImage = str | os.PathLike | np.ndarray | Image.Image
+
+
+def compute_features(
+    backbone: Backbone, images: Sequence[AnImage], *, resolution: int = 224
+) -> Features:
+    """The features of images, which are resized to a square, as NumPy arrays.
+
+    Args:
+      backbone: from `open_backbone`.
+      images: n files, Pillow images, or uint8 arrays [height, width, 3], of any sizes.
+      resolution: pixels of both sides, a multiple of the backbone's patch.
+
+    Returns:
+      Features: registers [n, N, D], patches [n, L, D] row by row, global_vector [n, D], float32;
+      attention and layers are empty (`Backbone.looking` has them).
+
+    Raises:
+      UserError: an image cannot be read, there is none, or the resolution does not fit the patch.
+    """
+    _check_resolution(backbone, resolution)
+    if not images:
+        raise UserError("there are no images: give one at least")
+    look, found = backbone.looking(), []
+    for start in range(0, len(images), BATCH):
+        chosen = images[start : start + BATCH]
+        batch = [_resized(_pixels(x), (resolution, resolution)) for x in chosen]
+        features = look(padded(batch, min(BATCH, len(images))))  # one program for all batches
+        found.append(jax.tree.map(np.asarray, features))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(images)], *found)
+
+
+def find_regions(
+    backbone: Backbone,
+    image: AnImage,
+    k: int = 8,
+    *,
+    resolution: int = 512,
+    options: RegionOptions | None = None,
+) -> dict[str, np.ndarray]:
+    """The regions of one image by every way that the backbone allows.
+
+    Args:
+      backbone: from `open_backbone`.
+      image: a file, a Pillow image, or a uint8 array [height, width, 3].
+      k: number of regions. For a ViT other than k-means, its number of heads or plain registers.
+      resolution: pixels of both sides at which the backbone sees the image.
+      options: how tokens become regions, see `rats_jax.parts.ways.RegionOptions`.
+
+    Returns:
+      int32 label maps [height, width] of the image's own size with labels 0..k-1, by the name of
+      the way: "registers", "centered registers", "[CLS] attention", "register attention",
+      "k-means"; see `rats_jax.parts.ways.region_maps`.
+
+    Raises:
+      UserError: as `compute_features`, or k is larger than the number of patches.
+    """
+    _check_resolution(backbone, resolution)
+    model, options = backbone.options, options or RegionOptions()
+    side = resolution // model.patch
+    if not 1 <= k <= side**2:
+        raise UserError(f"k={k}: choose 1 to {side**2}, the number of patches")
+    pixels = _pixels(image)
+    look = backbone.looking(
+        (model.attended_layer,) if model.has_cls else (),
+        (model.depth - 1,) if options.norm == "pre" else (),
+    )
+    features = look(_resized(pixels, (resolution, resolution))[None])
+    size = (resolution, resolution) if options.argmax == "pixel" else None
+    maps = region_maps(features, grid=(side, side), k=k, size=size, options=options)
+    return {way: resize_labels(labels[0], pixels.shape[:2]) for way, labels in maps.items()}
+
+
+def score_parts(
+    backbone: Backbone,
+    dataset: str,
+    *,
+    top_k: Sequence[int] = (8,),
+    resolution: int = 512,
+    limit: int | None = None,
+    options: RegionOptions | None = None,
+    skip_broken: bool = False,
+) -> list[Result]:
+    """How well the regions of a backbone agree with part masks, as `rats evaluate` computes it.
+
+    Args:
+      backbone: from `open_backbone`.
+      dataset: KIND:PATH of images with part masks, such as "procedural_parts:100" or "folder:DATA".
+      top_k: numbers of regions.
+      resolution: pixels of both sides at which the backbone sees the images.
+      limit: at most so many images, evenly spread; all by default.
+      options: how tokens become regions.
+      skip_broken: leave out samples that cannot be read.
+
+    Returns:
+      A `Result` for each number of regions and way to make them, the baselines "grid" and "SLIC"
+      among them: result.row (k, resolution, way), result.scores.mean (m2o, o2o, ari: fractions),
+      result.scores.low and .high (95 % bootstrap intervals over images).
+
+    Raises:
+      UserError: the data set or one of its samples cannot be read, or the resolution or a number of
+        regions does not fit the backbone.
+    """
+    _check_resolution(backbone, resolution)
+    most = backbone.options.patches(resolution)
+    if not top_k or not all(1 <= k <= most for k in top_k):
+        raise UserError(f"top_k={tuple(top_k)}: choose numbers from 1 to {most}, of patches")
+    found = evaluate_parts(
+        {"model": backbone},
+        open_dataset(dataset).limited(limit),
+        top_k=tuple(sorted(set(top_k))),
+        resolutions=(resolution,),
+        options=options or RegionOptions(),
+        saved=(),
+        skip_broken=skip_broken,
+    )
+    return summarised(found.images)
+
+
+def load_recipe(recipe: str | os.PathLike) -> ConfigDict:
+    """The config of a recipe, whose fields can be changed.
+
+    Args:
+      recipe: the name of one in the package, such as "demo", or the path of a Python file with
+        get_config().
+
+    Raises:
+      UserError: there is no such recipe.
+    """
+    file = recipe_file(os.fspath(recipe)) or local_path(recipe)
+    if not file.is_file():
+        names = ", ".join(recipe_names())
+        raise UserError(f"there is no recipe {printable(str(recipe))}: choose one of {names}")
+    return runpy.run_path(str(file))["get_config"]()
+
+
+def run_training(config: ConfigDict, workdir: str | os.PathLike, **options: Any) -> Path:
+    """Trains by a recipe, or resumes a training from its newest checkpoint; returns the workdir.
+
+    Args:
+      config: from `load_recipe`, with fields changed as wanted.
+      workdir: the folder of the run.
+      options: `source`, images of your own, and `weights` to start from, as of
+        `rats_jax.runs.loop.train`.
+
+    Raises:
+      UserError: a config, data set or workdir that cannot be used.
+      Stopped: a signal ended the training, and its state is saved.
+    """
+    from rats_jax.runs.loop import train  # loads the input pipeline
+
+    return train(config, os.fspath(workdir), **options)
+
+
+def _check_resolution(backbone: Backbone, resolution: int) -> None:
+    patch = backbone.options.patch
+    if resolution < 1 or resolution % patch:
+        raise UserError(f"resolution={resolution}: choose a multiple of the patch, {patch}")
+
+
+def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def _pixels(image: AnImage) -> np.ndarray:
+    """uint8 [height, width, 3]."""
+    if isinstance(image, Image.Image):
+        return np.asarray(image.convert("RGB"))
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise UserError(
+                f"an image is {image.dtype} {list(image.shape)}: give uint8 [height, width, 3]"
+            )
+        return image
+    path = local_path(image)
+    try:
+        return decode(path.read_bytes())
+    except (OSError, UnreadableImage) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{printable(str(path))} cannot be read ({reason})") from error
