@@ -6,6 +6,7 @@ import pytest
 
 from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 from tests.runs.checkpoints.checkpoints import save
+from tests.runs.programs_once import programs_once
 
 
 @pytest.fixture
@@ -15,3 +16,10 @@ def workdir(tmp_path) -> Path:
         for step in (10, 20, 30):
             save(checkpoints, step)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def same_programs():
+    """Runs of the module that train by the same programs compile them once."""
+    with programs_once():
+        yield

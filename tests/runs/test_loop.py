@@ -18,6 +18,8 @@ from rats_jax.runs.workdir import open_workdir
 from tests.runs.event_files import events, scalars, texts
 from tests.runs.tiny import tiny_config
 
+pytestmark = pytest.mark.usefixtures("same_programs")
+
 #: Wall-clock measurements: the only metrics that two equal runs may differ in.
 TIMES = {"time", "images_per_second", "input_wait", "seconds_left"}
 
@@ -28,7 +30,7 @@ def metrics(workdir: Path) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def whole_run(tmp_path_factory) -> Path:
+def whole_run(same_programs, tmp_path_factory) -> Path:
     return train(tiny_config(), str(tmp_path_factory.mktemp("whole")))
 
 
