@@ -20,7 +20,7 @@ from rats_jax.errors import UserError
 from rats_jax.models import Features, Options, make_backbone
 from rats_jax.paths import local_path, printable
 from rats_jax.runs.find import Place, find_run, not_a_run
-from rats_jax.runs.metric_names import told
+from rats_jax.runs.metric_names import formatted
 from rats_jax.runs.restore import restore, untrained
 from rats_jax.runs.workdir import load_config
 from rats_jax.weights.files import read
@@ -149,7 +149,7 @@ def _of_run(place: Place, weights: str) -> Backbone:
     which = f"at step {found.step:,}"
     if found.best:
         metric, value = found.best
-        which += f", the best of {metric} ({told(metric, value)})"
+        which += f", the best of {metric} ({formatted(metric, value)})"
     return Backbone(
         options,
         graph,

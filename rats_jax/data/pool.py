@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from rats_jax.errors import UserError
 
-PATIENCE = 5  # seconds that threads have to end
+CLOSE_SECONDS = 5  # seconds that threads have to end
 
 Work = Callable[[Any], Any]
 
@@ -65,7 +65,7 @@ class Threads:
         for _ in self._threads:
             self._tasks.put(None)
         self._done.put(None)
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + CLOSE_SECONDS
         for thread in self._threads:
             thread.join(max(until - time.monotonic(), 0))
 

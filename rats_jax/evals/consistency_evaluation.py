@@ -18,7 +18,7 @@ from rats_jax.data.reading import LeftOut, in_batches, padded
 from rats_jax.errors import UserError
 from rats_jax.evals.differences import TRAINED, UNTRAINED
 from rats_jax.models import Features
-from rats_jax.parts.consistency import Measured, Pooled
+from rats_jax.parts.consistency import MeasuredAgreement, Pooled
 from rats_jax.parts.datasets import VOID, Labelled, PartDataset
 from rats_jax.parts.null_regions import grid_regions
 from rats_jax.parts.regions import resize_labels, unit
@@ -51,8 +51,8 @@ class Vectors(NamedTuple):
 class Agreements(NamedTuple):
     """Over the pixels of parts, None where no background is known; and over all pixels."""
 
-    parts: Measured | None
-    all: Measured
+    parts: MeasuredAgreement | None
+    all: MeasuredAgreement
 
 
 class Consistency(NamedTuple):
@@ -123,7 +123,7 @@ def evaluate_consistency(
             "higher than with more images"
         )
 
-    def agreements(measure: Callable[[int | None], Measured]) -> Agreements:
+    def agreements(measure: Callable[[int | None], MeasuredAgreement]) -> Agreements:
         return Agreements(None if background is None else measure(background), measure(None))
 
     return Consistency(

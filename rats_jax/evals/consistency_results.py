@@ -7,7 +7,7 @@ import numpy as np
 
 from rats_jax.evals.consistency_evaluation import Agreements, Consistency
 from rats_jax.evals.writing import markdown_table, with_interval, write_json, write_text
-from rats_jax.parts.consistency import Measured
+from rats_jax.parts.consistency import MeasuredAgreement
 from rats_jax.voice import say
 
 
@@ -59,7 +59,7 @@ def write_consistency(folder: Path, found: Consistency, *, about: Mapping) -> st
     return table
 
 
-def _plain(measured: Measured | None) -> dict | None:
+def _plain(measured: MeasuredAgreement | None) -> dict | None:
     """For JSON."""
     if measured is None:
         return None

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rats_jax.models.axes import FSDP, TENSOR
-from rats_jax.models.linear import Affine, plus, product
-from rats_jax.models.remat import again, dear
+from rats_jax.models.linear import Affine, add_bias, cast_einsum
+from rats_jax.models.remat import rematerialize, save_for_backward
 from rats_jax.models.rope import Rotation, rotate
 
 
@@ -54,11 +54,11 @@ class Attention(nnx.Module):
 
         def map_to_heads(tokens, kernel, bias):
             kernel, bias = kernel[:, first:last], bias[first:last]
-            return plus(product("BTD,DcHd->BTcHd", tokens, kernel, self.qkv.axes), bias)
+            return add_bias(cast_einsum("BTD,DcHd->BTcHd", tokens, kernel, self.qkv.axes), bias)
 
         # Again: so that no part of a kernel is kept beside the kernel.
-        qkv = again(map_to_heads)(tokens, self.qkv.kernel[...], self.qkv.bias[...])
-        return [dear(flat(qkv[:, :, i])) for i in range(last - first)]
+        qkv = rematerialize(map_to_heads)(tokens, self.qkv.kernel[...], self.qkv.bias[...])
+        return [save_for_backward(flat(qkv[:, :, i])) for i in range(last - first)]
 
     def split(self, x_BTD: jax.Array) -> jax.Array:
         """[B, T, D] -> [B, T, H, d]"""
@@ -68,9 +68,11 @@ class Attention(nnx.Module):
         """[B, T, D], head by head -> [B, T, D] through the output projection."""
 
         def map_out(x_BTE, kernel):
-            return product("BTHd,HdD->BTD", self.split(x_BTE), kernel, self.out.axes)
+            return cast_einsum("BTHd,HdD->BTD", self.split(x_BTE), kernel, self.out.axes)
 
-        return dear(plus(again(map_out)(x_BTE, self.out.kernel[...]), self.out.bias[...]))
+        return save_for_backward(
+            add_bias(rematerialize(map_out)(x_BTE, self.out.kernel[...]), self.out.bias[...])
+        )
 
     def _qkv(
         self, tokens: jax.Array, context: jax.Array | None, rotation: Rotation | None

@@ -10,7 +10,7 @@ from rats_jax.models.attention import Attention
 from rats_jax.models.axes import BATCH, TENSOR, constrain
 from rats_jax.models.mlp import MLP, GatedMLP
 from rats_jax.models.register_attention import RegisterAttention
-from rats_jax.models.remat import POLICIES, again
+from rats_jax.models.remat import POLICIES, rematerialize
 from rats_jax.models.rope import Rotation
 
 
@@ -20,7 +20,7 @@ class LayerNorm(nnx.LayerNorm):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         normalise = super().__call__
-        return again(lambda x: normalise(x).astype(x.dtype))(x)
+        return rematerialize(lambda x: normalise(x).astype(x.dtype))(x)
 
 
 def layer_norm(width: int, *, eps: float = 1e-6, rngs: nnx.Rngs) -> LayerNorm:
@@ -132,7 +132,7 @@ class RegisterBlock(nnx.Module):
     def __call__(
         self, tokens: tuple[jax.Array, jax.Array], keep: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        registers, patches = laid_out(*tokens)
+        registers, patches = shard_tokens(*tokens)
         normed = self.norm1(patches)
         to_registers, to_patches, _ = self.attn(self.norm1(registers), normed)
         if self.parallel == "shared":
@@ -142,7 +142,7 @@ class RegisterBlock(nnx.Module):
         registers += dropped(to_registers, keep, 0)
         patches += dropped(to_patches, keep, 0)
         # Gathering 8 D^2 numbers of the MLP moves far less than the registers of a batch would.
-        return laid_out(
+        return shard_tokens(
             registers + dropped(self.mlp(self.norm2(registers), whole=True), keep, 1),
             patches + dropped(self.mlp(self.norm2(patches)), keep, 1),
         )
@@ -153,7 +153,7 @@ class RegisterBlock(nnx.Module):
         return self.attn(self.norm1(registers), self.norm1(patches))[2]
 
 
-def laid_out(registers: jax.Array, patches: jax.Array) -> tuple[jax.Array, jax.Array]:
+def shard_tokens(registers: jax.Array, patches: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Registers [B, H, n, D] and patches [B, L, D] on the mesh: registers lie with their head."""
     return constrain(registers, BATCH, TENSOR, None, None), constrain(patches, BATCH, None, None)
 
@@ -230,7 +230,7 @@ def run_blocks(
         return nnx.merge(graphdef, params)(tokens, keep, **shared), None
 
     if remat != "none":
-        body = again(body, POLICIES[remat])
+        body = rematerialize(body, POLICIES[remat])
     tokens, _ = jax.lax.scan(body, tokens, (params, keep), unroll=unroll)
     return tokens, {}, {}
 

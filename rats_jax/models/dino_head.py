@@ -6,7 +6,7 @@ from flax import nnx
 
 from rats_jax.models.axes import BATCH, FSDP, TENSOR, constrain
 from rats_jax.models.gelu import gelu
-from rats_jax.models.linear import Affine, in_use, plus, product
+from rats_jax.models.linear import Affine, add_bias, cast_einsum, gather_kernel
 
 
 class Prototypes(nnx.Module):
@@ -41,7 +41,7 @@ def scaled_matmul(x: jax.Array, kernel: jax.Array, scale: jax.Array) -> jax.Arra
     row (jax 0.10.2, K = 65,536: 9.5 s in place of 0.08 s). The backward pass is written out so that
     the unscaled logits are not kept for the gradient of the scale.
     """
-    kernel = in_use(kernel, x.dtype, (FSDP, TENSOR))
+    kernel = gather_kernel(kernel, x.dtype, (FSDP, TENSOR))
     return jnp.matmul(x, kernel, preferred_element_type=jnp.float32) * scale
 
 
@@ -51,7 +51,7 @@ def _forward(x, kernel, scale):
 
 def _backward(saved, gradient):
     x, kernel, scale = saved
-    gathered = in_use(kernel, x.dtype, (FSDP, TENSOR))
+    gathered = gather_kernel(kernel, x.dtype, (FSDP, TENSOR))
     to_x = jnp.einsum("...K,DK->...D", (gradient * scale).astype(x.dtype), gathered)
     outer = jnp.einsum(
         "...D,...K->DK", x, gradient.astype(x.dtype), preferred_element_type=jnp.float32
@@ -96,8 +96,8 @@ class DINOHead(nnx.Module):
         """Global vectors [B, V, G, D] -> logits over prototypes [B, V, G, K], float32."""
         x = x.astype(self.dtype)
         for i, affine in enumerate((self.fc1, self.fc2, self.fc3)):
-            x = product("...D,DM->...M", x, affine.kernel[...], affine.axes)
-            x = plus(x, affine.bias[...])
+            x = cast_einsum("...D,DM->...M", x, affine.kernel[...], affine.axes)
+            x = add_bias(x, affine.bias[...])
             x = gelu(x) if i < 2 else x
         # F.normalize: x / max(|x|, 1e-12), here safe to differentiate at 0 as well.
         x = x.astype(jnp.float32)

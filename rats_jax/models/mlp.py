@@ -6,8 +6,8 @@ from flax import nnx
 
 from rats_jax.models.axes import FSDP, TENSOR
 from rats_jax.models.gelu import gelu
-from rats_jax.models.linear import Affine, plus, product
-from rats_jax.models.remat import dear
+from rats_jax.models.linear import Affine, add_bias, cast_einsum
+from rats_jax.models.remat import save_for_backward
 
 
 class MLP(nnx.Module):
@@ -22,9 +22,9 @@ class MLP(nnx.Module):
         """whole: on a mesh, with kernels gathered rather than split along the hidden width, for
         tokens that are split themselves."""
         for affine in (self.fc1, self.fc2):
-            x = product("...D,DM->...M", x, affine.kernel[...], affine.axes, whole)
-            x = plus(x, affine.bias[...])
-            x = gelu(dear(x)) if affine is self.fc1 else x
+            x = cast_einsum("...D,DM->...M", x, affine.kernel[...], affine.axes, whole)
+            x = add_bias(x, affine.bias[...])
+            x = gelu(save_for_backward(x)) if affine is self.fc1 else x
         return x
 
 
@@ -38,9 +38,9 @@ class GatedMLP(nnx.Module):
         self.w3 = Affine((hidden, width), (width,), axes=(TENSOR, FSDP), rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = product("...D,DM->...M", x, self.w12.kernel[...], self.w12.axes)
-        gate, value = jnp.split(dear(plus(x, self.w12.bias[...])), 2, axis=-1)
+        x = cast_einsum("...D,DM->...M", x, self.w12.kernel[...], self.w12.axes)
+        gate, value = jnp.split(save_for_backward(add_bias(x, self.w12.bias[...])), 2, axis=-1)
         x = (jax.nn.silu(gate.astype(jnp.float32)) * value).astype(x.dtype)
-        return plus(
-            product("...D,DM->...M", x, self.w3.kernel[...], self.w3.axes), self.w3.bias[...]
+        return add_bias(
+            cast_einsum("...D,DM->...M", x, self.w3.kernel[...], self.w3.axes), self.w3.bias[...]
         )

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rats_jax.models.axes import FSDP
-from rats_jax.models.linear import plus, product
+from rats_jax.models.linear import add_bias, cast_einsum
 from rats_jax.models.positions import interpolate_positions
 
 
@@ -62,7 +62,7 @@ class PatchEmbed(nnx.Module):
         x = images.reshape(-1, h, self.patch, w, self.patch, 3).swapaxes(2, 3)
         x = x.reshape(-1, h * w, self.patch**2 * 3).astype(self.dtype)
         kernel = self.kernel[...].reshape(x.shape[-1], -1)
-        x = plus(product("BLC,CD->BLD", x, kernel, (None, FSDP)), self.bias[...])
+        x = add_bias(cast_einsum("BLC,CD->BLD", x, kernel, (None, FSDP)), self.bias[...])
         if positions is None:
             return x
         positions = interpolate_positions(
@@ -72,4 +72,4 @@ class PatchEmbed(nnx.Module):
             offset=self.offset,
             antialias=self.antialias,
         )
-        return plus(x, positions)
+        return add_bias(x, positions)

@@ -18,8 +18,8 @@ from flax import nnx
 
 from rats_jax.models.attention import Attention, flat, softmax_attention
 from rats_jax.models.axes import FSDP, TENSOR
-from rats_jax.models.linear import init, plus, product
-from rats_jax.models.remat import again
+from rats_jax.models.linear import add_bias, cast_einsum, init
+from rats_jax.models.remat import rematerialize
 
 
 class RegisterAttention(Attention):
@@ -61,7 +61,7 @@ class RegisterAttention(Attention):
         # The backward pass has queries, keys and values, and computes the rest again: hardly a
         # hundredth of the layer's work, where probabilities would be kept for every patch.
         qkv = self.project(patches)
-        m_BHnd, o_BLD, attention = again(self._attend)(self._queries(registers), *qkv)
+        m_BHnd, o_BLD, attention = rematerialize(self._attend)(self._queries(registers), *qkv)
         return self._write(m_BHnd, registers.shape), self.merge(o_BLD), attention
 
     def _attend(self, register_query_BHnd, *qkv_BLD):
@@ -79,15 +79,17 @@ class RegisterAttention(Attention):
             return self.split(query_BND).swapaxes(1, 2)
 
         def map_to_heads(registers, kernel):
-            return product("BHnD,DHd->BHnd", registers, kernel[:, 0], (FSDP, TENSOR, None))
+            return cast_einsum("BHnD,DHd->BHnd", registers, kernel[:, 0], (FSDP, TENSOR, None))
 
-        return plus(again(map_to_heads)(registers, self.qkv.kernel[...]), self.qkv.bias[0, :, None])
+        return add_bias(
+            rematerialize(map_to_heads)(registers, self.qkv.kernel[...]), self.qkv.bias[0, :, None]
+        )
 
     def _communicate(self, c_BHnd: jax.Array) -> jax.Array:
         query = key = value = c_BHnd
         if self.communicate is not None:
             query, key, value = (
-                product("BHnd,Hde->BHne", c_BHnd, kernel, (TENSOR, None, None))
+                cast_einsum("BHnd,Hde->BHne", c_BHnd, kernel, (TENSOR, None, None))
                 for kernel in self.communicate[...]
             )
         weights = softmax_attention("BHnd,BHmd->BHnm", query, key).astype(self.dtype)
@@ -96,8 +98,8 @@ class RegisterAttention(Attention):
     def _write(self, m_BHnd: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         if self.shared:
             return self.merge(flat(m_BHnd.swapaxes(1, 2))).reshape(shape)
-        written = product("BHnd,HdD->BHnD", m_BHnd, self.out.kernel[...], self.out.axes)
-        return plus(written, self.out.bias[...])
+        written = cast_einsum("BHnd,HdD->BHnD", m_BHnd, self.out.kernel[...], self.out.axes)
+        return add_bias(written, self.out.bias[...])
 
 
 def merge_axes(x: jax.Array, first: int, last: int) -> jax.Array:

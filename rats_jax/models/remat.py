@@ -9,26 +9,27 @@ from collections.abc import Callable
 import jax
 from jax.ad_checkpoint import checkpoint_name
 
-_DEAR = "dear"
+_SAVED = "saved"
 
-#: By the name of `config.model.remat`. "dots" keeps the products that cost most, marked by `dear`.
+#: By the name of `config.model.remat`. "dots" keeps the products that cost most, marked by
+#: `save_for_backward`.
 POLICIES = {
     "none": None,
-    "dots": jax.checkpoint_policies.save_only_these_names(_DEAR),
+    "dots": jax.checkpoint_policies.save_only_these_names(_SAVED),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 
 
-def dear(x: jax.Array) -> jax.Array:
-    """x, marked as too dear to compute again.
+def save_for_backward(x: jax.Array) -> jax.Array:
+    """x, marked to be stored, since computing it again costs too much.
 
     Its last axis had better be a multiple of 128, the lanes of a TPU, where a shorter one is padded
     to it: [B, T, D] rather than [B, T, H, d].
     """
-    return checkpoint_name(x, _DEAR)
+    return checkpoint_name(x, _SAVED)
 
 
-def again(function: Callable, policy: Callable | None = None) -> Callable:
+def rematerialize(function: Callable, policy: Callable | None = None) -> Callable:
     """The function, which keeps its arguments (and what the policy names) and nothing else."""
     # prevent_cse guards against what a scan rules out already, and would cost.
     return jax.checkpoint(function, policy=policy, prevent_cse=False)

@@ -117,7 +117,7 @@ def joined(
     _link = Link(place.process, peers)
     _let_the_link_speak_first()
     stopped = None
-    with _told(_link, place.process), explained(TRAIN_SMALLER):
+    with _end_the_others(_link, place.process), explained(TRAIN_SMALLER):
         _initialize(place, service, wait)
         if jax.default_backend() == "cpu":
             drop_gloo_lines()
@@ -168,7 +168,7 @@ def _let_the_link_speak_first() -> None:
 
 
 @contextmanager
-def _told(link: Link, process: int) -> Iterator[None]:
+def _end_the_others(link: Link, process: int) -> Iterator[None]:
     """An exception in the block ends the other processes."""
     try:
         yield

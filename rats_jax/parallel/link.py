@@ -12,8 +12,8 @@ import time
 from rats_jax.errors import LOST
 from rats_jax.parallel.rendezvous import Peer
 
-FAREWELL = 5  # seconds that process 0 waits for the others to end before it
-AHEAD = 2  # steps that a process may have begun when process 0 has not
+FAREWELL_SECONDS = 5  # seconds that process 0 waits for the others to end before it
+STEPS_AHEAD = 2  # steps that a process may have begun when process 0 has not
 
 
 class Link:
@@ -73,7 +73,7 @@ class Link:
         settles the matter.
         """
         if self._process == 0 and self._stop is not None and self._stop_before is None:
-            self._stop_before = step + AHEAD
+            self._stop_before = step + STEPS_AHEAD
             for number in self._peers:
                 self._send(number, stop=self._stop, before=self._stop_before)
             for _ in self._peers:
@@ -154,7 +154,7 @@ class Link:
             self._send(number, end=[status, message])
         if self._process == 0:
             # With process 0 ends the service of JAX, and JAX would speak first in the others.
-            until = time.monotonic() + FAREWELL
+            until = time.monotonic() + FAREWELL_SECONDS
             for watch in self._watches:
                 if watch is not threading.current_thread():
                     watch.join(max(until - time.monotonic(), 0))

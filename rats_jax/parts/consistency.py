@@ -29,7 +29,7 @@ class Agreement(NamedTuple):
     within: float
 
 
-class Measured(NamedTuple):
+class MeasuredAgreement(NamedTuple):
     """An estimate, the ends of its 95 % bootstrap interval, and the pixels that were compared."""
 
     mean: Agreement
@@ -69,20 +69,20 @@ class Pooled:
         """The ids of parts that were met."""
         return {part for _, pairs, _ in self._images for part in pairs[:, 0].tolist()}
 
-    def agreement(self, background: int | None = None) -> Measured:
+    def agreement(self, background: int | None = None) -> MeasuredAgreement:
         """Of all pixels, or of those whose part is not `background`; NaN for no pixel."""
         mean, resampled, pixels = self._resampling(background)
         low, high = _interval(mean, resampled)
         least = Agreement(0.0, -1.0, 0.0)
         low, high = (Agreement(*np.clip(of, least, 1.0).tolist()) for of in (low, high))
-        return Measured(mean, low, high, pixels)
+        return MeasuredAgreement(mean, low, high, pixels)
 
-    def difference(self, other: "Pooled", background: int | None = None) -> Measured:
+    def difference(self, other: "Pooled", background: int | None = None) -> MeasuredAgreement:
         """This agreement minus that of `other`, of the same images in the same order."""
         one, resampled, pixels = self._resampling(background)
         two, others, _ = other._resampling(background)
         mean = Agreement(*(x - y for x, y in zip(one, two, strict=True)))
-        return Measured(mean, *_interval(mean, resampled - others), pixels)
+        return MeasuredAgreement(mean, *_interval(mean, resampled - others), pixels)
 
     def _resampling(self, background: int | None) -> tuple[Agreement, np.ndarray, int]:
         """The agreement, that of resampled images, and the pixels. Computed once: a row stands in

@@ -14,10 +14,10 @@ from rats_jax.paths import printable
 from rats_jax.runs.history import Piece, pieces, read_lines
 from rats_jax.runs.metric_names import (
     SCORES,
-    called,
+    display_name,
+    formatted,
     is_score,
     numbered,
-    told,
 )
 from rats_jax.voice import say
 
@@ -153,11 +153,11 @@ def _star(
 def _title(name: str, best: Best | None) -> str:
     if best is None:
         return name
-    metric, value = called(best.metric), told(best.metric, best.value)
+    metric, value = display_name(best.metric), formatted(best.metric, best.value)
     title = f"{name}: best {metric} {value} at step {best.step:,}, epoch {best.epoch:.4g}"
     if best.untrained is None:
         return title
-    return f"{title} (untrained {told(best.metric, best.untrained)})"
+    return f"{title} (untrained {formatted(best.metric, best.untrained)})"
 
 
 def _draw_panel(axes, panel: Panel, best: Best | None, last: float) -> None:

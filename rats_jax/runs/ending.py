@@ -14,7 +14,7 @@ from rats_jax.paths import printable
 from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 from rats_jax.runs.events import Events
 from rats_jax.runs.history import pieces, read_lines
-from rats_jax.runs.metric_names import SCORES, called, is_score, told
+from rats_jax.runs.metric_names import SCORES, display_name, formatted, is_score
 from rats_jax.runs.online.data import headline
 from rats_jax.voice import say
 
@@ -60,7 +60,7 @@ def ended_below(workdir: Path, step: int) -> list[Below]:
 
 def _below(metric: str, value: float, other: float) -> bool:
     """By the digits that are printed."""
-    return value < other and told(metric, value) != told(metric, other)
+    return value < other and formatted(metric, value) != formatted(metric, other)
 
 
 def below_lines(
@@ -95,20 +95,20 @@ def below_lines(
 def _line(below: Below, kept: Collection[int], *, step: int, first: str) -> str:
     metric, than = below.metric, []
     if below.untrained is not None:
-        than.append(f"{first} ({told(metric, below.untrained)})")
+        than.append(f"{first} ({formatted(metric, below.untrained)})")
     if below.grid is not None:
-        than.append(f"a plain grid ({told(metric, below.grid)})")
-    value, (best_step, best) = told(metric, below.value), below.best
+        than.append(f"a plain grid ({formatted(metric, below.grid)})")
+    value, (best_step, best) = formatted(metric, below.value), below.best
     if best_step == 0:
         end = f"no step was better than {first}"
-    elif best_step == step or told(metric, best) == value:
+    elif best_step == step or formatted(metric, best) == value:
         end = "no step was better"
     else:
         there = "is there"
         if best_step not in kept:
             there = f"was not kept (config.run.keep_best, best_metric={metric})"
-        end = f"best at step {best_step:,} ({told(metric, best)}), whose checkpoint {there}"
-    return f"{called(metric)} ended at {value}, below {' and '.join(than)}; {end}"
+        end = f"best at step {best_step:,} ({formatted(metric, best)}), whose checkpoint {there}"
+    return f"{display_name(metric)} ended at {value}, below {' and '.join(than)}; {end}"
 
 
 def say_end(
@@ -168,7 +168,7 @@ def checkpoint_line(
     line = f"{what} {', '.join(numbers)} in {printable(str(workdir / 'checkpoints'))}"
     if best:
         metric, step, value = best
-        line += f"; the best by {called(metric)} is {step}: {told(metric, value)}"
+        line += f"; the best by {display_name(metric)} is {step}: {formatted(metric, value)}"
     return line
 
 

@@ -53,12 +53,12 @@ def numbered(metric: str, number: str) -> str:
     return f"{_OF_GROUP[metric.partition('/')[0]].number} = {number}"
 
 
-def called(metric: str) -> str:
+def display_name(metric: str) -> str:
     """ "M2O (K = 8)" of parts/m2o_8; of what is no score its name."""
     score, _, number = metric.rpartition("_")
     return f"{SCORES[score]} ({numbered(metric, number)})" if score in SCORES else metric
 
 
-def told(metric: str, value: float) -> str:
+def formatted(metric: str, value: float) -> str:
     """A value: 27.1 % of a score, four digits of others."""
     return f"{100 * value:.1f} %" if is_score(metric) else f"{value:.4g}"

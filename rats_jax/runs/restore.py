@@ -15,7 +15,13 @@ from rats_jax.dino.network import Network
 from rats_jax.errors import UserError
 from rats_jax.paths import check_utf8, local_path
 from rats_jax.runs.checkpoints.checkpoint import Checkpoints
-from rats_jax.runs.checkpoints.stored_state import Damaged, compare, read_arrays, read_meta, verify
+from rats_jax.runs.checkpoints.stored_state import (
+    DamagedCheckpoint,
+    compare,
+    read_arrays,
+    read_meta,
+    verify,
+)
 from rats_jax.runs.find import find_run, not_a_run
 from rats_jax.runs.workdir import load_config
 
@@ -146,7 +152,7 @@ def _copied(folder: Path, names: Sequence[str]) -> Parts:
         compare(meta, like, folder, whole=False)
         state = read_arrays(folder, like)
         verify(meta, state)
-    except Damaged as reason:
+    except DamagedCheckpoint as reason:
         raise UserError(
             f"the checkpoint {folder} is damaged ({reason}): name another, or the run's workdir"
         ) from None

@@ -35,7 +35,7 @@ from rats_jax.runs.checkpoints.folder_names import check_folder
 from rats_jax.voice import say
 
 SIGN = ".started"
-LAST_BREATH = 5  # seconds that a run before this one may take to end
+ENDING_SECONDS = 5  # seconds that a run before this one may take to end
 PATIENCE = 10  # seconds, until a network's file system shows what another host has written
 
 
@@ -84,7 +84,7 @@ def _usable(workdir: Path) -> Iterator[None]:
 @contextmanager
 def _locked(workdir: Path) -> Iterator[None]:
     with (workdir / ".lock").open("a+", encoding="utf-8") as file:
-        until = time.monotonic() + LAST_BREATH
+        until = time.monotonic() + ENDING_SECONDS
         while not _lock(file):
             if time.monotonic() > until:
                 file.seek(0)

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from rats_jax.errors import UserError
-from rats_jax.weights.pickle_values import Damaged, Namespace, Refused, Tensor, one_line
+from rats_jax.weights.pickle_values import DamagedPickle, Namespace, Refused, Tensor, one_line
 from rats_jax.weights.places import INDEX, read_json, weights_file, what_else
 from rats_jax.weights.renaming import Tensors
 from rats_jax.weights.sets import choose
@@ -143,13 +143,13 @@ def _open_safetensors(path: Path, stack: ExitStack) -> Stored:
         content = stack.enter_context(safe_open(path, framework="np"))
         names = content.keys()
     except SafetensorError as error:
-        raise Damaged(one_line(str(error))) from None
+        raise DamagedPickle(one_line(str(error))) from None
 
     def read(names: Collection[str]) -> dict[str, np.ndarray]:
         try:
             return {name: content.get_tensor(name) for name in names}
         except SafetensorError as error:
-            raise Damaged(one_line(str(error))) from None
+            raise DamagedPickle(one_line(str(error))) from None
         except (TypeError, AttributeError) as error:
             raise Refused(
                 f"has a tensor that NumPy has no dtype for ({error}): convert it"

@@ -49,7 +49,7 @@ FROM_HEADS = _linear(2)
 COLUMN = Form("[K, 1]", lambda x: x.reshape(-1, 1), lambda x, shape: x.reshape(shape))
 
 
-class Row(NamedTuple):
+class NameRow(NamedTuple):
     """path: in the JAX tree; arrays under `blocks` have a leading depth axis.
     name: in PyTorch; {i} is the layer."""
 
@@ -60,51 +60,53 @@ class Row(NamedTuple):
 
 
 BACKBONE = (
-    Row("patch_embed/kernel", "[p, p, 3, D]", "patch_embed.proj.weight", CONV),
-    Row("patch_embed/bias", "[D]", "patch_embed.proj.bias", SAME),
-    Row("pos_embed", "[(1 +) L, D]", "pos_embed", TOKENS),
-    Row("cls_token", "[D]", "cls_token", TOKENS),
-    Row("registers", "[H, n, D] or [R, D]", "registers", TOKENS),
-    Row("latents", "[latents, D]", "latents", TOKENS),
-    Row("queries", "[N, D]", "queries", TOKENS),
-    Row("blocks/norm1/scale", "[D]", "blocks.{i}.norm1.weight", SAME),
-    Row("blocks/norm1/bias", "[D]", "blocks.{i}.norm1.bias", SAME),
-    Row("blocks/attn/qkv/kernel", "[D, 3, H, d]", "blocks.{i}.attn.qkv.weight", MATRIX),
-    Row("blocks/attn/qkv/bias", "[3, H, d]", "blocks.{i}.attn.qkv.bias", FLAT),
-    Row("blocks/attn/out/kernel", "[H, d, D]", "blocks.{i}.attn.proj.weight", FROM_HEADS),
-    Row("blocks/attn/out/bias", "[D]", "blocks.{i}.attn.proj.bias", SAME),
-    Row("blocks/attn/communicate", "[3, H, d, d]", "blocks.{i}.attn.communicate", SAME),
-    Row("blocks/patch_attn/qkv/kernel", "[D, 3, H, d]", "blocks.{i}.patch_attn.qkv.weight", MATRIX),
-    Row("blocks/patch_attn/qkv/bias", "[3, H, d]", "blocks.{i}.patch_attn.qkv.bias", FLAT),
-    Row(
+    NameRow("patch_embed/kernel", "[p, p, 3, D]", "patch_embed.proj.weight", CONV),
+    NameRow("patch_embed/bias", "[D]", "patch_embed.proj.bias", SAME),
+    NameRow("pos_embed", "[(1 +) L, D]", "pos_embed", TOKENS),
+    NameRow("cls_token", "[D]", "cls_token", TOKENS),
+    NameRow("registers", "[H, n, D] or [R, D]", "registers", TOKENS),
+    NameRow("latents", "[latents, D]", "latents", TOKENS),
+    NameRow("queries", "[N, D]", "queries", TOKENS),
+    NameRow("blocks/norm1/scale", "[D]", "blocks.{i}.norm1.weight", SAME),
+    NameRow("blocks/norm1/bias", "[D]", "blocks.{i}.norm1.bias", SAME),
+    NameRow("blocks/attn/qkv/kernel", "[D, 3, H, d]", "blocks.{i}.attn.qkv.weight", MATRIX),
+    NameRow("blocks/attn/qkv/bias", "[3, H, d]", "blocks.{i}.attn.qkv.bias", FLAT),
+    NameRow("blocks/attn/out/kernel", "[H, d, D]", "blocks.{i}.attn.proj.weight", FROM_HEADS),
+    NameRow("blocks/attn/out/bias", "[D]", "blocks.{i}.attn.proj.bias", SAME),
+    NameRow("blocks/attn/communicate", "[3, H, d, d]", "blocks.{i}.attn.communicate", SAME),
+    NameRow(
+        "blocks/patch_attn/qkv/kernel", "[D, 3, H, d]", "blocks.{i}.patch_attn.qkv.weight", MATRIX
+    ),
+    NameRow("blocks/patch_attn/qkv/bias", "[3, H, d]", "blocks.{i}.patch_attn.qkv.bias", FLAT),
+    NameRow(
         "blocks/patch_attn/out/kernel", "[H, d, D]", "blocks.{i}.patch_attn.proj.weight", FROM_HEADS
     ),
-    Row("blocks/patch_attn/out/bias", "[D]", "blocks.{i}.patch_attn.proj.bias", SAME),
-    Row("blocks/ls1/gamma", "[D]", "blocks.{i}.ls1.gamma", SAME),
-    Row("blocks/norm2/scale", "[D]", "blocks.{i}.norm2.weight", SAME),
-    Row("blocks/norm2/bias", "[D]", "blocks.{i}.norm2.bias", SAME),
-    Row("blocks/mlp/fc1/kernel", "[D, M]", "blocks.{i}.mlp.fc1.weight", MATRIX),
-    Row("blocks/mlp/fc1/bias", "[M]", "blocks.{i}.mlp.fc1.bias", SAME),
-    Row("blocks/mlp/fc2/kernel", "[M, D]", "blocks.{i}.mlp.fc2.weight", MATRIX),
-    Row("blocks/mlp/fc2/bias", "[D]", "blocks.{i}.mlp.fc2.bias", SAME),
-    Row("blocks/mlp/w12/kernel", "[D, 2 M]", "blocks.{i}.mlp.w12.weight", MATRIX),
-    Row("blocks/mlp/w12/bias", "[2 M]", "blocks.{i}.mlp.w12.bias", SAME),
-    Row("blocks/mlp/w3/kernel", "[M, D]", "blocks.{i}.mlp.w3.weight", MATRIX),
-    Row("blocks/mlp/w3/bias", "[D]", "blocks.{i}.mlp.w3.bias", SAME),
-    Row("blocks/ls2/gamma", "[D]", "blocks.{i}.ls2.gamma", SAME),
-    Row("norm/scale", "[D]", "norm.weight", SAME),
-    Row("norm/bias", "[D]", "norm.bias", SAME),
+    NameRow("blocks/patch_attn/out/bias", "[D]", "blocks.{i}.patch_attn.proj.bias", SAME),
+    NameRow("blocks/ls1/gamma", "[D]", "blocks.{i}.ls1.gamma", SAME),
+    NameRow("blocks/norm2/scale", "[D]", "blocks.{i}.norm2.weight", SAME),
+    NameRow("blocks/norm2/bias", "[D]", "blocks.{i}.norm2.bias", SAME),
+    NameRow("blocks/mlp/fc1/kernel", "[D, M]", "blocks.{i}.mlp.fc1.weight", MATRIX),
+    NameRow("blocks/mlp/fc1/bias", "[M]", "blocks.{i}.mlp.fc1.bias", SAME),
+    NameRow("blocks/mlp/fc2/kernel", "[M, D]", "blocks.{i}.mlp.fc2.weight", MATRIX),
+    NameRow("blocks/mlp/fc2/bias", "[D]", "blocks.{i}.mlp.fc2.bias", SAME),
+    NameRow("blocks/mlp/w12/kernel", "[D, 2 M]", "blocks.{i}.mlp.w12.weight", MATRIX),
+    NameRow("blocks/mlp/w12/bias", "[2 M]", "blocks.{i}.mlp.w12.bias", SAME),
+    NameRow("blocks/mlp/w3/kernel", "[M, D]", "blocks.{i}.mlp.w3.weight", MATRIX),
+    NameRow("blocks/mlp/w3/bias", "[D]", "blocks.{i}.mlp.w3.bias", SAME),
+    NameRow("blocks/ls2/gamma", "[D]", "blocks.{i}.ls2.gamma", SAME),
+    NameRow("norm/scale", "[D]", "norm.weight", SAME),
+    NameRow("norm/bias", "[D]", "norm.bias", SAME),
 )
 
 HEAD = (
-    Row("fc1/kernel", "[D, 2048]", "mlp.0.weight", MATRIX),
-    Row("fc1/bias", "[2048]", "mlp.0.bias", SAME),
-    Row("fc2/kernel", "[2048, 2048]", "mlp.2.weight", MATRIX),
-    Row("fc2/bias", "[2048]", "mlp.2.bias", SAME),
-    Row("fc3/kernel", "[2048, 256]", "mlp.4.weight", MATRIX),
-    Row("fc3/bias", "[256]", "mlp.4.bias", SAME),
-    Row("last_layer/direction", "[256, K]", "last_layer.weight_v", MATRIX),
-    Row("last_layer/gain", "[K]", "last_layer.weight_g", COLUMN),
+    NameRow("fc1/kernel", "[D, 2048]", "mlp.0.weight", MATRIX),
+    NameRow("fc1/bias", "[2048]", "mlp.0.bias", SAME),
+    NameRow("fc2/kernel", "[2048, 2048]", "mlp.2.weight", MATRIX),
+    NameRow("fc2/bias", "[2048]", "mlp.2.bias", SAME),
+    NameRow("fc3/kernel", "[2048, 256]", "mlp.4.weight", MATRIX),
+    NameRow("fc3/bias", "[256]", "mlp.4.bias", SAME),
+    NameRow("last_layer/direction", "[256, K]", "last_layer.weight_v", MATRIX),
+    NameRow("last_layer/gain", "[K]", "last_layer.weight_g", COLUMN),
 )
 
 _ROWS = {row.path: row for row in BACKBONE + HEAD}

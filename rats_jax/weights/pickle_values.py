@@ -20,7 +20,7 @@ class Refused(Exception):
     """What is not read, and the remedy: the message goes on after the file's name."""
 
 
-class Damaged(Refused):
+class DamagedPickle(Refused):
     """A file that is not as it was written."""
 
     def __init__(self, what: str):
@@ -107,7 +107,7 @@ def one_line(text: str) -> str:
 
 def check(holds: bool, what: str) -> None:
     if not holds:
-        raise Damaged(what)
+        raise DamagedPickle(what)
 
 
 def _tensor(storage, offset, shape, strides, *_) -> Tensor:

@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from rats_jax.weights.pickle_values import Damaged, Refused, Storage, Tensor, check, one_line
+from rats_jax.weights.pickle_values import DamagedPickle, Refused, Storage, Tensor, check, one_line
 from rats_jax.weights.unpickler import load
 
 ZIP = b"PK\x03\x04"
@@ -102,7 +102,7 @@ def _stream(file: BinaryIO, size: int) -> tuple[object, Callable[[Storage], np.n
     content, storages = load(file)
     keys, _ = load(file)
     if not isinstance(keys, list):
-        raise Damaged("its storages are not listed")
+        raise DamagedPickle("its storages are not listed")
     places = {}
     for key in keys:
         check(type(key) is str and key in storages, "a storage that no tensor has")
@@ -146,8 +146,8 @@ def _damage() -> Iterator[None]:
     try:
         yield
     except (*errors, TypeError, ValueError, struct.error) as error:
-        raise Damaged(one_line(str(error))) from None
+        raise DamagedPickle(one_line(str(error))) from None
     except OSError as error:
         if error.errno != errno.EINVAL:  # a place before the file's start
             raise
-        raise Damaged("its zip archive") from None
+        raise DamagedPickle("its zip archive") from None

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from rats_jax.weights.pickle_values import (
     NAMES,
-    Damaged,
+    DamagedPickle,
     Foreign,
     Ignored,
     Name,
@@ -45,7 +45,9 @@ def load(file: BinaryIO) -> tuple[object, dict[str, Storage]]:
     try:
         return reader.read(), reader.storages
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-        raise Damaged("its pickle") from None  # of values that are not what an instruction takes
+        raise DamagedPickle(
+            "its pickle"
+        ) from None  # of values that are not what an instruction takes
 
 
 def _unknown(name: str) -> Refused:
@@ -155,7 +157,7 @@ class _Reader:
                 stack.append(self._find(module, name))
             case b"i":  # INST
                 self._find(self._line(), self._line())
-                raise Damaged("its pickle")
+                raise DamagedPickle("its pickle")
             case b"R" | b"\x81":  # REDUCE, NEWOBJ
                 arguments = stack.pop()
                 check(type(arguments) is tuple and len(arguments) < MOST_ARGUMENTS, "its pickle")
@@ -169,7 +171,9 @@ class _Reader:
             case b"\x95":  # FRAME
                 self._take(8)
             case _:
-                raise Damaged(f"its pickle has the byte {instruction[0]} where an instruction is")
+                raise DamagedPickle(
+                    f"its pickle has the byte {instruction[0]} where an instruction is"
+                )
 
     def _take(self, count: int) -> bytes:
         """The next bytes. Never asks the system for more memory than the file is long."""

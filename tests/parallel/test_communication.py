@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from rats_jax.models import DINOHead
 from rats_jax.models.axes import BATCH, TENSOR
-from rats_jax.models.block import RegisterBlock, laid_out
+from rats_jax.models.block import RegisterBlock, shard_tokens
 from rats_jax.models.register_attention import RegisterAttention
 from rats_jax.parallel.mesh import make_mesh, on_mesh
 from rats_jax.parallel.rules import state_shardings
@@ -55,7 +55,7 @@ def gradient_of(make, prefix: str, call, mesh):
 
     def scalar(params, registers, patches):
         with on_mesh(mesh):
-            out = laid_out(*call(nnx.merge(graph, params), registers, patches))
+            out = shard_tokens(*call(nnx.merge(graph, params), registers, patches))
             # Not summed: that sum would be a collective of its own.
             return [jnp.sin(x) for x in out]
 

@@ -225,7 +225,7 @@ def test_what_a_killed_run_reported_after_its_last_checkpoint_is_not_there_twice
 
 
 def test_a_second_run_on_a_workdir_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("rats_jax.runs.workdir.LAST_BREATH", 0.1)
+    monkeypatch.setattr("rats_jax.runs.workdir.ENDING_SECONDS", 0.1)
     config = tiny_config(run__stop_after=1)
     with (
         open_workdir(str(tmp_path), config),

@@ -16,7 +16,14 @@ import pytest
 import torch
 
 from rats_jax.weights import unpickler
-from rats_jax.weights.pickle_values import Damaged, Foreign, Ignored, Namespace, Refused, Tensor
+from rats_jax.weights.pickle_values import (
+    DamagedPickle,
+    Foreign,
+    Ignored,
+    Namespace,
+    Refused,
+    Tensor,
+)
 from rats_jax.weights.unpickler import load
 
 REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
@@ -128,7 +135,7 @@ def test_a_tensor_is_where_it_lies():
     ids=str,
 )
 def test_a_tensor_that_is_not_inside_its_storage_is_refused(fields):
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedPickle):
         loads(tensor(**fields))
 
 
@@ -168,7 +175,7 @@ def test_a_tensor_that_is_not_inside_its_storage_is_refused(fields):
     ids=repr,
 )
 def test_instructions_without_sense_are_damage(data):
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedPickle):
         loads(b"\x80\x02" + data)
 
 
@@ -228,7 +235,7 @@ def test_every_beginning_of_a_pickle_is_damage():
     data = pickle.dumps({"args": argparse.Namespace(lr=np.float64(0.1), x=["a", (1, 2.5)])}, 2)
     loads(data)
     for end in range(len(data)):
-        with pytest.raises(Damaged):
+        with pytest.raises(DamagedPickle):
             loads(data[:end])
 
 
@@ -236,7 +243,7 @@ def test_no_more_memory_is_asked_for_than_the_file_is_long(tmp_path):
     path = tmp_path / "pickle"
     path.write_bytes(b"\x80\x02B" + struct.pack("<I", 2**30) + b"abc.")
     tracemalloc.start()
-    with path.open("rb") as file, pytest.raises(Damaged):
+    with path.open("rb") as file, pytest.raises(DamagedPickle):
         load(file)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -273,7 +280,7 @@ def test_no_call_makes_much_of_little(call):
 def test_a_storage_of_two_sizes_is_refused():
     """By the first, the second tensor would be read beyond the end."""
     two = tensor(count=12)[2:-1] + tensor(count=1200, shape=(30, 40), strides=(40, 1))[2:-1]
-    with pytest.raises(Damaged, match="a storage of two types"):
+    with pytest.raises(DamagedPickle, match="a storage of two types"):
         loads(b"\x80\x02(" + two + b"t.")
 
 

@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 
 from rats_jax.runs.checkpoints.retention import rank
-from rats_jax.runs.checkpoints.stored_state import Damaged, read_meta
+from rats_jax.runs.checkpoints.stored_state import DamagedCheckpoint, read_meta
 from rats_jax.runs.metric_names import is_of_evaluation, measured_on
 
 _UNKNOWN = object()
 
 
-class Judged:
+class BestMetric:
     """What each checkpoint says of the metric. One of an evaluation is compared where
     about["evaluation"] is as in the newest, for other images give other figures.
 
@@ -23,7 +23,7 @@ class Judged:
         self._folder, self._metric, self._highest = folder, metric, highest
         self._told: dict[int, tuple] = {}  # by step: what it was measured on, and its value
 
-    def tell(self, step: int, about: Mapping, metrics: Mapping[str, float]) -> None:
+    def record(self, step: int, about: Mapping, metrics: Mapping[str, float]) -> None:
         """What is saved with a step."""
         on = None
         if is_of_evaluation(self._metric):
@@ -54,9 +54,9 @@ class Judged:
         if step not in self._told:
             try:
                 meta = read_meta(self._folder / str(step))
-            except Damaged:
+            except DamagedCheckpoint:
                 return _UNKNOWN, None
-            self.tell(step, meta["about"], meta["metrics"])
+            self.record(step, meta["about"], meta["metrics"])
         return self._told[step]
 
 

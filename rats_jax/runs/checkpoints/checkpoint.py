@@ -18,14 +18,14 @@ import orbax.checkpoint as ocp
 
 from rats_jax.errors import UserError
 from rats_jax.parallel.distributed import agree, gather
-from rats_jax.runs.checkpoints.best_metric import Judged
+from rats_jax.runs.checkpoints.best_metric import BestMetric
 from rats_jax.runs.checkpoints.disk_errors import REMEDIES, error_number
 from rats_jax.runs.checkpoints.folder_names import check_folder
 from rats_jax.runs.checkpoints.kept import RulesChanged, keep_those_of, marked
 from rats_jax.runs.checkpoints.quiet_orbax import quiet_orbax
 from rats_jax.runs.checkpoints.retention import Rules, staying
 from rats_jax.runs.checkpoints.stored_state import (
-    Damaged,
+    DamagedCheckpoint,
     compare,
     handler,
     items,
@@ -90,7 +90,7 @@ class Checkpoints:
         self._set_aside_in = (workdir / "damaged").absolute()
         check_folder(workdir, "the run's folder", read_only=read_only)
         self._rules = Rules(keep, keep_every, keep_best, best_metric, best_is == "highest")
-        self._judged = Judged(self._folder, metric=best_metric, highest=self._rules.highest)
+        self._judged = BestMetric(self._folder, metric=best_metric, highest=self._rules.highest)
         self._save_every = save_every
         self._read_only = read_only
         self._saving: tuple[int, Future] | None = None
@@ -150,7 +150,7 @@ class Checkpoints:
         except Exception as error:
             self._explain(step, error)
             raise
-        self._judged.tell(step, about, metrics)
+        self._judged.record(step, about, metrics)
         self._saving = step, self._background.submit(self._complete)
 
     def best(self) -> tuple[int, float] | None:
@@ -205,7 +205,7 @@ class Checkpoints:
             raise UserError(f"{self._folder} holds no checkpoint {step}: {there}")
         try:
             state, about = self._read(step, like, whole=False)
-        except Damaged as reason:
+        except DamagedCheckpoint as reason:
             raise UserError(
                 f"the checkpoint {self._folder / str(step)} is damaged ({reason}): name another, "
                 "or the workdir for the newest good one"
@@ -223,7 +223,7 @@ class Checkpoints:
             tried.add(step)
             try:
                 state, about = self._read(step, like, whole=whole)
-            except Damaged as reason:
+            except DamagedCheckpoint as reason:
                 if (self._folder / str(step)).exists():
                     say(f"the checkpoint at step {step} is damaged: {reason}")
                     damaged.append((step, str(reason)))
@@ -247,10 +247,10 @@ class Checkpoints:
             meta = read_meta(folder)
             compare(meta, like, folder, whole=whole)
             state = read_arrays(folder, like)
-        except Damaged as reason:
+        except DamagedCheckpoint as reason:
             fault = str(reason)
         if faults := [fault for fault in gather(fault) if fault]:
-            raise Damaged(faults[0])
+            raise DamagedCheckpoint(faults[0])
         verify(meta, state)
         return state, meta["about"]
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 
 from rats_jax.errors import UserError
-from rats_jax.runs.checkpoints.best_metric import Judged
+from rats_jax.runs.checkpoints.best_metric import BestMetric
 from rats_jax.runs.checkpoints.retention import Rules, best, periodic, staying
 
 KEPT = "kept.txt"
@@ -38,7 +38,7 @@ def keep_those_of(
     those of then. With several processes all come to the same, and the first one writes.
     """
     known = marked(folder, steps)
-    judged = Judged(folder, metric=was.metric, highest=was.highest).values(steps).get
+    judged = BestMetric(folder, metric=was.metric, highest=was.highest).values(steps).get
     comparable = not rejudged and (was.metric, was.highest) == (now.metric, now.highest)
     reasons = {} if comparable and now.best else dict.fromkeys(best(steps, judged, was), BEST)
     reasons |= dict.fromkeys(periodic(steps, was), FOR_GOOD)

@@ -24,7 +24,7 @@ from rats_jax.errors import UserError
 from rats_jax.runs.checkpoints.fingerprint import fingerprints, named_leaves
 
 
-class Damaged(Exception):
+class DamagedCheckpoint(Exception):
     """A checkpoint that is not as it was saved: the message says what of it."""
 
 
@@ -56,11 +56,11 @@ def read_meta(folder: Path) -> dict:
         meta = json.loads((folder / "meta" / "metadata").read_text("utf-8"))
         told = meta.pop("sha256")
     except OSError as error:
-        raise Damaged(f"meta/metadata: {error.strerror}") from None
+        raise DamagedCheckpoint(f"meta/metadata: {error.strerror}") from None
     except (ValueError, TypeError, AttributeError, KeyError):
         told = meta = None
     if told != _digest(meta):
-        raise Damaged("meta/metadata: not what was saved")
+        raise DamagedCheckpoint("meta/metadata: not what was saved")
     return meta
 
 
@@ -96,7 +96,7 @@ def verify(meta: dict, state: dict) -> None:
     bad = [p for p, mark in fingerprints(state).items() if mark != meta["arrays"][p]["fingerprint"]]
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise Damaged(f"{bad[0]}{more}: not what was saved")
+        raise DamagedCheckpoint(f"{bad[0]}{more}: not what was saved")
 
 
 def _open(folder: Path, path: str, context: ts.Context) -> ts.Future:
@@ -118,7 +118,7 @@ def _start(path: str, x: jax.ShapeDtypeStruct, opening: ts.Future) -> dict[str, 
     """Reads of every part of the array that devices of this process hold."""
     stored = _result(path, opening)
     if stored.shape != x.shape or stored.dtype.numpy_dtype != x.dtype:
-        raise Damaged(f"{path}: not of its shape")
+        raise DamagedCheckpoint(f"{path}: not of its shape")
     parts = x.sharding.addressable_devices_indices_map(x.shape).values()
     return {str(part): stored[part].read() for part in parts}
 
@@ -135,7 +135,7 @@ def _result(path: str, future: ts.Future):
     except ValueError as error:  # of tensorstore
         # "NOT_FOUND: Error opening ...: Error reading ...: what it is [source locations=..."
         reason = re.split(r" \[[\w ]+(?:\[\d+\])?=", str(error))[0].rpartition(": ")[2]
-        raise Damaged(f"{path}: {reason}") from None
+        raise DamagedCheckpoint(f"{path}: {reason}") from None
 
 
 def _kinds(tree) -> list[tuple[str, dict]]:

@@ -11,7 +11,7 @@ import jax
 
 from rats_jax.errors import LOST
 
-FAREWELL = 10  # seconds that the other processes have for their own stacks
+FAREWELL_SECONDS = 10  # seconds that the other processes have for their own stacks
 
 
 class Watchdog:
@@ -51,7 +51,7 @@ class Watchdog:
             faulthandler.dump_traceback(file)
         # From a thread, lest nobody reads; not by sys.stderr, whose lock who hangs may hold.
         threading.Thread(target=self._tell, daemon=True).start()
-        time.sleep(FAREWELL if jax.process_count() > 1 else 1)
+        time.sleep(FAREWELL_SECONDS if jax.process_count() > 1 else 1)
         os._exit(LOST)
 
     def _tell(self) -> None:

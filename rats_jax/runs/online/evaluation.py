@@ -17,11 +17,11 @@ from rats_jax.runs.checkpoints.best_metric import same_measure
 from rats_jax.runs.events import Events
 from rats_jax.runs.metric_names import (
     SAID,
-    called,
+    display_name,
+    formatted,
     is_of_evaluation,
     is_score,
     measured_on,
-    told,
 )
 from rats_jax.runs.online.evaluator import Found, Moment, Opening
 from rats_jax.runs.online.evaluators import open_evaluators
@@ -45,7 +45,7 @@ def open_evaluation(config: ConfigDict, dino: DINO, mesh: Mesh) -> "OnlineEvalua
     return OnlineEvaluation(config, dino, mesh)
 
 
-class Measured(NamedTuple):
+class EvaluationResult(NamedTuple):
     """scalars: of a step, the same in all processes. judged: those that compare with the scalars of
     the first evaluation, for no image was lost meanwhile. pictures: name -> uint8 [1, h, w, 3], in
     process 0."""
@@ -121,7 +121,7 @@ class OnlineEvaluation:
         *,
         events: Events,
         beat: Callable[[], None],
-    ) -> Measured:
+    ) -> EvaluationResult:
         """What this step comes to; all processes come here. No scalars where there is nothing to
         look at, and none of images that can be read no more.
 
@@ -134,7 +134,7 @@ class OnlineEvaluation:
         left_out: dict[str, int] = {}
 
         @contextmanager
-        def going_on() -> Iterator[None]:
+        def survive_user_errors() -> Iterator[None]:
             try:
                 yield
             except UserError as error:
@@ -152,7 +152,7 @@ class OnlineEvaluation:
         moment = Moment(samples, not self._described, beat, on_error)
         grid, facts, pictures = {}, {"masks": {}}, {}
         for name, of in self._evaluators.items():
-            with going_on():
+            with survive_user_errors():
                 found = of.measure(teacher, moment)
                 scalars |= found.scalars
                 grid |= found.grid
@@ -161,7 +161,7 @@ class OnlineEvaluation:
                 if found.left_out is not None:
                     left_out[of.on] = found.left_out
         if not scalars:
-            return Measured({}, {})
+            return EvaluationResult({}, {})
         if self.about and not self._described:
             events.add("evaluation", step=step, **self.about, grid=grid, **facts)
         self._described = True
@@ -177,7 +177,7 @@ class OnlineEvaluation:
         scalars["evaluation/left_out"] = float(sum(left_out.values()))
         say(_line(step, scalars))
         scalars = {"epoch": step / self._steps_per_epoch} | scalars
-        return Measured(scalars, judged, pictures)
+        return EvaluationResult(scalars, judged, pictures)
 
     def _drawn(self, step: int, name: str, found: Found) -> dict[str, np.ndarray]:
         """What goes wrong is said, for a run is worth more than its pictures."""
@@ -195,7 +195,7 @@ def _line(step: int, scalars: Mapping[str, float]) -> str:
     parts = [f"evaluation at step {step}"]
     for name, value in scalars.items():
         if is_score(name):
-            parts.append(f"{called(name)} {told(name, value)}")
+            parts.append(f"{display_name(name)} {formatted(name, value)}")
         elif name in SAID:
             parts.append(f"{SAID[name]} {value:.2f}")
     return "  ".join([*parts, f"({scalars['evaluation/seconds']:.1f} s)"])

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from rats_jax.assemble import make_dino, make_mesh
 from rats_jax.parallel.rules import state_shardings
 from rats_jax.runs.events import Events
-from rats_jax.runs.online.evaluation import Measured, open_evaluation
+from rats_jax.runs.online.evaluation import EvaluationResult, open_evaluation
 from rats_jax.runs.programs import abstract_samples
 from tests.runs.tiny import tiny_config
 from tests.torch_reference.weights import randomised
@@ -50,7 +50,9 @@ def measured(config: ConfigDict, events: Events, devices: int = 1) -> dict[str, 
     return {name: x for name, x in found.items() if name != "evaluation/seconds"}
 
 
-def measuring(config: ConfigDict, events: Events, devices: int = 1) -> Callable[[int], Measured]:
+def measuring(
+    config: ConfigDict, events: Events, devices: int = 1
+) -> Callable[[int], EvaluationResult]:
     """What measures at a step, as in `measured`."""
     config.optimizer.batch_size = 8
     dino = make_dino(config, images=40)

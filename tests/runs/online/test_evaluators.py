@@ -11,7 +11,7 @@ from rats_jax.dino.augment import normalize
 from rats_jax.parallel.mesh import on_mesh, replicated
 from rats_jax.parts.region_metrics import HEADERS
 from rats_jax.runs.events import Events
-from rats_jax.runs.metric_names import SCORES, called, is_score, measured_on, told
+from rats_jax.runs.metric_names import SCORES, display_name, formatted, is_score, measured_on
 from rats_jax.runs.online.evaluation import OnlineEvaluation, open_evaluation
 from rats_jax.runs.online.evaluator import Evaluator, Found, Moment, Opening
 from rats_jax.runs.online.evaluators import EVALUATORS
@@ -82,9 +82,12 @@ def test_names_say_of_which_evaluation_a_metric_is():
         "knn/top1_3",
     ]
     assert list(SCORES.values()) == [*HEADERS.values(), "k-NN top-1"]
-    assert called("parts/ari_8") == "ARI (K = 8)" and called("knn/top1_20") == "k-NN top-1 (k = 20)"
-    assert called("registers/dead") == "registers/dead" and not is_score("registers/dead")
-    assert (told("knn/top1_20", 0.271), told("loss", 2.71828)) == ("27.1 %", "2.718")
+    assert (
+        display_name("parts/ari_8") == "ARI (K = 8)"
+        and display_name("knn/top1_20") == "k-NN top-1 (k = 20)"
+    )
+    assert display_name("registers/dead") == "registers/dead" and not is_score("registers/dead")
+    assert (formatted("knn/top1_20", 0.271), formatted("loss", 2.71828)) == ("27.1 %", "2.718")
 
 
 @pytest.mark.parametrize(
