@@ -1,10 +1,6 @@
 """What the site has beyond Markdown: the table of config fields, and pages of linked files."""
 
-import ast
-import io
 import re
-import tokenize
-from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
 from typing import NamedTuple
@@ -24,56 +20,16 @@ class Field(NamedTuple):
 
 
 def fields() -> list[Field]:
-    """Every config field, in the order of the code: all that the site reads of rats_jax.config."""
+    """Every config field, in the order of declaration: all that the site reads of the config."""
     from rats_jax import config
 
-    if hasattr(config, "fields"):  # a table of declared fields
-        return [Field(field.name, field.default, described(field)) for field in config.fields()]
-    texts = comments(Path(config.__file__).read_text())
-    order = {name: i for i, name in enumerate(texts)}
-    values = sorted(flat(config.default_config().to_dict()), key=lambda x: place(x[0], order))
-    return [Field(name, value, texts.get(name, "")) for name, value in values]
+    return [Field(field.name, field.default, described(field)) for field in config.fields()]
 
 
 def described(field) -> str:
     """The text of a declared field, with the accepted values and what a resume allows."""
     values = f" Values: {field.values}." if field.values else ""
     return f"{field.text}{values}" + (" Fixed for a run." if field.fixed else "")
-
-
-def place(name: str, order: Mapping[str, int]) -> int:
-    """Where the code names a field, or else its group."""
-    return order[name] if name in order else order[name.rpartition(".")[0]]
-
-
-def flat(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """The leaves of a nested dict, with dotted names."""
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
-def comments(code: str) -> dict[str, str]:
-    """The comment of each assignment to `config.NAME`: the lines above it and the `#` behind."""
-    found = {}
-    behind, above = {}, {}
-    for token in tokenize.generate_tokens(io.StringIO(code).readline):
-        if token.type == tokenize.COMMENT:
-            alone = not token.line[: token.start[1]].strip()
-            (above if alone else behind)[token.start[0]] = token.string.lstrip("#: ")
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
-            name = ast.unparse(node.targets[0])
-            if name.startswith("config."):
-                first = node.lineno
-                while first - 1 in above:
-                    first -= 1
-                lines = [above[i] for i in range(first, node.lineno)]
-                lines += [behind[node.lineno]] if node.lineno in behind else []
-                found[name.removeprefix("config.")] = " ".join(lines)
-    return found
 
 
 def table() -> str:

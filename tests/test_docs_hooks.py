@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ml_collections import ConfigDict
 
 from rats_jax.config import default_config
 
@@ -21,21 +22,25 @@ def hooks():
 
 def test_the_table_has_every_field_with_its_default_and_meaning(hooks):
     fields = {field.name: field for field in hooks.fields()}
-    expected = dict(hooks.flat(default_config().to_dict()))
-    assert {name: field.default for name, field in fields.items()} == expected
+    config = default_config()
+    for name, field in fields.items():
+        section, _, last = name.rpartition(".")
+        assert (config[section] if section else config)[last] == field.default
+    sections = [x for x in config.values() if isinstance(x, ConfigDict)]
+    assert len(fields) == len(config) - len(sections) + sum(map(len, sections))
     assert fields["optimizer.batch_size"].default == 1024
     assert "0 for threads" in fields["data.workers"].text
-    assert "unreadable" in fields["data.max_unreadable"].text
+    assert "cannot be read" in fields["data.max_unreadable"].text
     row = f"| `data.workers` | `0` | {fields['data.workers'].text} |"
     assert row in hooks.table().splitlines()
 
 
 def test_links_to_files_outside_docs_lead_to_pages_that_show_them(hooks):
     page = SimpleNamespace(file=SimpleNamespace(src_uri="quickstart/a.md"))
-    text = "[a](../data.md#prepare) [b](../../rats_jax/config.py) [c](https://example.org/x.py)"
+    text = "[a](../data.md#prepare) [b](../../rats_jax/errors.py) [c](https://example.org/x.py)"
     shown = hooks.on_page_markdown(text, page, None, None)
     assert "[a](../data.md#prepare)" in shown and "[c](https://example.org/x.py)" in shown
-    assert "[b](../source/rats_jax/config.py.md)" in shown
+    assert "[b](../source/rats_jax/errors.py.md)" in shown
 
 
 def test_the_page_of_the_configuration_is_filled(hooks):

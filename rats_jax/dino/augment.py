@@ -130,9 +130,10 @@ def draw_parameters(
 def color_jitter(image: jax.Array, draw: dict[str, jax.Array]) -> jax.Array:
     """Brightness, contrast, saturation and hue, each crop in its own order.
 
-    Every operation must be computed wherever it may stand. The three blends share one formula and
-    are cheap; the hue shift is expensive. So the blends are placed three times before and three times
-    after a single hue shift, and those out of turn get a factor of 1, which changes nothing.
+    Every operation must be computed wherever it may be in the order. The three blends share one
+    formula and are cheap; the hue shift is expensive. So the blends are placed three times before
+    and three times after a single hue shift, and those out of turn get a factor of 1, which changes
+    nothing.
     """
     order = draw["order"]
     factors = jnp.take_along_axis(draw["factors"], order, axis=-1)
