@@ -25,6 +25,7 @@ from rats_jax.data.reading import LeftOut
 from rats_jax.errors import UserError
 from rats_jax.evals import linear_evaluation, linear_results
 from rats_jax.evals.linear_evaluation import Recipe, choose_recipe, evaluate_linear
+from rats_jax.models.options import ViTOptions
 from tests.classification.colours import MeanColour, make_colours
 
 SIDE = 16
@@ -113,7 +114,7 @@ def test_the_vector_is_of_the_last_blocks_and_of_their_patches():
 
 def chosen(width=384, depth=12, **given):
     given = {"last_blocks": None, "average_patches": None, "learning_rates": ["0.001"]} | given
-    return choose_recipe({"width": width, "depth": depth}, epochs=100, **given)
+    return choose_recipe(ViTOptions(width=width, depth=depth, heads=1), epochs=100, **given)
 
 
 def test_the_recipe_follows_the_official_advice():
