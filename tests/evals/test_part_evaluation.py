@@ -72,7 +72,7 @@ def found(run_folder, folder):
 def look(run_folder):
     """Features, with the last layer's tokens."""
     backbone = open_backbone(str(run_folder))
-    return backbone.looking((), (backbone.options["depth"] - 1,))
+    return backbone.looking((), (backbone.options.depth - 1,))
 
 
 def check_by_hand(found, look, folder, *, side, layer=False, **options):
