@@ -6,9 +6,10 @@ from posixpath import normpath, relpath
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
+SOURCE = "source/"  # where the pages of files outside docs/ are
 MARKER = "<!-- config fields: by hooks.py -->"
 LINK = re.compile(r"\]\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
-LANGUAGES = {".py": "python", ".sh": "bash", ".sbatch": "bash", ".yaml": "yaml", ".md": "markdown"}
+LANGUAGES = {".py": "python", ".sh": "bash", ".sbatch": "bash", ".yaml": "yaml"}
 
 
 class Field(NamedTuple):
@@ -45,46 +46,71 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def outside(page: str, target: str) -> str | None:
-    """The path in the repository that a page's link means, if it is a file outside docs/."""
+def repository_path(page: str) -> str:
+    """The file that a page of the site shows."""
+    if page.startswith(SOURCE):
+        return page.removeprefix(SOURCE).removesuffix(".md")
+    return f"docs/{page}"
+
+
+def target_path(page: str, target: str) -> str | None:
+    """The path in the repository that a page's link means; None for a URL."""
     if re.match(r"[a-z]+:", target):
         return None
-    path = normpath(str(PurePosixPath("docs") / PurePosixPath(page).parent / target))
-    return None if path.startswith(("docs/", "..")) else path
+    return normpath(str(PurePosixPath(repository_path(page)).parent / target))
+
+
+def outside(page: str, target: str) -> str | None:
+    """As `target_path`, if it is a file outside docs/."""
+    path = target_path(page, target)
+    return None if path is None or path.startswith(("docs/", "..")) else path
 
 
 def source_page(path: str) -> str:
     """Where the site shows a file of the repository."""
-    return f"source/{path}.md"
+    return f"{SOURCE}{path}.md"
+
+
+def source_text(path: str) -> str:
+    """What the site shows of it: a Markdown file as it is, code as a block."""
+    text = (ROOT / path).read_text()
+    if path.endswith(".md"):
+        return text
+    return f"# {path}\n\n`````{LANGUAGES.get(Path(path).suffix, '')}\n{text}\n`````\n"
 
 
 def on_files(files, config):
     """Adds a page for each file of the repository that a page links to."""
     from mkdocs.structure.files import File
 
-    linked = set()
-    for file in files.documentation_pages():
-        targets = LINK.findall(file.content_string)
-        linked |= {outside(file.src_uri, target) for target, _ in targets} - {None}
-    for path in sorted(linked):
-        language = LANGUAGES.get(Path(path).suffix, "")
-        text = (ROOT / path).read_text()
-        page = f"# {path}\n\n`````{language}\n{text}\n`````\n"
-        files.append(File.generated(config, source_page(path), content=page))
+    pages = [(file.src_uri, file.content_string) for file in files.documentation_pages()]
+    added: set[str] = set()
+    while pages:
+        page, text = pages.pop()
+        targets = [link["target"] for link in LINK.finditer(text)]
+        for path in {outside(page, target) for target in targets} - {None} - added:
+            added.add(path)
+            content = source_text(path)
+            files.append(File.generated(config, source_page(path), content=content))
+            if path.endswith(".md"):
+                pages.append((source_page(path), content))
     return files
 
 
 def on_page_markdown(markdown, page, config, files):
     """Fills the table of fields; links to files outside docs/ lead to the pages that show them."""
-    if page.file.src_uri.startswith("source/"):
-        return markdown
     here = page.file.src_uri
+    if here.startswith(SOURCE) and not repository_path(here).endswith(".md"):
+        return markdown
 
     def shown(link: re.Match) -> str:
-        path = outside(here, link["target"])
-        if path is None:
+        path = target_path(here, link["target"])
+        if path is None or path.startswith(".."):
             return link[0]
-        return f"]({relpath(source_page(path), str(PurePosixPath(here).parent))})"
+        is_page = path.startswith("docs/")
+        to = path.removeprefix("docs/") if is_page else source_page(path)
+        anchor = (link["anchor"] or "") if path.endswith(".md") else ""
+        return f"]({relpath(to, str(PurePosixPath(here).parent))}{anchor})"
 
     if MARKER in markdown:
         markdown = markdown.replace(MARKER, table())

@@ -43,6 +43,18 @@ def test_links_to_files_outside_docs_lead_to_pages_that_show_them(hooks):
     assert "[b](../source/rats_jax/errors.py.md)" in shown
 
 
+def test_a_markdown_file_outside_docs_is_a_page_whose_links_lead_to_pages(hooks):
+    text = hooks.source_text("CONTRIBUTING.md")
+    assert text.startswith("# Contributing")
+    assert hooks.source_text("rats_jax/errors.py").startswith("# rats_jax/errors.py\n\n`````python")
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="source/CONTRIBUTING.md.md"))
+    shown = hooks.on_page_markdown("[a](docs/data.md#prepare) [b](Makefile)", page, None, None)
+    assert shown == "[a](../data.md#prepare) [b](Makefile.md)"
+    page.file.src_uri = "data.md"
+    shown = hooks.on_page_markdown("[a](../CONTRIBUTING.md#set-up)", page, None, None)
+    assert shown == "[a](source/CONTRIBUTING.md.md#set-up)"
+
+
 def test_the_page_of_the_configuration_is_filled(hooks):
     page = SimpleNamespace(file=SimpleNamespace(src_uri="configuration.md"))
     filled = hooks.on_page_markdown((DOCS / "configuration.md").read_text(), page, None, None)

@@ -1,6 +1,5 @@
 """The one table of sources is what training, evaluation, validation and --help know."""
 
-import numpy as np
 import pytest
 from absl import flags
 
@@ -11,6 +10,7 @@ from rats_jax.config import default_config, fields
 from rats_jax.data import kinds
 from rats_jax.data.source_kinds import SOURCES, SourceKind
 from rats_jax.errors import UserError
+from tests.contributing.new.squares_source import Squares
 from tests.runs.tiny import tiny_config
 
 
@@ -35,19 +35,6 @@ def test_a_kind_reads_fields_that_there_are_and_refuses_to_do_without_those_it_n
             make_source(config)
         given_as = "empty" if data[name] == "" else data[name]
         assert str(error.value) == f"config.data.{name} is {given_as}: {remedy}"
-
-
-class Squares:
-    """Gray squares."""
-
-    def __init__(self, length: int):
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        return np.full((16, 16, 3), index, np.uint8), index % 2
 
 
 def test_an_entry_in_the_table_is_all_that_a_source_takes(monkeypatch):
