@@ -8,7 +8,7 @@ import pytest
 
 #: What the package and its libraries ask of the system, and what a hostile file would run; each
 #: takes some milliseconds.
-QUICK = {"git", "uname", "ldconfig", "gcc", "cc", "objdump", "ld", "touch"}
+QUICK = {"git", "uname", "lscpu", "ldconfig", "gcc", "cc", "objdump", "ld", "touch"}
 
 
 @pytest.hookimpl(wrapper=True)

@@ -99,6 +99,7 @@ def test_the_field_is_named_where_a_source_cannot_be_opened(tmp_path):
         make_source(tiny_config(data__source="tfds", **tfds))
 
 
+@pytest.mark.processes
 def test_a_tar_given_as_a_folder_is_told_how_to_be_read_by_the_flags_at_hand(jpegs, tmp_path):
     tar = tmp_path / "images.tar"
     with pytest.raises(UserError) as training:

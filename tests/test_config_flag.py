@@ -201,6 +201,7 @@ def test_a_recipe_by_name_on_the_command_line():
     assert with_paths(given) == changed and with_paths(["--config"]) == ["--config"]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "recipe", ["demo", "demo.py", "configs/demo.py", "rats_jax/configs/demo.py"]
 )

@@ -69,6 +69,7 @@ with open(sys.argv[1], "a") as file:
 """
 
 
+@pytest.mark.processes
 def test_one_process_has_the_lock_until_it_ends(tmp_path):
     def asked() -> str:
         command = [sys.executable, "-c", LOCKS, tmp_path / "lock"]

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 # Prints the other modules that ours import. Those named in the input are imported before: what they
@@ -71,6 +73,7 @@ def imported(others: list[str]) -> list[str]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.processes
 def test_importing_every_module_changes_no_logger_hook_signal_warning_or_other_module():
     others = imported([])
     assert "jax" in others and "orbax.checkpoint" in others

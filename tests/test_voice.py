@@ -84,6 +84,7 @@ def test_process_0_alone_reports_and_each_names_itself_in_its_errors(capsys):
     assert shown.out == "step 2\n" and shown.err == "process 1: error: lost\n"
 
 
+@pytest.mark.processes
 def test_nothing_is_attached_at_import():
     program = (
         "import logging\n"

@@ -36,7 +36,7 @@ from rats_jax.voice import say
 
 SIGN = ".started"
 ENDING_SECONDS = 5  # seconds that a run before this one may take to end
-PATIENCE = 10  # seconds, until a network's file system shows what another host has written
+SIGN_SECONDS = 10  # until a network's file system shows what another host has written
 
 
 @contextmanager
@@ -165,7 +165,7 @@ def take_part(path: str, config: ConfigDict, word: str, theirs: Mapping) -> Path
     or not that config.
     """
     workdir = folder_of(path)
-    file, until = workdir / SIGN, time.monotonic() + PATIENCE
+    file, until = workdir / SIGN, time.monotonic() + SIGN_SECONDS
     while not file.exists() or file.read_text(encoding="utf-8") != word:
         if time.monotonic() > until:
             raise UserError(

@@ -113,7 +113,7 @@ class Stuck(Numbered):
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.processes)])
 def test_a_source_that_hangs_does_not_keep_the_pipeline_from_closing(monkeypatch, workers):
-    monkeypatch.setattr(pool, "PATIENCE", 0.2)
+    monkeypatch.setattr(pool, "CLOSE_SECONDS", 0.2)
     stream = open_batches(
         Stuck(), samples=SAMPLES, seed=0, batch_size=8, start_step=0, workers=workers, threads=1
     )

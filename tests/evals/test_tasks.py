@@ -15,6 +15,7 @@ def evaluate(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@pytest.mark.processes
 def test_every_file_is_a_task_and_help_tells_of_it():
     files = {file.stem for file in Path(tasks.__file__).parent.glob("*.py")} - {"__init__"}
     assert files == set(TASKS)
@@ -25,6 +26,7 @@ def test_every_file_is_a_task_and_help_tells_of_it():
         assert {f"--{flag.name}" for flag in task.FLAGS} <= set(shown)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -220,6 +220,7 @@ def test_a_mistake_is_one_line(run_folder, drawings, tmp_path, more, message):
     assert done.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
+@pytest.mark.processes
 def test_rows_of_a_model_do_not_depend_on_what_stands_beside_it(run_folder, drawings, monkeypatch):
     from rats_jax.backbones import open_backbone
     from rats_jax.evals import consistency_evaluation as module
@@ -238,6 +239,7 @@ def test_rows_of_a_model_do_not_depend_on_what_stands_beside_it(run_folder, draw
     assert same.mean == same.low == same.high == (0, 0, 0)
 
 
+@pytest.mark.processes
 def test_no_more_vectors_are_kept_than_entries_are_fitted_on(run_folder, drawings, monkeypatch):
     """However many images there are; and entries of a sample are much like those of all."""
     from rats_jax.backbones import open_backbone
