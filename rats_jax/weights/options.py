@@ -54,7 +54,7 @@ def read_options(
 def own_options(options: Mapping, *, source: str) -> Options:
     """Those in the config.json of an export, or in its checkpoint. Raises UserError."""
     try:
-        types = {"architecture": str} | options_class(options["architecture"]).types()
+        types = {"architecture": str} | options_class(options.get("architecture")).types()
     except UserError as error:
         raise UserError(
             f"{source}: its config.json is of no model that can be made: {error}"
@@ -74,8 +74,9 @@ def own_options(options: Mapping, *, source: str) -> Options:
 def _fits(value: object, kind: Any) -> bool:
     """Whether a value of a JSON file is of an option's type; None of an unknown option."""
     if kind in (int, float):
-        whole = type(value) is int
-        return (whole or type(value) is kind) and 0 <= value < LARGEST
+        if not isinstance(value, int | float) or type(value) not in (int, kind):
+            return False
+        return 0 <= value < LARGEST
     if kind in (str, bool, None):
         return type(value) is kind
     return type(value) is list
