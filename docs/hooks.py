@@ -30,7 +30,7 @@ def fields() -> list[Field]:
 def described(field) -> str:
     """The text of a declared field, with the accepted values and what a resume allows."""
     values = f" Values: {field.values}." if field.values else ""
-    return f"{field.text}{values}" + (" Fixed for a run." if field.fixed else "")
+    return f"{field.text}{values}" + ("" if field.may_change_on_resume else " Fixed for a run.")
 
 
 def table() -> str:

@@ -7,8 +7,8 @@ From the command line: `rats --help`. From Python:
     backbone = rats_jax.open_backbone("runs/mine")            # a run, or any file of weights
     features = rats_jax.compute_features(backbone, ["a.jpg", "b.jpg"])
     features.registers, features.patches, features.global_vector
-    regions = rats_jax.find_regions(backbone, "a.jpg", k=8)    # label maps, by the way to make them
-    results = rats_jax.score_parts(backbone, "procedural_parts:100", top_k=[8])
+    regions = rats_jax.find_regions(backbone, "a.jpg", k=8)    # name of the method -> label map
+    results = rats_jax.score_parts(backbone, "procedural_parts:100", top_k=8)
 
     config = rats_jax.load_recipe("drawings")
     config.run.stop_after = 100

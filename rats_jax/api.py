@@ -1,8 +1,7 @@
 """The package from Python: `import rats_jax`, and `help(rats_jax)` lists these functions."""
 
 import os
-import runpy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from rats_jax import config_flag
 from rats_jax.backbones import Backbone
-from rats_jax.configs import recipe_file, recipe_names
 from rats_jax.data.decode import UnreadableImage, decode
 from rats_jax.data.reading import padded
 from rats_jax.errors import UserError
@@ -23,6 +22,7 @@ from rats_jax.parts.datasets import open_dataset
 from rats_jax.parts.regions import resize_labels
 from rats_jax.parts.ways import RegionOptions, region_maps
 from rats_jax.paths import local_path, printable
+from rats_jax.resolution import default_resolution
 
 BATCH = 16  # images that the device computes together
 
@@ -30,14 +30,15 @@ AnImage = str | os.PathLike | np.ndarray | Image.Image
 
 
 def compute_features(
-    backbone: Backbone, images: Sequence[AnImage], *, resolution: int = 224
+    backbone: Backbone, images: AnImage | Iterable[AnImage], *, resolution: int | None = None
 ) -> Features:
     """The features of images, which are resized to a square, as NumPy arrays.
 
     Args:
       backbone: from `open_backbone`.
-      images: n files, Pillow images, or uint8 arrays [height, width, 3], of any sizes.
-      resolution: pixels of both sides, a multiple of the backbone's patch.
+      images: n files, Pillow images, or uint8 arrays [height, width, 3], of any sizes; or one.
+      resolution: pixels of both sides, a multiple of the backbone's patch; by default the
+        resolution of the backbone's training, else 224.
 
     Returns:
       Features: registers [n, N, D], patches [n, L, D] row by row, global_vector [n, D], float32;
@@ -46,7 +47,9 @@ def compute_features(
     Raises:
       UserError: an image cannot be read, there is none, or the resolution does not fit the patch.
     """
-    _check_resolution(backbone, resolution)
+    resolution = _resolution(backbone, resolution, usual=backbone.options.trained_size or 224)
+    one = isinstance(images, str | os.PathLike | Image.Image) or getattr(images, "ndim", 4) < 4
+    images = [images] if one else list(images)
     if not images:
         raise UserError("there are no images: give one at least")
     look, found = backbone.looking(), []
@@ -63,7 +66,7 @@ def find_regions(
     image: AnImage,
     k: int = 8,
     *,
-    resolution: int = 512,
+    resolution: int | None = None,
     options: RegionOptions | None = None,
 ) -> dict[str, np.ndarray]:
     """The regions of one image by every way that the backbone allows.
@@ -71,8 +74,11 @@ def find_regions(
     Args:
       backbone: from `open_backbone`.
       image: a file, a Pillow image, or a uint8 array [height, width, 3].
-      k: number of regions. For a ViT other than k-means, its number of heads or plain registers.
-      resolution: pixels of both sides at which the backbone sees the image.
+      k: number of regions. A way that cannot make so many is left out: "registers" need k registers
+        at least; for a ViT, every way but "k-means" needs k = its number of heads, or of plain
+        registers.
+      resolution: pixels of both sides at which the backbone sees the image; by default 512, or
+        nearer to the resolution of the backbone's training (`rats_jax.resolution`).
       options: how tokens become regions, see `rats_jax.parts.ways.RegionOptions`.
 
     Returns:
@@ -83,7 +89,7 @@ def find_regions(
     Raises:
       UserError: as `compute_features`, or k is larger than the number of patches.
     """
-    _check_resolution(backbone, resolution)
+    resolution = _resolution(backbone, resolution, usual=default_resolution(backbone.options))
     model, options = backbone.options, options or RegionOptions()
     side = resolution // model.patch
     if not 1 <= k <= side**2:
@@ -103,8 +109,8 @@ def score_parts(
     backbone: Backbone,
     dataset: str,
     *,
-    top_k: Sequence[int] = (8,),
-    resolution: int = 512,
+    top_k: int | Sequence[int] = (8,),
+    resolution: int | None = None,
     limit: int | None = None,
     options: RegionOptions | None = None,
     skip_broken: bool = False,
@@ -114,8 +120,8 @@ def score_parts(
     Args:
       backbone: from `open_backbone`.
       dataset: KIND:PATH of images with part masks, such as "procedural_parts:100" or "folder:DATA".
-      top_k: numbers of regions.
-      resolution: pixels of both sides at which the backbone sees the images.
+      top_k: numbers of regions, or one.
+      resolution: as of `find_regions`.
       limit: at most so many images, evenly spread; all by default.
       options: how tokens become regions.
       skip_broken: leave out samples that cannot be read.
@@ -129,7 +135,8 @@ def score_parts(
       UserError: the data set or one of its samples cannot be read, or the resolution or a number of
         regions does not fit the backbone.
     """
-    _check_resolution(backbone, resolution)
+    resolution = _resolution(backbone, resolution, usual=default_resolution(backbone.options))
+    top_k = (top_k,) if isinstance(top_k, int) else top_k
     most = backbone.options.patches(resolution)
     if not top_k or not all(1 <= k <= most for k in top_k):
         raise UserError(f"top_k={tuple(top_k)}: choose numbers from 1 to {most}, of patches")
@@ -153,13 +160,9 @@ def load_recipe(recipe: str | os.PathLike) -> ConfigDict:
         get_config().
 
     Raises:
-      UserError: there is no such recipe.
+      UserError: there is no such recipe, or it cannot be loaded.
     """
-    file = recipe_file(os.fspath(recipe)) or local_path(recipe)
-    if not file.is_file():
-        names = ", ".join(recipe_names())
-        raise UserError(f"there is no recipe {printable(str(recipe))}: choose one of {names}")
-    return runpy.run_path(str(file))["get_config"]()
+    return config_flag.load_recipe(os.path.expanduser(os.fspath(recipe)))
 
 
 def run_training(config: ConfigDict, workdir: str | os.PathLike, **options: Any) -> Path:
@@ -173,17 +176,21 @@ def run_training(config: ConfigDict, workdir: str | os.PathLike, **options: Any)
 
     Raises:
       UserError: a config, data set or workdir that cannot be used.
-      Stopped: a signal ended the training, and its state is saved.
+      Stopped: a signal ended the training, and its state is saved. Before the first step, and at
+        the second time, Ctrl-C raises KeyboardInterrupt.
     """
     from rats_jax.runs.loop import train  # loads the input pipeline
 
     return train(config, os.fspath(workdir), **options)
 
 
-def _check_resolution(backbone: Backbone, resolution: int) -> None:
+def _resolution(backbone: Backbone, given: int | None, *, usual: int) -> int:
     patch = backbone.options.patch
-    if resolution < 1 or resolution % patch:
-        raise UserError(f"resolution={resolution}: choose a multiple of the patch, {patch}")
+    if given is None:
+        return max(round(usual / patch), 1) * patch
+    if given < 1 or given % patch:
+        raise UserError(f"resolution={given}: choose a multiple of the patch, {patch}")
+    return given
 
 
 def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

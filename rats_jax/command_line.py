@@ -20,6 +20,14 @@ flags.disclaim_key_flags()  # --help of an entry point lists the flags that it d
 GOES_ON = "interrupted; the same command resumes from the last checkpoint, if there is one"
 
 
+_running = False
+
+
+def is_running() -> bool:
+    """Whether this process is a command, which a signal may end, and not a program of the user."""
+    return _running
+
+
 def run(main: Callable[[], None], *, out_of_memory: str, interrupted: str = "interrupted") -> None:
     """Parses absl flags and runs `main`. A user's mistake ends it with one line and exit status 2,
     and so do devices that are missing or too small; Ctrl-C ends it with the line `interrupted`.
@@ -28,6 +36,8 @@ def run(main: Callable[[], None], *, out_of_memory: str, interrupted: str = "int
     """
 
     def guarded(_):
+        global _running
+        _running = True
         logging.set_verbosity(logging.WARNING)
         try:
             with explained(out_of_memory):

@@ -70,6 +70,14 @@ def read_config(flag: flags.FlagHolder) -> ConfigDict:
     return config
 
 
+def load_recipe(recipe: str) -> ConfigDict:
+    """The config of a recipe, by its name or path, as --config finds it. Raises UserError."""
+    config, problem = _load(recipe)
+    if config is None:
+        raise UserError(problem)
+    return config
+
+
 def check_loaded() -> str | None:
     """Once the flags are parsed: why the recipe of --config could not be loaded, in one line; None
     if it could, or if none was given."""

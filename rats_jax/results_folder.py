@@ -80,11 +80,6 @@ def _umask() -> int:
     return mask
 
 
-def shortened(name: str, most: int) -> str:
-    """Its first letters, at most so many bytes: file systems take 255."""
-    return name.encode("utf-8", "surrogateescape")[:most].decode("utf-8", "ignore")
-
-
 def file_names(names: Sequence[str]) -> list[str]:
     """A name for the files drawn of each image: its own, without extension, that any file system
     takes, numbered where two images would share one, be it but for case or accents' encoding."""

@@ -1,8 +1,8 @@
 """What rats_jax reports, line by line, through the logger "rats_jax" of Python's `logging`.
 
 Without any set-up, reports are printed to standard output. `logging.getLogger("rats_jax")` changes
-that: `.setLevel(logging.WARNING)` leaves out everything but warnings, and a handler of one's own
-receives the records in place of standard output.
+that: `.setLevel(logging.WARNING)` leaves out everything but warnings, and a handler that is added
+to it receives the records in place of standard output. Handlers of the root logger never do.
 """
 
 import logging
@@ -32,7 +32,7 @@ def say(message: str) -> None:
         return
     if not LOGGER.handlers:
         LOGGER.addHandler(_Lines())
-        LOGGER.propagate = False
+    LOGGER.propagate = False  # libraries give the root logger handlers, which would repeat it all
     if LOGGER.level == logging.NOTSET:
         LOGGER.setLevel(logging.INFO)
     level = logging.WARNING if message.startswith("warning: ") else logging.INFO
@@ -47,9 +47,9 @@ def complain(message: str) -> None:
 
 def write_line(line: str, stream: TextIO | None) -> None:
     """Writes and flushes; nothing where the stream is closed, or whoever reads it has ended."""
-    if stream is None:
+    if stream is None or getattr(stream, "closed", False):
         return
-    encoding = stream.encoding or "utf-8"
+    encoding = getattr(stream, "encoding", None) or "utf-8"
     shown = line.encode(encoding, "backslashreplace").decode(encoding)
     try:
         stream.write(f"{shown}\n")  # at once: a thread that hears signals also writes lines

@@ -83,8 +83,24 @@ def test_a_recipe_is_loaded_by_name_or_path(tmp_path):
         "def get_config():\n    config = default_config()\n    config.seed = 7\n    return config\n"
     )
     assert rats_jax.load_recipe(path).seed == 7
-    with pytest.raises(UserError, match="no recipe nothing: choose one of .*demo"):
+    with pytest.raises(UserError, match="nothing does not exist .*demo"):
         rats_jax.load_recipe("nothing")
+    path.write_text("def get_config(:")
+    with pytest.raises(UserError, match="mine.py cannot be loaded: it is not Python .line 1"):
+        rats_jax.load_recipe(path)
+
+
+def test_one_image_and_one_number_of_regions_need_no_list(backbone, images):
+    expected = rats_jax.compute_features(backbone, images[:1]).patches
+    for one in (images[0], Image.fromarray(images[0]), np.stack(images[:1]), iter(images[:1])):
+        np.testing.assert_array_equal(rats_jax.compute_features(backbone, one).patches, expected)
+    one, many = (rats_jax.score_parts(backbone, "procedural_parts:2", top_k=k) for k in (4, [4]))
+    assert one == many
+
+
+def test_images_are_seen_as_in_training_by_default(backbone, images):
+    patches = backbone.options.patches(backbone.options.trained_size)
+    assert rats_jax.compute_features(backbone, images).patches.shape[1] == patches
 
 
 def test_mistakes_are_one_line(backbone, images, tmp_path):

@@ -93,3 +93,28 @@ def test_nothing_is_attached_at_import():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "[] 0 True []\n", done.stderr
+
+
+def test_handlers_of_the_root_logger_do_not_repeat_reports(capsys):
+    root, own = Kept(), Kept()
+    LOGGER.addHandler(own)
+    logging.getLogger().addHandler(root)
+    try:
+        say("step 1")
+    finally:
+        logging.getLogger().removeHandler(root)
+    assert [record.getMessage() for record in own.records] == ["step 1"] and not root.records
+    assert capsys.readouterr().out == ""
+
+
+def test_a_closed_stream_and_one_without_an_encoding_are_no_errors(monkeypatch):
+    class Plain(list):
+        closed = False
+        write, flush = list.append, lambda self: None
+
+    monkeypatch.setattr(sys, "stdout", stream := Plain())
+    say("step 1")
+    assert stream == ["step 1\n"]
+    stream.closed = True
+    say("step 2")
+    assert stream == ["step 1\n"]

@@ -131,7 +131,7 @@ def _checked(formats: Sequence[str]) -> tuple[str, ...]:
             if importlib.util.find_spec(package) is None:
                 raise UserError(
                     f"--format={form} needs {package}, which is not installed: "
-                    "pip install -r requirements-export.txt (README has the command for the CPU "
-                    "build of torch, without gigabytes of CUDA)"
+                    "pip install -r requirements-export.txt (docs/weights.md has the command for "
+                    "the CPU build of torch, without gigabytes of CUDA)"
                 )
     return formats

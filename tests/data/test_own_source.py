@@ -9,12 +9,12 @@ import runpy
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from rats_jax import api
 from tests.runs.tiny import tiny_config
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"
@@ -37,8 +37,7 @@ def script(tmp_path, monkeypatch):
     path = tmp_path / "listed.py"
     path.write_text(re.search(r"```python\n(.*?)```", section, re.DOTALL)[1])
     config = tiny_config(data__source="image_folder", data__length=0, run__stop_after=2)
-    recipe = SimpleNamespace(get_config=lambda: config)
-    monkeypatch.setitem(sys.modules, "configs.image_folder", recipe)
+    monkeypatch.setattr(api, "load_recipe", lambda name: config)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     return path, pictures

@@ -29,8 +29,10 @@ def get_config():
 # Hears signals, in a main thread that does not return to Python's own handlers.
 DEAF = """
 import sys, threading
+from rats_jax import command_line
 from rats_jax.runs.guards.stop import Stop
 
+command_line._running = True
 with Stop() as stop:
     print("listens", flush=True)
     if "saves" in sys.argv:

@@ -1,4 +1,4 @@
-// The arithmetic of the page: maps as page.py packs them, and regions as evals/regions.py makes
+// The arithmetic of the page: maps as page.py packs them, and regions as parts/regions.py makes
 // them. Plain functions of arrays, without the document, so that a test can run them.
 
 async function inflate(text) {

@@ -5,10 +5,12 @@ import signal
 import socket
 import threading
 from contextlib import suppress
+from types import FrameType
 from typing import NoReturn
 
 import jax
 
+from rats_jax import command_line
 from rats_jax.errors import INTERRUPTED, SAVED, Stopped
 from rats_jax.parallel.distributed import gather, link
 from rats_jax.voice import say
@@ -19,16 +21,19 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class Stop:
     """Hears the signals while its block runs, in the main thread; anywhere else does nothing.
 
-    The first one asks all processes of the run to stop before the same step; a second Ctrl-C ends
-    this process at once, as does any signal before there is something to save. A thread hears them,
-    at once: Python's own handlers wait until the main thread returns from JAX.
+    The first one asks all processes of the run to stop before the same step. A second Ctrl-C, and
+    any signal before there is something to save, ends a command at once. In a program of the user,
+    such as a notebook, these signals do what they do without this class: Ctrl-C raises
+    KeyboardInterrupt. A thread hears the signals, at once: Python's own handlers wait until the
+    main thread returns from JAX.
     """
 
     def __init__(self):
         self._something_to_save = False
         self._asked: int | None = None  # the exit status, once a signal was heard
-        self._interrupts = 0
+        self._interrupts = self._interrupts_seen = 0
         self._before = {}
+        self._is_command = command_line.is_running() or bool(link())
 
     def __enter__(self) -> "Stop":
         told_of_others = jax.process_count() == 1 or link()  # else JAX's own handlers are left
@@ -41,7 +46,8 @@ class Stop:
             signal.set_wakeup_fd(self._wakeup_before)
             for number, handler in self._before.items():
                 signal.signal(number, handler)
-            if kind is Stopped:  # launchers may say it again: the status is to be seen
+            # Launchers may say it again: the status is to be seen.
+            if kind is Stopped and self._is_command:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
             self._signals.close()
             self._thread.join()
@@ -65,9 +71,23 @@ class Stop:
         self._wakeup_before = signal.set_wakeup_fd(self._signals.fileno())
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:  # as a shell does in the background
-                self._before[number] = signal.signal(number, lambda *_: None)
+                self._before[number] = signal.signal(number, self._in_main_thread)
         self._thread = threading.Thread(target=self._hear_all, name="signals", daemon=True)
         self._thread.start()
+
+    def _in_main_thread(self, number: int, frame: FrameType | None) -> None:
+        """What Python calls once the main thread is back from JAX."""
+        self._interrupts_seen += number == signal.SIGINT
+        interrupts = max(self._interrupts, self._interrupts_seen)  # the thread may be behind
+        ends = not self._something_to_save or interrupts > 1
+        if self._is_command or not ends:
+            return
+        before = self._before[number]
+        if callable(before):
+            before(number, frame)
+        else:
+            signal.signal(number, before)
+            os.kill(os.getpid(), number)
 
     def _hear_all(self) -> None:
         while numbers := self._hears.recv(64):
@@ -78,12 +98,14 @@ class Stop:
     def _hear(self, heard: signal.Signals) -> None:
         status = INTERRUPTED if heard == signal.SIGINT else SAVED
         if not self._something_to_save:
+            if not self._is_command:
+                return
             message = f"{heard.name} before the first step: there was nothing to save"
             if link():
                 link().tell(status, message)
             _end(status, message)
         self._interrupts += heard == signal.SIGINT
-        if self._interrupts == 2:
+        if self._interrupts == 2 and self._is_command:
             _end(INTERRUPTED, "interrupted; the same command goes on from the last checkpoint")
         if self._asked is None:
             self._asked = status

@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from rats_jax.assemble import make_dino, make_mesh
+from rats_jax.errors import UserError
 from rats_jax.parts.region_metrics import HEADERS
 from rats_jax.runs.events import Events
 from rats_jax.runs.metric_names import SCORES, display_name, formatted, is_score, measured_on
@@ -46,7 +47,7 @@ def test_names_say_of_which_evaluation_a_metric_is():
     [
         (("knn",), {"knn"}, {"knn"}),
         (("parts",), {"parts"}, {"parts"}),
-        (("knn", "registers"), {"knn", "registers", "heads", "patches"}, {"knn"}),
+        (("knn", "registers"), {"knn", "registers", "heads", "patches"}, {"knn", "parts"}),
     ],
 )
 def test_what_is_not_listed_is_not_measured(measures, groups, about):
@@ -64,3 +65,18 @@ def test_another_one_is_a_class_and_an_entry(monkeypatch, tmp_path):
     config.evaluation.measures = ("parts", "registers", "norm")
     found = measured(config, Events(tmp_path))
     assert found.pop("patch_norm/mean") > 0.1 and found == plain
+
+
+def test_registers_are_of_the_images_with_parts_also_where_parts_are_not_listed(tmp_path):
+    both = measured(evaluated(run__keep_best=0), Events(tmp_path))
+    alone = measured(
+        evaluated(run__keep_best=0, evaluation__measures=("registers",)), Events(tmp_path)
+    )
+    assert alone == {name: x for name, x in both.items() if name in alone}
+    assert "registers/distinct" in alone and not any(map(is_score, alone))
+
+
+@pytest.mark.parametrize("measures", [(), ("knn",)])
+def test_an_evaluation_that_would_measure_nothing_is_refused(measures):
+    with pytest.raises(UserError, match="measures is .*, of which nothing can be measured: list"):
+        opened(measures=measures, knn_train="", knn_test="")

@@ -21,9 +21,16 @@ def open_evaluators(opening: Opening) -> dict[str, Evaluator]:
     listed = tuple(opening.config.evaluation.measures)
     if unknown := [name for name in listed if name not in EVALUATORS]:
         raise UserError(
-            f"config.evaluation.measures has {unknown[0]!r}: choose among {', '.join(EVALUATORS)}"
+            f"config.evaluation.measures has {unknown[0]!r}: choose among {', '.join(EVALUATORS)}, "
+            """such as --config.evaluation.measures='("parts","knn")'"""
         )
     for name, kind in EVALUATORS.items():
         if name in listed and (evaluator := kind.open(opening)):
             opening.opened[name] = evaluator
+    if not opening.opened:
+        raise UserError(
+            f"config.evaluation.measures is {listed}, of which nothing can be measured: list "
+            "registers, name images in config.evaluation.parts or knn_train and knn_test, or set "
+            "config.evaluation.every_epochs=0"
+        )
     return opening.opened

@@ -1,5 +1,7 @@
 """The health of the teacher's registers: on the images with part masks, or on a training batch."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -15,8 +17,8 @@ from rats_jax.runs.programs import abstract_samples, compiled, cut_out
 
 
 class OnlineRegisters(Evaluator):
-    """Where parts are scored, the sums come from the same pass. Without images with part masks they
-    are of a training batch: its global crops as they were cut out."""
+    """Of the images with part masks; where parts are scored, the sums come from the same pass.
+    Without such images they are of a training batch: its global crops as they were cut out."""
 
     on = "parts"
     groups = ("registers", "heads", "patches")
@@ -29,6 +31,8 @@ class OnlineRegisters(Evaluator):
         config, dino, mesh = opening.config, opening.dino, opening.mesh
         self._options = backbone_options(config)
         self._parts: OnlineParts | None = opening.opened.get("parts")
+        #: The same, where the config does not list parts: its scores are then not reported.
+        self._unlisted = None if self._parts else OnlineParts.open(opening)
         self._heads = self._options.owning_heads or 1
         self._samples = abstract_samples(config, mesh)
         watched = (self._options.attended_layer,)
@@ -47,6 +51,10 @@ class OnlineRegisters(Evaluator):
         return cls(opening)
 
     @property
+    def about(self) -> dict[str, Any]:
+        return self._unlisted.about if self._unlisted else {}
+
+    @property
     def names(self) -> list[str]:
         return health_names(
             attention_heads=self._options.heads,
@@ -56,12 +64,18 @@ class OnlineRegisters(Evaluator):
 
     def compile(self, teacher: dict) -> None:
         """As of `Evaluator`."""
-        if not self._parts:
+        if self._unlisted:
+            self._unlisted.compile(teacher)
+        elif not self._parts:
             lowered = self._look.lower(teacher, self._samples)
             self._program = compiled(lowered, what="the evaluation of registers")
 
     def measure(self, teacher: dict, moment: Moment) -> Found:
         """As of `Evaluator`; nothing where there is nothing to look at."""
+        if self._unlisted:
+            found = self._unlisted.measure(teacher, moment)
+            sums = self._unlisted.health
+            return Found(health(sums, heads=self._heads), found.left_out, facts=found.facts)
         if self._parts:
             sums = self._parts.health
         elif moment.samples is not None:
