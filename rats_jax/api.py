@@ -48,8 +48,7 @@ def compute_features(
       UserError: an image cannot be read, there is none, or the resolution does not fit the patch.
     """
     resolution = _resolution(backbone, resolution, usual=backbone.options.trained_size or 224)
-    one = isinstance(images, str | os.PathLike | Image.Image) or getattr(images, "ndim", 4) < 4
-    images = [images] if one else list(images)
+    images = _listed(images)
     if not images:
         raise UserError("there are no images: give one at least")
     look, found = backbone.looking(), []
@@ -195,6 +194,14 @@ def _resolution(backbone: Backbone, given: int | None, *, usual: int) -> int:
 
 def _resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def _listed(images: AnImage | Iterable[AnImage]) -> list[AnImage]:
+    if isinstance(images, str | os.PathLike | Image.Image):
+        return [images]
+    if isinstance(images, np.ndarray):
+        return [images] if images.ndim < 4 else [*images]
+    return [*images]
 
 
 def _pixels(image: AnImage) -> np.ndarray:
