@@ -134,7 +134,8 @@ def _slurm_gpus(environ, visible: int) -> tuple[int, ...] | None:
     groups = re.findall(r"(\d+)(?:\(x(\d+)\))?", environ.get("SLURM_STEP_TASKS_PER_NODE", "1"))
     tasks = list(chain(*(repeat(int(n), int(times or 1)) for n, times in groups)))
     here = tasks[int(environ.get("SLURM_NODEID", 0))]
-    # With --gpus-per-task or --gpu-bind a task sees fewer GPUs than the node has: its own.
+    # With --gpus-per-task or --gpu-bind a task sees only its own GPUs, fewer than the node has. If
+    # SLURM does not set that number, a single visible GPU counts as its own.
     bound = visible < int(environ.get("SLURM_GPUS_ON_NODE", 2))
     if visible == 0 or here == 1 or bound:
         return None

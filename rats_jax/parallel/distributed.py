@@ -178,7 +178,7 @@ def _end_the_others(link: Link, process: int) -> Iterator[None]:
         link.tell(errors.INTERRUPTED, f"process {process} was interrupted")
         raise
     except BaseException as error:
-        # Collectives may fail shortly before a lost process is detected, which is a clearer error.
+        # Collectives may fail shortly before a lost process is detected, which is reported instead.
         time.sleep(2)
         link.tell(FAILED, f"process {process} failed: {type(error).__name__}, see its own output")
         traceback.print_exc()

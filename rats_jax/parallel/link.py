@@ -31,10 +31,10 @@ class Link:
         self._process, self._peers = process, peers
         self._lock = threading.Lock()
         self._ending = False  # then a closed connection is not a loss
-        self._working = len(peers) + 1  # counted by process 0
+        self._working = len(peers) + 1  # unfinished processes, counted by process 0
         self._over = threading.Event()
         self._sending = threading.Lock()
-        # For `gather`: process 0 gets one value from each, the others get all values from process 0.
+        # For `gather`: process 0 gets one value from each, the others get all from process 0.
         self._values = {number: queue.SimpleQueue() for number in peers}
         self._stop: int | None = None  # the exit status of a requested stop
         self._stop_before: int | None = None  # the step, once it is decided

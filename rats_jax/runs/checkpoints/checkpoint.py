@@ -123,7 +123,7 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def keep_those_of(self, was: Rules, *, rejudged: bool) -> RulesChanged:
-        """Call before the first save: keeps what an earlier start kept, see `kept.keep_those_of`."""
+        """See `kept.keep_those_of`: keeps what earlier starts kept. Call before the first save."""
         return keep_those_of(was, self._rules, self._folder, self.steps(), rejudged=rejudged)
 
     def is_due(self, step: int, *, last: int, judged: Mapping[str, float]) -> bool:
