@@ -1,4 +1,4 @@
-"""The last lines of a run: scores that got worse, its checkpoints, and the next command."""
+"""The last lines of a run: scores below a baseline, its checkpoints, and the next command."""
 
 import shlex
 import sys

@@ -16,7 +16,7 @@ LONGEST = 3800
 
 
 def check_folder(folder: Path, what: str, *, read_only: bool = False) -> None:
-    """Raises UserError for a folder where checkpoints cannot be written (`read_only`: read).
+    """Refuses a folder where checkpoints cannot be written or, if `read_only`, cannot be read.
 
     what: the flag that gave the folder, such as "--workdir".
 

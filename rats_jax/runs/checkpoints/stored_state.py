@@ -82,7 +82,7 @@ def compare(meta: dict, like: dict, folder: Path, *, whole: bool) -> None:
 def read_arrays(folder: Path, like: dict) -> dict:
     """The arrays of `like` in its shardings. Each process reads its own part.
 
-    Raises DamagedCheckpoint for files that cannot be read. Values may still be wrong, see `verify`.
+    Raises DamagedCheckpoint for what cannot be read. Values may still be wrong, see `verify`.
     """
     context = ts.Context()
     leaves = [(path, x, _open(folder / "state", path, context)) for path, x in named_leaves(like)]

@@ -17,7 +17,7 @@ REPORTS, STEPS = 3, 50
 AT_LN_K = 0.98
 #: ... and the entropy counts as at 0 below this fraction.
 AT_0 = 0.05
-#: Nats. Runs that learn have 0.6 to 1.5.
+#: Nats. Runs that learn had 0.6 to 1.5.
 LEAST_KL = 0.05
 #: Information of targets about images, in nats. Sharp targets (entropy at 0) have less than the
 #: second value only if most images share one target.

@@ -40,8 +40,8 @@ class Opening:
 
 class Moment(NamedTuple):
     """samples: of the current training batch, if there is one. first: no evaluation of this start
-    has succeeded yet, so that baselines are measured as well. beat: call repeatedly to signal progress.
-    on_error: call with the error of each image that is left out."""
+    has succeeded yet, so that baselines are measured as well. beat: call repeatedly to signal
+    progress. on_error: call with the error of each image that is left out."""
 
     samples: Mapping[str, jax.Array] | None
     first: bool
