@@ -1,7 +1,7 @@
-"""Which of several processes this is: from flags, a TPU pod, SLURM or Kubernetes.
+"""Determines which of several processes this is, from flags, a TPU pod, SLURM or Kubernetes.
 
-JAX can find this out by itself, but takes one GPU for each task of SLURM however many there are,
-needs the Kubernetes API, and does not say who is missing. Read here: what the launchers set.
+JAX can determine this itself, but takes one GPU per SLURM task however many there are, needs the
+Kubernetes API, and does not report which process is missing. This module reads what launchers set.
 """
 
 import importlib.util
@@ -18,14 +18,14 @@ from typing import NamedTuple
 from rats_jax.errors import UserError
 
 TPU_PORT = 8482  # as in JAX
-SLURM_PORTS = range(61440, 65536)  # above those that Linux gives away
+SLURM_PORTS = range(61440, 65536)  # above the ephemeral ports of Linux
 
 
 class Place(NamedTuple):
     """A process among those of a run.
 
-    `coordinator` is where process 0 listens, HOST:PORT, empty for a process alone; `devices` are
-    the accelerators of this machine to take, None for all.
+    `coordinator` is the HOST:PORT where process 0 listens, empty for a single process; `devices`
+    are the accelerators of this machine to use, None for all.
     """
 
     coordinator: str = ""
@@ -43,15 +43,15 @@ def find_place(
     metadata: Callable[[str], str | None] | None = None,
     gpus: int = 0,
 ) -> Place:
-    """The place by flags, where there are any, or by the environment.
+    """The place according to the flags if any are given, else to the environment.
 
     Args:
       environ: environment variables.
-      coordinator, processes, process: the flags, None where not given.
-      metadata: of a TPU VM on GCE, see `gce_metadata`; None elsewhere.
-      gpus: how many GPUs this process sees.
+      coordinator, processes, process: the flags, None if not given.
+      metadata: reads the metadata of a TPU VM on GCE, see `gce_metadata`; None elsewhere.
+      gpus: the number of GPUs that this process sees.
 
-    Raises UserError for flags or an environment that name no one place.
+    Raises UserError for flags or an environment that do not determine one place.
     """
     if (coordinator, processes, process) != (None, None, None):
         return _by_flags(coordinator, processes, process, environ.get("JOB_COMPLETION_INDEX"))
@@ -60,13 +60,13 @@ def find_place(
         hosts = [host.rsplit(":", 1)[0] for host in hosts.split(",")]
         return _in_slices(environ, hosts, environ.get("TPU_WORKER_ID", "0"), environ.get)
     if metadata and (worker := metadata("agent-worker-number")) is not None:
-        # An endpoint is a name, or name:id:address.
+        # An endpoint is either a name or name:id:address.
         endpoints = (metadata("worker-network-endpoints") or "").split(",")
         hosts = [endpoint.rsplit(":", 1)[-1] for endpoint in endpoints]
         lines = metadata("tpu-env") or ""  # as NAME: 'value'
         told = dict(re.findall(r"^\s*(\w+)\s*:\s*'?(.*?)'?\s*$", lines, re.MULTILINE))
         return _in_slices(environ, hosts, worker, {**told, **environ}.get)
-    # A batch script and the shell of salloc are no step of several tasks, whatever SLURM_NTASKS.
+    # A batch script or a shell of salloc is not a step of several tasks, whatever SLURM_NTASKS is.
     if int(environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in environ:
         return _in_slurm(environ, gpus)
     if int(environ.get("JOB_COMPLETION_INDEX", 0)) > 0:
@@ -117,7 +117,7 @@ def _in_slices(environ, hosts: list[str], worker: str, slices: Callable) -> Plac
 def _in_slurm(environ, gpus: int) -> Place:
     nodes = re.match(r"(?:[^,\[]|\[[^\]]*\])+", environ["SLURM_STEP_NODELIST"])[0]
     first = re.sub(r"\[(\w+)[^\]]*\]", r"\1", nodes)  # n[07-09,12] -> n07
-    # By job and step: two of them may share a node.
+    # The port depends on job and step, since two of them may share a node.
     number = int(environ["SLURM_JOB_ID"]) + 1009 * int(environ.get("SLURM_STEP_ID", 0))
     port = environ.get("JAX_COORDINATOR_PORT", SLURM_PORTS[number % len(SLURM_PORTS)])
     return Place(
@@ -129,12 +129,13 @@ def _in_slurm(environ, gpus: int) -> Place:
 
 
 def _slurm_gpus(environ, visible: int) -> tuple[int, ...] | None:
-    """The GPUs of this task: all that it sees, or its share where its neighbours see the same."""
+    """The GPUs of this task: all visible ones (None), or its share if tasks see the same ones."""
     # 8(x2),4: two nodes of eight tasks, one of four.
     groups = re.findall(r"(\d+)(?:\(x(\d+)\))?", environ.get("SLURM_STEP_TASKS_PER_NODE", "1"))
     tasks = list(chain(*(repeat(int(n), int(times or 1)) for n, times in groups)))
     here = tasks[int(environ.get("SLURM_NODEID", 0))]
-    # By --gpus-per-task or --gpu-bind a task sees fewer than the node has; one alone is its own.
+    # With --gpus-per-task or --gpu-bind a task sees only its own GPUs, fewer than the node has. If
+    # SLURM does not set that number, a single visible GPU counts as its own.
     bound = visible < int(environ.get("SLURM_GPUS_ON_NODE", 2))
     if visible == 0 or here == 1 or bound:
         return None
@@ -148,7 +149,7 @@ def _slurm_gpus(environ, visible: int) -> tuple[int, ...] | None:
 
 
 def visible_gpus(environ: Mapping[str, str] = os.environ) -> int:
-    """How many NVIDIA GPUs this process sees, without loading a driver."""
+    """The number of NVIDIA GPUs that this process sees, without loading a driver."""
     if environ.get("JAX_PLATFORMS", "").startswith("cpu"):
         return 0
     if (visible := environ.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -157,8 +158,8 @@ def visible_gpus(environ: Mapping[str, str] = os.environ) -> int:
 
 
 def on_tpu_vm() -> bool:
-    """Whether this is a machine with TPUs on GCE; to be asked after `import jax`."""
-    # Importing jax sets the variable where no TPU is on the bus; GKE sets it in its pods.
+    """Whether this is a machine with TPUs on GCE. Call after `import jax`."""
+    # Importing jax sets the variable if there is no TPU on the bus; GKE sets it in its pods.
     return (
         "TPU_SKIP_MDS_QUERY" not in os.environ
         and not os.environ.get("JAX_PLATFORMS", "").startswith("cpu")
@@ -167,8 +168,8 @@ def on_tpu_vm() -> bool:
 
 
 def gce_metadata(key: str) -> str | None:
-    """An attribute of this machine from the metadata server; None where there is no such server,
-    or no such attribute. UserError if the server does not answer."""
+    """An attribute of this machine from the metadata server; None if there is no such server or
+    attribute. Raises UserError if the server does not answer."""
     host = os.environ.get("GCE_METADATA_IP", "metadata.google.internal")
     request = urllib.request.Request(
         f"http://{host}/computeMetadata/v1/instance/attributes/{key}",

@@ -1,4 +1,4 @@
-"""This process as one of several that train together."""
+"""Joins several processes that train together."""
 
 import ctypes
 import json
@@ -24,21 +24,21 @@ from rats_jax.parallel.link import Link
 from rats_jax.parallel.rendezvous import Missing, meet
 from rats_jax.quiet_libtpu import quiet_libtpu
 
-FAILED = 1  # exit status of an error of the program, as Python's
+FAILED = 1  # exit status of a program error, as in Python
 
 _link: Link | None = None
 
 
 def gather(value=None) -> list:
-    """Returns when all processes have come here, with the values of all (anything of JSON).
+    """Waits until all processes have called it, and returns the values of all (any JSON values).
 
-    Not by a collective: those of CPUs fail when a process comes half a minute after the first.
+    Does not use a collective: on CPUs these fail if a process arrives half a minute late.
     """
     if _link:
         return _link.gather(value)
     if jax.process_count() == 1:
         return [value]
-    text = np.frombuffer(json.dumps(value).encode(), np.uint8)  # joined by JAX alone
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)  # processes joined by JAX itself
     sizes = multihost_utils.process_allgather(np.int32(len(text)))
     padded = np.pad(text, (0, sizes.max() - len(text)))
     texts = multihost_utils.process_allgather(padded)
@@ -46,12 +46,12 @@ def gather(value=None) -> list:
 
 
 def agree(value=None):
-    """Returns when all processes have come here, with the value (anything of JSON) of process 0."""
+    """Waits until all processes have called it, and returns the JSON value of process 0."""
     return gather(value)[0]
 
 
 def link() -> Link | None:
-    """To the other processes, where `joined` has made one."""
+    """The link to the other processes, if `joined` has made one."""
     return _link
 
 
@@ -64,25 +64,24 @@ def joined(
     local_devices: list[str] | None = None,
     wait: float = 300,
 ) -> Iterator[None]:
-    """Joins the other processes of the run, before JAX has touched a device, until the block ends.
+    """Joins the other processes of the run until the block ends. Enter it before JAX uses a device.
 
-    Automatic on TPU pods and SLURM, and for the TPUs of GKE; elsewhere by the arguments, which are
-    the flags of `rats_jax.train`. A process that is alone runs as it is. Each process sees the
-    devices of all; only process 0 says anything (`voice.say`).
+    Automatic on TPU pods, on SLURM and for TPUs on GKE; elsewhere the arguments are required. They
+    are the flags of `rats_jax.train`. A single process runs unchanged. Each process sees the
+    devices of all; only process 0 prints (`voice.say`).
 
-    All processes end together. One that ends by an exception ends the others, with its exit status
-    and a line; when one is lost, killed or with its machine, the others end with exit status 75
-    within a second, or within a minute of its silence. A block that ends well waits for the others.
+    All processes end together. If one ends with an exception, the others end with its exit status
+    and one line. If a process is killed, the others end with exit status 75 within a second; if its
+    machine is lost, within a minute. A block that ends without an error waits for the others.
 
     Args:
-      coordinator: HOST:PORT of process 0. JAX's own service takes another port that is free there.
-      processes: how many there are.
-      process: the number of this one.
-      local_devices: the numbers of the GPUs to take; by default the share of a task of SLURM, or
-        all.
-      wait: seconds within which all processes must have come.
+      coordinator: HOST:PORT of process 0. JAX's own service uses another free port there.
+      processes: the number of processes.
+      process: the number of this process.
+      local_devices: the numbers of the GPUs to use; by default the share of the SLURM task, or all.
+      wait: seconds within which all processes must have joined.
 
-    Raises UserError for arguments that do not fit. Exits with status 75 if not all come.
+    Raises UserError for arguments that do not fit. Exits with status 75 if a process does not join.
     """
     place = cluster.find_place(
         os.environ,
@@ -126,7 +125,7 @@ def joined(
         voice.say(f"{place.processes} processes: {', '.join(places[:8])}{more}")
         try:
             yield
-        except Stopped as end:  # as in all the others
+        except Stopped as end:  # as in all other processes
             stopped = end
         _link.finish()
         jax.distributed.shutdown()
@@ -135,7 +134,7 @@ def joined(
 
 
 def _initialize(place: cluster.Place, service: str, wait: float) -> None:
-    # It would take SIGTERM, and only note it; and report that it ends when process 0 is lost.
+    # It would catch SIGTERM and only record it, and print a message when process 0 is lost.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
@@ -143,7 +142,7 @@ def _initialize(place: cluster.Place, service: str, wait: float) -> None:
             place.processes,
             place.process,
             local_device_ids=place.devices,
-            cluster_detection_method="deactivate",  # would take one GPU for each task of SLURM
+            cluster_detection_method="deactivate",  # would take one GPU for each SLURM task
             initialization_timeout=int(wait),
         )
     except jax.errors.JaxRuntimeError as error:
@@ -154,13 +153,13 @@ def _initialize(place: cluster.Place, service: str, wait: float) -> None:
 
 
 def _let_the_link_speak_first() -> None:
-    """Holds up JAX's abort of a process whose process 0 is gone: for 6 s, the number of its signal,
-    in which the link ends the process with one line and its exit status.
+    """Delays JAX's abort after the loss of process 0 by 6 s, the number of SIGABRT, which is the
+    argument of `sleep`. Meanwhile the link ends the process with one line and its exit status.
 
     Without this the link was faster in 24 of 24 tries while the main thread waited in JAX or ran
-    Python, but only in 7 of 8 while it was in calls that hold the interpreter for 0.1 s, and in 0
-    of 3 for 2 s: then a page of stacks was the end. A handler in Python would not do, since the
-    abort goes on when a handler returns; `jax_enable_recoverability` ends in an abort as well.
+    Python, but only in 7 of 8 during calls that hold the interpreter for 0.1 s, and in 0 of 3 for
+    2 s; otherwise the process ended with a page of stacks. A Python handler is not enough, since
+    the abort continues when it returns; `jax_enable_recoverability` ends in an abort as well.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
@@ -169,7 +168,7 @@ def _let_the_link_speak_first() -> None:
 
 @contextmanager
 def _end_the_others(link: Link, process: int) -> Iterator[None]:
-    """An exception in the block ends the other processes."""
+    """Ends the other processes if the block raises an exception."""
     try:
         yield
     except UserError as error:
@@ -179,9 +178,9 @@ def _end_the_others(link: Link, process: int) -> Iterator[None]:
         link.tell(errors.INTERRUPTED, f"process {process} was interrupted")
         raise
     except BaseException as error:
-        # Collectives may fail a moment before it is known that a process is lost, which says more.
+        # Collectives may fail shortly before a lost process is detected, which is reported instead.
         time.sleep(2)
         link.tell(FAILED, f"process {process} failed: {type(error).__name__}, see its own output")
         traceback.print_exc()
         sys.stdout.flush()
-        os._exit(FAILED)  # the interpreter's own end would wait for the others
+        os._exit(FAILED)  # a normal exit would wait for the others

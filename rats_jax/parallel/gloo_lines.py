@@ -1,7 +1,7 @@
-"""Keeps the lines that gloo writes out of a run's report.
+"""Removes the lines that gloo writes from the output of a run.
 
-Gloo carries what CPUs send each other. It writes a line to the standard output for each group of
-processes, from C++ and without a setting to stop it, also into the middle of other lines.
+Gloo is the communication library for CPUs. From C++ it writes a line to standard output for each
+group of processes, also into the middle of other lines, and no setting prevents this.
 """
 
 import os
@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 
 def drop_gloo_lines() -> None:
-    """From here on, what native code writes to the standard output passes a filter that drops
-    gloo's lines. Python's own output does not: `sys.stdout` writes to where it did before."""
+    """Installs a filter that drops gloo's lines from what native code writes to standard output.
+    Python's output is not filtered: `sys.stdout` still writes to the original file."""
     sys.stdout.flush()
     report = os.fdopen(os.dup(1), "w", buffering=1, errors="backslashreplace")
     reading, writing = os.pipe()
@@ -28,5 +28,5 @@ def _pass_on(pipe: BinaryIO, report: int) -> None:
         if b"[Gloo]" not in line and b"peer ranks" not in line:
             try:
                 os.write(report, line)
-            except OSError:  # nobody reads the report any more
+            except OSError:  # the reader of the output is gone
                 return

@@ -1,7 +1,7 @@
-"""By a wire from process 0 to each other process, all learn at once of the end of one.
+"""A connection from process 0 to each other process, by which all detect the end of one at once.
 
-JAX's own heartbeats take longer, and end the process with a page of text. Here the kernel tells: it
-closes the connections of a process that dies, whatever it died of.
+JAX's heartbeats take longer and end the process with a page of text. Here the kernel closes the
+connections of a process that dies, whatever the cause.
 """
 
 import os
@@ -12,33 +12,33 @@ import time
 from rats_jax.errors import LOST
 from rats_jax.parallel.rendezvous import Peer
 
-FAREWELL_SECONDS = 5  # seconds that process 0 waits for the others to end before it
-STEPS_AHEAD = 2  # steps that a process may have begun when process 0 has not
+FAREWELL_SECONDS = 5  # seconds that process 0 waits for the others to end first
+STEPS_AHEAD = 2  # steps that a process may be ahead of process 0
 
 
 class Link:
-    """Watches over the other processes, from a thread for each.
+    """Watches the other processes, with a thread for each.
 
-    When one is lost, or says `tell`, this one ends: with one line on standard error, by `os._exit`,
-    since a thread that waits in a collective ends in no other way.
+    If one is lost or calls `tell`, this process ends: with one line on standard error and
+    `os._exit`, since nothing else ends a thread that waits in a collective.
 
     Args:
-      process: the number of this one.
+      process: the number of this process.
       peers: see `rendezvous.meet`.
     """
 
     def __init__(self, process: int, peers: dict[int, Peer]):
         self._process, self._peers = process, peers
         self._lock = threading.Lock()
-        self._ending = False  # a connection that closes is no longer a loss
-        self._working = len(peers) + 1  # as process 0 counts
+        self._ending = False  # then a closed connection is not a loss
+        self._working = len(peers) + 1  # unfinished processes, counted by process 0
         self._over = threading.Event()
         self._sending = threading.Lock()
-        # To process 0: the values of each, by `gather`. To the others: all values, from process 0.
+        # For `gather`: process 0 gets one value from each, the others get all from process 0.
         self._values = {number: queue.SimpleQueue() for number in peers}
-        self._stop: int | None = None  # is asked for, to end with this exit status
-        self._stop_before: int | None = None  # the step, once it is settled
-        self._settled = queue.SimpleQueue()  # who knows of it
+        self._stop: int | None = None  # the exit status of a requested stop
+        self._stop_before: int | None = None  # the step, once it is decided
+        self._settled = queue.SimpleQueue()  # the processes that know it
         self._watches = [
             threading.Thread(target=self._watch, args=item, name=f"process-{item[0]}", daemon=True)
             for item in peers.items()
@@ -47,8 +47,8 @@ class Link:
             watch.start()
 
     def gather(self, value) -> list:
-        """Waits, for as long as it takes, until all processes have come here; returns what each
-        came with (anything of JSON)."""
+        """Waits without a time limit until all processes have called it; returns the value of each
+        (any JSON values)."""
         if self._process:
             self._send(0, value=value)
             return self._values[0].get()
@@ -58,19 +58,19 @@ class Link:
         return values
 
     def ask_to_stop(self, status: int) -> None:
-        """All processes are to stop before the same step, soon, and to end with this exit status.
-        From any thread."""
+        """Requests that all processes stop before the same step, soon, and end with this exit
+        status. May be called from any thread."""
         if self._process:
             self._send(0, stop=status)
         elif self._stop is None:
             self._stop = status
 
     def stops_before(self, step: int) -> int | None:
-        """The exit status, if all processes stop before this step.
+        """The exit status if all processes stop before this step, else None.
 
-        Each asks before it begins a step, and begins none before the step before the last is over,
-        which takes all processes: so none is more than `AHEAD` steps ahead of process 0, which
-        settles the matter.
+        Each process calls this before every step. It starts a step only after the step two before
+        it is finished, which needs all processes. So no process is more than `STEPS_AHEAD` steps
+        ahead of process 0, which decides the step.
         """
         if self._process == 0 and self._stop is not None and self._stop_before is None:
             self._stop_before = step + STEPS_AHEAD
@@ -82,7 +82,7 @@ class Link:
         return self._stop if settled else None
 
     def finish(self) -> None:
-        """Waits, for as long as it takes, until all processes have come here."""
+        """Waits without a time limit until all processes have called it."""
         if self._process == 0:
             self._count_done()
         else:
@@ -90,7 +90,7 @@ class Link:
         self._over.wait()
 
     def tell(self, status: int, message: str) -> None:
-        """Ends the other processes, with `message`; this one is about to end."""
+        """Ends the other processes with `message`. Call when this process is about to end."""
         if self._begin_to_end():
             self._spread(status, message)
 
@@ -120,7 +120,7 @@ class Link:
         )
 
     def _send(self, process: int, **message) -> None:
-        with self._sending:  # else two threads could mix their lines
+        with self._sending:  # otherwise two threads could mix their lines
             self._peers[process].send(**message)
 
     def _count_done(self) -> None:
@@ -133,15 +133,15 @@ class Link:
             self._over.set()
 
     def _begin_to_end(self) -> bool:
-        """False if the end had begun already."""
+        """Marks the end as begun. False if it had begun already."""
         with self._lock:
             begun, self._ending = self._ending, True
         return not begun
 
     def _end(self, status: int, message: str) -> None:
         if self._begin_to_end():
-            # Not by sys.stderr, whose lock the main thread may hold; and no other word after it,
-            # such as that of a collective that fails, or of JAX without its service.
+            # Not by sys.stderr, whose lock the main thread may hold. Nothing may be printed after
+            # it, such as errors of a failing collective or of JAX without its service.
             error = os.dup(2)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             os.write(error, f"process {self._process}: error: {message}\n".encode())
@@ -153,7 +153,7 @@ class Link:
         for number in self._peers:
             self._send(number, end=[status, message])
         if self._process == 0:
-            # With process 0 ends the service of JAX, and JAX would speak first in the others.
+            # When process 0 ends, so does the service of JAX, and JAX would end the others first.
             until = time.monotonic() + FAREWELL_SECONDS
             for watch in self._watches:
                 if watch is not threading.current_thread():

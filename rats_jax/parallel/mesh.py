@@ -1,7 +1,7 @@
 """The devices of a run as a mesh of three axes, `data`, `fsdp` and `tensor`.
 
-The images of a batch are split over `data` and `fsdp`. `data` is outermost: it alone crosses slices
-of a multi-slice TPU, or nodes of a GPU cluster.
+The images of a batch are split over `data` and `fsdp`. `data` is outermost: only this axis crosses
+the slices of a multi-slice TPU, or the nodes of a GPU cluster.
 """
 
 import math
@@ -18,10 +18,10 @@ from rats_jax.models.axes import AXES, BATCH
 def make_mesh(
     *, data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence | None = None
 ) -> Mesh:
-    """All `devices` (by default, all there are); one size may be -1, which takes what is left.
+    """A mesh of all `devices` (by default `jax.devices()`); one size may be -1 to be inferred.
 
-    Raises UserError when the sizes do not make up the number of devices, or when `data` does not
-    divide among slices.
+    Raises UserError if the product of the sizes is not the number of devices, or if `data` is not a
+    multiple of the number of slices.
     """
     devices = jax.devices() if devices is None else devices
     slices = len({getattr(device, "slice_index", 0) for device in devices})
@@ -60,27 +60,27 @@ def _sizes(asked: dict[str, int], devices: int) -> dict[str, int]:
 
 
 def on_mesh(mesh: Mesh):
-    """While a step is traced in this context, modules lay their arrays out on the mesh."""
+    """A context: modules traced in it shard their arrays over the mesh."""
     return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Of arrays whose leading axis is the images of a batch."""
+    """The sharding of arrays whose leading axis is the images of a batch."""
     return NamedSharding(mesh, PartitionSpec(BATCH))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Of arrays that every device holds whole."""
+    """The sharding of arrays that every device holds in full."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def describe(mesh: Mesh) -> str:
-    """For a report: 8 cpu devices (data 2 x fsdp 4)."""
+    """The mesh as text, such as 8 cpu devices (data 2 x fsdp 4)."""
     sizes = " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items() if size > 1)
     kind = mesh.devices.flat[0].device_kind
     return f"{mesh.size} {kind} device{'s' * (mesh.size > 1)}" + (f" ({sizes})" if sizes else "")
 
 
 def batch_shards(mesh: Mesh) -> int:
-    """Into how many parts the images of a batch are split."""
+    """The number of shards that the images of a batch are split into."""
     return math.prod(mesh.shape[axis] for axis in BATCH)

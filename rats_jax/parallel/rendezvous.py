@@ -1,4 +1,4 @@
-"""The processes of a run meet at process 0. Messages are lines of JSON."""
+"""Connects all processes of a run to process 0. Messages are lines of JSON."""
 
 import json
 import socket
@@ -11,27 +11,27 @@ from typing import NamedTuple, NoReturn, TextIO
 from rats_jax.errors import UserError
 from rats_jax.parallel.cluster import Place
 
-SILENCE = 30  # seconds until a machine that does not answer is taken for lost
+SILENCE = 30  # seconds until a machine that does not answer counts as lost
 
 
 class Missing(UserError):
-    """A process did not come in time. To start again may help."""
+    """A process did not join in time. Starting again may help."""
 
 
 class Peer(NamedTuple):
-    """Another process; `about` is a few words that it said of itself."""
+    """Another process; `about` is its own short description."""
 
     wire: socket.socket
     lines: TextIO
     about: str = ""
 
     def send(self, **message) -> None:
-        """Sends a message; where the other is gone, whoever receives learns of it."""
+        """Sends a message; if the other process is gone, only `receive` shows it."""
         with suppress(OSError):
             self.wire.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self) -> dict:
-        """The next message; {} once the connection has ended, or has carried something else."""
+        """The next message; {} if the connection has ended or the data is not a message."""
         try:
             message = json.loads(self.lines.readline(1 << 20))
         except (OSError, ValueError):
@@ -57,9 +57,10 @@ class Peer(NamedTuple):
 def meet(place: Place, *, about: str, wait: float) -> tuple[dict[int, Peer], str]:
     """Waits for all processes of a run.
 
-    Returns the other processes by number, process 0 to all others and all others to process 0, and
-    HOST:PORT for the coordination service of JAX, the same to all. Raises, in every process that
-    has come, Missing if not all have within `wait` seconds, UserError if they do not fit together.
+    Returns number -> peer, which is all other processes in process 0 and process 0 in the others,
+    and HOST:PORT for the coordination service of JAX, the same in all processes. Raises in every
+    process that has joined: Missing if not all join within `wait` seconds, UserError if their
+    numbers are not consistent.
     """
     host, _, port = place.coordinator.rpartition(":")
     if place.process:
@@ -97,7 +98,7 @@ def _gather(place: Place, port: int, *, wait: float) -> dict[int, Peer]:
             hello = peer.receive()
             wire.settimeout(None)
             if not {"process", "processes", "about"} <= hello.keys():
-                peer.close()  # a stranger
+                peer.close()  # not a process of a run
                 continue
             process, peer = hello["process"], peer._replace(about=hello["about"])
             who, problem = f"process {process} ({peer.about})", None
@@ -139,7 +140,7 @@ def _reach(place: Place, address, *, about: str, wait: float) -> tuple[dict[int,
             wire = socket.create_connection(address, timeout=5)
             if wire.getsockname() != wire.getpeername():
                 break
-            wire.close()  # on one machine a port that nobody listens on may meet itself
+            wire.close()  # without a listener, a local port can connect to itself
         except OSError as error:
             if time.monotonic() > deadline:
                 raise Missing(
@@ -150,7 +151,7 @@ def _reach(place: Place, address, *, about: str, wait: float) -> tuple[dict[int,
         time.sleep(0.2)
     peer = _connected(wire)
     peer.send(process=place.process, processes=place.processes, about=about)
-    wire.settimeout(wait + SILENCE)  # process 0 began before, and gives up before
+    wire.settimeout(wait + SILENCE)  # process 0 started to wait earlier and gives up earlier
     answer = peer.receive()
     wire.settimeout(None)
     if "refused" in answer:
@@ -164,7 +165,7 @@ def _reach(place: Place, address, *, about: str, wait: float) -> tuple[dict[int,
 
 
 def _connected(wire: socket.socket) -> Peer:
-    # The kernel closes the connection where the other machine is silent, however busy Python is.
+    # The kernel closes the connection if the other machine is silent, however busy Python is.
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if sys.platform == "linux":
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENCE // 3)

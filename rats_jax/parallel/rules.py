@@ -1,8 +1,8 @@
-"""Which axis of the mesh splits what of the state: one table for parameters, moments and teacher.
+"""How the mesh axes split the state: one table for parameters, moments and teacher.
 
 `tensor` splits heads with their registers, the MLP's hidden width, the DINO head and the
-prototypes. `fsdp` splits every matrix along another dimension. What is a vector beside a matrix
-(biases, norms) is whole under `fsdp`: a thousandth of the bytes, and each would cost a gather.
+prototypes. `fsdp` splits every matrix along another dimension. `fsdp` does not split vectors
+(biases, norms): they have a thousandth of the bytes, and each would need a gather.
 """
 
 import re
@@ -13,8 +13,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from rats_jax.errors import UserError
 from rats_jax.models.axes import FSDP, TENSOR
 
-#: The end of a path in the state, and the axes of the array's last dimensions; those before are
-#: whole. The first that fits holds.
+#: (pattern for the end of a path in the state, axes of the array's last dimensions). Earlier
+#: dimensions are not split. The first matching rule applies.
 RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     # backbones
     ("patch_embed/kernel", (FSDP,)),
@@ -54,9 +54,9 @@ def axes_of(path: str) -> tuple[str | None, ...]:
 
 
 def state_shardings(mesh: Mesh, state):
-    """A tree of NamedSharding like the state (or a part of it), whose arrays may be abstract.
+    """A tree of NamedSharding for the state or a part of it, whose arrays may be abstract.
 
-    Raises UserError when a dimension does not divide by its axis, ValueError when no rule fits.
+    Raises UserError if a dimension is not divisible by its axis, ValueError if no rule matches.
     """
 
     def sharding(path, x: jax.ShapeDtypeStruct) -> NamedSharding:

@@ -1,4 +1,4 @@
-"""Compiled programs, kept for the next start."""
+"""Keeps compiled programs for the next start."""
 
 import os
 
@@ -13,9 +13,9 @@ DEFAULT = "~/.cache/rats_jax/compiled"
 def keep_compiled_programs(where: str) -> None:
     """Turns JAX's persistent compilation cache on, before anything is compiled.
 
-    where: a folder; "" for none; "auto" for `DEFAULT` on accelerators and none on CPUs, where a
-    program is bound to the processor that it was compiled for. JAX_COMPILATION_CACHE_DIR, where it
-    is set, stands before "auto".
+    where: a folder; "" for no cache; "auto" for `DEFAULT` on accelerators and no cache on CPUs,
+    where a program only runs on the processor that it was compiled for. If the environment variable
+    JAX_COMPILATION_CACHE_DIR is set, it takes precedence over "auto".
 
     Raises UserError when the folder cannot be made.
     """

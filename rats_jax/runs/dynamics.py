@@ -1,6 +1,6 @@
-"""How parts and registers have come along in a run, as a picture (paper, Figure 8).
+"""Draws how parts and registers develop during a run (paper, Figure 8).
 
-Out of what stands in its workdir: metrics.jsonl, events.jsonl and config.json.
+Reads metrics.jsonl, events.jsonl and config.json in the run's workdir.
 """
 
 import json
@@ -24,12 +24,12 @@ from rats_jax.voice import say
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
 INK, FAINT = "#333333", "#d8d8d8"
 COLUMNS = 3
-CELL, HEAD, FOOT = (4.2, 3.2), 0.4, 0.8  # inches: of a panel, of the title, below a panel's axes
-LEGEND = 45  # letters side by side
-LEAST = 5.0  # percent: the least that an axis of scores spans, so that noise does not look large
+CELL, HEAD, FOOT = (4.2, 3.2), 0.4, 0.8  # inches: panel, title, space below a panel's axes
+LEGEND = 45  # characters in a line
+LEAST = 5.0  # percent: the smallest span of an axis of scores, so that noise does not look large
 
 DISTINCT = "distinct registers"
-#: Panels of figures that have no percent: metric -> label.
+#: Panels of metrics that are not in percent: title -> {metric: label}.
 TITLED = {
     DISTINCT: {"registers/distinct": "in effect"},
     "registers, means": {
@@ -52,7 +52,7 @@ class Line(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """percent: whether figures are shares, to be shown times 100."""
+    """percent: whether the values are fractions, to be shown times 100."""
 
     title: str
     lines: list[Line]
@@ -60,7 +60,7 @@ class Panel(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The best checkpoint. untrained: what the untrained model has, where that is better."""
+    """The best checkpoint. untrained: the value of the untrained model, if that is better."""
 
     metric: str
     step: int
@@ -70,7 +70,7 @@ class Best(NamedTuple):
 
 
 def redraw(workdir: Path, best: tuple[int, float] | None) -> None:
-    """`draw`; what goes wrong is said, for a run is worth more than its picture."""
+    """Calls `draw` and reports any error instead of raising it: a picture must not end the run."""
     try:
         draw(workdir, best)
     except Exception as error:
@@ -78,9 +78,9 @@ def redraw(workdir: Path, best: tuple[int, float] | None) -> None:
 
 
 def draw(workdir: Path, best: tuple[int, float] | None = None) -> Path:
-    """Writes dynamics.png, whole or not at all.
+    """Writes dynamics.png atomically.
 
-    best: step and value of the best checkpoint, as `Checkpoints.best`.
+    best: step and value of the best checkpoint, as `Checkpoints.best` returns them.
     """
     from matplotlib.figure import Figure
 
@@ -94,7 +94,7 @@ def draw(workdir: Path, best: tuple[int, float] | None = None) -> Path:
     title = _title(printable(workdir.resolve().name), star)
     figure.text(0.5, 1 - HEAD / 2 / size[1], title, ha="center", parse_math=False)
     last = max(row["epoch"] for row in rows if "epoch" in row)
-    # By hand: matplotlib's own layout takes a second.
+    # Laid out by hand, since matplotlib's layout engine takes a second.
     grid = figure.subplots(height, COLUMNS, squeeze=False)
     figure.subplots_adjust(
         left=0.5 / size[0],
@@ -109,7 +109,7 @@ def draw(workdir: Path, best: tuple[int, float] | None = None) -> Path:
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     file = workdir / "dynamics.png"
-    with replacing(file, new=workdir / "dynamics.new.png") as new:  # its ending tells the format
+    with replacing(file, new=workdir / "dynamics.new.png") as new:  # the suffix sets the format
         figure.savefig(new)
     return file
 
@@ -135,7 +135,7 @@ def _panels(rows: Sequence[Mapping], events: Iterable[Mapping]) -> list[Panel]:
 def _star(
     panels: Iterable[Panel], best: tuple[int, float] | None, rows: Sequence[Mapping], run: Mapping
 ) -> Best | None:
-    """The best checkpoint, and the untrained model if that was better, measured alike."""
+    """The best checkpoint, and the untrained model if that was better on the same measure."""
     if best is None:
         return None
     (step, value), metric = best, run["best_metric"]
@@ -161,7 +161,7 @@ def _title(name: str, best: Best | None) -> str:
 
 
 def _draw_panel(axes, panel: Panel, best: Best | None, last: float) -> None:
-    """last: the epoch at the right."""
+    """last: the last epoch, at the right end of the axis."""
     scale, left, right = 100 if panel.percent else 1, -0.04 * last, 1.04 * last
     for i, line in enumerate(panel.lines):
         color = COLORS[i % len(COLORS)]
@@ -195,7 +195,7 @@ def _draw_panel(axes, panel: Panel, best: Best | None, last: float) -> None:
     axes.grid(color=FAINT, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     _, labels = axes.get_legend_handles_labels()
-    if len(labels) > 1:  # below, where no curve can be
+    if len(labels) > 1:  # below the axes, where there are no curves
         columns = min(LEGEND // max(map(len, labels)), 3)
         under = {"loc": "upper left", "bbox_to_anchor": (-0.02, -0.1), "ncols": columns}
         axes.legend(fontsize=7.5, frameon=False, columnspacing=1.2, **under)

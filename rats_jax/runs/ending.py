@@ -1,4 +1,4 @@
-"""The last lines of a run: where it has failed, where its checkpoints are, and what comes next."""
+"""The last lines of a run: scores below a baseline, its checkpoints, and the next command."""
 
 import shlex
 import sys
@@ -18,16 +18,19 @@ from rats_jax.runs.metric_names import SCORES, display_name, formatted, is_score
 from rats_jax.runs.online.data import headline
 from rats_jax.voice import say
 
-MANY = 8  # checkpoints: of more, only the first and the last are named
+MANY = 8  # checkpoints: if there are more, only the first and the last are listed
 
 
-#: What step 0 is: of a run from random weights, and of one that was given others.
+#: What step 0 is called in a run from random weights, and in a run from given weights.
 UNTRAINED, GIVEN = "the untrained model", "the weights that it started from"
 
 
 class Below(NamedTuple):
-    """A score that ended below what it takes no training to reach, as fractions. untrained, grid:
-    None where it did not, or there is none. best: step and value of its best evaluation."""
+    """A score that ended below a baseline that needs no training. Scores are fractions.
+
+    untrained, grid: the baseline; None if the score is not below it or it was not measured. best:
+    step and value of the best evaluation.
+    """
 
     metric: str
     value: float
@@ -37,8 +40,8 @@ class Below(NamedTuple):
 
 
 def ended_below(workdir: Path, step: int) -> list[Below]:
-    """Of the scores that were measured after the last step, those below the untrained model, where
-    that was measured alike, or below a plain grid."""
+    """The scores measured after the last step that are below a plain grid or below the untrained
+    model, if that was scored on the same measure."""
     rows, events = (read_lines(workdir / f"{name}.jsonl") for name in ("metrics", "events"))
     found = []
     for metric in sorted(rows[-1]) if rows and rows[-1].get("step") == step else ():
@@ -59,7 +62,7 @@ def ended_below(workdir: Path, step: int) -> list[Below]:
 
 
 def _below(metric: str, value: float, other: float) -> bool:
-    """By the digits that are printed."""
+    """Compares the values as printed."""
     return value < other and formatted(metric, value) != formatted(metric, other)
 
 
@@ -71,9 +74,9 @@ def below_lines(
     best_metric: str,
     first: str = UNTRAINED,
 ) -> list[str]:
-    """One for each score, of the number of regions that is the headline; the others are named.
+    """One line for each score, at the headline number of regions; the other numbers are listed.
 
-    kept: the steps of which there is a checkpoint. first: what step 0 is called.
+    kept: the steps that have a checkpoint. first: what step 0 is called.
     """
     lines = []
     for score in SCORES:
@@ -120,7 +123,7 @@ def say_end(
     step: int,
     steps: int,
 ) -> None:
-    """Of a run that ends at `step` of `steps`."""
+    """Prints the last lines of a run that ends at `step` of `steps`."""
     saved, best = checkpoints.steps(), None
     if config.run.keep_best:
         best = checkpoints.best()
@@ -142,7 +145,7 @@ def say_end(
 
 
 def nothing_to_do(config: ConfigDict, schedules: Schedules, start: int) -> str:
-    """Of a start whose checkpoint is where it was to end, or beyond."""
+    """The line for a start whose checkpoint is at or beyond the step where it should end."""
     if start < schedules.steps:
         return (
             f"already at step {start:,}, and config.run.stop_after is {config.run.stop_after:,}: "
@@ -160,7 +163,7 @@ def nothing_to_do(config: ConfigDict, schedules: Schedules, start: int) -> str:
 def checkpoint_line(
     workdir: Path, steps: Sequence[int], best: tuple[str, int, float] | None
 ) -> str:
-    """Which checkpoints there are. best: metric, step and value of the best that is kept."""
+    """Lists the checkpoints. best: metric, step and value of the best one that is kept."""
     what = "checkpoints at steps" if len(steps) > 1 else "a checkpoint at step"
     numbers = [*map(str, steps)]
     if len(numbers) > MANY:
@@ -173,7 +176,7 @@ def checkpoint_line(
 
 
 def next_line(workdir: Path) -> str:
-    """What to do with a run that is over."""
+    """The commands to use after a run has finished."""
     run, python = shlex.quote(str(workdir)), shlex.quote(sys.executable)
     return (
         f"next: {python} -m rats_jax.visualize --checkpoint={run} --images=FOLDER --output=DIR "

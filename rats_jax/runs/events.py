@@ -1,4 +1,4 @@
-"""What happened to a run, beside its metrics: a JSON object a line in its events.jsonl."""
+"""Events of a run other than its metrics: one JSON object per line in events.jsonl."""
 
 import json
 from datetime import datetime
@@ -8,7 +8,7 @@ import jax
 
 
 class Events:
-    """Further processes of a run have events.1.jsonl, ..., for what only they know."""
+    """Writes events.jsonl. Other processes write events.1.jsonl, ..., for their own events."""
 
     def __init__(self, folder: Path):
         self._process = jax.process_index()
@@ -16,13 +16,15 @@ class Events:
         self.file = folder / name
 
     def add(self, event: str, *, step: int, **details) -> None:
-        """`event` is a word, `step` the number of steps taken, details anything of JSON. Said by
-        process 0 for all."""
+        """Adds an event that process 0 writes for all processes.
+
+        event: its name. step: the number of steps taken. details: any JSON values.
+        """
         if self._process == 0:
             self.add_own(event, step=step, **details)
 
     def add_own(self, event: str, *, step: int, **details) -> None:
-        """As `add`, of what each process knows something else."""
+        """As `add`, for an event with details of this process: each process writes its own."""
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         line = json.dumps({"time": now, "step": step, "event": event, **details})
         with self.file.open("a", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""The checkpoint of a run that a path means, at whatever level of the run's directory it is."""
+"""Finds the run or checkpoint that a path at any level of a run's directory refers to."""
 
 import os
 import re
@@ -9,14 +9,14 @@ from rats_jax.errors import UserError
 from rats_jax.runs.checkpoints.checkpoint import REMAINS
 from rats_jax.weights.places import read_json
 
-#: What a run keeps in its workdir beside the checkpoints.
+#: The other files in the workdir of a run.
 KEPT = re.compile(r"config\.json|[\w.]+\.jsonl|dynamics\.png|\w+\.txt|\.lock|\.started|tensorboard")
 MOST_LISTED = 3
 
 
 class Place(NamedTuple):
-    """workdir: of the run; None for a checkpoint that was copied out of it. step: the one that is
-    meant; None for the run's best or newest. folder: of the step, or the workdir."""
+    """workdir: of the run; None for a checkpoint that was copied out of it. step: the step of the
+    checkpoint; None for the run's best or newest. folder: of the step, or the workdir."""
 
     workdir: Path | None
     step: int | None
@@ -24,14 +24,15 @@ class Place(NamedTuple):
 
 
 def find_run(path: Path) -> Place | None:
-    """The run, or the one of its checkpoints, that a path means: the workdir, its checkpoints/, a
-    step in it or anything in that; links are followed. A copy of a step is a checkpoint too. None
-    if the path has nothing to do with a run.
+    """The run or checkpoint that a path refers to; None if the path has nothing to do with a run.
+
+    path: the workdir, its checkpoints/, a step in it or anything below that; links are followed. A
+    copy of a step is a checkpoint too.
 
     Raises:
-      UserError: the path is in a run, but means no checkpoint; the message says what does.
+      UserError: the path is in a run but refers to no checkpoint; the message says what to name.
     """
-    # What ".." means shows once links are followed, and tensorstore does not take it.
+    # The meaning of ".." depends on links, and tensorstore does not accept it.
     given = _real(path) if ".." in path.parts else path
     if is_workdir(given):
         return Place(given, None, given)
@@ -49,14 +50,17 @@ def find_run(path: Path) -> Place | None:
 
 
 def is_workdir(folder: Path) -> bool:
-    """Also of a run that has no checkpoint yet. Raises UserError for a damaged config.json."""
+    """Whether this is the workdir of a run, even one without a checkpoint.
+
+    Raises UserError for a damaged config.json.
+    """
     config = folder / "config.json"
     return config.is_file() and {"model", "optimizer"} <= read_json(config).keys()
 
 
 def not_a_run(folder: Path) -> str | None:
-    """What to name instead of a folder that holds runs, or checkpoints without their config.json;
-    None if it holds neither."""
+    """A message on what to name instead of a folder that contains runs, or checkpoints without
+    their config.json; None if it contains neither."""
     runs = [entry for entry in _below(folder) if _is_workdir(entry)]
     steps = [entry for entry in _below(folder) + _below(folder / "checkpoints") if _is_step(entry)]
     if not runs and not steps:
@@ -69,7 +73,7 @@ def not_a_run(folder: Path) -> str | None:
 
 
 def _part_of_a_step(folder: Path) -> str | None:
-    """What to do where only state/ of a checkpoint was copied; None if this is nothing like it."""
+    """A message if only state/ of a checkpoint was copied; None otherwise."""
     for step in (folder, folder.parent):
         state = step / "state"
         if (state / "manifest.ocdbt").is_file() and not (step / "meta").exists():
@@ -78,7 +82,7 @@ def _part_of_a_step(folder: Path) -> str | None:
 
 
 def _below(folder: Path) -> list[Path]:
-    """What is in a folder, numbers in their order."""
+    """The entries of a folder, with numbers in numerical order."""
     if not folder.is_dir():
         return []
     return sorted(
@@ -87,7 +91,7 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _inside(parent: Path, parts: tuple[str, ...], path: Path) -> Place | None:
-    """What a path in checkpoints/ or damaged/ of a run means."""
+    """The place that a path in checkpoints/ or damaged/ of a run refers to."""
     workdir = parent.parent
     if not parts:
         if parent.name == "checkpoints":
@@ -116,12 +120,12 @@ def _is_step(folder: Path) -> bool:
 
 
 def _real(path: Path) -> Path:
-    """With links followed, as far as they go."""
+    """The path with all links followed."""
     return Path(os.path.realpath(path))
 
 
 def _is_workdir(folder: Path) -> bool:
-    """As `is_workdir`, but a config.json that cannot be read is no run's."""
+    """As `is_workdir`, but False if config.json cannot be read."""
     try:
         return is_workdir(folder)
     except (OSError, UserError):

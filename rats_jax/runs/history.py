@@ -1,4 +1,4 @@
-"""What a run's files tell of its past: its metrics, split where another measure began."""
+"""The metrics of a run as its files record them, split where the measure changed."""
 
 import json
 import math
@@ -18,9 +18,9 @@ class Point(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """What was measured alike, for other images make another curve.
+    """Points on the same measure: an evaluation on other images starts a new curve.
 
-    grid: what a plain grid has there, if that was scored.
+    grid: the score of a plain grid on this measure, if there is one.
     """
 
     points: list[Point]
@@ -28,7 +28,7 @@ class Piece(NamedTuple):
 
 
 def read_lines(file: Path) -> list[dict]:
-    """The objects of a JSONL file, without what a kill has cut off; none where there is no file."""
+    """The objects of a JSONL file, without truncated lines; an empty list if there is no file."""
     found = []
     for line in file.read_text("utf-8", "replace").splitlines() if file.exists() else ():
         try:
@@ -39,10 +39,10 @@ def read_lines(file: Path) -> list[dict]:
 
 
 def pieces(metric: str, rows: Sequence[Mapping], events: Iterable[Mapping]) -> list[Piece]:
-    """The curve of a metric, in as many pieces as it was measured in ways.
+    """The curve of a metric, with one piece for each measure.
 
-    rows: of metrics.jsonl. events: of events.jsonl; each start has one that says from where, and
-    one with what its evaluations measure, at the first of them.
+    rows: the lines of metrics.jsonl. events: the lines of events.jsonl. Each start adds an event
+    with its first step, and at its first evaluation an event with what the evaluations measure.
     """
     begins: list[Mapping] = []
     on = measured_on(metric)

@@ -46,18 +46,18 @@ def train(
     source: Source | None = None,
     weights: Mapping | None = None,
 ) -> Path:
-    """Trains until the recipe's end, or `config.run.stop_after`, from the newest checkpoint on.
+    """Trains from the newest checkpoint to the recipe's end, or to `config.run.stop_after`.
 
     Args:
       config: a recipe, see `rats_jax.config`.
-      workdir: where the run is kept.
+      workdir: the directory of the run.
       source: the images; by default those that `config.data` names.
-      weights: what student and teacher start from, {"backbone", "head"} as a run's teacher and, if
-        wanted, "center"; by default random ones. `events.jsonl` has their fingerprint. A run that
-        has a checkpoint goes on from that.
+      weights: the initial weights of student and teacher, {"backbone", "head"} as in a run's
+        teacher, with an optional "center"; random by default. `events.jsonl` has their fingerprint.
+        Ignored if the run has a checkpoint: it resumes from that.
 
     Returns the workdir. Raises UserError for a config, data set or workdir that cannot be used and
-    for a run that cannot go on, Stopped when SIGTERM or Ctrl-C ended it and it is saved.
+    for a run that cannot continue; Stopped after SIGTERM or Ctrl-C, once the run is saved.
     """
     validate(config)
     keep_compiled_programs(config.run.compilation_cache)
@@ -119,9 +119,9 @@ def train(
 
 
 def take_steps(run: OpenRun, stop: Stop, state: dict, *, start: int, last: int) -> None:
-    """From `start` steps to `last`, which are saved. state: is given up to the first step.
+    """Trains from step `start` to step `last` and saves. state: donated to the first step.
 
-    Raises Stopped when a signal ended it before the step `last`, or while that was saved.
+    Raises Stopped if a signal ended the run before step `last`, or while that step was saved.
     """
     checkpoints, guards = run.checkpoints, Guards(run, start=start)
     with (
@@ -131,7 +131,7 @@ def take_steps(run: OpenRun, stop: Stop, state: dict, *, start: int, last: int) 
         train_step = compile_train_step(run.dino, run.config, run.mesh, state)
         observer.compile(state)
         observer.describe()
-        agree()  # to compile takes longer on some hosts than on others
+        agree()  # compilation takes longer on some hosts than on others
         stop.now_there_is_something_to_save()
         with guards:
             observer.begin(state)
@@ -140,18 +140,18 @@ def take_steps(run: OpenRun, stop: Stop, state: dict, *, start: int, last: int) 
                 if (status := stop.before(step)) is not None:
                     last = step - 1
                     break
-                # 2. The images of this step, the same whatever happened before.
+                # 2. The images of this step, which do not depend on earlier interruptions.
                 samples, host = next(batches)
                 # 3. The step: nothing else changes the state.
                 state, metrics = train_step(state, samples)
-                # 4. Guards, any of which may end the run.
+                # 4. The guards may end the run.
                 guards.check(step, metrics, host)
-                # 5. Report and evaluate, where it is time.
+                # 5. Report and evaluate, if due.
                 observer.observe(step, state, samples, metrics, waited=batches.take_seconds_waited)
-                # 6. Save, if this is due.
+                # 6. Save, if due.
                 if checkpoints.is_due(step, last=last, judged=observer.judged(step)):
                     run.save(step, state, metrics=observer.metrics(step))
-                # 7. Draw last: a picture may fail, and shows the best checkpoint.
+                # 7. Draw last: the picture shows the best checkpoint, and drawing may fail.
                 observer.draw()
             guards.finish()
             if last > start:

@@ -1,4 +1,4 @@
-"""The files of a run's metrics: a JSONL, and TensorBoard events with pictures and texts."""
+"""The metric files of a run: a JSONL file, and TensorBoard events with pictures and texts."""
 
 import json
 import math
@@ -21,8 +21,8 @@ class MetricFiles:
     """`workdir`/metrics.jsonl and `workdir`/tensorboard, written in the caller's thread; without a
     workdir, nothing is written.
 
-    What they hold of steps after `start` is dropped, since these steps are repeated; at 0 that of
-    step 0 as well.
+    Existing entries of steps after `start` are dropped, since these steps are repeated. If `start`
+    is 0, those of step 0 are dropped too.
     """
 
     def __init__(self, workdir: Path | None, *, start: int):
@@ -35,25 +35,25 @@ class MetricFiles:
             self._files = [*self._events, _Lines(file)]
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        """One line, at once on the disk."""
+        """Writes one line and flushes it."""
         for file in self._files:
             file.write_scalars(step, scalars)
         for file in self._files:
             file.flush()
 
     def write_pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """pictures: name -> uint8 [1, h, w, 3]. One that cannot be made a PNG is reported: a run is
-        worth more than its pictures."""
+        """pictures: name -> uint8 [1, h, w, 3]. If one cannot be encoded as PNG, this is reported
+        and the run continues."""
         try:
             for events in self._events:
                 events.write_images(step, pictures)
-        except OSError:  # of the disk, as of any metric
+        except OSError:  # a disk error ends the run, as for any metric
             raise
         except Exception as error:
             say(f"warning: pictures of step {step} could not be written ({error})")
 
     def describe_start(self, config: ConfigDict, facts: Mapping[str, object], *, step: int) -> None:
-        """Writes the config and what else fixes a start of a run as texts, a field a line."""
+        """Writes the config and the other facts of a start as texts, one field per line."""
         texts = {"config": _listed(flat(as_json(config))), "run": _listed(facts)}
         for events in self._events:
             events.write_texts(step, texts)
@@ -64,14 +64,14 @@ class MetricFiles:
 
 
 class _Lines:
-    """One JSON object a line: step, time (ISO 8601) and the scalars."""
+    """One JSON object per line: step, time (ISO 8601) and the scalars."""
 
     def __init__(self, path: Path):
         self._file = path.open("a", encoding="utf-8")
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         now = datetime.now().astimezone().isoformat(timespec="seconds")
-        # A value that is not finite is not JSON: null.
+        # JSON has no values that are not finite: they become null.
         values = {k: v if math.isfinite(v) else None for k, v in scalars.items()}
         self._file.write(json.dumps({"step": step, "time": now, **values}) + "\n")
 
@@ -83,14 +83,14 @@ class _Lines:
 
 
 def _listed(values: Mapping[str, object]) -> str:
-    """Markdown: indented lines are shown as they are."""
+    """Markdown with indented lines, which are displayed verbatim."""
     return "\n".join(printable(f"    {name} = {value}") for name, value in values.items())
 
 
 def _forget_after(step: int, file: Path) -> None:
-    """Drops the lines of later steps, and those that a kill or a power cut has damaged.
+    """Drops the lines of later steps, and lines damaged by a kill or a power failure.
 
-    Of a start from the beginning, which may be a mistake, the longest file is kept beside it.
+    A start from the beginning may be a mistake, so it keeps the longest earlier file as a copy.
     """
     old = file.with_suffix(".old.jsonl")
     if step < 0 and _size(file) > _size(old):

@@ -1,4 +1,4 @@
-"""What a run shows while it trains: reports, evaluations, alarms, files of metrics and pictures."""
+"""The output of a run while it trains: reports, evaluations, alarms, metrics and pictures."""
 
 from collections.abc import Callable
 
@@ -19,11 +19,11 @@ from rats_jax.voice import say
 
 
 class Observer:
-    """Looks at the steps of one start of a run. Training does not depend on it, except that it may
-    end the run: an alarm with config.guards.collapse=stop, or a best metric that no report has.
+    """Observes the steps of one start of a run. Training does not depend on it, except that it may
+    end the run: on an alarm if config.guards.collapse=stop, or if no report has the best metric.
 
-    A context manager: leaving it closes the files. All processes call everything at the same steps;
-    process 0 writes. start, last: the steps taken before and after.
+    A context manager that closes the files on exit. All processes call every method at the same
+    steps; process 0 writes. start, last: the number of steps taken before and after this start.
     """
 
     def __init__(self, run: OpenRun, guards: Guards, *, start: int, last: int):
@@ -40,8 +40,8 @@ class Observer:
             steps_per_epoch=schedules.steps_per_epoch,
         )
         self._reported: dict[str, float] = {}  # as last reported
-        self._measured: dict[str, float] = {}  # by an evaluation since the last report
-        self._judged: dict[int, dict[str, float]] = {}  # of the last evaluation, at its step
+        self._measured: dict[str, float] = {}  # by evaluations since the last report
+        self._judged: dict[int, dict[str, float]] = {}  # step -> metrics of the last evaluation
         self._to_draw = False
         self._monitor = None
         self._files = MetricFiles(run.folder if jax.process_index() == 0 else None, start=start)
@@ -53,7 +53,7 @@ class Observer:
         self._files.close()
 
     def compile(self, state: dict) -> None:
-        """The evaluation and the monitor, where they are wanted."""
+        """Compiles the evaluation and the monitor, if they are enabled."""
         run = self._run
         if run.evaluation:
             run.evaluation.compile(state["teacher"])
@@ -61,14 +61,14 @@ class Observer:
             self._monitor = compile_monitor(run.dino, run.config, run.mesh, state)
 
     def describe(self) -> None:
-        """Writes what fixes this start beside the metrics."""
+        """Writes the config, versions, data and mesh of this start next to the metrics."""
         run, about = self._run, self._run.about
         facts = {"code": about["code"], **about["packages"], **about["data"]}
         facts["mesh"] = describe(run.mesh)
         self._files.describe_start(run.config, facts, step=self._start)
 
     def begin(self, state: dict) -> None:
-        """Evaluates the untrained model, where the run begins."""
+        """Evaluates the untrained model if this is the beginning of the run."""
         if self._run.evaluation and not self._start:
             self._write(0, self._evaluate(0, state, None))
             if self._to_draw:
@@ -83,16 +83,15 @@ class Observer:
         *,
         waited: Callable[[], float],
     ) -> None:
-        """A step that was taken: reports and evaluates where it is time, and writes both in one
-        line.
+        """Handles a step that was taken: reports and evaluates if due, and writes both in one line.
 
-        metrics: of the step, perhaps not yet computed. waited: gives the seconds that the run
-        has waited for images since the last call.
+        metrics: of the step, perhaps not yet computed. waited: returns the seconds that the run has
+        waited for images since the last call.
         """
         run, evaluation = self._run.config.run, self._run.evaluation
         self._interval.add(metrics)
         if step == self._start + 1:
-            waited()  # the first batch and compiling do not count
+            waited()  # the wait for the first batch and for compilation does not count
         scalars, measured = {}, {}
         if step % run.log_every == 0 or step == self._last:
             signs = self._monitor(state, samples) if self._monitor else {}
@@ -108,21 +107,21 @@ class Observer:
             self._judge(step, scalars)
 
     def judged(self, step: int) -> dict[str, float]:
-        """What was measured at this step that compares with other steps; often nothing."""
+        """The metrics measured at this step that are comparable across steps; often empty."""
         return self._judged.get(step, {})
 
     def metrics(self, step: int) -> dict[str, float]:
-        """What a checkpoint of this step says of itself: the last report, and `judged`."""
+        """The metrics stored with a checkpoint of this step: the last report, and `judged`."""
         return self._reported | self.judged(step)
 
     def draw(self) -> None:
-        """Draws dynamics.png anew if the last step was evaluated."""
+        """Redraws dynamics.png if the last step was evaluated."""
         if self._to_draw:
             with self._interval.paused():
                 self._draw()
 
     def finish(self) -> None:
-        """After the last save: the picture shows which checkpoint is the best."""
+        """Draws after the last save, since the picture shows which checkpoint is the best."""
         if self._judged:
             self._draw()
 
@@ -132,7 +131,7 @@ class Observer:
         say(self._interval.line(step, scalars))
         run, self._reported = self._run.config.run, scalars
         of_report = not is_of_evaluation(run.best_metric)
-        # Of the monitor, which is off, or of registers that the model does not have.
+        # The metric is of the monitor, which is off, or of registers that the model does not have.
         if run.keep_best and of_report and run.best_metric not in scalars:
             raise UserError(
                 f"config.run.best_metric is {run.best_metric!r}: a report has "

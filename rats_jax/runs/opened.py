@@ -19,7 +19,7 @@ from rats_jax.runs.workdir import check_in_place
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRun:
-    """What a run is made of, and where it is kept.
+    """The components of a run, and its directory.
 
     data: what identifies the images of `source`, as `same_data.data_facts`.
     """
@@ -36,7 +36,7 @@ class OpenRun:
 
     @cached_property
     def about(self) -> dict:
-        """What every checkpoint says of the run."""
+        """The facts of the run that every checkpoint stores."""
         config = self.config
         about = {
             "config": config.to_dict(),
@@ -51,7 +51,7 @@ class OpenRun:
         return about | ({"evaluation": self.evaluation.about} if self.evaluation else {})
 
     def save(self, step: int, state: dict, *, metrics: Mapping[str, float]) -> None:
-        """Starts to save the state after `step` steps, and how far the images have been seen."""
+        """Starts to save the state after `step` steps, with the position in the order of images."""
         check_in_place(self.folder)
         position = step * self.config.optimizer.batch_size
         about = self.about | {"data": {**self.about["data"], "position": position}}

@@ -1,4 +1,4 @@
-"""The programs of a run: its arrays, training step and monitor, as JAX compiles them."""
+"""The compiled programs of a run, training step and monitor, and the arrays that they take."""
 
 import jax
 from jax.sharding import Mesh
@@ -57,7 +57,7 @@ def make_train_step(dino: DINO, config: ConfigDict, mesh: Mesh):
 
 
 def make_monitor(dino: DINO, config: ConfigDict, mesh: Mesh):
-    """(state, uint8 samples) -> the teacher's vital signs on a micro-batch of them, jitted."""
+    """(state, uint8 samples) -> the teacher's vital signs on one micro-batch, jitted."""
 
     def monitor(state: dict, samples: dict[str, jax.Array]) -> dict[str, jax.Array]:
         with on_mesh(mesh):
@@ -75,20 +75,20 @@ def make_monitor(dino: DINO, config: ConfigDict, mesh: Mesh):
 def compile_train_step(
     dino: DINO, config: ConfigDict, mesh: Mesh, state: dict
 ) -> jax.stages.Compiled:
-    """The training step, for a state such as this one."""
+    """Compiles the training step for a state of this structure."""
     say("compiling the training step, which takes minutes for a large model")
     arguments = state, abstract_samples(config, mesh)
     return compiled(make_train_step(dino, config, mesh).lower(*arguments))
 
 
 def compile_monitor(dino: DINO, config: ConfigDict, mesh: Mesh, state: dict) -> jax.stages.Compiled:
-    """The monitor, for a state such as this one."""
+    """Compiles the monitor for a state of this structure."""
     arguments = state, abstract_samples(config, mesh)
     return compiled(make_monitor(dino, config, mesh).lower(*arguments))
 
 
 def cut_out(config: ConfigDict, samples: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Samples as the host made them, to uint8 crops."""
+    """Turns the samples from the host into uint8 crops."""
     if "canvas" in samples:
         sizes = {name: config.crops[name] for name in ("global_size", "local_size")}
         return crop_canvases(samples, **sizes)
@@ -101,7 +101,7 @@ def compiled(
     what: str = "the training step",
     remedy: str = TRAIN_SMALLER,
 ) -> jax.stages.Compiled:
-    """Raises UserError when it does not fit in the devices' memory."""
+    """Compiles a program. Raises UserError if it does not fit in the devices' memory."""
     try:
         return program.compile()
     except jax.errors.JaxRuntimeError as error:

@@ -1,4 +1,4 @@
-"""What a run reports while it trains: the figures of an interval, and lines to read."""
+"""Reports of a run while it trains: the metrics of an interval, and lines for the log."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from clu import parameter_overview
 
 from rats_jax.voice import say
 
-#: Metrics reported as they are at a step, where others are averaged over those before.
+#: Metrics reported as of the last step; the others are averaged over the interval.
 AS_THEY_ARE = (
     *("learning_rate", "weight_decay", "teacher_momentum", "teacher_temperature"),
     *("skipped_steps", "skipped_in_a_row"),
@@ -18,10 +18,10 @@ AS_THEY_ARE = (
 
 
 class Interval:
-    """Gathers the steps between two reports.
+    """Collects the metrics of the steps between two reports.
 
-    Metrics stay on the device until the report; `add` waits for the step before the last, so that
-    the host runs one step ahead and no more.
+    Metrics stay on the device until the report. `add` waits for the previous step, so that the host
+    runs at most one step ahead.
     """
 
     def __init__(self, *, batch_size: int, steps: int, steps_per_epoch: int):
@@ -31,7 +31,7 @@ class Interval:
         self._timed = 0
 
     def add(self, metrics: dict) -> None:
-        """The metrics of one more step, perhaps not yet computed."""
+        """Adds the metrics of one more step, perhaps not yet computed."""
         if self._metrics:
             jax.block_until_ready(self._metrics[-1])
         self._metrics.append(metrics)
@@ -43,14 +43,14 @@ class Interval:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The time that the block takes does not count; the steps before it do, to their end."""
+        """Waits for the pending steps, then stops the clock while the block runs."""
         jax.block_until_ready(self._metrics)
         began = time.perf_counter()
         yield
         self._start += time.perf_counter() - began
 
     def report(self, step: int, *, seconds_waited: float) -> dict[str, float]:
-        """Scalars of the interval that ends with `step` steps taken; starts the next interval."""
+        """Returns the scalars of the interval that ends at `step`, and starts the next interval."""
         metrics = jax.device_get(self._metrics)
         applied = [m for m in metrics if not m["skipped_in_a_row"]] or metrics
         scalars = {
@@ -70,7 +70,7 @@ class Interval:
         return scalars
 
     def line(self, step: int, scalars: dict[str, float]) -> str:
-        """The interval as a line to read."""
+        """The interval as a line for the log."""
         parts = [
             f"step {step}/{self._steps}",
             f"epoch {scalars['epoch']:.2f}",
@@ -90,13 +90,13 @@ class Interval:
 
 
 def say_parameters(student: dict) -> None:
-    """Counts of what is trained."""
+    """Prints the number of trained parameters."""
     counts = {name: parameter_overview.count_parameters(tree) for name, tree in student.items()}
     say("parameters: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 45 s, 12 min 30 s, 3 h 20 min, 5 d 4 h."""
+    """Seconds in readable form: 45 s, 12 min 30 s, 3 h 20 min, 5 d 4 h."""
     seconds = round(seconds)
     for unit, name, lesser, lesser_name in (
         (86_400, "d", 3600, "h"),

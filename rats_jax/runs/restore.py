@@ -1,4 +1,4 @@
-"""A trained backbone out of the workdir of a run."""
+"""Restores a trained backbone from the workdir of a run."""
 
 import os
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ from rats_jax.runs.workdir import load_config
 
 
 class Restored(NamedTuple):
-    """network.features(params, images) are the features; params may hold the backbone alone.
-    best: the metric that the step is the best of, and its value; None for another step."""
+    """network.features(params, images) computes the features; the backbone in params is enough.
+    best: the metric by which this step is the best, and its value; None for another step."""
 
     network: Network
     params: dict
@@ -41,7 +41,7 @@ class Restored(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """state: the parts asked for, by name. best: as of Restored."""
+    """state: the requested parts by name. best: as in `Restored`."""
 
     network: Network
     state: dict
@@ -60,15 +60,14 @@ def restore(
     step: int | None = None,
     best: bool = False,
 ) -> Restored:
-    """The newest good checkpoint's teacher (or "student"), or the one at `step`, on the first
-    device.
+    """The teacher (or "student") of the newest undamaged checkpoint, or of the one at `step`, on
+    the first device. A run may train in the workdir meanwhile.
 
-    workdir: the run's, or a place in it, see `find_run`; also a checkpoint copied out of it.
-    best: the best good one by `config.run.best_metric`, if the run keeps a best one and has it.
-    A run may train there meanwhile.
+    workdir: the run's, or a path in it, see `find_run`; also a checkpoint copied out of it.
+    best: use the best undamaged checkpoint by `config.run.best_metric`, if the run keeps one.
 
     Raises:
-      UserError: the run, the checkpoint or such weights are not there, or are damaged.
+      UserError: the run, the checkpoint or the weights do not exist or are damaged.
     """
     if weights not in ("teacher", "student"):
         raise UserError(
@@ -85,13 +84,13 @@ def restore_parts(
     step: int | None = None,
     best: bool = False,
 ) -> Parts:
-    """As `restore`: of "student", "teacher" ({"backbone", "head"}) and "center" those named."""
+    """As `restore`, for any of "student", "teacher" ({"backbone", "head"}) and "center"."""
     path = local_path(workdir)
     if (place := find_run(path)) is None:
         raise UserError(
             not_a_run(path) or f"{path} is not the workdir of a run: it has no config.json of one"
         )
-    _check_name(Path(os.path.realpath(place.folder)))  # links are followed to read it
+    _check_name(Path(os.path.realpath(place.folder)))  # reading follows links
     if place.workdir is None:
         found = _copied(place.folder, names)
         _check_step(path, found.step, wanted=step)
@@ -119,7 +118,7 @@ def restore_parts(
 
 
 def _check_step(path: Path, named: int | None, *, wanted: int | None) -> None:
-    """Refuses another step than that of the checkpoint that the path names."""
+    """Raises UserError if the path names a checkpoint of a step other than the wanted one."""
     if None not in (named, wanted) and named != wanted:
         raise UserError(
             f"{path} is the checkpoint at step {named}, and step {wanted} is asked for: name the "
@@ -128,7 +127,7 @@ def _check_step(path: Path, named: int | None, *, wanted: int | None) -> None:
 
 
 def _check_name(folder: Path) -> None:
-    """Refuses a directory that tensorstore cannot open, or takes for another one."""
+    """Raises UserError for a directory whose name tensorstore cannot open or misreads."""
     check_utf8(folder, "the run's directory")
     if "\\" in str(folder):
         raise UserError(
@@ -138,7 +137,7 @@ def _check_name(folder: Path) -> None:
 
 
 def _copied(folder: Path, names: Sequence[str]) -> Parts:
-    """Of a checkpoint that is not in its run: it has the config with it."""
+    """Parts of a checkpoint outside its run, which contains its own copy of the config."""
     try:
         meta = read_meta(folder)
         config = meta["about"].get("config")
@@ -161,7 +160,7 @@ def _copied(folder: Path, names: Sequence[str]) -> Parts:
 
 
 def _abstract(config: ConfigDict, names: Sequence[str]) -> tuple[Network, dict]:
-    """The network, and the parts of the run's state by these names, without numbers."""
+    """The network, and the named parts of the run's state as shapes and dtypes."""
     network, init = make_model(config)
     params = jax.eval_shape(init, jax.random.key(0))
     center = jax.ShapeDtypeStruct((network.losses, config.head.prototypes), jnp.float32)
@@ -175,7 +174,7 @@ def _abstract(config: ConfigDict, names: Sequence[str]) -> tuple[Network, dict]:
 
 
 def _line(found: Restored | Parts, arrays: str) -> str:
-    """One line for a notebook: the parameters alone would be thousands."""
+    """One line for a notebook, instead of thousands of lines of parameters."""
     model, tree = found.config.model, getattr(found, arrays)
     count = sum(leaf.size for leaf in jax.tree.leaves(tree))
     best = f", the best of {found.best[0]}" if found.best else ""
@@ -186,7 +185,6 @@ def _line(found: Restored | Parts, arrays: str) -> str:
 
 
 def untrained(config: ConfigDict) -> Restored:
-    """The same model with the random weights of the run's seed, from which it starts unless it is
-    given others."""
+    """The model of a run with the random weights of the run's seed, the default initial weights."""
     network, init = make_model(config)
     return Restored(network, jax.jit(init)(jax.random.key(config.seed)), config, 0)

@@ -1,4 +1,4 @@
-"""What is not as it was in the checkpoint that a run is resumed from."""
+"""Compares a start with the checkpoint that the run is resumed from."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ from rats_jax.runs.version import code_version, package_versions
 from rats_jax.runs.workdir import changes
 from rats_jax.voice import say
 
-#: What the facts of an evaluation are called, where their names say too little.
+#: Display names for facts of an evaluation whose own names are not clear enough.
 CALLED = {"of": "the number of images there are", "images": "the number of images measured"}
 
 
@@ -34,8 +34,8 @@ def compare_with(
     data: Mapping,
     evaluation: Mapping[str, Mapping],
 ) -> None:
-    """Says what has changed, and what that does, in numbers; keeps the checkpoints that other rules
-    would let go. Arguments as of `starting.start_state`.
+    """Reports what has changed and the effect in numbers; keeps checkpoints that changed rules
+    would delete. Arguments as in `starting.start_state`.
 
     Raises:
       UserError: for another model, and for other images unless they are accepted.
@@ -44,10 +44,10 @@ def compare_with(
     was = ConfigDict(with_old_fields(about["config"]))
     for line in changes(was, config, workdir):
         say(line)
-    # An older version recorded none: there were no fewer than a batch.
+    # Older versions did not record the number of images; it was at least the batch size.
     images = about["data"].get("images", max(data["images"], was.optimizer.batch_size))
     before = schedules_of(was, images=images)
-    # As they would be with the images as before: what the fields do, and then what the images do.
+    # The new config with the old images separates the effect of the fields from that of the images.
     between = schedules_of(config, images=max(images, config.optimizer.batch_size))
     new_images = check_data(
         about["data"],
@@ -94,7 +94,7 @@ def _say_versions(about: Mapping) -> None:
 
 
 def _say_evaluation(was: Mapping[str, Mapping], now: Mapping[str, Mapping]) -> set[str]:
-    """The names of the evaluations whose figures do not compare with those from before."""
+    """The names of the evaluations whose values are not comparable with the earlier ones."""
     anew = {name for name in was if name not in now}
     for name, on in now.items():
         before = was.get(name, on)
@@ -114,7 +114,7 @@ def _say_evaluation(was: Mapping[str, Mapping], now: Mapping[str, Mapping]) -> s
 
 
 def _rejudged(config: ConfigDict, measured_anew: set[str], new_images: bool) -> bool:
-    """Whether values of the metric that tells the best do not compare with those from before."""
+    """Whether values of the best metric are no longer comparable with the earlier ones."""
     metric = config.run.best_metric
     return measured_on(metric) in measured_anew if is_of_evaluation(metric) else new_images
 

@@ -1,7 +1,7 @@
-"""Whether a resumed run finds the images that it was trained on.
+"""Checks that a resumed run has the images that it was trained on.
 
-Their number sets the schedules, and number and order say which images a step takes; no field of the
-config has either. Each checkpoint records them in about["data"].
+The number of images sets the schedules; number and order determine the images of a step. The config
+has neither, so each checkpoint records them in about["data"].
 """
 
 import hashlib
@@ -21,8 +21,8 @@ FIRST = 64  # positions of the order that are compared
 
 
 def data_facts(source: Source, *, seed: int) -> dict:
-    """images: how many. fingerprint: which ones, in which order; None where a source has no names.
-    order: of the first positions that are drawn from them, which libraries might change."""
+    """images: their number. fingerprint: of the images in their order; None if a source has no
+    names. order: a digest of the first positions that are drawn, which libraries might change."""
     order, key = sample_order(len(source), seed)
     drawn = [int(order[k]) for k in range(FIRST)] + key.tolist()
     return {
@@ -33,7 +33,7 @@ def data_facts(source: Source, *, seed: int) -> dict:
 
 
 def token(facts: Mapping) -> str:
-    """What config.data.accept must be, for these images."""
+    """The value of config.data.accept that accepts these images."""
     return _digest({name: facts[name] for name in ("images", "fingerprint", "order")})
 
 
@@ -42,11 +42,11 @@ def check_data(
 ) -> bool:
     """Whether a checkpoint's images have changed and the change is accepted.
 
-    was: about["data"] of the checkpoint. now: as `data_facts`. effect: what other images do to the
-    schedules, "" for nothing. source: what config.data.source was.
+    was: about["data"] of the checkpoint. now: as `data_facts` returns. effect: how the new images
+    change the schedules, "" for no change. source: config.data.source of the checkpoint.
 
     Raises:
-      UserError: they have changed, and `config.data.accept` does not name the new ones.
+      UserError: the images have changed, and `config.data.accept` does not accept the new ones.
     """
     if "images" not in was:
         say(

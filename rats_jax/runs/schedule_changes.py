@@ -1,4 +1,4 @@
-"""What other images, another batch size or length of a run do to its schedules, in numbers."""
+"""How other images, another batch size or another length change the schedules, in numbers."""
 
 from rats_jax.dino.schedules import Schedules
 
@@ -9,7 +9,7 @@ VALUES = {
     "the teacher momentum": lambda s, step: 1 - s.teacher_rate(step),
     "the teacher temperature": lambda s, step: s.teacher_temperature(step),
 }
-#: What ends at a step -> the field of `Schedules`.
+#: Span -> the field of `Schedules` with the step at which it ends.
 ENDS = {
     "the warm-up": "warmup_steps",
     "the freeze of the last layer": "freeze_last_layer_steps",
@@ -17,7 +17,7 @@ ENDS = {
 
 
 def schedule_changes(was: Schedules, now: Schedules, *, step: int) -> str:
-    """A clause that says what changes at a step, with the old values in brackets; "" if nothing."""
+    """A clause with the changes at a step, with old values in brackets; "" if there are none."""
     if was == now:
         return ""
     said = []

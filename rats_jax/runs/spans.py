@@ -1,7 +1,7 @@
-"""Spans of a config that do not fit the length of its run: said once, at the start.
+"""Warns once, at the start, of spans in the config that do not fit the length of the run.
 
-Most are given in epochs, and a run of few images or epochs is shorter than the recipe had in mind:
-its last layer stays frozen to the end, its temperature never arrives, it saves nothing.
+Most spans are in epochs, and a run of few images or epochs can be shorter than the recipe expects:
+the last layer stays frozen to the end, the temperature never reaches its end, nothing is saved.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from rats_jax.runs.metric_names import is_of_evaluation
 
 
 def span_warnings(config: ConfigDict, schedules: Schedules) -> list[str]:
-    """A line for each, with its length in steps and the field to set. What `config.run.stop_after`
-    leaves out does not count: the schedules are those of the whole run."""
+    """A line for each such span, with its length in steps and the field to set. The length of the
+    whole run counts, whatever `config.run.stop_after` is."""
     return [*_schedules(config, schedules), *_intervals(config, schedules)]
 
 
@@ -51,7 +51,7 @@ def _schedules(config: ConfigDict, s: Schedules) -> Iterator[str]:
         )
 
     epochs = dino.teacher_temperature_warmup_epochs
-    arrives = per_epoch * max(epochs - 1, 1) if epochs else 0  # the step that has the last value
+    arrives = per_epoch * max(epochs - 1, 1) if epochs else 0  # the first step with the final value
     last = float(s.teacher_temperature(s.steps - 1))
     if arrives > s.steps - 1 and s.temperature_start != s.temperature_end:
         begun = -(-s.steps // per_epoch)
@@ -104,7 +104,7 @@ def _intervals(config: ConfigDict, s: Schedules) -> Iterator[str]:
 
 
 def _alarms(config: ConfigDict, s: Schedules) -> Iterator[str]:
-    """What leaves no report, or too few of them to raise an alarm of a collapse."""
+    """Warns if there is no report, or too few reports to raise an alarm of a collapse."""
     every, warm = config.run.log_every, warm_steps(s)
     reports = [*range(warm + every - warm % every, s.steps, every), s.steps]
     may_be_raised = len(reports) >= REPORTS and reports[-1] - reports[0] >= STEPS

@@ -1,4 +1,4 @@
-"""How a run begins: several processes at one workdir, and the state to start from."""
+"""The start of a run: all processes open one workdir and obtain the initial state."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,12 +35,11 @@ def start_state(
     evaluation: Mapping[str, Mapping],
     weights: Mapping | None = None,
 ) -> tuple[dict, int]:
-    """State and the number of steps it has taken: the newest checkpoint, or a fresh one.
+    """The state and the number of steps it has taken: the newest checkpoint, or a new state.
 
     data: as `same_data.data_facts`. evaluation: what evaluations measure, as
-    `OnlineEvaluation.about`. weights: parts of a fresh one, as `checked` gives them. Says what is
-    not as in the checkpoint; raises UserError for what may not change. Then config.json is that of
-    this start.
+    `OnlineEvaluation.about`. weights: parts of a new state, as `checked` returns them. Reports what
+    differs from the checkpoint; raises UserError for what must not change. Then writes config.json.
     """
     like, code = abstract_state(dino, config.seed, mesh), code_version()
     found = checkpoints.restore(like)
@@ -63,7 +62,7 @@ def start_state(
         events.add("started", step=0, code=code, **given)
         shardings = jax.tree.map(lambda x: x.sharding, like)
         state = jax.jit(dino.init, static_argnums=0, out_shardings=shardings)(config.seed)
-        # Copies, since the first step gives up what it is given.
+        # Copies, since the first step donates its state.
         given = {
             name: jax.tree.map(
                 lambda x, y: jax.device_put(jnp.array(x), y.sharding), of, state[name]
@@ -78,13 +77,12 @@ def start_state(
 
 
 def checked(weights: Mapping, dino: DINO, *, seed: int) -> dict:
-    """The parts of a state that weights to start from are: student, teacher and, if it is given,
-    center; float32.
+    """Turns initial weights into parts of a state: student, teacher and, if given, center; float32.
 
-    weights: {"backbone", "head"} and perhaps "center", nested mappings of arrays.
+    weights: {"backbone", "head"} with an optional "center", nested mappings of arrays.
 
     Raises:
-      UserError: they are not of this model, or not finite.
+      UserError: the weights do not fit this model, or are not finite.
     """
     if not isinstance(weights, Mapping) or set(weights) - {"center"} != {"backbone", "head"}:
         raise UserError(
@@ -113,9 +111,9 @@ def checked(weights: Mapping, dino: DINO, *, seed: int) -> dict:
 
 @contextmanager
 def open_together(path: str, config: ConfigDict, *, data: Mapping) -> Iterator[Path]:
-    """The workdir, opened by process 0; the others see that it is theirs, too.
+    """The workdir, opened by process 0; the others check that they have the same one.
 
-    data: as `same_data.data_facts`, which must be the same in all processes.
+    data: as `same_data.data_facts`; it must be the same in all processes.
     """
     if jax.process_index() == 0:
         with open_workdir(path, config) as folder:

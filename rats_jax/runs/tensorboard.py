@@ -1,7 +1,7 @@
-"""TensorBoard events without TensorFlow (1.4 GB, 2.5 s a start): by tensorboardX's encoder.
+"""Writes TensorBoard events by tensorboardX's encoder, without TensorFlow (1.4 GB, 2.5 s a start).
 
-tensorboardX's own writer is not used: it has a thread that dies of a full disk or of a clock set
-back, and then blocks the caller for ever.
+tensorboardX's own writer is not used: its thread dies if the disk is full or the clock is set back,
+and then the caller blocks forever.
 """
 
 import math
@@ -22,15 +22,15 @@ class SummaryWriter:
     """Writes in the caller's thread."""
 
     def __init__(self, logdir: str, *, purge_step: int | None = None):
-        """purge_step: events of this step and later ones, of an earlier start, are forgotten."""
+        """purge_step: events of an earlier start are dropped from this step on."""
         Path(logdir).mkdir(parents=True, exist_ok=True)
-        # Its name has the second in it: another start in the same one must not overwrite it.
+        # File names contain the second only: the suffix separates starts in the same second.
         self._writer = EventsWriter(str(Path(logdir) / "events"), f".{uuid.uuid4().hex[:8]}")
         if purge_step is not None:
             self._write(purge_step, session_log=SessionLog(status=SessionLog.START))
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        """In the groups of `metric_names.tag`; values that are not finite are left out."""
+        """Writes under the names of `metric_names.tag`; skips values that are not finite."""
         for name, value in scalars.items():
             if math.isfinite(value):
                 self._write(step, summary=summary.scalar(tag(name), float(value)))

@@ -1,4 +1,4 @@
-"""Which code, and which packages, a run is made with."""
+"""The versions of the code and packages of a run."""
 
 import subprocess
 from contextlib import suppress
@@ -12,21 +12,19 @@ PACKAGES = ("jax", "numpy", "grain", "pillow", "simplejpeg", "cykooz_resizer")
 
 
 def code_version() -> str:
-    """Such as "0.2.0 c2e7cd5ac147+changes": the package's version and, where its folder is tracked
-    by git, the commit, and whether files of the package differ from it."""
+    """For example "0.2.0 c2e7cd5ac147+changes": the package's version and, if its folder is
+    tracked by git, the commit and whether files of the package differ from it."""
     commit = _git("rev-parse", "--short=12", "HEAD")
-    if not commit or not _git(
-        "ls-files", "__init__.py"
-    ):  # of a repository that merely surrounds it
+    if not commit or not _git("ls-files", "__init__.py"):  # a repository that only surrounds it
         return rats_jax.__version__
     changes = "+changes" if _git("status", "--porcelain", "--", ".") else ""
     return f"{rats_jax.__version__} {commit}{changes}"
 
 
 def _git(*arguments: str) -> str:
-    """What git says, run in the package's folder; "" where there is no git or it fails.
+    """The output of git, run in the package's folder; "" if git is not installed or fails.
 
-    Without optional locks: a run that is killed meanwhile would leave index.lock in the repository.
+    Without optional locks: a run killed meanwhile would leave index.lock in the repository.
     """
     command = ["git", "--no-optional-locks", *arguments]
     try:
@@ -37,8 +35,7 @@ def _git(*arguments: str) -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Of what computes, draws the order and random numbers, and decodes images, where they are
-    installed."""
+    """Versions of the installed packages that compute, draw random numbers and decode images."""
     versions = {}
     for name in PACKAGES:
         with suppress(metadata.PackageNotFoundError):

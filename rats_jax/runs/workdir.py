@@ -1,16 +1,16 @@
-"""The directory of a run, and what makes two starts the same run.
+"""The directory of a run, and the check that two starts belong to the same run.
 
-config.json       every field, as last started
-checkpoints/      orbax, one directory a step
+config.json       every field, as of the last start
+checkpoints/      orbax, one directory per step
 damaged/          checkpoints that could not be restored
-metrics.jsonl     one line a report; metrics.old.jsonl: of a start before one from the beginning
-tensorboard/      the same as events, with the config and pictures
+metrics.jsonl     one line per report; metrics.old.jsonl: from before a start at step 0
+tensorboard/      the same metrics as TensorBoard events, with the config and pictures
 dynamics.png      the curves of the evaluations, if there are any
-events.jsonl      starts, alarms and what else happened
+events.jsonl      starts, alarms and other events
 unreadable.txt    images that could not be read, if any
-stacks.txt        where a run hung, if it did
+stacks.txt        stacks of all threads, if the run hung
 .lock             keeps a second run out
-.started          by which several processes know the directory for the same
+.started          lets several processes check that they have the same directory
 """
 
 import errno
@@ -35,18 +35,18 @@ from rats_jax.runs.checkpoints.folder_names import check_folder
 from rats_jax.voice import say
 
 SIGN = ".started"
-ENDING_SECONDS = 5  # seconds that a run before this one may take to end
-SIGN_SECONDS = 10  # until a network's file system shows what another host has written
+ENDING_SECONDS = 5  # seconds that an earlier run may take to end
+SIGN_SECONDS = 10  # seconds until a network file system shows what another host has written
 
 
 @contextmanager
 def open_workdir(path: str, config: ConfigDict) -> Iterator[Path]:
     """Creates the directory or opens the run in it, and keeps other runs out until the block ends.
 
-    A new directory gets its config.json at once. The one of an older run stays as it is until
+    A new directory gets its config.json at once. An existing config.json is not changed until
     `write_config`, so that a start that is refused changes nothing.
 
-    Raises UserError when it cannot be written to, when a run is at work in it, or when it holds a
+    Raises UserError if the directory cannot be written to, is in use by another run, or contains a
     run of another model.
     """
     workdir = folder_of(path)
@@ -65,7 +65,7 @@ def open_workdir(path: str, config: ConfigDict) -> Iterator[Path]:
 
 
 def write_config(workdir: Path, config: ConfigDict) -> None:
-    """Writes config.json, whole or not at all."""
+    """Writes config.json atomically."""
     with _usable(workdir):
         write_whole(workdir / "config.json", _json(config), durable=True)
 
@@ -109,7 +109,7 @@ def _lock(file: TextIO) -> bool:
 
 @contextmanager
 def writing_to(workdir: Path) -> Iterator[None]:
-    """A disk that is full is told in one line."""
+    """Turns the error of a full or read-only disk into a UserError of one line."""
     try:
         yield
     except OSError as error:
@@ -122,8 +122,8 @@ def writing_to(workdir: Path) -> Iterator[None]:
 
 
 def check_in_place(workdir: Path) -> None:
-    """Raises UserError where the workdir of a run that trains was moved or removed: what is saved
-    from then on would be apart from the rest."""
+    """Raises UserError if the workdir was moved or removed during training: later files would be
+    saved apart from the earlier ones."""
     if not (workdir / "config.json").exists():
         raise UserError(
             f"{printable(str(workdir))} has no config.json any more, so it was moved or removed "
@@ -151,7 +151,7 @@ def folder_of(path: str) -> Path:
 
 
 def sign(workdir: Path) -> str:
-    """Leaves a word in the directory, by which other processes know it for the same."""
+    """Writes a random word to the directory, by which other processes recognize it."""
     word = uuid.uuid4().hex
     with _usable(workdir):
         write_whole(workdir / SIGN, word)
@@ -159,10 +159,10 @@ def sign(workdir: Path) -> str:
 
 
 def take_part(path: str, config: ConfigDict, word: str, theirs: Mapping) -> Path:
-    """The directory, for a process other than the first, which has opened and signed it by now.
+    """The directory, for a process other than process 0, which has already opened and signed it.
 
-    theirs: the config of process 0, as `as_json`. Raises UserError when this is not that directory,
-    or not that config.
+    word: as `sign` returned it. theirs: the config of process 0, as `as_json`. Raises UserError if
+    this process has another directory or config.
     """
     workdir = folder_of(path)
     file, until = workdir / SIGN, time.monotonic() + SIGN_SECONDS
@@ -185,7 +185,7 @@ def take_part(path: str, config: ConfigDict, word: str, theirs: Mapping) -> Path
 
 
 def load_config(workdir: Path) -> ConfigDict:
-    """The config of the run in a directory. Raises UserError where there is none."""
+    """The config of the run in a directory. Raises UserError if there is none."""
     file = workdir / "config.json"
     try:
         return ConfigDict(with_old_fields(json.loads(file.read_text(encoding="utf-8"))))
@@ -201,7 +201,7 @@ def load_config(workdir: Path) -> ConfigDict:
 
 
 def as_json(config: ConfigDict) -> dict:
-    """The config as JSON gives it back: lists for tuples."""
+    """The config after a round trip through JSON, with lists instead of tuples."""
     return json.loads(_json(config))
 
 
@@ -210,7 +210,7 @@ def _json(config: ConfigDict) -> str:
 
 
 def flat(tree: Mapping, prefix: str = "") -> dict:
-    """Section.field -> value."""
+    """Flattens nested mappings to {"section.field": value}."""
     fields = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
@@ -221,9 +221,9 @@ def flat(tree: Mapping, prefix: str = "") -> dict:
 
 
 def changes(was: ConfigDict, config: ConfigDict, workdir: Path) -> list[str]:
-    """A line for each field that is not as it `was`.
+    """A line for each field that has changed, except for fields marked `silent`.
 
-    Raises UserError for one that makes it another run.
+    Raises UserError for a field that must not change within a run.
     """
     old, new = flat(as_json(was)), flat(as_json(config))
     changed = [name for name in sorted(old | new) if old.get(name) != new.get(name)]

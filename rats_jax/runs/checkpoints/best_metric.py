@@ -13,18 +13,18 @@ _UNKNOWN = object()
 
 
 class BestMetric:
-    """What each checkpoint says of the metric. One of an evaluation is compared where
-    about["evaluation"] is as in the newest, for other images give other figures.
+    """The metric of each checkpoint. A metric of an evaluation is comparable only if
+    about["evaluation"] is the same as in the newest checkpoint, since other images change it.
 
-    folder: of the checkpoints. highest: whether that is the best.
+    folder: of the checkpoints. highest: whether the highest value is the best.
     """
 
     def __init__(self, folder: Path, *, metric: str, highest: bool):
         self._folder, self._metric, self._highest = folder, metric, highest
-        self._told: dict[int, tuple] = {}  # by step: what it was measured on, and its value
+        self._told: dict[int, tuple] = {}  # step -> (what it was measured on, value)
 
     def record(self, step: int, about: Mapping, metrics: Mapping[str, float]) -> None:
-        """What is saved with a step."""
+        """Records the metric that is saved with a step."""
         on = None
         if is_of_evaluation(self._metric):
             on = about.get("evaluation", {}).get(measured_on(self._metric))
@@ -33,7 +33,7 @@ class BestMetric:
         self._told[step] = on, value if is_known else None
 
     def values(self, steps: Collection[int]) -> dict[int, float | None]:
-        """The metric of each step; None where it has none, or was measured on something else."""
+        """The metric of each step; None if it has none or is not comparable."""
         told = {step: self._read(step) for step in sorted(steps)}
         now = next((on for on, _ in reversed(told.values()) if on is not _UNKNOWN), None)
         return {
@@ -42,11 +42,11 @@ class BestMetric:
         }
 
     def unreadable(self, steps: Collection[int]) -> set[int]:
-        """Those that do not say at the moment what they are, so that one may be the best."""
+        """The steps whose metadata cannot be read at the moment; one of them may be the best."""
         return {step for step in steps if self._read(step)[0] is _UNKNOWN}
 
     def best(self, steps: Collection[int]) -> int:
-        """Of these, at least one; the newest where none has the metric."""
+        """The best of the steps (at least one); the newest if none has the metric."""
         value = self.values(steps).get
         return max(steps, key=partial(rank, value=value, highest=self._highest))
 
@@ -61,15 +61,18 @@ class BestMetric:
 
 
 def same_measure(was: Mapping | None, now: Mapping | None) -> bool:
-    """Whether figures of an evaluation compare, by what about["evaluation"] says of it."""
+    """Whether values of an evaluation are comparable, by its entries in about["evaluation"]."""
     if was is None or now is None:
         return was is now
     return not measure_changes(was, now)
 
 
 def measure_changes(was: Mapping, now: Mapping) -> list[str]:
-    """The names of what differs. What only one of them says is of another version of the code;
-    NAME_images, which images they are, decides for NAME, which has their path."""
+    """The names of the entries that differ.
+
+    Entries in only one of the two are ignored, since they come from another version of the code.
+    NAME has the path of the images; it is ignored if both have NAME_images, which identifies them.
+    """
     shared = was.keys() & now.keys()
     return [
         name

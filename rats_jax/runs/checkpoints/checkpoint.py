@@ -1,7 +1,7 @@
-"""Checkpoints: the whole state of a run and what it says of itself, by orbax.
+"""Checkpoints: the whole state of a run with its metadata, written by orbax.
 
-checkpoints/STEP/   see stored_state.py; one with a file `kept.txt` in it is never removed
-damaged/STEP/       a checkpoint that could not be restored, where an older one could
+checkpoints/STEP/   see stored_state.py; a checkpoint with a file `kept.txt` is never removed
+damaged/STEP/       a checkpoint that could not be restored, when another one could
 """
 
 import os
@@ -35,17 +35,17 @@ from rats_jax.runs.checkpoints.stored_state import (
 )
 from rats_jax.voice import say
 
-#: A checkpoint's name; "007" is a copy that someone has made.
+#: The name of a checkpoint. A name such as "007" is not one: it is a copy made by hand.
 STEP = re.compile("0|[1-9][0-9]*")
-#: What may lie beside the checkpoints: a save that did not end, and one on its way out.
+#: Other folders next to the checkpoints: unfinished saves, and checkpoints being removed.
 REMAINS = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|removed)")
-#: Seconds, of the clock on the wall, which may jump. A save that hangs is the watchdog's to end.
+#: Timeout in seconds of wall-clock time, which may jump. The watchdog ends a save that hangs.
 NEVER = 10**9
 
 
 class Found(NamedTuple):
-    """A checkpoint, and those before it in the order of choice that are damaged, with the reason.
-    value: its best metric, None if it has none."""
+    """A restored checkpoint. damaged: those tried before it that are damaged, with the reason.
+    value: the value of the best metric, None if it has none."""
 
     step: int
     state: dict
@@ -55,22 +55,23 @@ class Found(NamedTuple):
 
 
 class Checkpoints:
-    """Those of a run, in `workdir`/checkpoints. A context manager: leaving it waits for the last
-    save.
+    """The checkpoints of a run, in `workdir`/checkpoints. A context manager that waits for the last
+    save on exit.
 
-    Saving is asynchronous: it returns when the state has been copied, so the next step may donate
-    it. A directory takes its final name when it is complete, and loses it before it is removed.
+    Saving is asynchronous: `save` returns when the state has been copied, so the next step may
+    donate it. A directory gets its final name when complete, and is renamed before it is removed.
 
     Args:
-      save_every: every so many steps one is saved, see `is_due`.
-      keep: how many of the newest stay.
-      keep_every: the first at or after each multiple of so many steps stays for good; 0 for none.
-      keep_best: how many of the best stay, by the finite `best_metric` given with them. One of an
-        evaluation is compared where about["evaluation"] is as in the newest.
+      save_every: the number of steps between saves, see `is_due`.
+      keep: the number of newest checkpoints to keep.
+      keep_every: the first checkpoint at or after each multiple of this number of steps is kept for
+        good; 0 for none.
+      keep_best: the number of best checkpoints to keep, by a finite `best_metric`. A metric of an
+        evaluation is comparable only if about["evaluation"] is as in the newest checkpoint.
       best_is: "lowest" or "highest".
       read_only: nothing is written, moved or removed, so a run may train here meanwhile.
 
-    With several processes all call everything but `steps` and `latest`, at the same points.
+    All processes must call every method except `steps` and `latest`, at the same points.
     """
 
     def __init__(
@@ -101,15 +102,15 @@ class Checkpoints:
                 raise UserError(f"{self._folder} cannot be used: {error.strerror}") from None
             self._remove_remains()
             self._background = ThreadPoolExecutor(1, "checkpoints")
-            # Were directories made in the background, a failure there would leave the others
-            # waiting for them for minutes.
+            # If directories were made in the background, a failure there would keep the other
+            # processes waiting for minutes.
             options = ocp.options.AsyncOptions(
                 create_directories_asynchronously=False, timeout_secs=NEVER
             )
             self._writer = ocp.AsyncCheckpointer(handler(), async_options=options)
 
     def steps(self) -> list[int]:
-        """The complete ones, rising."""
+        """The steps of the complete checkpoints, ascending."""
         try:
             entries = list(self._folder.iterdir())
         except FileNotFoundError:
@@ -118,28 +119,28 @@ class Checkpoints:
         return sorted(map(int, names))
 
     def latest(self) -> int | None:
-        """The newest complete one."""
+        """The step of the newest complete checkpoint."""
         return max(self.steps(), default=None)
 
     def keep_those_of(self, was: Rules, *, rejudged: bool) -> RulesChanged:
-        """Before the first save: keeps what an earlier start kept, see `kept.keep_those_of`."""
+        """See `kept.keep_those_of`: keeps what earlier starts kept. Call before the first save."""
         return keep_those_of(was, self._rules, self._folder, self.steps(), rejudged=rejudged)
 
     def is_due(self, step: int, *, last: int, judged: Mapping[str, float]) -> bool:
-        """Whether one is saved after this step: at intervals, after the last step, and where the
-        step can be the best.
+        """Whether to save after this step: at intervals, after the last step, and if the step can
+        be the best.
 
-        judged: what an evaluation of this step measured that compares with other steps.
+        judged: the metrics measured at this step that are comparable across steps.
         """
         rules = self._rules
         at_interval = any(every and step % every == 0 for every in (self._save_every, rules.every))
         return at_interval or step == last or (rules.best > 0 and rules.metric in judged)
 
     def save(self, step: int, state: dict, *, about: dict, metrics: Mapping[str, float]) -> None:
-        """Starts to write the state after `step` steps; does nothing if that step is there.
+        """Starts to write the state after `step` steps; does nothing if that step is saved already.
 
-        about: anything of JSON, the same in all processes. Waits for the save before, and raises as
-        `finish` does.
+        about: any JSON object, the same in all processes. Waits for the previous save and raises
+        its error as `finish` does.
         """
         self.finish()
         if agree(step in self.steps()):
@@ -154,9 +155,9 @@ class Checkpoints:
         self._saving = step, self._background.submit(self._complete)
 
     def best(self) -> tuple[int, float] | None:
-        """The step and the value of the best by the metric; None where none has it.
+        """The step and the value of the best by the metric; None if no checkpoint has the metric.
 
-        One that is being saved is among them.
+        Includes a checkpoint that is being saved.
         """
         steps = {*self.steps(), *([self._saving[0]] if self._saving else [])}
         step = self._judged.best(steps) if steps else None
@@ -164,13 +165,13 @@ class Checkpoints:
         return None if value is None else (step, value)
 
     def check(self) -> None:
-        """Raises as `finish` does once a save has failed; costs nothing, and waits for nothing."""
+        """Raises as `finish` does if a save has failed; does not wait."""
         if self._saving and self._saving[1].done():
             self.finish()
 
     def finish(self) -> None:
-        """Waits for the last save. Raises UserError if the disk, or the right to write, was at
-        fault, and any other error of it as it is."""
+        """Waits for the last save. Raises UserError for an error of the disk or of permissions;
+        other errors are raised as they are."""
         if self._saving:
             (step, done), self._saving = self._saving, None
             try:
@@ -180,25 +181,25 @@ class Checkpoints:
                 raise
 
     def restore(self, like: dict) -> Found | None:
-        """The newest good checkpoint, in the shardings of the abstract state `like`; None if there
-        is none at all.
+        """The newest undamaged checkpoint, in the shardings of the abstract state `like`; None if
+        there is no checkpoint.
 
-        Every array is compared with its fingerprint. Damaged checkpoints are named, and moved to
-        damaged/ once an older one has been restored. Raises UserError when all are damaged, or when
-        one is of another state.
+        Every array is compared with its fingerprint. Damaged checkpoints are reported, and moved to
+        damaged/ once an older one has been restored. Raises UserError if all are damaged, or if one
+        is of another state.
         """
         return self._restore(like, whole=True, choose=max)
 
     def restore_part(self, like: dict) -> Found | None:
-        """As `restore`, of the parts that `like` has, such as {"teacher": ...}."""
+        """As `restore`, for the parts in `like` only, such as {"teacher": ...}."""
         return self._restore(like, whole=False, choose=max)
 
     def restore_best(self, like: dict) -> Found | None:
-        """As `restore_part`, the best by the metric; the newest where none has it."""
+        """As `restore_part`, for the best by the metric; the newest if none has the metric."""
         return self._restore(like, whole=False, choose=self._judged.best)
 
     def restore_step(self, step: int, like: dict) -> Found:
-        """As `restore_part`, of this one alone: raises UserError if it is damaged, or not there."""
+        """As `restore_part`, for this step only. Raises UserError if it is damaged or missing."""
         steps = agree(self.steps())
         if step not in steps:
             there = f"there are {', '.join(map(str, steps))}" if steps else "there is none yet"
@@ -217,7 +218,7 @@ class Checkpoints:
     ) -> Found | None:
         damaged: list[tuple[int, str]] = []
         tried = set()
-        # Read anew each time: a run that trains meanwhile may have removed one, and saved another.
+        # Listed again each time: a run that trains meanwhile may remove and save checkpoints.
         while left := [step for step in agree(self.steps()) if step not in tried]:
             step = choose(left)
             tried.add(step)
@@ -241,7 +242,7 @@ class Checkpoints:
         return None
 
     def _read(self, step: int, like: dict, *, whole: bool) -> tuple[dict, dict]:
-        """The state, and what the run said of it. Raises Damaged in all processes alike."""
+        """The state and its "about". Raises DamagedCheckpoint in all processes or in none."""
         folder, fault = self._folder / str(step), None
         try:
             meta = read_meta(folder)
@@ -269,23 +270,23 @@ class Checkpoints:
             say(f"the damaged checkpoint at step {step} is kept in {to}")
 
     def _complete(self) -> None:
-        """In the background: waits for the save, then lets go of what need not stay."""
+        """In the background: waits for the save, then removes checkpoints that no rule keeps."""
         self._writer.wait_until_finished()
         if jax.process_index() == 0:
             steps = self.steps()
             stays = staying(steps, self._judged.values(steps).get, self._rules)
             stays |= marked(self._folder, steps)
-            if self._rules.best:  # it may be the best
+            if self._rules.best:  # one of them may be the best
                 stays |= self._judged.unreadable(steps)
             for step in sorted(set(steps) - stays):
                 folder = self._folder / str(step)
                 try:
                     shutil.rmtree(folder.rename(folder.with_name(f"{step}.removed")))
-                except OSError as error:  # what is left goes at the next start
+                except OSError as error:  # the next start removes what is left
                     say(f"warning: {folder} cannot be removed ({error.strerror})")
 
     def _explain(self, step: int, error: Exception) -> None:
-        """Makes room on a disk that may be full. Raises UserError if the disk failed the save."""
+        """Frees space on a disk that may be full. Raises UserError if the error is of the disk."""
         self._remove_remains()
         if (code := error_number(error)) is None:
             return
@@ -313,7 +314,7 @@ class Checkpoints:
         except Exception as error:
             if kind is None:
                 raise
-            say(f"warning: {error}")  # after what ended the block, which is what is raised
+            say(f"warning: {error}")  # the error that ended the block is the one raised
         finally:
             self._background.shutdown()
             self._writer.close()

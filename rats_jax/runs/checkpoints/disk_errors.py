@@ -1,4 +1,4 @@
-"""What a disk had to do with an error, and what mends it."""
+"""Finds the disk error behind an exception, and how to fix it."""
 
 import errno
 import re
@@ -10,7 +10,7 @@ REMEDIES = {
 
 
 def error_number(error: BaseException) -> int | None:
-    """errno of the operating system's error that is behind this one, if one is."""
+    """The errno of the operating system error that caused this one, if there is one."""
     while error:
         if isinstance(error, OSError) and error.errno:
             return error.errno

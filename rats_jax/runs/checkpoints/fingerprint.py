@@ -1,8 +1,9 @@
-"""Fingerprints of arrays: 64 bits each, the same however the array is split over devices.
+"""Fingerprints of arrays: 64 bits each, independent of how the array is split over devices.
 
-Every element's bits are mixed with its place in the array by a bijection of 32-bit numbers, so one
-that changes always changes its sum modulo 2^32; a second sum goes over a second mix. Integer sums
-have no order: the result is exact on any mesh, and each device reads no more than it holds.
+The bits of every element are mixed with its index by a bijection of 32-bit numbers, and the results
+are summed modulo 2^32, so that a change of one element always changes the sum. A second sum is over
+a second mix. Integer sums do not depend on the order, so the result is exact on any mesh, and each
+device reads only its own part.
 """
 
 import math
@@ -13,14 +14,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 
 def fingerprints(tree) -> dict[str, str]:
-    """16 hexadecimal digits for every array of a tree, by path such as "student/head/gain".
+    """Path, such as "student/head/gain" -> 16 hexadecimal digits, for every array of a tree.
 
-    With several processes all must call it, on the same tree of global arrays.
+    All processes must call it on the same tree of global arrays.
     """
     names, arrays = zip(*named_leaves(tree), strict=True)
-    # One program for each kind of array, of which a state has few: compiled in less time than one
-    # for them all. One after another: on CPUs, many collectives under way starve each other of
-    # threads, and two processes wait for each other for ever.
+    # One program for each of the few shapes in a state compiles faster than one for all arrays.
+    # One array after another: on CPUs, many concurrent collectives run out of threads, and two
+    # processes can deadlock.
     sums = [jax.device_get(jax.block_until_ready(_everywhere(x))) for x in arrays]
     return {name: f"{a:08x}{b:08x}" for name, (a, b) in zip(names, sums, strict=True)}
 
@@ -41,12 +42,12 @@ def _everywhere(x: jax.Array) -> jax.Array:
 
 
 def fingerprint(x: jax.Array) -> jax.Array:
-    """uint32 [2]; of 1, 2, 4 or 8 bytes an element."""
+    """uint32 [2], for an array with 1, 2, 4 or 8 bytes per element."""
     words = _words(x)
     first = _mix(words ^ _mix(_places(words.shape)))
     second = _mix(first + jnp.uint32(0x9E3779B9))
     zeros = (jnp.uint32(0), jnp.uint32(0))
-    # One reduction of both: of two, XLA would write `first` to memory for the other.
+    # One reduction for both sums: with two, XLA would write `first` to memory.
     return jnp.stack(jax.lax.reduce((first, second), zeros, _add, tuple(range(words.ndim))))
 
 
@@ -55,7 +56,7 @@ def _add(a, b):
 
 
 def _words(x: jax.Array) -> jax.Array:
-    """The bits as uint32, of 8 bytes as two of them."""
+    """The bits as uint32; 8-byte elements become two."""
     if x.dtype == bool:
         return x.astype(jnp.uint32)
     kind = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}[x.dtype.itemsize]
@@ -63,7 +64,7 @@ def _words(x: jax.Array) -> jax.Array:
 
 
 def _places(shape: tuple[int, ...]) -> jax.Array:
-    """The number of each element, modulo 2^32; not by reshaping, which would gather the parts."""
+    """The index of each element modulo 2^32, without a reshape, which would gather the array."""
     places = jnp.zeros(shape, jnp.uint32)
     for axis in range(len(shape)):
         stride = jnp.uint32(math.prod(shape[axis + 1 :]) % 2**32)
@@ -72,7 +73,7 @@ def _places(shape: tuple[int, ...]) -> jax.Array:
 
 
 def _mix(x: jax.Array) -> jax.Array:
-    """A bijection in which every bit of the input moves about half of the output's: lowbias32 of
+    """A bijection in which every input bit changes about half of the output bits: lowbias32 of
     https://github.com/skeeto/hash-prospector (public domain)."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
     x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)

@@ -1,7 +1,7 @@
-"""Folders in which orbax and tensorstore cannot keep a checkpoint, because of their names.
+"""Refuses folders whose names orbax or tensorstore cannot handle.
 
-They do not fail at once: orbax takes the path for a pattern when it puts the files of a checkpoint
-together, so a folder named `run[1]` would be trained in for days and nothing could be restored.
+The failure would come late: orbax treats the path as a pattern when it combines the files of a
+checkpoint, so a run in a folder named `run[1]` could train for days and not be restored.
 """
 
 import fnmatch
@@ -11,17 +11,17 @@ from pathlib import Path
 from rats_jax.errors import UserError
 from rats_jax.paths import check_utf8, printable
 
-#: Bytes of a path: the system's limit of 4,096, less what the names below a workdir take.
+#: Bytes of a path: the system's limit of 4,096, minus the length of names below a workdir.
 LONGEST = 3800
 
 
 def check_folder(folder: Path, what: str, *, read_only: bool = False) -> None:
-    """Refuses a folder in which checkpoints cannot be written; `read_only`: or not even read.
+    """Refuses a folder where checkpoints cannot be written or, if `read_only`, cannot be read.
 
     what: the flag that gave the folder, such as "--workdir".
 
     Raises:
-      UserError: its absolute path is not UTF-8, too long, or has one of the names above.
+      UserError: its absolute path is not UTF-8, is too long or has an unsupported name in it.
     """
     path = os.fspath(folder.absolute())
     check_utf8(path, what)

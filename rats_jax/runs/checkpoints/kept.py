@@ -1,8 +1,8 @@
-"""Checkpoints that are never removed: those with a file kept.txt in them, which says why.
+"""Checkpoints that are never removed: those with a file kept.txt, which states the reason.
 
-What one start of a run kept as the best, or for good, the next may not know any more: another
-metric, other images of the evaluation, another grid of epochs. It gets such a file. Anyone may add
-one, or delete it.
+A checkpoint that one start kept as the best or for good gets such a file if the settings of the
+next start would not keep it: another metric, other evaluation images or another interval. Users may
+add or delete such files.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ FOR_GOOD = "kept for good by config.run.keep_every_epochs as it was before"
 
 
 class RulesChanged(NamedTuple):
-    """What other rules than before do to the checkpoints of earlier starts: steps that are kept all
-    the same, and steps that are removed at the next save."""
+    """The effect of changed rules on the checkpoints of earlier starts. kept: steps that are kept
+    all the same. left: steps that are removed at the next save."""
 
     kept: list[int]
     left: list[int]
@@ -31,11 +31,11 @@ class RulesChanged(NamedTuple):
 def keep_those_of(
     was: Rules, now: Rules, folder: Path, steps: Sequence[int], *, rejudged: bool
 ) -> RulesChanged:
-    """Marks what `was` kept for good or as the best and `now` does not. Only lower numbers of the
-    same rule let checkpoints go.
+    """Marks checkpoints that `was` kept for good or as the best and `now` does not. Checkpoints are
+    removed only if the same rule now has a lower number.
 
-    folder, steps: of the checkpoints. rejudged: whether values of the metric do not compare with
-    those of then. With several processes all come to the same, and the first one writes.
+    folder, steps: of the checkpoints. rejudged: whether values of the metric are not comparable
+    with the earlier ones. All processes return the same result, and process 0 writes.
     """
     known = marked(folder, steps)
     judged = BestMetric(folder, metric=was.metric, highest=was.highest).values(steps).get
@@ -51,7 +51,7 @@ def keep_those_of(
 
 
 def marked(folder: Path, steps: Sequence[int]) -> set[int]:
-    """Those of the steps that are never removed."""
+    """The steps that are never removed."""
     return {step for step in steps if (folder / str(step) / KEPT).exists()}
 
 

@@ -1,15 +1,15 @@
-"""Keeps what orbax says of a failed save out of a run's report, which says it in one line."""
+"""Suppresses the messages of orbax about a failed save, which a run reports in one line."""
 
 import logging
 import sys
 
 
 def quiet_orbax() -> None:
-    """From here on, and once however often it is called.
+    """Installs the filters permanently; further calls have no additional effect.
 
-    Orbax logs an error, traceback and all, before it raises it; and of several writes that fail,
-    the later ones come to its event loop when that has been closed. This may be long after the
-    save, so nothing is undone.
+    Orbax logs an error with its traceback before it raises it. If several writes fail, the later
+    errors reach its event loop after that has been closed. This may be long after the save, so the
+    filters are never removed.
     """
     logging.getLogger("absl").addFilter(_is_not_of_orbax)
     logging.getLogger("asyncio").addFilter(_is_retrieved)

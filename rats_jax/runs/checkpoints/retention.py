@@ -1,4 +1,4 @@
-"""Which checkpoints stay."""
+"""The rules that decide which checkpoints are kept."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,9 +15,9 @@ Value = Callable[[int], float | None]
 
 
 class Rules(NamedTuple):
-    """newest: how many of the newest stay. every: the first at or after each multiple of so many
-    steps stays for good; 0 for none. best: how many of the best by `metric` stay. highest: whether
-    that is the best."""
+    """newest: the number of newest checkpoints to keep. every: the first checkpoint at or after
+    each multiple of this number of steps is kept for good; 0 for none. best: the number of best
+    checkpoints to keep by `metric`. highest: whether the highest value is the best."""
 
     newest: int
     every: int
@@ -27,7 +27,7 @@ class Rules(NamedTuple):
 
 
 def rules_of(config: ConfigDict, schedules: Schedules) -> Rules:
-    """Those of a run. Raises UserError for a metric that no report or evaluation has."""
+    """The rules of a run. Raises UserError for a metric that no report or evaluation has."""
     run, every = config.run, config.run.keep_every_epochs
     metric = run.best_metric
     if run.keep_best and not is_of_evaluation(metric) and metric not in OF_REPORTS:
@@ -44,13 +44,13 @@ def rules_of(config: ConfigDict, schedules: Schedules) -> Rules:
 
 
 def staying(steps: Sequence[int], value: Value, rules: Rules) -> set[int]:
-    """Those of the rising `steps` that one of the rules keeps."""
+    """The subset of the ascending `steps` that at least one rule keeps."""
     newest = set(steps[-rules.newest :])
     return newest | periodic(steps, rules) | best(steps, value, rules)
 
 
 def periodic(steps: Sequence[int], rules: Rules) -> set[int]:
-    """Those that stay for good."""
+    """The steps that are kept for good."""
     if not rules.every:
         return set()
     periods = [0, *(step // rules.every for step in steps)]
@@ -59,13 +59,13 @@ def periodic(steps: Sequence[int], rules: Rules) -> set[int]:
 
 
 def best(steps: Sequence[int], value: Value, rules: Rules) -> set[int]:
-    """The best by `value`, of equal ones the later, and never one that is None."""
+    """The best steps by `value`; later steps win ties, and steps without a value never count."""
     known = [step for step in steps if value(step) is not None]
     ranked = sorted(known, key=partial(rank, value=value, highest=rules.highest))
     return set(ranked[-rules.best :]) if rules.best else set()
 
 
 def rank(step: int, *, value: Value, highest: bool) -> tuple[bool, float, int]:
-    """Larger for better: by the value, of equal ones the later; those without one come last."""
+    """A sort key, larger for better: later steps win ties, steps without a value are worst."""
     known = value(step)
     return known is not None, (known or 0.0) * (1 if highest else -1), step

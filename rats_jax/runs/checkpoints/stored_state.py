@@ -1,11 +1,11 @@
-"""The files of one checkpoint, checked as they are read.
+"""Reads and writes the files of one checkpoint, and verifies them when read.
 
-Arrays are as orbax writes them: zarr in an OCDBT database, which tensorstore reads. Orbax's own
-reader waits for the other processes, which may have failed, and leaves tasks that speak of a
-damaged file long after.
+Orbax writes arrays as zarr in an OCDBT database, and tensorstore reads them. Orbax's own reader
+waits for the other processes, which may have failed, and leaves tasks that print messages about a
+damaged file much later.
 
-meta/metadata is JSON: "about", as the run gave it; "metrics"; "arrays", by path the dtype, shape
-and fingerprint of each; "sha256" of these.
+meta/metadata is JSON: "about", as given by the run; "metrics"; "arrays": path -> dtype, shape and
+fingerprint; "sha256" of all these.
 """
 
 import hashlib
@@ -25,11 +25,11 @@ from rats_jax.runs.checkpoints.fingerprint import fingerprints, named_leaves
 
 
 class DamagedCheckpoint(Exception):
-    """A checkpoint that is not as it was saved: the message says what of it."""
+    """A checkpoint differs from what was saved; the message says where."""
 
 
 def handler() -> ocp.CompositeCheckpointHandler:
-    """Of orbax, that writes what is read here."""
+    """The orbax handler that writes the format read here."""
     return ocp.CompositeCheckpointHandler(
         state=ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=False, use_compression=False),
         meta=ocp.JsonCheckpointHandler(),
@@ -37,7 +37,7 @@ def handler() -> ocp.CompositeCheckpointHandler:
 
 
 def items(state: dict, about: dict, metrics: Mapping[str, float]) -> ocp.args.Composite:
-    """What is to be saved. Waits for the state, and reads it through once on its devices."""
+    """The items to save. Waits for the state and reads it once on its devices."""
     marks = fingerprints(state)
     meta = {
         "about": about,
@@ -51,7 +51,7 @@ def items(state: dict, about: dict, metrics: Mapping[str, float]) -> ocp.args.Co
 
 
 def read_meta(folder: Path) -> dict:
-    """The metadata of the checkpoint in `folder`; raises Damaged."""
+    """The metadata of the checkpoint in `folder`. Raises DamagedCheckpoint."""
     try:
         meta = json.loads((folder / "meta" / "metadata").read_text("utf-8"))
         told = meta.pop("sha256")
@@ -65,7 +65,7 @@ def read_meta(folder: Path) -> dict:
 
 
 def compare(meta: dict, like: dict, folder: Path, *, whole: bool) -> None:
-    """Raises UserError if the checkpoint has not the arrays of `like`; `whole`: exactly these."""
+    """Raises UserError if the checkpoint lacks arrays of `like` or, if `whole`, has others."""
     there, here = meta["arrays"], dict(_kinds(like))
     for path in sorted(there | here if whole else here):
         is_there, is_here = (
@@ -80,19 +80,19 @@ def compare(meta: dict, like: dict, folder: Path, *, whole: bool) -> None:
 
 
 def read_arrays(folder: Path, like: dict) -> dict:
-    """The arrays that `like` has, in its shardings: this process's part, without the others.
+    """The arrays of `like` in its shardings. Each process reads its own part.
 
-    Raises Damaged for what cannot be read; what can may still be wrong, see `verify`.
+    Raises DamagedCheckpoint for what cannot be read. Values may still be wrong, see `verify`.
     """
     context = ts.Context()
     leaves = [(path, x, _open(folder / "state", path, context)) for path, x in named_leaves(like)]
-    # All reading is under way before any is waited for.
+    # Start all reads before waiting for the first.
     leaves = [(path, x, _start(path, x, opening)) for path, x, opening in leaves]
     return jax.tree.unflatten(jax.tree.structure(like), [_assemble(*leaf) for leaf in leaves])
 
 
 def verify(meta: dict, state: dict) -> None:
-    """Raises Damaged, in all processes alike, when an array is not the one that was saved."""
+    """Raises DamagedCheckpoint, in all processes, if an array differs from what was saved."""
     bad = [p for p, mark in fingerprints(state).items() if mark != meta["arrays"][p]["fingerprint"]]
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
@@ -115,7 +115,7 @@ def _open(folder: Path, path: str, context: ts.Context) -> ts.Future:
 
 
 def _start(path: str, x: jax.ShapeDtypeStruct, opening: ts.Future) -> dict[str, ts.Future]:
-    """Reads of every part of the array that devices of this process hold."""
+    """Starts to read every part of the array that is on devices of this process."""
     stored = _result(path, opening)
     if stored.shape != x.shape or stored.dtype.numpy_dtype != x.dtype:
         raise DamagedCheckpoint(f"{path}: not of its shape")
@@ -145,6 +145,6 @@ def _kinds(tree) -> list[tuple[str, dict]]:
 
 
 def _digest(meta: dict) -> str:
-    """Of the values as JSON gives them back."""
+    """A digest of the values after a round trip through JSON."""
     text = json.dumps(json.loads(json.dumps(meta)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""Alarms: what a run's scalars say has gone wrong, by name, and the first thing to do.
+"""Alarms: problems that show in a run's scalars, each with a name and the first thing to do.
 
-docs/operations.md explains each by its name.
+docs/operations.md explains each alarm under its name.
 """
 
 import math
@@ -11,35 +11,35 @@ from typing import NamedTuple
 from rats_jax.dino.schedules import Schedules
 from rats_jax.models.options import Options
 
-#: An alarm is raised when it has been seen in so many reports in a row, over so many steps.
+#: An alarm is raised when seen in at least REPORTS reports in a row, over at least STEPS steps.
 REPORTS, STEPS = 3, 50
-#: Loss and teacher entropy are at ln K from this share of it on, ...
+#: Loss and teacher entropy count as at ln K above this fraction of it, ...
 AT_LN_K = 0.98
-#: ... and the entropy is at 0 below this share.
+#: ... and the entropy counts as at 0 below this fraction.
 AT_0 = 0.05
 #: Nats. Runs that learn had 0.6 to 1.5.
 LEAST_KL = 0.05
-#: Nats that targets tell of images. Sharp ones (entropy at 0) tell less than the second only if
-#: most images share one.
+#: Information of targets about images, in nats. Sharp targets (entropy at 0) have less than the
+#: second value only if most images share one target.
 LEAST_INFORMATION, LEAST_SHARP_INFORMATION = 0.1, 1.0
-#: In use by a batch, of 16 images or more.
+#: Prototypes in use by a batch of 16 images or more.
 LEAST_PROTOTYPES = 4.0
-#: Relative: a teacher that is the student's copy is at 0, or at the rounding of float32, 1e-7.
+#: Relative distance. A teacher that is a copy of the student has 0, or float32 rounding (1e-7).
 LEAST_DISTANCE = 1e-6
-#: Below it the teacher is the student of this step or the last, and no mean of many.
+#: Below it the teacher is close to the student of this step or the last, not a mean of many.
 LEAST_MOMENTUM = 0.5
 LEAST_FEATURE_STD = 0.1
 LEAST_RANK = 1.1
-#: Shares of the registers.
+#: Fractions of the registers.
 MOST_COPIES = MOST_DEAD = 0.25
-#: Of an evaluation: attention spread evenly over the patches, and distinct registers to each head.
+#: In an evaluation: attention spread evenly over the patches; distinct registers per head.
 AT_EVEN, FEW_TO_A_HEAD = 0.98, 1.5
-#: Share of the time.
+#: Fraction of the time.
 MOST_INPUT_WAIT = 0.2
 
 
 class Alarm(NamedTuple):
-    """message: one line. collapse: whether to train on is of no use."""
+    """message: one line. collapse: whether further training is useless."""
 
     name: str
     message: str
@@ -50,10 +50,11 @@ COLLAPSE, REGISTERS, MACHINE = "collapse", "registers", "machine"
 
 
 class Rule(NamedTuple):
-    """kind: rules of the machine are judged from the first report on, others after the warm-up.
-    seen: of the scalars and what `Alarms` adds; one that is missing is NaN, which compares with
-    nothing. message: is formatted with the same; the figure, what it means, the first thing to do.
-    needs: a scalar of evaluations; reports without it are passed over, so that those in a row are
+    """kind: MACHINE rules are judged from the first report on, others after the warm-up.
+    seen: a condition on the scalars and what `Alarms` adds; a missing one is NaN, for which every
+        comparison is false.
+    message: a format string for the same scalars: the value, its meaning, the first thing to do.
+    needs: a scalar of evaluations; reports without it are ignored, so that reports in a row are
         evaluations in a row.
     """
 
@@ -64,10 +65,10 @@ class Rule(NamedTuple):
     needs: str = ""
 
 
-#: The first thing to do where targets have lost the image: what balances sharpening and centering.
+#: The first thing to do if targets no longer depend on the image: sharpening against centering.
 BALANCE = "see config.dino.teacher_temperature and center_momentum, and the learning rate"
 
-#: What may be the cause of others comes before them.
+#: A rule that may be the cause of others comes before them.
 RULES = (
     Rule(
         "teacher_is_student",
@@ -178,14 +179,14 @@ RULES = (
 
 
 def warm_steps(schedules: Schedules) -> int:
-    """The steps of the freeze and the warm-up, after which most rules are judged. A span that takes
-    all of the run never ends, and is not waited for."""
+    """The steps of the freeze and the warm-up, after which most rules are judged. A span that is
+    as long as the run never ends and is ignored."""
     spans = schedules.freeze_last_layer_steps, schedules.warmup_steps
     return max((span for span in spans if span < schedules.steps), default=0)
 
 
 def heads_with_registers(options: Options) -> int | None:
-    """How many heads own two registers or more; None for none."""
+    """The number of heads, if each owns two registers or more; None otherwise."""
     heads = options.owning_heads
     return heads if heads and options.registers > heads else None
 
@@ -193,8 +194,7 @@ def heads_with_registers(options: Options) -> int | None:
 class Alarms:
     """Judges one report after another.
 
-    prototypes: K. warm: as `warm_steps`. heads: that own two registers or more; None where none
-        does.
+    prototypes: K. warm: as `warm_steps`. heads: as `heads_with_registers`.
     """
 
     def __init__(self, *, prototypes: int, warm: int, heads: int | None = None):
@@ -205,9 +205,8 @@ class Alarms:
         self._raised: set[str] = set()
 
     def judge(self, step: int, scalars: Mapping[str, float]) -> list[Alarm]:
-        """The alarms that this report raises: those seen long enough, which have not been raised
-        since they were last clear. scalars: of the report, with those of an evaluation since the
-        last."""
+        """The alarms that this report raises: those seen long enough and not yet raised since they
+        were last clear. scalars: of the report, and of evaluations since the previous report."""
         raised, figures = [], self._figures(scalars)
         for rule in RULES:
             if rule.needs and rule.needs not in scalars:

@@ -1,4 +1,4 @@
-"""What may end a run before its time, looked at after each step."""
+"""Checks after each step that may end a run early."""
 
 from collections.abc import Mapping
 
@@ -11,13 +11,13 @@ from rats_jax.runs.opened import OpenRun
 
 
 class Guards:
-    """Images that cannot be read, steps that are not applied, saves that fail, and hangs.
+    """Guards against unreadable images, steps that are not applied, failed saves, and hangs.
 
-    A context manager: a hang ends the process while the block runs.
+    A context manager: while the block runs, a hang ends the process.
 
     Attributes:
       unreadable: the images that could not be read.
-      beat: tells the watchdog that all is well.
+      beat: signals progress to the watchdog.
     """
 
     def __init__(self, run: OpenRun, *, start: int):
@@ -31,10 +31,10 @@ class Guards:
         self.beat = self._watchdog.beat
 
     def check(self, step: int, metrics: dict[str, jax.Array], host: Mapping) -> None:
-        """After a step, which may not be computed yet. host: what `DeviceBatches` gave with it.
+        """Call after each step, perhaps not yet computed. host: as `DeviceBatches` returned it.
 
-        Raises UserError for too many images that cannot be read, too many steps in a row that were
-        not applied, and a disk that failed a save.
+        Raises UserError for too many unreadable images, for too many steps in a row that were not
+        applied, and for a disk error while saving.
         """
         self.unreadable.add(host["unreadable"], replaced=host["replaced"], drawn=len(host["index"]))
         self._checkpoints.check()
@@ -42,7 +42,7 @@ class Guards:
         self.beat()
 
     def finish(self) -> None:
-        """Waits for the last step, and judges it."""
+        """Waits for the last step and checks it."""
         self._skipped.finish()
 
     def __enter__(self) -> "Guards":

@@ -1,4 +1,4 @@
-"""Steps that were not applied, since their loss or gradient was not finite."""
+"""Steps that were not applied because their loss or gradient was not finite."""
 
 from collections import deque
 
@@ -11,13 +11,13 @@ from rats_jax.errors import UserError
 from rats_jax.runs.events import Events
 from rats_jax.voice import say
 
-NAMED = 3  # images in a line
+NAMED = 3  # images listed in a message
 
 
 class SkippedSteps:
-    """Tells of each, with the images of its batch (each process those that it made).
+    """Reports each skipped step with the images of its batch (each process reports its own).
 
-    Raises UserError when `limit` in a row were not applied.
+    Raises UserError if `limit` steps in a row were not applied.
     """
 
     def __init__(self, source: Source, events: Events, *, limit: int):
@@ -25,13 +25,13 @@ class SkippedSteps:
         self._pending: deque[tuple[int, dict, np.ndarray]] = deque()
 
     def add(self, step: int, metrics: dict[str, jax.Array], indices: np.ndarray) -> None:
-        """One more step, perhaps not yet computed: judges the one before."""
+        """Adds a step, perhaps not yet computed, and checks the previous one."""
         self._pending.append((step, metrics, indices))
         if len(self._pending) > 1:
             self._judge(*self._pending.popleft())
 
     def finish(self) -> None:
-        """Judges the last step."""
+        """Checks the last step."""
         while self._pending:
             self._judge(*self._pending.popleft())
 

@@ -1,4 +1,4 @@
-"""SIGTERM, Ctrl-C and the end of the terminal end a run after a step, and its state is saved."""
+"""Ends a run after a step and saves it on SIGTERM, Ctrl-C or when the terminal closes."""
 
 import os
 import signal
@@ -19,24 +19,24 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stop:
-    """Hears the signals while its block runs, in the main thread; anywhere else does nothing.
+    """Handles the signals while its block runs in the main thread; in other threads does nothing.
 
-    The first one asks all processes of the run to stop before the same step. A second Ctrl-C, and
-    any signal before there is something to save, ends a command at once. In a program of the user,
-    such as a notebook, these signals do what they do without this class: Ctrl-C raises
-    KeyboardInterrupt. A thread hears the signals, at once: Python's own handlers wait until the
-    main thread returns from JAX.
+    The first signal asks all processes of the run to stop before the same step. A second Ctrl-C, or
+    any signal before there is something to save, ends a command at once. In the user's own program,
+    such as a notebook, these two cases behave as without this class: Ctrl-C raises
+    KeyboardInterrupt. A thread receives the signals immediately, whereas Python's handlers wait
+    until the main thread returns from JAX.
     """
 
     def __init__(self):
         self._something_to_save = False
-        self._asked: int | None = None  # the exit status, once a signal was heard
+        self._asked: int | None = None  # the exit status, once a signal was received
         self._interrupts = self._interrupts_seen = 0
         self._before = {}
         self._is_command = command_line.is_running() or bool(link())
 
     def __enter__(self) -> "Stop":
-        told_of_others = jax.process_count() == 1 or link()  # else JAX's own handlers are left
+        told_of_others = jax.process_count() == 1 or link()  # else JAX's handlers stay
         if told_of_others and threading.current_thread() is threading.main_thread():
             self._listen()
         return self
@@ -46,7 +46,7 @@ class Stop:
             signal.set_wakeup_fd(self._wakeup_before)
             for number, handler in self._before.items():
                 signal.signal(number, handler)
-            # Launchers may say it again: the status is to be seen.
+            # Launchers may repeat SIGTERM, which must not replace the exit status.
             if kind is Stopped and self._is_command:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
             self._signals.close()
@@ -57,12 +57,17 @@ class Stop:
         self._something_to_save = True
 
     def before(self, step: int) -> int | None:
-        """The exit status, if the run stops before this step, of which every process asks before it
-        begins it: 130 after Ctrl-C, else 85."""
+        """The exit status if the run stops before this step, else None: 130 after Ctrl-C, else 85.
+
+        Every process must call this before each step.
+        """
         return link().stops_before(step) if link() else self._asked
 
     def asked_too_late(self) -> int | None:
-        """After the last step, of which all ask: the exit status if one of them was told to end."""
+        """The exit status if a process was asked to stop, else None.
+
+        Every process must call this after the last step.
+        """
         return next((asked for asked in gather(self._asked) if asked is not None), None)
 
     def _listen(self) -> None:
@@ -70,13 +75,13 @@ class Stop:
         self._signals.setblocking(False)
         self._wakeup_before = signal.set_wakeup_fd(self._signals.fileno())
         for number in SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:  # as a shell does in the background
+            if signal.getsignal(number) != signal.SIG_IGN:  # a shell ignores it for background jobs
                 self._before[number] = signal.signal(number, self._in_main_thread)
         self._thread = threading.Thread(target=self._hear_all, name="signals", daemon=True)
         self._thread.start()
 
     def _in_main_thread(self, number: int, frame: FrameType | None) -> None:
-        """What Python calls once the main thread is back from JAX."""
+        """The Python handler, called once the main thread has returned from JAX."""
         self._interrupts_seen += number == signal.SIGINT
         interrupts = max(self._interrupts, self._interrupts_seen)  # the thread may be behind
         ends = not self._something_to_save or interrupts > 1
@@ -116,6 +121,6 @@ class Stop:
 
 
 def _end(status: int, message: str) -> NoReturn:
-    with suppress(OSError):  # the terminal may have gone
+    with suppress(OSError):  # the terminal may be closed
         os.write(2, f"{message}\n".encode())  # the main thread may hold the lock of sys.stderr
     os._exit(status)

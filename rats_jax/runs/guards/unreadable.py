@@ -1,4 +1,4 @@
-"""The images that a run could not read: counted, listed, and too many of them stop it."""
+"""Counts and lists the images that a run could not read, and stops it if there are too many."""
 
 from pathlib import Path
 
@@ -10,20 +10,20 @@ from rats_jax.errors import UserError
 from rats_jax.paths import printable
 from rats_jax.voice import say
 
-FEW = 1000  # images: the share is judged against no fewer, lest the first bad one stop the run
+FEW = 1000  # images: minimum for the denominator, so that the first failure does not stop the run
 
 
 class Unreadable:
-    """Lists names and reasons, once each, in `folder`/unreadable.txt (further processes of a run:
-    unreadable.1.txt, ...), where a later start finds them.
+    """Lists each unreadable image once, with the reason, in `folder`/unreadable.txt (other
+    processes: unreadable.1.txt, ...), which later starts read.
 
     Attributes:
-      file: the list, a line each: name, tab, reason.
-      count: of the list.
+      file: the list, one image per line: name, tab, reason.
+      count: the number of images in the list.
     """
 
     def __init__(self, source: Source, folder: Path, *, max_share: float, start: int):
-        """start: the step that the run is resumed from; at 0 a list from before is set aside."""
+        """start: the step that the run is resumed from; at 0 an earlier list is renamed."""
         process = jax.process_index()
         self.file = folder / (f"unreadable.{process}.txt" if process else "unreadable.txt")
         if not start and self.file.exists():
@@ -39,14 +39,14 @@ class Unreadable:
         return len(self._known)
 
     def say_count(self) -> None:
-        """At the end of a run, if there are any."""
+        """Prints the number of unreadable images, if there are any."""
         if self.count:
             say(f"images not read: {self.count}, see {self.file}")
 
     def add(self, failures: dict[int, str], *, replaced: int, drawn: int) -> None:
-        """Takes up {source index: reason}, and how many of the images drawn were replaced.
+        """Adds failures, {source index: reason}, and the numbers of images replaced and drawn.
 
-        Raises UserError when that is more than `max_share` of the images drawn since the start.
+        Raises UserError if more than `max_share` of the images drawn since the start were replaced.
         """
         for index, reason in sorted(failures.items()):
             name, reason = name_of(self._source, index), printable(reason)

@@ -1,4 +1,4 @@
-"""Ends a run that hangs, and shows where."""
+"""Ends a run that hangs, and shows where it hung."""
 
 import faulthandler
 import os
@@ -11,14 +11,14 @@ import jax
 
 from rats_jax.errors import LOST
 
-FAREWELL_SECONDS = 10  # seconds that the other processes have for their own stacks
+FAREWELL_SECONDS = 10  # seconds for the other processes to write their own stacks
 
 
 class Watchdog:
-    """Ends the process, with the stacks of all its threads on standard error and in a file, when
-    its block saw no `beat` for `seconds` (0: for ever). Exit status 75: the same command may go on.
+    """Ends the process if its block saw no `beat` for `seconds` (0: no limit), and writes the
+    stacks of all threads to standard error and a file. Exit status 75: the same command can resume.
 
-    Of several processes all hang when one does: each shows its own stacks.
+    If one of several processes hangs, all do, and each shows its own stacks.
     """
 
     def __init__(self, folder: Path, *, seconds: float):
@@ -38,7 +38,7 @@ class Watchdog:
         self._over.set()
 
     def beat(self) -> None:
-        """Another step is over."""
+        """Signals that a step has finished."""
         self._last = time.monotonic()
 
     def _watch(self) -> None:
@@ -49,7 +49,7 @@ class Watchdog:
     def _end(self) -> None:
         with suppress(OSError), self._file.open("w", encoding="utf-8") as file:
             faulthandler.dump_traceback(file)
-        # From a thread, lest nobody reads; not by sys.stderr, whose lock who hangs may hold.
+        # In a thread, since writing may block; not by sys.stderr: a hung thread may hold its lock.
         threading.Thread(target=self._tell, daemon=True).start()
         time.sleep(FAREWELL_SECONDS if jax.process_count() > 1 else 1)
         os._exit(LOST)

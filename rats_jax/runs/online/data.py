@@ -1,4 +1,4 @@
-"""Which images an evaluation during training looks at, and with how many regions."""
+"""The images of an evaluation during training, and the numbers of regions."""
 
 from ml_collections import ConfigDict
 
@@ -12,14 +12,14 @@ from rats_jax.parts.region_metrics import HEADERS
 from rats_jax.procedural_parts import ProceduralParts
 from rats_jax.voice import say
 
-#: Metrics of parts, without the number of regions, as people call them.
+#: Metric of parts, without the number of regions -> display name.
 PART_SCORES = {f"parts/{name}": header for name, header in HEADERS.items()}
 
-DRAWN_SEED = 2_000_003  # a world that nothing else is drawn from
+DRAWN_SEED = 2_000_003  # a seed that nothing else uses
 
 
 def fingerprint_of_parts(data: PartDataset) -> str:
-    """Which images there are, in which order, wherever their files are."""
+    """A fingerprint of the images and their order, independent of where the files are."""
     if isinstance(data, Drawings):
         return data.source.fingerprint()
     return fingerprint_of_names(entry.name for entry in data.entries)
@@ -43,7 +43,7 @@ def open_parts(config: ConfigDict) -> PartDataset:
 
 
 def top_k_of(config: ConfigDict) -> tuple[int, ...]:
-    """The values of K, rising; raises UserError for those that the model cannot have."""
+    """The values of K, ascending. Raises UserError for values that the model cannot have."""
     model, evaluation = backbone_options(config), config.evaluation
     if evaluation.resolution % model.patch:
         nearest = max(round(evaluation.resolution / model.patch), 1) * model.patch
@@ -63,8 +63,8 @@ def top_k_of(config: ConfigDict) -> tuple[int, ...]:
 
 
 def headline(top_k: tuple[int, ...], best_metric: str) -> int:
-    """The number of regions that is shown where one must do: that of the best metric, else 12, as
-    in the paper, or the next."""
+    """The number of regions to show if only one is shown: that of the best metric, else 12 as in
+    the paper, or the next larger one, or the largest."""
     group, _, number = best_metric.rpartition("_")
     if group in PART_SCORES and number in map(str, top_k):
         return int(number)

@@ -1,4 +1,4 @@
-"""What is measured of the teacher while a run goes on: when, and what becomes of it."""
+"""Measures the teacher during a run: when it is due, and what happens to the results."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,9 +29,9 @@ from rats_jax.voice import say
 
 
 def open_evaluation(config: ConfigDict, dino: DINO, mesh: Mesh) -> "OnlineEvaluation | None":
-    """What `config.evaluation` asks for, its data opened; None if it is off.
+    """The evaluation that `config.evaluation` describes, with its data opened; None if it is off.
 
-    Raises UserError for what cannot be measured.
+    Raises UserError if something cannot be measured.
     """
     evaluation, run = config.evaluation, config.run
     if not evaluation.every_epochs:
@@ -46,9 +46,9 @@ def open_evaluation(config: ConfigDict, dino: DINO, mesh: Mesh) -> "OnlineEvalua
 
 
 class EvaluationResult(NamedTuple):
-    """scalars: of a step, the same in all processes. judged: those that compare with the scalars of
-    the first evaluation, for no image was lost meanwhile. pictures: name -> uint8 [1, h, w, 3], in
-    process 0."""
+    """scalars: of a step, the same in all processes. judged: the scalars that are comparable with
+    those of the first evaluation, because the same number of images was read. pictures: name ->
+    uint8 [1, h, w, 3], in process 0."""
 
     scalars: dict[str, float]
     judged: dict[str, float]
@@ -56,10 +56,10 @@ class EvaluationResult(NamedTuple):
 
 
 class OnlineEvaluation:
-    """What the evaluators of the config measure, together.
+    """All evaluators of the config together.
 
     Attributes:
-      about: what is measured, by `Evaluator.on`; figures with another one do not compare.
+      about: `Evaluator.on` -> what is measured. Values are comparable only if this is the same.
     """
 
     def __init__(self, config: ConfigDict, dino: DINO, mesh: Mesh):
@@ -69,13 +69,13 @@ class OnlineEvaluation:
         self._evaluators = open_evaluators(Opening(config, dino, mesh))
         self.about = {of.on: about for of in self._evaluators.values() if (about := of.about)}
         self._told: set[str] = set()
-        self._left_out: dict[str, int] = {}  # at first
+        self._left_out: dict[str, int] = {}  # in the first evaluation
         self._described = False
         self._check_best_metric()
 
     @property
     def names(self) -> list[str]:
-        """Those of the figures; scores, by which most runs are judged, come first."""
+        """The names of the metrics, with scores first, since most runs are judged by them."""
         names = [name for of in self._evaluators.values() for name in of.names]
         return sorted(names, key=is_score, reverse=True)
 
@@ -95,9 +95,9 @@ class OnlineEvaluation:
             )
 
     def compile(self, teacher: dict) -> None:
-        """Before the first call of `measure`, in all processes. teacher: arrays, or abstract ones.
+        """Call before the first `measure`, in all processes. teacher: arrays, or abstract ones.
 
-        Raises UserError where processes have not the same images, or memory is too small.
+        Raises UserError if processes have different images, or if memory is too small.
         """
         for process, about in enumerate(gather(self.about)):
             same = all(same_measure(about.get(name), on) for name, on in self.about.items())
@@ -110,7 +110,7 @@ class OnlineEvaluation:
             of.compile(teacher)
 
     def is_due(self, step: int, *, last: int) -> bool:
-        """Before the first step, after each interval, after the last step."""
+        """True before the first step, after each interval and after the last step."""
         return step % self._every == 0 or step == last
 
     def measure(
@@ -122,12 +122,12 @@ class OnlineEvaluation:
         events: Events,
         beat: Callable[[], None],
     ) -> EvaluationResult:
-        """What this step comes to; all processes come here. No scalars where there is nothing to
-        look at, and none of images that can be read no more.
+        """Evaluates this step; all processes must call it. The scalars are empty if nothing can be
+        measured, and lack those of evaluators whose images can no longer be read.
 
-        samples: of the batch at hand, if there is one. beat: called again and again, while all is
-        well. A plain grid's scores are added to the events at the first call, to judge by. Raises
-        UserError before the first step, when nothing is lost by it, if no image can be read.
+        samples: of the current batch, if there is one. beat: called repeatedly to signal progress.
+        At the first call the scores of a plain grid are added to the events, as a baseline. Raises
+        UserError only before the first step, when nothing is lost, if no image can be read.
         """
         began = time.perf_counter()
         scalars: dict[str, float] = {}
@@ -180,7 +180,7 @@ class OnlineEvaluation:
         return EvaluationResult(scalars, judged, pictures)
 
     def _drawn(self, step: int, name: str, found: Found) -> dict[str, np.ndarray]:
-        """What goes wrong is said, for a run is worth more than its pictures."""
+        """Draws the pictures; reports errors instead of raising them."""
         if jax.process_index():
             return {}
         try:
@@ -191,7 +191,7 @@ class OnlineEvaluation:
 
 
 def _line(step: int, scalars: Mapping[str, float]) -> str:
-    """An evaluation as a line to read; scores in percent."""
+    """An evaluation as a line for the log, with scores in percent."""
     parts = [f"evaluation at step {step}"]
     for name, value in scalars.items():
         if is_score(name):

@@ -1,7 +1,7 @@
-"""What an evaluation during training is: something that is measured of the teacher.
+"""The interface of an evaluation during training, which measures the teacher.
 
-A new one is a file of evaluators/ with a class like `Evaluator`, its entry in the list there, and
-its name in `config.evaluation.measures`.
+To add one, write a file in evaluators/ with a class that implements `Evaluator`, add the class to
+the list there, and add its name to `config.evaluation.measures`.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,10 +21,10 @@ from rats_jax.runs.online.part_images import PartImages
 
 @dataclass
 class Opening:
-    """What evaluators are made from.
+    """The arguments for opening an evaluator.
 
     Attributes:
-      opened: by name, the evaluators that have been opened before this one.
+      opened: name -> evaluator, for those opened before this one.
     """
 
     config: ConfigDict
@@ -34,15 +34,14 @@ class Opening:
 
     @cached_property
     def part_images(self) -> PartImages | None:
-        """Those of `config.evaluation.parts`, the same object for all evaluators; None without."""
+        """The images of `config.evaluation.parts`, shared by all evaluators; None if unset."""
         return PartImages(self.config, self.mesh) if self.config.evaluation.parts else None
 
 
 class Moment(NamedTuple):
-    """samples: of the training batch at hand, if there is one. first: no evaluation has succeeded
-    yet in this start, so that what figures are judged by is measured as well. beat: to be called
-    again and again, while all is well. on_error: to be called with what is wrong with an image that
-    is left out."""
+    """samples: of the current training batch, if there is one. first: no evaluation of this start
+    has succeeded yet, so that baselines are measured as well. beat: call repeatedly to signal
+    progress. on_error: call with the error of each image that is left out."""
 
     samples: Mapping[str, jax.Array] | None
     first: bool
@@ -51,10 +50,10 @@ class Moment(NamedTuple):
 
 
 class Found(NamedTuple):
-    """scalars: the same in all processes. left_out: how many images could not be read; None where
-    none are read. grid: scores of a plain grid by the same names, at the first moment. facts: more
-    for the event of the first moment. pictures: by name, what draws uint8 [h, w, 3]; called in
-    process 0."""
+    """scalars: the same in all processes. left_out: the number of images that could not be read;
+    None if the evaluator reads none. grid: scores of a plain grid under the same names, if
+    `Moment.first`. facts: more fields for the event of the first evaluation. pictures: name ->
+    function that returns uint8 [h, w, 3], called in process 0."""
 
     scalars: dict[str, float]
     left_out: int | None = None
@@ -64,20 +63,19 @@ class Found(NamedTuple):
 
 
 class Evaluator(Protocol):
-    """Measures nothing that training depends on, and draws no random number.
+    """Training must not depend on it, and it must not draw random numbers.
 
     Attributes:
-      on: what its images are called, in warnings, events and checkpoints: its own name, unless it
+      on: the name of its images in warnings, events and checkpoints: its own name, unless it
         measures on the images of another evaluator.
-      groups: the names of its metrics before the slash, which no other evaluator has.
-      scores: metrics that are fractions, of two the higher the better, which end in a number: by
-        their names without _NUMBER, how people call them. Each has a panel in dynamics.png.
-      number: what that number is called.
-      said: metrics that stand in the line of an evaluation beside scores, and how they are called
-        there.
-      about: what it measures on; its figures do not compare with those of another one. Empty where
-        it has no images of its own.
-      names: of its metrics.
+      groups: the names of its metrics before the slash, which no other evaluator uses.
+      scores: metrics that are fractions, higher is better, with names that end in _NUMBER: name
+        without _NUMBER -> display name. Each has a panel in dynamics.png.
+      number: the display name of that number.
+      said: the other metrics in the log line of an evaluation -> display name.
+      about: what it measures on. Values are comparable only if this is the same. Empty if it has
+        no images of its own.
+      names: the names of its metrics.
     """
 
     on: ClassVar[str]
@@ -88,7 +86,7 @@ class Evaluator(Protocol):
 
     @classmethod
     def open(cls, opening: Opening) -> Self | None:
-        """None where the config names nothing to measure on. Raises UserError."""
+        """None if the config names nothing to measure on. Raises UserError."""
 
     @property
     def about(self) -> dict[str, Any]:
@@ -98,8 +96,8 @@ class Evaluator(Protocol):
     def names(self) -> list[str]: ...
 
     def compile(self, teacher: dict) -> None:
-        """Before the first call of `measure`, in all processes. teacher: arrays, or abstract ones.
-        Raises UserError where memory is too small."""
+        """Called before the first `measure`, in all processes. teacher: arrays, or abstract ones.
+        Raises UserError if memory is too small."""
 
     def measure(self, teacher: dict, moment: Moment) -> Found:
-        """All processes come here. Raises UserError where nothing can be measured."""
+        """Called in all processes. Raises UserError if nothing can be measured."""

@@ -1,4 +1,4 @@
-"""The images with part masks of `config.evaluation.parts`, read for the mesh."""
+"""Reads the images with part masks of `config.evaluation.parts` for the mesh."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from rats_jax.runs.online.spread import Spread
 
 
 class Sample(NamedTuple):
-    """image: uint8 [S, S, 3], as the model sees it. mask: int [h, w]. truth: what it is like."""
+    """image: uint8 [S, S, 3], as the model sees it. mask: int [h, w]. truth: facts of the mask."""
 
     image: np.ndarray
     mask: np.ndarray
@@ -28,13 +28,14 @@ class Sample(NamedTuple):
 
 
 class PartImages:
-    """Images are squeezed to `config.evaluation.resolution`; each process reads those of its
-    devices.
+    """The images, resized to a square of `config.evaluation.resolution`; each process reads those
+    of its devices.
 
     Attributes:
       data: the data set.
-      spread: how its chosen images lie on the mesh.
-      abstract: what `put` makes: images uint8 [B, S, S, 3], and which rows hold one, bool [B].
+      spread: the distribution of the chosen images over the mesh.
+      abstract: what `put` returns: images uint8 [B, S, S, 3], and which rows have an image, bool
+        [B].
     """
 
     def __init__(self, config: ConfigDict, mesh: Mesh):
@@ -52,7 +53,7 @@ class PartImages:
         return len(self._chosen)
 
     def about(self, **more: Any) -> dict[str, Any]:
-        """Which images these are, and more of what is measured on them."""
+        """Facts that identify the images, and `more` facts of what is measured on them."""
         return {
             "data": self.data.name,
             "flattening": self.data.flattening,
@@ -70,7 +71,7 @@ class PartImages:
         return self.spread.read(pool, self._read, on_error=on_error)
 
     def put(self, samples: dict[int, Sample]) -> tuple[jax.Array, jax.Array]:
-        """A batch on the devices: images, and which rows hold one."""
+        """A batch on the devices: images, and which rows have an image."""
         images = {row: sample.image for row, sample in samples.items()}
         present = dict.fromkeys(samples, np.True_)
         return tuple(map(self.spread.put, (images, present), self.abstract))
@@ -85,7 +86,7 @@ class PartImages:
 
 @contextmanager
 def reading_threads() -> Iterator[ThreadPoolExecutor]:
-    """A pool whose work that has not begun is given up when the block fails."""
+    """A thread pool that cancels pending work if the block fails."""
     with ThreadPoolExecutor(max(os.cpu_count() or 1, 2)) as pool:
         try:
             yield pool

@@ -24,8 +24,8 @@ class Shown(NamedTuple):
 
 
 def part_picture(shown: Sequence[Shown], *, k: int) -> np.ndarray:
-    """uint8 [h, w, 3]: rows of image, parts, and the K regions in the colours of the parts that
-    they agree with best."""
+    """uint8 [h, w, 3]: rows of image, parts and K regions, each in the colour of the part that it
+    matches best."""
     images, parts, regions = [], [], []
     for image, mask, labels in shown:
         height, width = mask.shape

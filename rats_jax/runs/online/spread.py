@@ -1,4 +1,4 @@
-"""Images to look at on a mesh: each process reads the rows that its devices hold."""
+"""Distributes images over a mesh: each process reads the rows of its own devices."""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,14 +12,14 @@ from rats_jax.data.device import rows_here
 from rats_jax.errors import UserError
 from rats_jax.parallel.mesh import batch_sharding, batch_shards
 
-EACH = 8  # images in a batch for every part of the mesh
+EACH = 8  # images of a batch for each shard of the mesh
 
 
 class Spread:
-    """So many images, in batches that the mesh splits; the last is filled up with nothing.
+    """A number of images in batches that are split over the mesh; the last batch is padded.
 
     Attributes:
-      batch_size: of all processes together.
+      batch_size: images in a batch, over all processes.
     """
 
     def __init__(self, mesh: Mesh, images: int):
@@ -28,12 +28,12 @@ class Spread:
         self._rows = rows_here(self._sharding, self.batch_size)
 
     def own(self) -> np.ndarray:
-        """The numbers of the images that this process reads, rising."""
+        """The numbers of the images that this process reads, ascending."""
         images = np.arange(self._images)
         return images[np.isin(images % self.batch_size, self._rows)]
 
     def abstract(self, shape: tuple[int, ...], dtype) -> jax.ShapeDtypeStruct:
-        """Of what `put` makes."""
+        """The abstract array that `put` returns."""
         return jax.ShapeDtypeStruct((self.batch_size, *shape), dtype, sharding=self._sharding)
 
     def read(
@@ -43,9 +43,9 @@ class Spread:
         *,
         on_error: Callable[[UserError], None],
     ) -> Iterator[dict[int, Any]]:
-        """A dict for each batch: row -> what `read` gave for its image, for the rows of this
-        process. Rows that are over, and images at which it raised UserError, are not there.
-        The next batch is read while one is in use."""
+        """A dict for each batch: row -> the result of `read` for its image, for the rows of this
+        process. Padding rows and images for which `read` raised UserError are missing. The next
+        batch is read while one is in use."""
         coming = self._begin(pool, read, 0)
         for start in range(0, self._images, self.batch_size):
             reading, coming = coming, self._begin(pool, read, start + self.batch_size)
@@ -64,7 +64,7 @@ class Spread:
     def put(
         self, rows: Mapping[int, np.ndarray], like: jax.ShapeDtypeStruct, other: int = 0
     ) -> jax.Array:
-        """The array of a batch on the devices; `other` in rows that are not there."""
+        """The array of a batch on the devices; `other` fills the missing rows."""
         filled = np.full(like.shape[1:], other, like.dtype)
 
         def part(index: tuple[slice, ...]) -> np.ndarray:
@@ -75,7 +75,7 @@ class Spread:
 
 
 def own_rows(array: jax.Array) -> Iterator[tuple[int, np.ndarray]]:
-    """(row, its values) of an array that the mesh splits by rows: each row in one process alone."""
+    """(row, values) of an array that is split by rows; each row is in exactly one process."""
     for shard in array.addressable_shards:
         if shard.replica_id == 0:
             first = shard.index[0].start or 0

@@ -1,4 +1,4 @@
-"""The evaluations that a run can have, by the names that `config.evaluation.measures` lists."""
+"""The evaluations that a run can have, under their names in `config.evaluation.measures`."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from rats_jax.runs.online.evaluators.knn import OnlineKNN
 from rats_jax.runs.online.evaluators.parts import OnlineParts
 from rats_jax.runs.online.evaluators.registers import OnlineRegisters
 
-#: In the order in which they measure.
+#: In the order in which they run.
 EVALUATORS: Mapping[str, type[Evaluator]] = {
     "parts": OnlineParts,
     "registers": OnlineRegisters,
@@ -17,7 +17,7 @@ EVALUATORS: Mapping[str, type[Evaluator]] = {
 
 
 def open_evaluators(opening: Opening) -> dict[str, Evaluator]:
-    """By name, those that the config lists and names images for. Raises UserError."""
+    """Name -> evaluator, for those that the config lists and has images for. Raises UserError."""
     listed = tuple(opening.config.evaluation.measures)
     if unknown := [name for name in listed if name not in EVALUATORS]:
         raise UserError(

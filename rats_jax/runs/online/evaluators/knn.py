@@ -1,4 +1,4 @@
-"""k-NN classification by the teacher's vectors, on the mesh where it lies."""
+"""k-NN classification with the teacher's vectors, computed on the mesh of the run."""
 
 import os
 from collections.abc import Callable
@@ -39,8 +39,8 @@ REMEDY = "spread parameters over more devices with config.mesh.fsdp"
 class OnlineKNN(Evaluator):
     """Classifies the images of `config.evaluation.knn_test` by those of `knn_train`.
 
-    As `rats_jax.evaluate --task=knn`, at the size of the global crops, and through the network in
-    the dtype of training. Every process has the vectors of all images, [N, D] float32.
+    Works as `rats_jax.evaluate --task=knn`, at the size of the global crops and in the dtype of
+    training. Every process has the vectors of all images, [N, D] float32.
     """
 
     on = "knn"
@@ -81,7 +81,7 @@ class OnlineKNN(Evaluator):
 
     @property
     def about(self) -> dict:
-        """What the path of the images has to say counts only where NAME_images does not, see
+        """The path of the images is compared only if NAME_images is missing, see
         `best_metric.measure_changes`."""
         about = {}
         for name, of in {"knn_train": self._train, "knn_test": self._test}.items():
@@ -96,13 +96,13 @@ class OnlineKNN(Evaluator):
         return [f"knn/top1_{self._k}"]
 
     def compile(self, teacher: dict) -> None:
-        """As of `Evaluator`."""
+        """See `Evaluator`."""
         self._program = compiled(
             self._look.lower(teacher, *self._test.abstract), what="k-NN", remedy=REMEDY
         )
 
     def measure(self, teacher: dict, moment: Moment) -> Found:
-        """As of `Evaluator`: knn/top1_K is the share that is classified rightly."""
+        """See `Evaluator`. knn/top1_K is the fraction that is classified correctly."""
         look = partial(self._program, teacher)
         (bank, known), (queries, expected) = (
             of.vectors(look, beat=moment.beat, on_error=moment.on_error)
@@ -125,7 +125,7 @@ class OnlineKNN(Evaluator):
 
 
 class _Labelled:
-    """One of the two sets."""
+    """One of the two sets of images, with labels."""
 
     def __init__(self, evaluation: ConfigDict, field: str, side: int, mesh: Mesh):
         try:
@@ -139,7 +139,7 @@ class _Labelled:
         self._spread = Spread(mesh, len(self._chosen))
         self.abstract = (
             self._spread.abstract((side, side, 3), np.uint8),
-            self._spread.abstract((2,), np.int32),  # the halves of an int64, which JAX has not
+            self._spread.abstract((2,), np.int32),  # the halves of an int64, which JAX lacks
         )
 
     def __len__(self) -> int:
@@ -148,7 +148,7 @@ class _Labelled:
     def vectors(
         self, look: Callable, *, beat: Callable, on_error: Callable
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Of the images that can be read: [N, D], and their labels [N]."""
+        """Vectors [N, D] and labels [N] of the images that can be read."""
         found = []
         with ThreadPoolExecutor(max(os.cpu_count() or 1, 2)) as pool:
             for samples in self._spread.read(pool, self._read, on_error=on_error):

@@ -1,4 +1,4 @@
-"""Part discovery of the teacher, on the mesh where it lies."""
+"""Part discovery with the teacher, computed on the mesh of the run."""
 
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -37,13 +37,12 @@ from rats_jax.voice import say
 class OnlineParts(Evaluator):
     """Scores the teacher's regions on images with part masks.
 
-    Images pass through the network in the dtype of training; regions are scored at the size of the
-    mask. Every process scores the images of its devices, in threads, while the devices compute; all
-    come to the same figures.
+    The network runs in the dtype of training; regions are scored at the size of the mask. Every
+    process scores the images of its devices, in threads, while the devices compute. All processes
+    return the same values.
 
     Attributes:
-      health: sums of `register_health` over the images of the last `measure`; empty where it
-        failed.
+      health: sums of `register_health` over the images of the last `measure`; empty if it failed.
     """
 
     on = "parts"
@@ -56,7 +55,7 @@ class OnlineParts(Evaluator):
         self._top_k = top_k_of(config)
         self._images: PartImages = opening.part_images
         self._smoothing = config.evaluation.smoothing
-        # A ViT's regions are its attention, of which there is nothing to center.
+        # A ViT's regions come from its attention, which is not centered.
         self._centered = config.evaluation.centered and not backbone_options(config).has_cls
         self._k = headline(self._top_k, config.run.best_metric)  # of the pictures
         shown = self._images.spread.own()
@@ -77,7 +76,7 @@ class OnlineParts(Evaluator):
         return list(figures(dict.fromkeys(self._top_k, UNSCORED)))
 
     def compile(self, teacher: dict) -> None:
-        """As of `Evaluator`."""
+        """See `Evaluator`."""
         self._program = compiled(
             self._look.lower(teacher, *self._images.abstract),
             what="the evaluation of parts",
@@ -85,7 +84,7 @@ class OnlineParts(Evaluator):
         )
 
     def measure(self, teacher: dict, moment: Moment) -> Found:
-        """As of `Evaluator`; the pictures are of a few images with their regions."""
+        """See `Evaluator`. The pictures show a few images with their regions."""
         self.health, health = {}, {}
         images, batch_size = self._images, self._images.spread.batch_size
         scoring: list[Future] = []
@@ -121,7 +120,7 @@ class OnlineParts(Evaluator):
         )
 
     def _masks(self, truth: Truth, *, first: bool) -> dict[str, Any]:
-        """What the masks are like; warnings are said at the first moment."""
+        """Facts of the masks; warnings are printed only in the first evaluation."""
         lines = report(truth)
         for line in lines if first else ():
             if line.startswith("warning: "):
@@ -129,7 +128,7 @@ class OnlineParts(Evaluator):
         return truth._asdict() | {"report": lines, "notes": list(self._images.data.notes)}
 
     def _means(self, scores: list[np.ndarray], *, ways: int) -> list[dict[int, RegionScores]]:
-        """Over the images of all processes, those without a labelled pixel left out."""
+        """Means over the images of all processes, without images that have no labelled pixel."""
         shape = ways, len(self._top_k), len(RegionScores._fields)
         scores = np.array(scores, np.float64).reshape(-1, *shape)
         scores = scores[~np.isnan(scores).any((1, 2, 3))]
@@ -147,7 +146,7 @@ class OnlineParts(Evaluator):
 
 
 def figures(scores: Mapping[int, RegionScores]) -> dict[str, float]:
-    """parts/SCORE_K, such as parts/m2o_8: fractions, as `region_metrics.score` has them."""
+    """parts/SCORE_K, such as parts/m2o_8 -> fraction, as `region_metrics.score` returns it."""
     return {
         f"parts/{part}_{k}": float(value)
         for k, of_k in scores.items()
@@ -187,7 +186,7 @@ def _looking(config: ConfigDict, network: Network, mesh: Mesh, top_k: tuple[int,
 def _scored(
     maps: np.ndarray, mask: np.ndarray, top_k: tuple[int, ...], grid: bool
 ) -> list[list[RegionScores]]:
-    """[the model, and a grid if it is asked for][K]"""
+    """Scores [the model, and the grid if requested][K]."""
     ways = [[resize_labels(labels, mask.shape) for labels in maps]]
     if grid:
         ways.append([grid_regions(size=mask.shape, k=k) for k in top_k])

@@ -1,4 +1,4 @@
-"""The health of the teacher's registers: on the images with part masks, or on a training batch."""
+"""The health of the teacher's registers, on the images with part masks or on a training batch."""
 
 from typing import Any
 
@@ -17,8 +17,8 @@ from rats_jax.runs.programs import abstract_samples, compiled, cut_out
 
 
 class OnlineRegisters(Evaluator):
-    """Of the images with part masks; where parts are scored, the sums come from the same pass.
-    Without such images they are of a training batch: its global crops as they were cut out."""
+    """Measures on the images with part masks; if parts are scored, both use the same forward pass.
+    Without such images it measures on the global crops of a training batch, not augmented."""
 
     on = "parts"
     groups = ("registers", "heads", "patches")
@@ -31,7 +31,7 @@ class OnlineRegisters(Evaluator):
         config, dino, mesh = opening.config, opening.dino, opening.mesh
         self._options = backbone_options(config)
         self._parts: OnlineParts | None = opening.opened.get("parts")
-        #: The same, where the config does not list parts: its scores are then not reported.
+        #: Measures the sums if the config does not list parts; its scores are not reported.
         self._unlisted = None if self._parts else OnlineParts.open(opening)
         self._heads = self._options.owning_heads or 1
         self._samples = abstract_samples(config, mesh)
@@ -63,7 +63,7 @@ class OnlineRegisters(Evaluator):
         )
 
     def compile(self, teacher: dict) -> None:
-        """As of `Evaluator`."""
+        """See `Evaluator`."""
         if self._unlisted:
             self._unlisted.compile(teacher)
         elif not self._parts:
@@ -71,7 +71,7 @@ class OnlineRegisters(Evaluator):
             self._program = compiled(lowered, what="the evaluation of registers")
 
     def measure(self, teacher: dict, moment: Moment) -> Found:
-        """As of `Evaluator`; nothing where there is nothing to look at."""
+        """See `Evaluator`. No scalars if there are no images."""
         if self._unlisted:
             found = self._unlisted.measure(teacher, moment)
             sums = self._unlisted.health
