@@ -12,11 +12,11 @@ GLOBAL_CROPS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class MultiCrop:
-    """Two global and `local_crops` local random resized crops of one image, each flipped with probability .5.
+    """Random resized crops of one image: two global and `local_crops` local ones.
 
-    Official recipe: `main_dino.py`, class DataAugmentationDINO; the crop is torchvision's
-    RandomResizedCrop with bicubic, antialiased resampling. `samples.py` cuts the crops out; the
-    device changes their colours later.
+    Each crop is flipped with probability .5. Official recipe: `main_dino.py`, class
+    DataAugmentationDINO; the crop is torchvision's RandomResizedCrop with bicubic, antialiased
+    resampling. `samples.py` cuts the crops out; the device changes their colours later.
 
     Attributes:
       global_size, local_size: side of the square crops, in pixels.
@@ -48,7 +48,7 @@ class MultiCrop:
         """Draws the views of an image of `size` (width, height), the global crops first.
 
         Returns:
-          each view's box (left, top, right, bottom) in pixels, and whether the view is flipped
+          Each view's box (left, top, right, bottom) in pixels, and whether the view is flipped
           from left to right.
         """
         boxes, flips = [], []
@@ -62,11 +62,12 @@ class MultiCrop:
 def random_box(
     size: tuple[int, int], rng: np.random.Generator, *, scale: tuple[float, float]
 ) -> tuple[int, int, int, int]:
-    """Draws a crop box (left, top, right, bottom), in pixels, in an image of `size` (width, height).
+    """Draws a crop box (left, top, right, bottom) in pixels. `size` is that of the image (width,
+    height).
 
     The method is that of torchvision's RandomResizedCrop.get_params. It draws an area, uniform in
     `scale`, and a ratio, log-uniform in 3/4 to 4/3, up to ten times. The first box that fits is
-    placed uniformly. If none fits, the result is the largest central box with a ratio in that range.
+    placed uniformly. If none fits, the result is the largest central box with an allowed ratio.
     """
     width, height = size
     low, high = scale

@@ -75,7 +75,7 @@ class Threads:
 
 
 class Processes:
-    """Runs `work(task)` on threads of worker processes; `work`, tasks and results must be picklable.
+    """Runs `work(task)` on threads of worker processes. Work, tasks and results must be picklable.
 
     Workers ignore Ctrl-C and SIGTERM, which reach the whole process group: the parent decides when
     they end. They also end if the parent dies.
@@ -92,7 +92,7 @@ class Processes:
         self._backlog = deque()  # for the first worker that is free
         self._load: dict[Connection, int] = {}
         self._workers: dict[Connection, multiprocessing.Process] = {}
-        atexit.register(self.close)  # before multiprocessing's handler, which would join the workers
+        atexit.register(self.close)  # before multiprocessing's, which would join the workers
         context = multiprocessing.get_context("spawn")  # a fork would copy JAX's locks
         with _signals_blocked():  # the workers inherit this
             for _ in range(processes):

@@ -26,7 +26,7 @@ class LeftOut:
         return list(self._lines)
 
     def add(self, error: BrokenImage | UserError) -> None:
-        """Leaves out the image that the error names. Raises UserError if images may not be left out."""
+        """Leaves out the image that the error names. Raises UserError if that is not allowed."""
         line = str(error)
         if not self._skip_broken:
             raise UserError(f"{line} (or leave it out with --skip_broken)") from error

@@ -28,7 +28,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
 #: Names of folders that are splits of a data set rather than classes.
 SPLITS = set("train training val valid validation test testing dev".split())
 PICTURES = set("image images img imgs jpegimages".split())
-ANNOTATIONS = ("mask", "annotation", "label", "segmentation", "gt", "depth")  # starts of folder names
+ANNOTATIONS = ("mask", "annotation", "label", "segmentation", "gt", "depth")  # starts of names
 
 
 class Source(Protocol):

@@ -50,7 +50,7 @@ ARRAYS = ("offsets", "sizes", "labels", "names", "ends")
 
 
 def load_index(tar: str) -> TarIndex:
-    """The stored index of a tar if it matches the tar, else a new one, which is stored if possible."""
+    """The stored index of a tar if it matches the tar; else a new one, stored if possible."""
     path = f"{tar}.index"
     try:
         stat = os.stat(tar)

@@ -96,7 +96,7 @@ class Tars:
         return Names(self, self.name)
 
     def fingerprint(self) -> str:
-        """The fingerprint of the members' names and sizes in order, however they are split into tars."""
+        """The fingerprint of the members' names and sizes in order, however split into tars."""
         names = (index.names for index in self._indices)
         lengths = (np.diff(index.ends, prepend=0) for index in self._indices)
         sizes = (index.sizes for index in self._indices)

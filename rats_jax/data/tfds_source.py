@@ -113,7 +113,7 @@ class TFDS:
 
 
 def _find(name: str, data_dir: str):
-    """Finds the data set from its files alone. The code that made it, which needs TensorFlow, is not
+    """Finds the data set from its files alone. The code that made it needs TensorFlow, and is not
     loaded."""
     from tensorflow_datasets.core.read_only_builder import builder_from_files
     from tensorflow_datasets.core.registered import DatasetNotFoundError
