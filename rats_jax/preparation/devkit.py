@@ -1,4 +1,4 @@
-"""ImageNet's development kit: it has the classes of the validation images."""
+"""ImageNet's development kit: the classes of the validation images, which have no folders."""
 
 import io
 import re

@@ -3,7 +3,7 @@
 A pickle is a program: it may name any function of Python and call it, and Python's unpicklers
 execute it. This one follows only the instructions that torch.save needs, and a pickle may use only
 the names in `pickle_values.NAMES`, each of which stands for a function of ours. Tensors are read as
-positions in the file (`pickle_values.Tensor`), not as numbers.
+views of storages (`pickle_values.Tensor`), without their numbers.
 
 So a file can neither import nor call anything, nor set an attribute. The memory that it can use is
 limited by its size and by `MOST` instructions, since no instruction copies existing values.
