@@ -1,6 +1,6 @@
-"""So many of a thing, in words."""
+"""A count and the name of what is counted, for messages."""
 
 
 def counted(count: int, thing: str) -> str:
-    """Such as "1 image" and "1,200 images"."""
+    """Returns text such as "1 image" or "1,200 images"."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""DINO's multi-crop: which boxes of an image are cut out, and which crops are mirrored."""
+"""DINO's multi-crop: the boxes that are cut out of an image, and which crops are mirrored."""
 
 import math
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ GLOBAL_CROPS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class MultiCrop:
-    """Two global and `local_crops` local random resized crops of one image, each flipped at p .5.
+    """Random resized crops of one image: two global and `local_crops` local ones.
 
-    Official recipe: `main_dino.py`, class DataAugmentationDINO; the crop is torchvision's
-    RandomResizedCrop with bicubic, antialiased resampling. `samples.py` cuts them out; colour work
-    is done later, on the device.
+    Each crop is flipped with probability .5. Official recipe: `main_dino.py`, class
+    DataAugmentationDINO; the crop is torchvision's RandomResizedCrop with bicubic, antialiased
+    resampling. `samples.py` cuts the crops out; the device changes their colours later.
 
     Attributes:
       global_size, local_size: side of the square crops, in pixels.
-      local_crops: how many local crops; may be 0.
+      local_crops: number of local crops; may be 0.
       global_scale, local_scale: range of the crop's share of the image area.
     """
 
@@ -39,14 +39,18 @@ class MultiCrop:
 
     @property
     def views(self) -> int:
-        """Crops of one image: the global ones, then the local ones."""
+        """Number of crops of one image, global and local."""
         return GLOBAL_CROPS + self.local_crops
 
     def draw(
         self, size: tuple[int, int], rng: np.random.Generator
     ) -> tuple[list[tuple[int, int, int, int]], list[bool]]:
-        """Of an image of `size` (width, height), each view's box (left, top, right, bottom) in
-        pixels, and whether it is flipped from left to right; the global crops first."""
+        """Draws the views of an image of `size` (width, height), the global crops first.
+
+        Returns:
+          Each view's box (left, top, right, bottom) in pixels, and whether the view is flipped
+          from left to right.
+        """
         boxes, flips = [], []
         for view in range(self.views):
             scale = self.global_scale if view < GLOBAL_CROPS else self.local_scale
@@ -58,16 +62,17 @@ class MultiCrop:
 def random_box(
     size: tuple[int, int], rng: np.random.Generator, *, scale: tuple[float, float]
 ) -> tuple[int, int, int, int]:
-    """A crop box (left, top, right, bottom), in pixels, of an image of `size` (width, height).
+    """Draws a crop box (left, top, right, bottom) in pixels. `size` is that of the image (width,
+    height).
 
-    As torchvision's RandomResizedCrop.get_params: ten times draw an area, uniform in `scale`, and
-    a ratio, log-uniform in 3/4 to 4/3; the first box that fits is placed uniformly. If none fits,
-    the largest central box whose ratio lies in the range.
+    The method is that of torchvision's RandomResizedCrop.get_params. It draws an area, uniform in
+    `scale`, and a ratio, log-uniform in 3/4 to 4/3, up to ten times. The first box that fits is
+    placed uniformly. If none fits, the result is the largest central box with an allowed ratio.
     """
     width, height = size
     low, high = scale
     for _ in range(10):
-        # `rng.uniform` without its checks, which take longer than all the rest
+        # This is `rng.uniform` without its checks, which take most of the time.
         area = width * height * (low + (high - low) * rng.random())
         ratio = math.exp(LOG_LOW + LOG_SPAN * rng.random())
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))

@@ -1,4 +1,4 @@
-"""Encoded image files to upright RGB arrays: exactly as Pillow reads them, or fast."""
+"""Decodes image files to upright RGB arrays: exactly as Pillow does, or faster."""
 
 import io
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from rats_jax.data.signatures import what_is
 
 ORIENTATION = 0x0112  # EXIF tag
 
-# What a file with an image's name may hold; of the others, some start programs (EPS).
+# Formats that are read. Some of Pillow's other formats start programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-#: Pixels: 268 million, 805 MB in memory. Phones take pictures of 200 million. A small file may
-#: claim any number of them.
+#: Most pixels of an image: 268 million, 805 MB in memory. Phones take pictures of 200 million. A
+#: limit is needed because a small file can declare any number of pixels.
 LARGEST = 2**28
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -23,15 +23,15 @@ PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND")
 
 
 class UnreadableImage(Exception):
-    """An image whose bytes cannot be decoded; the message says why."""
+    """An image cannot be decoded; the message gives the reason."""
 
 
 def decode(image: bytes | np.ndarray) -> np.ndarray:
-    """An image of a source as uint8 [h, w, 3], upright, in RGB.
+    """Decodes an image of a source to upright RGB, uint8 [h, w, 3].
 
-    The EXIF orientation is applied. Grayscale, palette and CMYK become RGB; transparency is laid
-    on white, as a page shows it; of 16-bit samples the high byte is kept. Of an animation the
-    first frame is taken. An array is checked and passed through.
+    The EXIF orientation is applied. Grayscale, palette and CMYK become RGB. Transparent images are
+    placed on white. 16-bit samples keep their high byte. Animations give their first frame. An
+    array is checked and returned unchanged.
 
     Raises:
       UnreadableImage: corrupt, truncated or unsupported data, or more than `LARGEST` pixels.
@@ -51,15 +51,15 @@ def decode(image: bytes | np.ndarray) -> np.ndarray:
 def open_image(
     image: bytes, formats: tuple[str, ...] = FORMATS, *, pixels: bool = True
 ) -> Image.Image:
-    """An image file as Pillow has it, neither turned nor converted.
+    """Opens an image file with Pillow, without rotation or conversion.
 
-    Metadata never decides whether an image can be read: what Pillow refuses of a PNG file (a
-    profile or a text of more than a megabyte, a damaged one) is left out.
+    Metadata never makes a PNG file unreadable: profiles and texts that Pillow refuses (damaged, or
+    larger than a megabyte) are ignored.
 
     Args:
       image: the file's content.
-      formats: those that are read, by Pillow's names.
-      pixels: decode them as well, not only the header.
+      formats: the formats that are accepted, by Pillow's names.
+      pixels: decode the pixels too, not only the header.
 
     Raises:
       UnreadableImage: as `decode`.
@@ -83,12 +83,12 @@ def _unreadable() -> Iterator[None]:
         yield
     except (MemoryError, UnreadableImage):
         raise
-    except Exception as error:  # Pillow's decoders raise nearly every type on damaged data
+    except Exception as error:  # Pillow's decoders raise many types for damaged data
         raise UnreadableImage(f"{type(error).__name__}: {error}") from error
 
 
 def _open(file: io.BytesIO, formats: tuple[str, ...], pixels: bool) -> Image.Image:
-    # Image.open has a limit of size and warnings that only the whole process can change.
+    # Not Image.open: its size limit and its warnings can only be set for the whole process.
     Image.init()
     start = file.read(16)
     for factory, accept in (Image.OPEN[name] for name in formats):
@@ -113,8 +113,8 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _without_metadata(png: bytes) -> bytes:
-    """The file without profiles, texts and whatever else does not decide how it looks. They may be
-    of any size, and are not decompressed."""
+    """The file without profiles, texts and other chunks that do not affect the pixels. They may
+    have any size, and are not decompressed."""
     kept, start = [PNG], len(PNG)
     while start < len(png):
         end = start + 12 + int.from_bytes(png[start : start + 4], "big")
@@ -127,13 +127,14 @@ def _without_metadata(png: bytes) -> bytes:
 def decode_fast(
     image: bytes | np.ndarray, *, longer: int | None = None, shorter: int | None = None
 ) -> np.ndarray:
-    """As `decode`, in a third of the time where the file is a plain JPEG.
+    """Like `decode`, but takes a third of the time for a plain JPEG.
 
-    Such a file comes out as `decode` gives it, bit for bit: both use libjpeg-turbo. Where the
-    caller says how many pixels are enough, of the longer or of the shorter side, a larger file is
-    decoded at a half, a quarter or an eighth of its size, the smallest that leaves so many: the
-    inverse DCT does the averaging, and 100 megapixels cost neither the time nor the memory.
-    Everything else, whole or damaged, is left to `decode`.
+    The result for a JPEG equals that of `decode` bit for bit, since both use libjpeg-turbo. All
+    other files, intact or damaged, are passed to `decode`.
+
+    `longer` or `shorter` is the number of pixels that is enough for the longer or the shorter side.
+    A larger JPEG is decoded at a half, a quarter or an eighth of its size, the smallest that has at
+    least that number. The inverse DCT averages the pixels, which saves time and memory.
     """
     if isinstance(image, np.ndarray):
         return decode(image)
@@ -151,14 +152,14 @@ def decode_fast(
             min_height=-(-height // reduction),
             min_width=-(-width // reduction),
         )
-    except ValueError:  # not a JPEG, or one with a flaw: Pillow decides whether it can be read
+    except ValueError:  # not a JPEG, or a damaged one: Pillow decides whether it can be read
         return decode(image)
     return _turned(pixels, _orientation(image))
 
 
 def _orientation(jpeg: bytes) -> int:
-    """1 to 8; 1 where the file says nothing."""
-    # Opening the file with Pillow costs a tenth of decoding it: only where there is need.
+    """The EXIF orientation, 1 to 8; 1 if the file has none."""
+    # Opening the file with Pillow takes a tenth of the decoding time: only do so if needed.
     if not _tells_orientation(jpeg):
         return 1
     try:
@@ -187,7 +188,7 @@ def _tells_orientation(jpeg: bytes) -> bool:
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """What `ImageOps.exif_transpose` does, as a contiguous array."""
+    """Applies an orientation as `ImageOps.exif_transpose` does; the result is contiguous."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

@@ -1,4 +1,4 @@
-"""Host batches onto the devices, ahead of the step that needs them."""
+"""Moves host batches to the devices before the step that needs them."""
 
 import queue
 import threading
@@ -13,8 +13,8 @@ HOST_FIELDS = ("index", "unreadable", "replaced")
 
 
 class HostBatches(Protocol):
-    """An iterator of dicts with a `close()`, such as `pipeline.BatchStream`. Its arrays need not
-    outlive the next call."""
+    """An iterator of dicts with a `close()`, such as `pipeline.BatchStream`. Its arrays only have
+    to be valid until the next call."""
 
     def __iter__(self) -> Iterator[dict]: ...
 
@@ -24,9 +24,9 @@ class HostBatches(Protocol):
 
 
 def rows_here(sharding: jax.sharding.Sharding, batch_size: int) -> np.ndarray:
-    """Rows of a global batch that the devices of this process hold: int64, rising.
+    """Rows of a global batch that the devices of this process hold: int64, ascending.
 
-    With a mesh axis that splits no images across processes, several make the same rows.
+    Several processes make the same rows if a mesh axis across them does not split the images.
     """
     parts = sharding.addressable_devices_indices_map((batch_size,)).values()
     return np.unique(np.concatenate([np.arange(batch_size)[part] for part in parts]))
@@ -42,19 +42,21 @@ def device_batches(
     """Moves batches to the devices on a background thread, at most `depth` ahead of the consumer.
 
     Args:
-      stream: the `rows_here` of every global batch; closed together with the result.
-      sharding: of the global arrays, by their leading (image) axis.
-      batch_size: of the global batch; by default, what the stream gives.
-      depth: batches waiting on the devices.
+      stream: gives the rows `rows_here` of every global batch; closed together with the result.
+      sharding: the sharding of the global arrays along their leading (image) axis.
+      batch_size: size of the global batch; by default, that of the stream's batches.
+      depth: number of batches that wait on the devices.
     """
     return DeviceBatches(stream, sharding, batch_size, depth)
 
 
 class DeviceBatches(Iterator):
-    """Yields (samples, host): the fields of `pipeline.BatchStream` as global arrays [B, ...] on the
-    devices, but `HOST_FIELDS` as they are, this process's share.
+    """Yields (samples, host) for each batch of a stream such as `pipeline.BatchStream`.
 
-    An exception of the stream reappears in the consumer, with its type, in its turn.
+    `samples` are its fields as global arrays [B, ...] on the devices. `host` are the fields
+    `HOST_FIELDS` of this process's share, unchanged.
+
+    An exception of the stream is raised in the consumer, after the batches before it.
     """
 
     def __init__(self, stream: HostBatches, sharding, batch_size: int | None, depth: int):
@@ -88,7 +90,7 @@ class DeviceBatches(Iterator):
         return seconds
 
     def close(self) -> None:
-        """Ends the stream and the thread. Batches still waiting are dropped."""
+        """Ends the stream and the thread. Batches that still wait are dropped."""
         self._closed.set()
         self._stream.close()  # first: the thread may wait for a batch that never comes
         self._thread.join()
@@ -112,7 +114,7 @@ class DeviceBatches(Iterator):
             self._put(error)
 
     def _global_array(self, local: np.ndarray) -> jax.Array:
-        if self._on_cpu:  # there the array may be the host's memory itself
+        if self._on_cpu:  # on a CPU the array may share the host's memory
             local = local.copy()
         batch_size = self._batch_size or len(local)
         rows = rows_here(self._sharding, batch_size)

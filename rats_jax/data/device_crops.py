@@ -1,7 +1,7 @@
-"""The device's share of the multi-crop: it mirrors the host's crops, or cuts them out of canvases.
+"""The device's part of the multi-crop: mirrors the host's crops, or cuts them out of canvases.
 
-A crop of a canvas is two matrix products, one across and one down, with the weights of Pillow's
-bicubic resampling.
+A crop of a canvas is two matrix products, one horizontal and one vertical, with the weights of
+Pillow's bicubic resampling.
 """
 
 import jax
@@ -9,12 +9,12 @@ import jax.numpy as jnp
 
 from rats_jax.data.crops import GLOBAL_CROPS
 
-CUBIC_A = -0.5  # Pillow's; PyTorch has -0.75
+CUBIC_A = -0.5  # as in Pillow; PyTorch uses -0.75
 
 
 def flip_crops(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """Mirrors crops from left to right where "flips" (bool [B, 2 + V], the two global ones first)
-    says so: {"global": uint8 [B, 2, S, S, 3], "local": uint8 [B, V, s, s, 3]}."""
+    """Mirrors crops from left to right where "flips" (bool [B, 2 + V], the two global crops first)
+    is true. Returns {"global": uint8 [B, 2, S, S, 3], "local": uint8 [B, V, s, s, 3]}."""
 
     def flipped(crops: jax.Array, flips: jax.Array) -> jax.Array:
         return jnp.where(flips[..., None, None, None], crops[..., ::-1, :], crops)
@@ -31,19 +31,19 @@ def crop_canvases(
     """Cuts all crops of a batch out of its canvases, as Pillow's
     `image.crop(box).resize((size, size), BICUBIC)` does, then flips them left to right.
 
-    The image between the two passes is rounded, as in Pillow, and comes from the pass across.
-    (Pillow 13 starts with the cheaper one, which moves such a crop's levels by .3 on average.) Else
-    levels equal Pillow's but where a sum lies close to a half. No pixel outside the box counts; one
-    that the border of the box cuts counts by its share inside.
+    The horizontal pass comes first, and its result is rounded, as in Pillow. Levels equal Pillow's
+    except where a sum is close to a half. (Pillow 13 starts with the cheaper pass. Where that is
+    the vertical one, levels differ by .3 on average.) Pixels outside the box have no weight; a
+    pixel on the border of the box is weighted by its share inside.
 
-    One crop of every image at a time, so that temporary memory does not grow with their number: at
-    C = 512, 2 MB an image on a TPU, 7 on a CPU.
+    Crops are cut one at a time for the whole batch, so that temporary memory does not grow with
+    the number of crops: at C = 512, 2 MB per image on a TPU, 7 MB on a CPU.
 
     Args:
       batch:
         "canvas": uint8 [B, C, C, 3], the image in the upper left corner;
-        "boxes": float32 [B, 2 + V, 4], (left, top, right, bottom) in canvas pixels, whole or not,
-          within the canvas and not empty; the two global crops first;
+        "boxes": float32 [B, 2 + V, 4], (left, top, right, bottom) in canvas pixels, not necessarily
+          whole; within the canvas and not empty; the two global crops first;
         "flips": bool [B, 2 + V].
       global_size, local_size: side of the square crops, in pixels.
 
@@ -74,20 +74,21 @@ def _crop(planes: jax.Array, box: jax.Array, flip: jax.Array, size: int) -> jax.
 
 
 def _weighted_sum(subscripts: str, levels: jax.Array, weights: jax.Array) -> jax.Array:
-    """A product of levels and weights, rounded to whole levels 0 to 255.
+    """The product of levels and weights, rounded to whole levels 0 to 255.
 
-    Levels are exact in bfloat16, weights are not. High precision: float32 on CPUs; weights as a sum
-    of two bfloat16 on TPUs (2^-17 of a weight lost); TF32 on GPUs (2^-11 lost, .1 level at most).
+    Levels are exact in bfloat16, weights are not. Precision "high" is float32 on CPUs. On TPUs a
+    weight is a sum of two bfloat16, with an error of 2^-17. On GPUs it is TF32, with an error of
+    2^-11, at most .1 level.
     """
     sums = jnp.einsum(subscripts, levels.astype(jnp.float32), weights, precision="high")
     return jnp.clip(jnp.floor(sums + 0.5), 0, 255).astype(jnp.bfloat16)
 
 
 def resize_weights(low: jax.Array, high: jax.Array, *, size: int, pixels: int) -> jax.Array:
-    """How much each of `pixels` counts in each of `size` samples of the interval [low, high).
+    """The weight of each of `pixels` pixels in each of `size` samples of the interval [low, high).
 
-    Pillow's bicubic: as wide as the step between samples where that exceeds a pixel (antialias),
-    cut off at the interval's ends, each row summing to 1.
+    The kernel is Pillow's bicubic. It widens with the step between samples if that exceeds a pixel
+    (antialiasing), and is cut off at the ends of the interval. Each row sums to 1.
 
     Args:
       low, high: float32 [...], in pixels; pixel k covers [k, k + 1).
@@ -102,7 +103,7 @@ def resize_weights(low: jax.Array, high: jax.Array, *, size: int, pixels: int) -
     distance = (edge + 0.5)[..., None, :] - sample[..., :, None]
     inside = jnp.clip(jnp.minimum(edge + 1, length) - jnp.maximum(edge, 0), 0, 1)
     weights = _cubic(distance / jnp.maximum(step, 1)[..., None]) * inside[..., None, :]
-    # A sliver of a pixel may round to nothing.
+    # The weights of a very narrow interval may all round to 0.
     return weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-6)
 
 

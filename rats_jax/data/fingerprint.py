@@ -1,8 +1,8 @@
-"""Fingerprints of data sets: which images, in which order, wherever the files are.
+"""Fingerprints of data sets: they identify the images and their order, not where the files are.
 
-A run's batches are a function of the number and the order of its images, so a run that is resumed
-must find the same ones. No image is read: the fingerprint is of their names, or of what else says
-the same. A source of one's own may have a method `fingerprint() -> str`.
+A run's batches are a function of the number and the order of its images, so a resumed run must
+find the same images. No image is read: the fingerprint is computed from their names, or from
+equivalent information. A custom source may have a method `fingerprint() -> str`.
 """
 
 import hashlib
@@ -11,16 +11,15 @@ from itertools import islice
 
 import numpy as np
 
-CHUNK = 100_000  # names that are joined at a time
-SAMPLED = 4096  # names that are asked for where the list is not in memory
+CHUNK = 100_000  # number of names that are joined at a time
+SAMPLED = 4096  # number of names that are read if the list is not in memory
 
 
 def fingerprint(source) -> str | None:
-    """Of any source: its own, else of the names in `files`; None if it has neither, or if they
-    cannot be read.
+    """The fingerprint of any source, from its method `fingerprint` or else the names in `files`.
 
-    `files` may be any object with `files[i]`, which may take a read of the disk for each name, so
-    only some names are asked for where it is no list.
+    None if the source has neither, or if the names cannot be read. `files` may be any object with
+    `files[i]`. If it is not a list, a name may need a read of the disk, so only some are read.
     """
     if hasattr(source, "fingerprint"):
         return source.fingerprint()
@@ -36,7 +35,7 @@ def fingerprint(source) -> str | None:
 
 
 def fingerprint_of_names(names: Iterable[str]) -> str:
-    """16 hexadecimal digits. A million names take about half a second."""
+    """Returns 16 hexadecimal digits. A million names take about half a second."""
     digest, names = hashlib.sha256(), map(str, names)
     while chunk := list(islice(names, CHUNK)):
         digest.update("".join(f"{name}\0" for name in chunk).encode("utf-8", "surrogatepass"))
@@ -44,7 +43,8 @@ def fingerprint_of_names(names: Iterable[str]) -> str:
 
 
 def fingerprint_of_arrays(arrays: Iterable[np.ndarray]) -> str:
-    """16 hexadecimal digits, of whole numbers; how they are split into arrays does not count."""
+    """Returns 16 hexadecimal digits for arrays of integers. It does not matter how the numbers are
+    split into arrays."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)

@@ -1,4 +1,4 @@
-"""The kinds of data sets, KIND:PATH, and which task takes which."""
+"""The kinds of data sets, KIND:PATH, and which task accepts which kinds."""
 
 import difflib
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from rats_jax.errors import UserError
 from rats_jax.paths import local_path
 from rats_jax.procedural_parts.place import PATTERN
 
-#: Of images with part masks, each as it is written.
+#: Kinds of images with part masks, and how each is written.
 PART_MASKS = {
     "folder": "folder:PATH, which holds images/ and masks/",
     "ade20k": "ade20k:PATH, which holds images/ and annotations/",
@@ -19,7 +19,7 @@ PART_MASKS = {
     "sam": "sam:PATH, which holds images and what SAM wrote for each",
     "procedural_parts": PATTERN,
 }
-#: Of images with a class each.
+#: Kinds of images with one class each.
 LABELLED = {kind: source.written for kind, source in SOURCES.items()}
 _WHAT = {
     "part masks": (PART_MASKS, "--task=parts takes"),
@@ -28,17 +28,18 @@ _WHAT = {
 
 
 def pattern(kind: str) -> str:
-    """How a kind of labelled images is written, without what it is: tfds:NAME/SPLIT@DATA_DIR."""
+    """How a kind of labelled images is written, without the explanation, such as
+    tfds:NAME/SPLIT@DATA_DIR."""
     return LABELLED[kind].partition(",")[0]
 
 
 def kind_and_place(spec: str, *, wanted: str) -> tuple[str, str]:
-    """Of KIND:PLACE.
+    """Splits KIND:PLACE.
 
     wanted: "part masks" or "labelled images".
 
     Raises:
-      UserError: the kind is unknown, or of the other task; or there is no place.
+      UserError: the kind is unknown, or belongs to the other task; or the place is missing.
     """
     kinds, _ = _WHAT[wanted]
     kind, _, place = spec.partition(":")

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence, Sized
 
 
 class Names(Sequence):
-    """A name for each image of a source, by index; none is read before it is wanted.
+    """The names of a source's images, by index. A name is read only when it is asked for.
 
-    name_of: gives the name of one image.
+    name_of: returns the name of one image.
     """
 
     def __init__(self, source: Sized, name_of: Callable[[int], str]):

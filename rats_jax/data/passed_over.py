@@ -1,11 +1,11 @@
-"""What a source holds and does not read: counted by reason, with the first name of each."""
+"""What a source contains but does not read: counts by reason, with the first name of each."""
 
 import errno
 import os
 
 from rats_jax.paths import printable
 
-# Reasons, as a message names them.
+# Reasons, as messages show them.
 HIDDEN = "hidden files"
 OTHER = "other files"
 OTHER_FORMAT = "images that are neither JPEG, PNG nor WebP (convert them)"
@@ -26,7 +26,7 @@ JUNK = "data after the end of a tar that belongs to no member"
 BAD_LABEL = "labels that are no whole number from 0 to 2^63"
 LONE_LABEL = "labels without an image"
 
-#: Any data set has these: they are no reason to warn.
+#: Reasons without a warning, since any data set has such files.
 EXPECTED = {HIDDEN, OTHER}
 #: Reasons that do not count files.
 NO_FILES = {FOLDER, FOLDER_AGAIN, ZEROS, JUNK}
@@ -46,19 +46,19 @@ class PassedOver:
     """What was passed over.
 
     Attributes:
-      found: how many and the first name, by reason.
+      found: count and first name, by reason.
     """
 
     def __init__(self, found: dict[str, tuple[int, str]] | None = None):
         self.found = dict(found or {})
 
     def add(self, reason: str, name: str, count: int = 1) -> None:
-        """`name`, and so many of its kind."""
+        """Adds `count` things, of which `name` is one."""
         before, first = self.found.get(reason, (0, name))
         self.found[reason] = before + count, first
 
     def add_all(self, other: "PassedOver", *, folder: str) -> None:
-        """All of `other`, with `folder` before its names unless that is ""."""
+        """Adds all of `other`, with `folder` before its names unless that is ""."""
         for reason, (count, name) in other.found.items():
             self.add(reason, f"{folder}/{name}" if folder else name, count)
 
@@ -67,7 +67,7 @@ class PassedOver:
         return sum(count for reason, (count, _) in self.found.items() if reason not in NO_FILES)
 
     def notes(self, place: object) -> list[str]:
-        """A line for the user, unless nothing was passed over."""
+        """A line for the user; empty if nothing was passed over."""
         warning = "" if self.found.keys() <= EXPECTED else "warning: "
         return [f"{warning}passed over in {printable(str(place))}: {self}"] if self.found else []
 
@@ -84,20 +84,20 @@ def is_hidden(name: str) -> bool:
 
 
 def why_no_file(entry: os.DirEntry) -> str | None:
-    """FOLDER, BROKEN_LINK or SPECIAL; None for a regular file. Links are followed, and for them
-    alone the file system is asked, where it tells what an entry is in its listing."""
+    """FOLDER, BROKEN_LINK or SPECIAL; None for a regular file. Links are followed. If the listing
+    gives the types of the entries, only links need another request to the file system."""
     try:
         if entry.is_dir():
             return FOLDER
         if entry.is_file():
             return None
-    except OSError as error:  # what may not be looked at is for reading it to say
+    except OSError as error:  # not permitted: the error is reported when the file is read
         return BROKEN_LINK if error.errno == errno.ELOOP else None
     return BROKEN_LINK if entry.is_symlink() and not os.path.exists(entry.path) else SPECIAL
 
 
 def why_passed_over(name: str) -> str:
-    """The reason for which a file is not read that is no image by its name."""
+    """The reason why a file is not read, if its name is not that of an image."""
     if is_hidden(name):
         return HIDDEN
     lower = name.lower()

@@ -1,12 +1,13 @@
-"""From a source to batches of samples that depend on nothing but (seed, step, global batch).
+"""Makes batches of samples of a source; they depend only on (seed, step, global batch).
 
-Position k of the endless sample order is image `shuffle(seed, k)` (grain's), its crops drawn with
-random numbers keyed by (seed, k). Step t of global batch G is positions tG to (t+1)G, its rows; a
-process makes the rows that its devices hold. So the assembled global batch is the same for any
-mesh, any number of processes, workers and threads, and resuming needs the step alone.
+Position k of the endless sample order is image `shuffle(seed, k)` of grain. Its crops are drawn
+with random numbers keyed by (seed, k). The rows of step t with global batch G are positions tG to
+(t+1)G, and a process makes the rows that its devices hold. So the assembled global batch is the
+same for any mesh and any number of processes, workers and threads, and resuming needs only the
+step.
 
-Workers write samples where they belong, into a ring of batch buffers (shared memory, if they are
-processes): a sample is never copied or sent.
+Workers write samples directly into a ring of batch buffers, which is shared memory if the workers
+are processes. Samples are never copied or sent.
 """
 
 import math
@@ -20,15 +21,15 @@ from rats_jax.data.samples import Samples
 from rats_jax.data.sources import Source
 from rats_jax.data.worker import Buffers, Fill, Filled, Task
 
-CHUNK = 16  # samples in a task, at most: a worker's answer costs as much as a tenth of a sample
-BUFFERS = 3  # batches: one that is handed out, two that are filled
+CHUNK = 16  # most samples of a task: receiving a result takes as long as a tenth of a sample
+BUFFERS = 3  # batches: one is handed out, two are being filled
 
 
 def sample_order(length: int, seed: int) -> tuple[grain.MapDataset, np.ndarray]:
     """The endless order, whose item k is the source index at position k, and the key (uint64 [2])
-    of the Philox generators; the one of position k starts at the counter (0, 0, 0, k)."""
+    of the Philox generators. The generator of position k starts at the counter (0, 0, 0, k)."""
     order = grain.MapDataset.range(length).seed(seed).shuffle().repeat()
-    # grain's own generator for position k is this one; it takes twice as long to ask for each.
+    # This is grain's generator for position k. Asking grain for each one takes twice as long.
     key = order.random_map(lambda _, rng: rng.bit_generator.state["state"]["key"])[0]
     return order, key
 
@@ -48,13 +49,13 @@ def open_batches(
 
     Args:
       source: the images.
-      samples: what to make of each.
-      seed: 0 to 2^32 - 1; decides order and crops.
-      batch_size: global batch.
+      samples: makes the sample of an image.
+      seed: 0 to 2^32 - 1; determines order and crops.
+      batch_size: size of the global batch.
       start_step: step of the first batch.
-      workers: processes that decode and crop; 0 does it in this process.
-      threads: decoding threads of each worker, or of this process.
-      rows: those of the global batch that this process makes, rising (`device.rows_here`); by
+      workers: number of processes that decode and crop; 0 to do so in this process.
+      threads: number of decoding threads in each worker, or in this process.
+      rows: rows of the global batch that this process makes, ascending (`device.rows_here`); by
         default all.
 
     Raises:
@@ -63,7 +64,7 @@ def open_batches(
     rows = list(range(batch_size) if rows is None else rows)
     share = len(rows)
     lanes = max(workers, 1) * threads
-    # With a small share more batches are under way at once, so that every lane has two samples.
+    # If the share is small, more batches are filled at once, so that every lane has two samples.
     count = max(BUFFERS, 1 + math.ceil(2 * lanes / share))
     buffers = Buffers(count, share, samples.fields, shared=workers > 0)
     order, key = sample_order(len(source), seed)
@@ -85,18 +86,18 @@ def open_batches(
 
 
 class BatchStream:
-    """Endless iterator over the batches of this process, of b rows:
+    """Endless iterator over the batches of this process, dicts of b rows:
 
       each field of the samples: [b, ...]
       "index": int64 [b], the source index of the image that each sample shows
       "unreadable": {source index: reason}, the images that could not be read
-      "replaced": in how many samples the next readable image took the place of the one drawn
+      "replaced": number of samples that show the next readable image instead of the one drawn
 
-    The arrays are buffers that are filled again: they hold until the next batch is asked for.
+    The arrays are buffers that are reused: they are valid until the next batch is requested.
     Close the stream, or leave its `with` block, to end its threads and worker processes.
 
     Attributes:
-      bytes: of the buffers, all the memory that grows with the batch.
+      bytes: size of the buffers, which is all the memory that grows with the batch.
     """
 
     def __init__(self, order, buffers, pool, *, rows: list[int], first: int, stride: int, chunk):
@@ -146,7 +147,7 @@ class BatchStream:
         return math.ceil(self._buffers.share / self._chunk)
 
     def _submit(self) -> None:
-        """One more batch to the pool."""
+        """Submits the tasks of one more batch to the pool."""
         step = self._submitted
         start = self._first + step * self._stride
         self._filled[step] = {}

@@ -1,4 +1,4 @@
-"""Threads, or processes with threads, that do tasks in any order."""
+"""Pools of threads, or of processes with threads, that do tasks in any order."""
 
 import atexit
 import multiprocessing
@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 
 from rats_jax.errors import UserError
 
-CLOSE_SECONDS = 5  # seconds that threads have to end
+CLOSE_SECONDS = 5  # how long `close` waits for the threads
 
 Work = Callable[[Any], Any]
 
 
 class Done(NamedTuple):
-    """The end of a task, known by its key: what `work` returned, or why it did not."""
+    """The result of a task, identified by its key, or the error that ended the task."""
 
     key: Any
     result: Any
@@ -33,12 +33,12 @@ class Done(NamedTuple):
 
 
 class Threads:
-    """`work(task)` on threads of this process."""
+    """Runs `work(task)` on threads of this process."""
 
     def __init__(self, work: Work, *, threads: int):
         self._work = work
         self._tasks, self._done = queue.SimpleQueue(), queue.SimpleQueue()
-        # Daemons: one that hangs in a dead file system must not keep the process.
+        # Daemons: a thread that hangs in a dead file system must not keep the process alive.
         self._threads = [
             threading.Thread(target=self._serve, name=f"data-{i}", daemon=True)
             for i in range(threads)
@@ -50,15 +50,15 @@ class Threads:
         self._tasks.put((key, task))
 
     def next_done(self) -> Done:
-        """Waits for a task to end; RuntimeError once closed."""
+        """Waits for a task to end. Raises RuntimeError if the pool is closed."""
         done = self._done.get()
         if done is None:
-            self._done.put(None)  # for whoever asks next
+            self._done.put(None)  # for the next caller
             raise RuntimeError("the pool is closed")
         return done
 
     def close(self) -> None:
-        """Ends the threads after the tasks they are at; waits a few seconds for them."""
+        """Ends the threads after their current tasks; waits a few seconds for them."""
         while not self._tasks.empty():
             with suppress(queue.Empty):
                 self._tasks.get_nowait()
@@ -75,26 +75,26 @@ class Threads:
 
 
 class Processes:
-    """`work(task)` on threads of worker processes; `work`, tasks and results must be picklable.
+    """Runs `work(task)` on threads of worker processes. Work, tasks and results must be picklable.
 
-    Workers do not hear Ctrl-C and SIGTERM, which reach the whole process group: the parent decides
-    when they end. They end with it, however it ends.
+    Workers ignore Ctrl-C and SIGTERM, which reach the whole process group: the parent decides when
+    they end. They also end if the parent dies.
 
     Args:
-      ahead: how many tasks a worker is given beyond one for each of its threads.
-      advice: what a user can do who finds that a worker was killed for want of memory.
+      ahead: number of tasks that a worker has beyond one for each of its threads.
+      advice: for the error message: what a user can do if memory runs out and a worker is killed.
     """
 
     def __init__(self, work: Work, *, processes: int, threads: int, ahead: int, advice: str):
         self._closed = False
         self._outstanding = threads + ahead
         self._advice = advice
-        self._backlog = deque()  # for whom is free first
+        self._backlog = deque()  # for the first worker that is free
         self._load: dict[Connection, int] = {}
         self._workers: dict[Connection, multiprocessing.Process] = {}
-        atexit.register(self.close)  # before multiprocessing's own, which would join the workers
+        atexit.register(self.close)  # before multiprocessing's, which would join the workers
         context = multiprocessing.get_context("spawn")  # a fork would copy JAX's locks
-        with _signals_blocked():  # as the workers inherit it
+        with _signals_blocked():  # the workers inherit this
             for _ in range(processes):
                 ours, theirs = context.Pipe()
                 worker = context.Process(target=_serve, args=(theirs, work, threads), daemon=True)
@@ -113,12 +113,15 @@ class Processes:
         self._hand_out()
 
     def next_done(self, timeout: float | None = None) -> Done | None:
-        """Waits for a task to end; None if none does within `timeout` seconds.
+        """Waits for a task to end; returns None if none does within `timeout` seconds.
 
-        Raises UserError if a worker has died, RuntimeError once closed.
+        Raises:
+          UserError: a worker has died.
+          RuntimeError: the pool is closed.
         """
         connections = list(self._workers)
-        # In this order: `close` may come between, and waiting for no connection never ends.
+        # Checked after the list is made: another thread may call `close`, and waiting for an empty
+        # list never ends.
         if self._closed:
             raise RuntimeError("the pool is closed")
         for connection in wait(connections, timeout):
@@ -132,8 +135,8 @@ class Processes:
         return None
 
     def close(self) -> None:
-        """Ends the workers at once: they hold nothing that could be lost. Another thread may be
-        waiting in `next_done`."""
+        """Kills the workers at once, since they hold no data that could be lost. Another thread may
+        be waiting in `next_done`."""
         self._closed = True
         atexit.unregister(self.close)
         for worker in self._workers.values():
@@ -171,7 +174,7 @@ class Processes:
 
 @contextmanager
 def _signals_blocked():
-    resource_tracker.ensure_running()  # its start would unblock them
+    resource_tracker.ensure_running()  # starting it later would unblock the signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         yield
@@ -192,7 +195,7 @@ def _serve(connection: Connection, work: Work, threads: int) -> None:
     def serve(key, task) -> None:
         done = _do(work, key, task)
         if done.error is not None and not isinstance(done.error, UserError):
-            # Not every exception survives the pipe, and its traceback never does.
+            # Not every exception can be pickled, and tracebacks never can.
             told = "".join(traceback.format_exception(done.error))
             done = Done(key, None, RuntimeError(f"in a worker:\n{told}"))
         try:

@@ -1,4 +1,4 @@
-"""Reading many images in threads: in order, in batches, and those left out are reported."""
+"""Reads many images in threads, in order and in batches, and reports those that are left out."""
 
 import os
 from collections import deque
@@ -15,7 +15,7 @@ from rats_jax.voice import say
 
 
 class LeftOut:
-    """The images that are left out, each told once; `lines` in the order of meeting them."""
+    """The images that are left out. Each is reported once; `lines` has them in the order found."""
 
     def __init__(self, *, skip_broken: bool):
         self._skip_broken = skip_broken
@@ -26,7 +26,7 @@ class LeftOut:
         return list(self._lines)
 
     def add(self, error: BrokenImage | UserError) -> None:
-        """Leaves out the image that the error names. Raises UserError if none may be."""
+        """Leaves out the image that the error names. Raises UserError if that is not allowed."""
         line = str(error)
         if not self._skip_broken:
             raise UserError(f"{line} (or leave it out with --skip_broken)") from error
@@ -38,8 +38,8 @@ class LeftOut:
 def in_threads(
     work: Callable[[Any], Any], tasks: Iterable, left_out: LeftOut, *, ahead: int
 ) -> Iterator:
-    """`work(task)` of each task, in their order, without those that raise BrokenImage or UserError,
-    which name an image."""
+    """Yields `work(task)` for each task, in order. Tasks that raise BrokenImage or UserError, whose
+    messages name an image, are added to `left_out` instead."""
     waiting: deque[Future] = deque()
     pool = ThreadPoolExecutor(max(os.cpu_count() or 1, 2))
     try:
@@ -64,11 +64,12 @@ def in_threads(
 def in_batches(
     work: Callable[[Any], Any], tasks: Iterable, left_out: LeftOut, *, size: int
 ) -> Iterator[list]:
-    """The results of `in_threads`, so many at a time and fewer at the end; read two batches ahead
-    of their use. What is left out of a batch is made up for by the next.
+    """Yields the results of `in_threads` in lists of `size`; the last may be shorter.
+
+    Tasks are read two batches ahead. If an image is left out, the next one takes its place.
 
     Raises:
-      UserError: of a broken image that may not be left out.
+      UserError: an image is broken and may not be left out.
     """
     results = in_threads(work, tasks, left_out, ahead=2 * size)
     with closing(results):
@@ -77,8 +78,8 @@ def in_batches(
 
 
 def padded(rows: Sequence[np.ndarray], size: int) -> np.ndarray:
-    """[size, ...]: arrays of one shape, and zeros beyond them, so that one program is compiled for
-    batches of any length."""
+    """Stacks arrays of one shape and adds zeros up to [size, ...], so that one compiled program
+    serves batches of any length."""
     array = np.zeros((size, *rows[0].shape), rows[0].dtype)
     array[: len(rows)] = rows
     return array

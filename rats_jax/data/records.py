@@ -1,13 +1,13 @@
 """Our own ArrayRecord shards: encoded images with label and name, read by index.
 
-A folder of shards holds `train-00000-of-00140.array_record`, ... and `manifest.json`, which
-`python -m rats_jax.prepare` writes last: where it exists, the shards are whole.
+A folder of shards contains `train-00000-of-00140.array_record`, ... and `manifest.json`, which
+`python -m rats_jax.prepare` writes last. If it exists, the shards are complete.
 
     {"format": 1, "images": int, "classes": [str],
      "shards": [{"file": str, "images": int, "bytes": int, "sha256": str}],
      "unreadable": [{"name": str, "reason": str}], ...}
 
-A record is a line of JSON, `{"name": str, "label": int}`, and the image file as it was.
+A record is a line of JSON, `{"name": str, "label": int}`, followed by the unchanged image file.
 """
 
 import itertools
@@ -38,7 +38,7 @@ def pack(name: str, label: int, image: bytes) -> bytes:
 
 
 def unpack(record: bytes) -> tuple[str, int, bytes]:
-    """Name, label and image of a record; ValueError if it is none."""
+    """Name, label and image of a record; ValueError if it is not a record of rats_jax."""
     header, newline, image = record.partition(b"\n")
     try:
         fields = json.loads(header)
@@ -49,15 +49,16 @@ def unpack(record: bytes) -> tuple[str, int, bytes]:
 
 def open_writer(path: str | os.PathLike) -> ArrayRecordWriter:
     """A writer of one shard: `write(record)`, and `close()`, which raises if the disk is full."""
-    # Groups of one record: a random read would decode the whole group. Images are compressed.
+    # Groups have one record, since a random read decodes a whole group. Compression is off, since
+    # image files are already compressed.
     return ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
 
 
 def check_path(path: str | os.PathLike, what: str) -> None:
-    """Refuses a path of shards that array_record cannot open. `what`: the flag that gave it.
+    """Refuses a path of shards that array_record cannot open. `what`: the flag with the path.
 
     Raises:
-      UserError: the path is not UTF-8, or has a line end.
+      UserError: the path is not UTF-8, or contains a line end.
     """
     check_utf8(path, what)
     if "\n" in os.fspath(path):
@@ -70,17 +71,17 @@ def check_path(path: str | os.PathLike, what: str) -> None:
 class Records:
     """The images of a folder of shards, in the order of the manifest.
 
-    A shard is opened when it is first read from, once in a process.
+    A shard is opened at its first read, once per process.
 
     Attributes:
       root: the folder.
-      files: names of the images, each read from its record when asked for.
+      files: names of the images; each is read from its record when it is asked for.
       classes: names of the labels.
       notes: which shards are not in the manifest, if any.
 
     Raises:
-      UserError: the folder or its manifest is missing or of another format; a shard is missing
-        or has another size than the manifest says; the path is not UTF-8 or has a line end.
+      UserError: the folder or its manifest is missing or has another format; a shard is missing
+        or has a different size than in the manifest; the path is not UTF-8 or contains a line end.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -117,18 +118,18 @@ class Records:
                 passed_over.add(UNLISTED, file.name)
         self.notes = passed_over.notes(self.root)
         _allow_open_files(len(shards))
-        # With the range in its name a shard is not opened to count it.
+        # A shard with a range in its name is not opened to count its records.
         self._records = ArrayRecordDataSource(
             [f"{self.root / file}[0:{images}]" for file, images, _ in shards]
         )
 
     @property
     def files(self) -> Sequence[str]:
-        # Not kept: in a cycle, the open shards would wait for the collector.
+        # Not stored: a reference cycle would keep the shards open until garbage collection.
         return Names(self, self._name)
 
     def fingerprint(self) -> str:
-        """Of what the shards hold, by the manifest, in their order."""
+        """The fingerprint of the shards' contents, as the manifest lists them, in order."""
         return fingerprint_of_names(self._contents)
 
     def __len__(self) -> int:
@@ -150,11 +151,11 @@ class Records:
     def _name(self, index: int) -> str:
         try:
             return self.read(index)[0]
-        except OSError:  # names are wanted above all for what cannot be read
+        except OSError:  # names are mostly needed for images that cannot be read
             return self.place(index)
 
     def place(self, index: int) -> str:
-        """Shard and position in it, in words."""
+        """The shard of an image and its position there, in words."""
         shard = bisect_right(self._ends, index)
         first = self._ends[shard - 1] if shard else 0
         return f"record {index - first} of {self._shards[shard]}"
@@ -187,8 +188,8 @@ def _read_manifest(root: Path) -> dict:
 
 
 def _allow_open_files(shards: int) -> None:
-    """Raises the limit of this process, and so of its workers, that all shards may be open."""
-    needed = shards + 256  # for all else
+    """Raises the open-file limit of this process and its workers if the shards need it."""
+    needed = shards + 256  # for everything else
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return

@@ -1,8 +1,9 @@
 """What the host makes of one image for the device: crops, or a canvas that the device crops.
 
-The device mirrors as well (`device_crops.py`), which costs it nothing and a host a tenth of its
-time. Three ways, from the most faithful to the fastest for the host. All draw the same boxes with
-the same random numbers (of an image too large for the fast ways, the same to within rounding).
+The device also mirrors the crops (`device_crops.py`): that is free there, and would take a tenth
+of the host's time. There are three ways, from the most faithful to the fastest for the host. All
+draw the same boxes with the same random numbers (up to rounding, if an image is so large that the
+fast ways reduce it).
 """
 
 import threading
@@ -36,12 +37,12 @@ class Samples(Protocol):
     def write(
         self, image: bytes | np.ndarray, rng: np.random.Generator, out: dict[str, np.ndarray]
     ) -> None:
-        """Fills `out`, one array for each field. Raises UnreadableImage before `rng` is used."""
+        """Fills `out`, one array per field. Raises UnreadableImage before `rng` is used."""
         ...
 
 
 class ExactCrops:
-    """Pillow throughout: pixel for pixel the crops of the official pipeline, at its speed.
+    """Uses Pillow only: the crops and the speed of the official pipeline, equal in every pixel.
 
     Fields: "global" uint8 [2, S, S, 3] and "local" uint8 [V, s, s, 3], not yet flipped; "flips"
     bool [2 + V].
@@ -59,18 +60,19 @@ class ExactCrops:
         rows = (*out["global"], *out["local"])
         boxes, out["flips"][:] = self._crops.draw(whole.shape[1::-1], rng)
         for row, (left, top, right, bottom) in zip(rows, boxes, strict=True):
-            crop = Image.fromarray(whole[top:bottom, left:right])  # Image.crop has a limit of size
+            crop = Image.fromarray(whole[top:bottom, left:right])  # Image.crop has a size limit
             row[:] = crop.resize(row.shape[1::-1], BICUBIC)
 
 
 class FastCrops:
     """The same crops by libjpeg-turbo and a resampler that uses the CPU's vector instructions.
 
-    On average within .3 of a level (of 255) of `ExactCrops`, since the resampler rounds otherwise;
-    a pixel at a sharp border may be off by 20. JPEGs whose shorter side is 16 global crops or more
-    are decoded at a reduced size that leaves at least 8 (see `decode_fast`); these differ more.
+    They differ from `ExactCrops` by .3 of a level (of 255) on average, because the resampler rounds
+    differently; a pixel at a sharp border may differ by 20. JPEGs whose shorter side is at least 16
+    times `global_size` are decoded at a reduced size, at least 8 times `global_size` (see
+    `decode_fast`); these differ more.
 
-    Fields: as `ExactCrops`.
+    Fields: those of `ExactCrops`.
     """
 
     def __init__(self, crops: MultiCrop):
@@ -91,18 +93,18 @@ class FastCrops:
         rows = (*out["global"], *out["local"])
         boxes, out["flips"][:] = self._crops.draw(whole.shape[1::-1], rng)
         for row, (left, top, right, bottom) in zip(rows, boxes, strict=True):
-            # Cropped first: the resampler's own crop box looks at pixels outside of it.
+            # Cropped first: with its own crop box, the resampler reads pixels outside of the box.
             row[:] = _resize(whole[top:bottom, left:right], row.shape[1::-1])
 
 
 class Canvases:
-    """The image itself, in the upper left corner of a square, which the device cuts crops out of.
+    """The image itself, in the upper left corner of a square that the device cuts crops out of.
 
-    An image larger than the canvas is shrunk to fit, and its crops differ more. ImageNet's
-    photographs are 500 pixels long as a rule.
+    An image larger than the canvas is reduced to fit, and its crops differ more. Most ImageNet
+    photographs are 500 pixels long.
 
-    Fields: "canvas" uint8 [C, C, 3], 0 outside the image; "boxes" float32 [2 + V, 4], left, top,
-    right, bottom in canvas pixels; "flips" bool [2 + V].
+    Fields: "canvas" uint8 [C, C, 3], 0 outside the image; "boxes" float32 [2 + V, 4] (left,
+    top, right, bottom) in canvas pixels; "flips" bool [2 + V].
     """
 
     def __init__(self, crops: MultiCrop, *, size: int):
@@ -149,7 +151,7 @@ _of_thread = threading.local()  # a resizer holds a scratch buffer
 
 
 def _resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 [h, w, 3] to [size[1], size[0], 3]: bicubic, antialiased, as Pillow's `resize`."""
+    """Resizes uint8 [h, w, 3] to [size[1], size[0], 3]: bicubic, antialiased, like Pillow."""
     if not hasattr(_of_thread, "resizer"):
         catmull_rom = cykooz_resizer.FilterType.catmull_rom  # Pillow's bicubic, a = -1/2
         _of_thread.resizer = cykooz_resizer.Resizer()

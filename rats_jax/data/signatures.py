@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, for messages about one that is not what its name says."""
+"""Detects a file's type from its first bytes, for messages about files with a wrong name."""
 
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd
 ZIP = b"PK\3\4"
@@ -25,7 +25,7 @@ _BRANDS = {
 
 
 def what_is(data: bytes) -> str | None:
-    """Such as "HEIC" or "a PDF file"; None where the bytes do not say."""
+    """The type, such as "HEIC" or "a PDF file"; None if it is not known."""
     if not data:
         return "an empty file"
     if data.count(0) == len(data):

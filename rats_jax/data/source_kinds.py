@@ -1,4 +1,4 @@
-"""The kinds of sources, one table: read by training, evaluation, validation and --help.
+"""The kinds of sources, in one table for training, evaluation, validation and --help.
 
 To add a kind, write its source (see `sources.Source`) and an entry here.
 """
@@ -17,7 +17,7 @@ from rats_jax.procedural_parts import ProceduralParts
 from rats_jax.procedural_parts.place import PATTERN as DRAWINGS
 from rats_jax.procedural_parts.place import count_and_seed
 
-DRAWN = 128  # pixels of a drawing that is evaluated
+DRAWN = 128  # size in pixels of the drawings for evaluation
 
 
 def _path(place: str) -> object:
@@ -26,13 +26,13 @@ def _path(place: str) -> object:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceKind:
-    """A kind of source, and how training and evaluation name one of it.
+    """A kind of source, and how training and evaluation specify one.
 
-    open: the source, of the fields of `config.data` in `reads`. UserError for what it finds wrong.
-    needs: of these fields, those that must be given, with what to do where one is not.
-    open_place: the source of KIND:PLACE, of its PLACE. UserError for what it finds wrong.
+    open: makes the source from the fields of `config.data` named in `reads`. Raises UserError.
+    needs: the fields that are required, each with advice for the user if it is missing.
+    open_place: makes the source from the PLACE of KIND:PLACE. Raises UserError.
     written: how KIND:PLACE is written.
-    which: of a PLACE, what is equal where the images are the same.
+    which: maps a PLACE to a value that is equal for two places if their images are the same.
     """
 
     open: Callable[..., Source]
@@ -69,7 +69,7 @@ def _drawings(place: str) -> ProceduralParts:
 
 
 def _drawings_which(place: str) -> object:
-    """The seed: the first pictures of a world are the same for any count."""
+    """The seed: with the same seed, the first pictures are the same for any count."""
     return int(place.partition("@")[2] or 0)
 
 

@@ -1,4 +1,4 @@
-"""Where images come from: anything with a length that gives (image, label) by index."""
+"""Sources of images: objects with a length that give (image, label) by index."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -25,22 +25,23 @@ from rats_jax.paths import local_path, printable
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
 
-#: Folders that are parts of a data set, rather than classes.
+#: Names of folders that are splits of a data set rather than classes.
 SPLITS = set("train training val valid validation test testing dev".split())
 PICTURES = set("image images img imgs jpegimages".split())
-ANNOTATIONS = ("mask", "annotation", "label", "segmentation", "gt", "depth")  # names begin so
+ANNOTATIONS = ("mask", "annotation", "label", "segmentation", "gt", "depth")  # starts of names
 
 
 class Source(Protocol):
-    """Random access to images; all that the input pipeline asks of a data set.
+    """Random access to images; all that the input pipeline needs from a data set.
 
     `source[i]`, 0 <= i < len(source), gives `(image, label)`: an encoded file (bytes) or decoded
-    uint8 [h, w, 3], and an int. The order is fixed for good: batches are a function of it. Reading
-    must be safe from several threads, and the source picklable (it travels to worker processes).
-    An image that cannot be read raises OSError or `UnreadableImage`. A source may have `files`,
-    one name per index, for messages; `classes`, the names of its labels; `notes`, lines that its
-    user should see once: what it passed over, and what looks like a mistake; and `fingerprint()`,
-    see `rats_jax.data.fingerprint`.
+    uint8 [h, w, 3], and an int. The order must never change, since batches are a function of it.
+    Reading must be safe from several threads, and the source must be picklable (it is sent to
+    worker processes). An image that cannot be read raises OSError or `UnreadableImage`.
+
+    Optional members: `files`, one name per index, for messages; `classes`, the names of the labels;
+    `notes`, lines for the user about what was passed over and what looks like a mistake; and
+    `fingerprint()`, see `rats_jax.data.fingerprint`.
     """
 
     def __len__(self) -> int: ...
@@ -49,10 +50,10 @@ class Source(Protocol):
 
 
 class OfOtherKind(UserError):
-    """The path is not of this kind of source, but of another.
+    """The path belongs to another kind of source.
 
     Attributes:
-      kind: which one. How that is named, the caller knows.
+      kind: the other kind. The caller adds to the message how to choose it.
     """
 
     def __init__(self, message: str, kind: str):
@@ -61,10 +62,10 @@ class OfOtherKind(UserError):
 
 
 class ImageFolder:
-    """Every JPEG, PNG and WebP file in a folder and the folders below it.
+    """All JPEG, PNG and WebP files in a folder and its subfolders.
 
     Files are sorted by relative path, so that their order is the same on every file system. The
-    label is the index of the first-level folder among those that hold images (sorted by name);
+    label is the index of the first-level folder among those that contain images (sorted by name);
     files directly in the folder are the first class, named "". Hidden files and folders are
     passed over; links are followed.
 
@@ -75,7 +76,7 @@ class ImageFolder:
       notes: what was passed over, and what looks like a mistake.
 
     Raises:
-      UserError: the folder is missing, unreadable, or holds no image; OfOtherKind for a tar.
+      UserError: the folder is missing, unreadable, or contains no image; OfOtherKind for a tar.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -96,7 +97,7 @@ class ImageFolder:
         return (self.root / name).read_bytes(), self._labels[top_folder(name)]
 
     def fingerprint(self) -> str:
-        """Of the relative paths in their order."""
+        """The fingerprint of the relative paths in their order."""
         return fingerprint_of_names(self.files)
 
 
@@ -111,7 +112,8 @@ def _folder_of_images(path: str | os.PathLike) -> Path:
 
 
 def check_folder(path: str | os.PathLike, what: str) -> Path:
-    """The path with `~` expanded; UserError if it is no folder. `what` says which one to give."""
+    """The path with `~` expanded; UserError if it is not a folder. `what` describes the folder that
+    is needed."""
     if "://" in os.fspath(path):
         raise UserError(f"{path} is a URL; copy or mount the data, and give {what}")
     folder = local_path(path)
@@ -123,14 +125,14 @@ def check_folder(path: str | os.PathLike, what: str) -> Path:
 
 
 def no_image(place: object, passed_over: PassedOver) -> str:
-    """The message where there is no image, with what there is instead."""
+    """The error message if a place contains no image. It lists what was passed over."""
     expected = f"expected files that end in {', '.join(EXTENSIONS)} (in any case)"
     instead = f"; passed over: {passed_over}" if passed_over.found else ""
     return printable(f"{place} holds no image; {expected}{instead}")
 
 
 def list_images(root: Path, passed_over: PassedOver) -> list[str]:
-    """Relative paths of all images in a folder and below, sorted; the others go to
+    """Relative paths of all images in a folder and its subfolders, sorted. Other files are added to
     `passed_over`."""
     images = []
     for name in walk(root, passed_over):
@@ -142,10 +144,13 @@ def list_images(root: Path, passed_over: PassedOver) -> list[str]:
 
 
 def walk(root: Path, passed_over: PassedOver | None = None) -> Iterator[str]:
-    """Relative paths, with `/` between parts, of all regular files in a folder and below; links are
-    followed, but no folder is listed twice. Without `passed_over`, which would count them, links to
-    nothing are files: reading them says so. UserError where a folder cannot be listed."""
-    visited = set()  # a link to a parent folder would otherwise be walked in circles
+    """Relative paths, with `/` between parts, of all regular files in a folder and its subfolders.
+
+    Links are followed, but no folder is listed twice. Broken links are added to `passed_over`.
+    Without it they are yielded, and reading them reports the error. UserError if a folder cannot be
+    listed.
+    """
+    visited = set()  # a link to a parent folder would otherwise lead to an endless loop
     folders = [""]
     while folders:
         folder = folders.pop()
@@ -169,7 +174,7 @@ def walk(root: Path, passed_over: PassedOver | None = None) -> Iterator[str]:
 
 
 def list_folder(folder: str | os.PathLike) -> list[os.DirEntry]:
-    """What a folder holds, sorted by name; UserError where it cannot be listed."""
+    """The entries of a folder, sorted by name; UserError if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -180,7 +185,7 @@ def list_folder(folder: str | os.PathLike) -> list[os.DirEntry]:
 
 
 def is_image(name: str) -> bool:
-    """By its extension, and neither hidden nor in a hidden folder."""
+    """Whether a path has an image's extension, and is neither hidden nor in a hidden folder."""
     return name.lower().endswith(EXTENSIONS) and not is_hidden(name)
 
 
@@ -192,7 +197,7 @@ def top_folder(name: str) -> str:
 def odd_classes(
     classes: list[str], names: Iterable[str], *, remedy: str = "give that folder as the path"
 ) -> list[str]:
-    """Notes on first-level folders that are hardly the classes that the user has in mind."""
+    """Notes on first-level folders that are probably not the classes that the user wants."""
     lower = {name.lower() for name in classes}
     shown = ", ".join(printable(f"{name}/") for name in classes[:5])
     if len(lower) > 1 and lower <= SPLITS:

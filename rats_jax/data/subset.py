@@ -1,4 +1,4 @@
-"""A part of a data set, for a quick look: evenly spread, for sets are sorted by class."""
+"""A part of a data set, for a quick test: evenly spread, since data sets are sorted by class."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -10,13 +10,13 @@ from rats_jax.data.sources import Source
 
 
 def evenly(length: int, most: int) -> np.ndarray:
-    """Indices of at most `most` of `length` things, evenly spread; of all for 0."""
+    """Indices of at most `most` of `length` items, evenly spread; of all items if `most` is 0."""
     count = min(length, most) or length
     return np.arange(count) * length // count
 
 
 class Subset(Sequence):
-    """The items of a source at some indices; as a source, with the names that they have there."""
+    """The items of a source or sequence at some indices, with their names in the source."""
 
     def __init__(self, source: Source | Sequence, indices: np.ndarray):
         self._source, self._indices = source, indices

@@ -1,4 +1,4 @@
-"""Where the images of a tar are: an index, which is kept beside the tar."""
+"""The index of a tar: where its images are. It is stored next to the tar."""
 
 import json
 import os
@@ -21,16 +21,16 @@ from rats_jax.files import replacing
 from rats_jax.paths import printable
 
 UNLABELLED = -1
-FORMAT = 3  # 1 lacks what follows the first end mark; 2 has wrong names of incremental tars
-LABELS = (".json", ".cls")  # the latter counts where both give one
-LARGEST_LABEL = 1 << 20  # bytes: larger JSON is no label of one image
+FORMAT = 3  # 1 lacks what follows the first end mark; 2 has wrong names for incremental tars
+LABELS = (".json", ".cls")  # the latter takes precedence
+LARGEST_LABEL = 1 << 20  # bytes: larger JSON is not the label of one image
 
 
 @dataclass
 class TarIndex:
-    """The images of one tar: arrays of one entry an image, int64.
+    """The images of one tar: int64 arrays with one entry per image.
 
-    `names` are all names in one after the other (uint8, UTF-8); `ends` is where each one ends.
+    `names` is the concatenation of all names (uint8, UTF-8); `ends` is where each name ends in it.
     """
 
     offsets: np.ndarray
@@ -50,11 +50,11 @@ ARRAYS = ("offsets", "sizes", "labels", "names", "ends")
 
 
 def load_index(tar: str) -> TarIndex:
-    """The kept index of a tar if it is of this tar, else a new one, kept if possible."""
+    """The stored index of a tar if it matches the tar; else a new one, stored if possible."""
     path = f"{tar}.index"
     try:
         stat = os.stat(tar)
-        if not S_ISREG(stat.st_mode):  # to open a pipe would wait for its writer
+        if not S_ISREG(stat.st_mode):  # opening a pipe would wait for its writer
             raise UserError(printable(f"{tar} is no file; give an uncompressed .tar"))
         key = np.array([FORMAT, stat.st_size, stat.st_mtime_ns])
         kept = _read_index(path, key)
@@ -80,15 +80,15 @@ def _read_index(path: str, key: np.ndarray) -> TarIndex | None:
                 arrays = {name: kept[name] for name in ARRAYS}
                 return TarIndex(**arrays, passed_over=PassedOver(found))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
-        pass  # none yet, or a damaged one
+        pass  # no index yet, or a damaged one
     return None
 
 
 def _keep_index(path: str, key: np.ndarray, index: TarIndex) -> None:
     arrays = {name: getattr(index, name) for name in ARRAYS}
     passed_over = np.frombuffer(json.dumps(index.passed_over.found).encode(), np.uint8)
-    new = Path(f"{path}.{uuid.uuid4().hex}")  # another host may be listing the same tar
-    # A folder that cannot be written to, or is full, has no index.
+    new = Path(f"{path}.{uuid.uuid4().hex}")  # another host may list the same tar at this time
+    # If the folder is not writable, or the disk is full, no index is stored.
     with suppress(OSError), replacing(Path(path), new=new), new.open("xb") as file:
         np.savez(file, key=key, passed_over=passed_over, **arrays)
 
@@ -116,7 +116,7 @@ def _make_index(file: BinaryIO) -> TarIndex:
 def _read_labels(
     file: BinaryIO, files: Files, images: list[str], passed_over: PassedOver
 ) -> list[int]:
-    """The labels of the images in one tar, by the members beside them."""
+    """The labels of the images in one tar, from the members of the same name."""
     labels: dict[str, dict[str, tuple[int, str]]] = {extension: {} for extension in LABELS}
     for name, (offset, size) in files.items():
         if is_image(name):
@@ -142,7 +142,7 @@ def _read_labels(
 
 
 def _parse_label(extension: str, content: bytes) -> int | None:
-    """None for JSON without a label; ValueError for a label that is no number of a class."""
+    """The label; None for JSON without a label. ValueError if it is not a class number."""
     if extension == ".cls":
         label = int(content)
     else:
@@ -156,6 +156,6 @@ def _parse_label(extension: str, content: bytes) -> int | None:
 
 
 def _stems(name: str) -> tuple[str, str]:
-    """The key of a WebDataset ends at the first dot; of a plain file, at the last."""
+    """The name up to the last dot, and up to the first dot (the key of a WebDataset)."""
     folder, slash, file = name.rpartition("/")
     return os.path.splitext(name)[0], folder + slash + file.split(".")[0]

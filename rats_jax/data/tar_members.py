@@ -1,4 +1,4 @@
-"""Every file in an uncompressed tar, as `tar x` would leave it, and where its bytes are."""
+"""Lists the files that `tar x` would extract from an uncompressed tar, and where they are."""
 
 import os
 import posixpath
@@ -10,12 +10,12 @@ from rats_jax.data.passed_over import JUNK, LINK, REPLACED, SPARSE, SPECIAL, ZER
 from rats_jax.data.signatures import COMPRESSED, ZIP, what_is
 
 BLOCK = tarfile.BLOCKSIZE
-CHUNK = 2048 * BLOCK  # read at once in search of another tar
-MOST_ZEROS = 2048 * BLOCK  # that a tar ends with; most end with 10,240 bytes
-LINKS = 16  # from link to link, at most
+CHUNK = 2048 * BLOCK  # bytes read at once in search of another tar
+MOST_ZEROS = 2048 * BLOCK  # bytes at the end of a tar; most tars end with 10,240
+LINKS = 16  # most links in a chain of links
 REMEDY = "get it again, or pack it again"
 GNU_MAGIC = b"ustar  \0"
-GNU_FOLDER = b"D"  # with the names in it, in an incremental tar
+GNU_FOLDER = b"D"  # a folder with a list of its names, in an incremental tar
 
 #: Offset and size of each file by name, in the order of the tar.
 Files = dict[str, tuple[int, int]]
@@ -24,23 +24,23 @@ Files = dict[str, tuple[int, int]]
 def list_tars(
     file: BinaryIO, passed_over: PassedOver, *, size: int | None = None
 ) -> Iterator[Files]:
-    """The files of a tar, and of the tars that follow it in the same file, one after the other.
+    """The files of a tar, and of the tars that follow it in the same file, one tar at a time.
 
-    Tars that were joined by `cat` follow each other, and `tar x` stops after the first; all are
-    read here, as by `tar --ignore-zeros`. A link stands for the file it leads to. Of several
-    members with one name in one tar the last counts. Names are relative, without `.` and `..`.
+    If tars were joined by `cat`, `tar x` stops after the first. Here all are read, as by
+    `tar --ignore-zeros`. A link gives the file it points to. If several members of one tar have
+    the same name, the last is used. Names are relative, without `.` and `..`.
 
     Args:
-      file: at the first byte of the tar; it may be read from elsewhere between two tars.
-      passed_over: gets what is not yielded.
-      size: bytes that belong to the tar, for one within another; by default all to the end.
+      file: positioned at the first byte of the tar. The caller may move it between two tars.
+      passed_over: receives what is not yielded.
+      size: length of the tar in bytes, if it is inside another tar; by default up to the end.
 
     Yields:
       The files of each tar; offsets are absolute in `file`.
 
     Raises:
-      tarfile.ReadError: no tar, or one that is compressed, damaged or cut short. The message begins
-        with a verb: the caller names the file.
+      tarfile.ReadError: not a tar, or one that is compressed, damaged or cut short. The message
+        begins with a verb: the caller adds the name of the file.
     """
     start = file.tell()
     end = file.seek(0, os.SEEK_END) if size is None else start + size
@@ -73,7 +73,7 @@ def _list_one(file: BinaryIO, start: int, end: int, passed_over: PassedOver) -> 
     try:
         with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", tarinfo=_Member) as tar:
             while (member := tar.next()) is not None:
-                tar.members.clear()  # a million of them would be half a gigabyte
+                tar.members.clear()  # a million members would need half a gigabyte
                 data = member.size if member.isreg() and not member.issparse() else 0
                 if member.offset_data + data > end:
                     raise tarfile.ReadError(f"{member.name} has no end")
@@ -81,7 +81,7 @@ def _list_one(file: BinaryIO, start: int, end: int, passed_over: PassedOver) -> 
             stop = tar.offset
     except (tarfile.TarError, ValueError, OverflowError) as error:
         raise tarfile.ReadError(f"is no tar, or a damaged one ({error}); {REMEDY}") from error
-    # tarfile takes a header that it does not understand for the end.
+    # tarfile treats a header that it does not understand as the end.
     file.seek(stop)
     if stop + BLOCK > end or file.read(BLOCK) != bytes(BLOCK):
         raise tarfile.ReadError(f"is cut short or damaged at byte {stop}; {REMEDY}")
@@ -89,8 +89,9 @@ def _list_one(file: BinaryIO, start: int, end: int, passed_over: PassedOver) -> 
 
 
 def _find_next(file: BinaryIO, start: int, end: int, passed_over: PassedOver) -> int | None:
-    """The first byte of the next tar from `start` on; None if there is none. Zeros belong to the
-    end of a tar; many zeros, and other data before the next header, are passed over."""
+    """The first byte of the next tar at or after `start`; None if there is none. Zeros belong to
+    the end of a tar. Too many zeros, and other data before the next header, are counted in
+    `passed_over`."""
     first, junk, found, at = b"", 0, None, start
     while at < end and found is None:
         file.seek(at)
@@ -124,8 +125,8 @@ def _is_header(block: bytes) -> bool:
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose name is GNU's where its header is: an incremental tar has times where the
-    headers of others have the start of the name, for which `tarfile` takes them."""
+    """A member with the correct name in GNU tars. Where other formats store the start of the name,
+    an incremental GNU tar stores times, which `tarfile` would read as part of the name."""
 
     @classmethod
     def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
@@ -136,12 +137,12 @@ class _Member(tarfile.TarInfo):
 
 
 class _Members:
-    """The members of one tar, as they are met."""
+    """Collects the members of one tar."""
 
     def __init__(self, passed_over: PassedOver):
         self._passed_over = passed_over
         self._files: Files = {}
-        self._links: dict[str, str] = {}  # symbolic ones: where they lead, by name
+        self._links: dict[str, str] = {}  # symbolic links: targets by name
 
     def add(self, member: tarfile.TarInfo) -> None:
         name = _relative(member.name)
@@ -170,7 +171,7 @@ class _Members:
         self._passed_over.add(LINK, name)
 
     def files(self) -> Files:
-        """All files; those that are symbolic links come last."""
+        """All files; those reached by symbolic links are last."""
         for name, target in self._links.items():
             for _ in range(LINKS):
                 target = self._links.get(target, target)

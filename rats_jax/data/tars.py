@@ -1,4 +1,4 @@
-"""Images read straight out of uncompressed tar files, WebDataset shards among them, by index."""
+"""Reads images by index directly from uncompressed tar files, such as WebDataset shards."""
 
 import glob
 import itertools
@@ -27,26 +27,26 @@ from rats_jax.data.tar_index import UNLABELLED, TarIndex, load_index
 from rats_jax.errors import UserError
 from rats_jax.paths import printable
 
-INDEX = re.compile(r"\.index(\.[0-9a-f]{32})?$")  # names of our own files beside the tars
-MAX_OPEN = 512  # tars that a process keeps open; many systems allow it 1,024 files
+INDEX = re.compile(r"\.index(\.[0-9a-f]{32})?$")  # names of the index files next to the tars
+MAX_OPEN = 512  # tars that a process keeps open; many systems allow 1,024 open files
 
 
 class Tars:
-    """Every JPEG, PNG and WebP file in one or many uncompressed tar files.
+    """All JPEG, PNG and WebP files in one or more uncompressed tar files.
 
-    The tars are sorted by name, or in the order of a brace pattern; the images within one are in
-    the order of the tar. All tars that were joined into one file by `cat` are read. A link stands
-    for the image it leads to; of several members with one name the last counts; hidden files are
-    passed over. The label of an image is
+    The tars are sorted by name, or in the order of a brace pattern. The images of a tar are in the
+    order of the tar. If a file consists of several tars joined by `cat`, all are read. A link gives
+    the image it points to. If several members have the same name, the last is used. Hidden files
+    are passed over. The label of an image is
 
     1. the whole number in the `.cls` member of the same name (WebDataset), or
-    2. "label" in the `.json` member of the same name, if that is a whole number;
-    3. where no image has one, the index of the first-level folder, as `ImageFolder` counts. Where
-       others have one, -1.
+    2. "label" in the `.json` member of the same name, if that is a whole number, or
+    3. if no image has such a label, the index of the first-level folder, as in `ImageFolder`. If
+       some images have one, the others have the label -1.
 
-    A tar is listed once, which reads all of its headers. The list is kept beside it, in
-    `NAME.tar.index`, if the folder can be written to, and made again when size or time of the tar
-    have changed.
+    A tar is listed once, which reads all of its headers. If the folder is writable, the list is
+    stored next to the tar, in `NAME.tar.index`. It is made again if the size or the time of the tar
+    has changed.
 
     Args:
       path: a tar; a folder of `*.tar`; a glob, `imagenet-*.tar`; or a WebDataset pattern,
@@ -55,18 +55,19 @@ class Tars:
     Attributes:
       tars: paths of the tars.
       files: `tar/member`, one for each image.
-      classes: names of the first-level folders; empty where members give the labels.
+      classes: names of the first-level folders; empty if the labels come from members.
       notes: what was passed over, and what looks like a mistake.
 
     Raises:
-      UserError: no tar there, one that is compressed, damaged or cut short, or no image in them.
+      UserError: there is no tar, or no image in the tars; or a tar is compressed, damaged or cut
+        short.
     """
 
     def __init__(self, path: str | os.PathLike):
         passed_over = PassedOver()
         path = os.path.expanduser(os.fspath(path))
         self.tars = _find_tars(path, passed_over)
-        with ThreadPoolExecutor(8) as threads:  # storage on a network answers late
+        with ThreadPoolExecutor(8) as threads:  # network storage answers slowly
             self._indices = list(threads.map(load_index, self.tars))
         for tar, index in zip(self.tars, self._indices, strict=True):
             folder = os.path.basename(tar) if len(self.tars) > 1 else ""
@@ -95,14 +96,14 @@ class Tars:
         return Names(self, self.name)
 
     def fingerprint(self) -> str:
-        """Of the names and sizes of the members in their order, whatever tars they are in."""
+        """The fingerprint of the members' names and sizes in order, however split into tars."""
         names = (index.names for index in self._indices)
         lengths = (np.diff(index.ends, prepend=0) for index in self._indices)
         sizes = (index.sizes for index in self._indices)
         return fingerprint_of_arrays(itertools.chain(names, lengths, sizes))
 
     def name(self, index: int) -> str:
-        """Tar and member, as in `files`."""
+        """The name of an image, tar and member, as in `files`."""
         tar, i = self._locate(index)
         return f"{self.tars[tar]}/{self._indices[tar].name(i)}"
 
@@ -167,7 +168,7 @@ def _find_tars(path: str, passed_over: PassedOver) -> list[str]:
 
 
 def _tars_in(folder: str, passed_over: PassedOver) -> list[str]:
-    """The tars in a folder, sorted; the others go to `passed_over`."""
+    """The tars in a folder, sorted. Other files are added to `passed_over`."""
     tars = []
     for entry in list_folder(folder):
         name = entry.name
@@ -190,7 +191,7 @@ def _glob(pattern: str) -> list[str]:
 
 
 def _expand_braces(pattern: str) -> list[str]:
-    """`a{08..10}{x,y}` as a08x a08y a09x a09y a10x a10y."""
+    """Expands `a{08..10}{x,y}` to a08x a08y a09x a09y a10x a10y."""
     match = re.search(r"\{([^{}]*)\}", pattern)
     if not match:
         return [pattern]
@@ -204,8 +205,8 @@ def _expand_braces(pattern: str) -> list[str]:
 
 
 def _label_by_folder(indices: list[TarIndex]) -> tuple[list[str], list[str]]:
-    """Labels by first-level folder where no image has a label; the names of the folders, and what
-    looks like a mistake."""
+    """Labels the images by first-level folder if no image has a label. Returns the names of the
+    folders, and notes on what looks like a mistake."""
     unlabelled = [index.labels == UNLABELLED for index in indices]
     count, images = sum(each.sum() for each in unlabelled), sum(map(len, unlabelled))
     if count < images:

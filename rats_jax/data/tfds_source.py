@@ -1,4 +1,4 @@
-"""Images of a TensorFlow Datasets data set in ArrayRecord files, read without TensorFlow."""
+"""Reads images of TensorFlow Datasets in ArrayRecord files, without TensorFlow."""
 
 import itertools
 import os
@@ -15,33 +15,34 @@ from rats_jax.errors import UserError
 from rats_jax.paths import check_utf8
 
 UNLABELLED = -1
-PIXELS = (np.uint8, np.uint16)  # TFDS keeps float pixels as bytes of a PNG
+PIXELS = (np.uint8, np.uint16)  # TFDS stores float pixels as the bytes of a PNG
 
 
 class TFDS:
-    """One split of a data set that TFDS has prepared as ArrayRecord: `image`, encoded, and `label`.
+    """One split of a data set that TFDS has prepared as ArrayRecord: encoded `image` and `label`.
 
-    Other features are not read. Where there is no `label`, or one that is not a whole number, it
-    is -1. Files are opened when they are first read from, once in a process.
+    Other features are not read. If there is no `label`, or if it is not a whole number, the label
+    is -1. A file is opened at its first read, once per process.
 
     Args:
-      name: data set, with config and version where there are several: `imagenet2012:5.1.0`.
-      split: as TFDS writes it: `train`, `train[:90%]`, `train+validation`.
-      data_dir: where TFDS keeps data sets, a folder for each. `~` is the home directory.
+      name: data set, with config and version if there are several, such as `imagenet2012:5.1.0`.
+      split: in TFDS syntax, such as `train`, `train[:90%]` or `train+validation`.
+      data_dir: the folder with a folder for each TFDS data set. `~` is the home directory.
 
     Attributes:
-      files: the feature `file_name` of each image, read when asked for; None if there is none.
+      files: the feature `file_name` of each image, read when it is asked for; None if the data set
+        does not have it.
       classes: names of the labels; empty if the data set has none.
-      notes: the splits that are not read, and that there are no labels, where it is so.
+      notes: the splits that are not read, and a warning if there are no labels.
 
     Raises:
-      UserError: no such data set or split, files missing or of another format, no encoded images,
-        a path that is not UTF-8, or TFDS not installed.
+      UserError: the data set or the split does not exist, files are missing or have another format,
+        there are no encoded images, a path is not UTF-8, or TFDS is not installed.
     """
 
     def __init__(self, name: str, split: str, data_dir: str | os.PathLike):
         data_dir = os.path.expanduser(os.fspath(data_dir))
-        check_utf8(data_dir, "the data_dir")  # array_record opens no other
+        check_utf8(data_dir, "the data_dir")  # array_record cannot open other paths
         try:
             import tensorflow_datasets as tfds
 
@@ -84,7 +85,7 @@ class TFDS:
         return Names(self, self._file_name) if self._named else None
 
     def fingerprint(self) -> str:
-        """Of the data set's name, its version and the split: a version holds the same for good."""
+        """The fingerprint of the data set's name, version and split: a version never changes."""
         return fingerprint_of_names([self._name, self._split, str(len(self))])
 
     def read(self, index: int) -> tuple[str, bytes, int]:
@@ -107,13 +108,13 @@ class TFDS:
     def _file_name(self, index: int) -> str:
         try:
             return self.read(index)[0]
-        except OSError:  # names are wanted above all for what cannot be read
+        except OSError:  # names are mostly needed for images that cannot be read
             return f"image {index}"
 
 
 def _find(name: str, data_dir: str):
-    """The data set as its files describe it: the code that made it, which needs TensorFlow, is
-    not loaded."""
+    """Finds the data set from its files alone. The code that made it needs TensorFlow, and is not
+    loaded."""
     from tensorflow_datasets.core.read_only_builder import builder_from_files
     from tensorflow_datasets.core.registered import DatasetNotFoundError
 
@@ -127,7 +128,7 @@ def _find(name: str, data_dir: str):
             f"{data_dir} holds no data set {name}, but "
             f"{', '.join(there) or 'none at all'}; give the data_dir of TFDS and name:version"
         ) from error
-    except ValueError as error:  # no name, or files of a time before features.json
+    except ValueError as error:  # an invalid name, or files from before features.json
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
             f"data set {name} cannot be read ({reason}); give name:version, such as "
@@ -136,7 +137,7 @@ def _find(name: str, data_dir: str):
 
 
 def _open(builder, split: str) -> Sequence[bytes]:
-    """The records of a split, as they are."""
+    """The undecoded records of a split."""
     import tensorflow_datasets as tfds
 
     folder, formats = builder.data_dir, {f.value for f in builder.info.available_file_formats()}

@@ -1,6 +1,6 @@
-"""What a worker does: images of the source into their places in a batch.
+"""The work of a worker: it reads images of the source and writes samples into a batch.
 
-This module and what it imports is all that a worker process loads: keep grain and JAX out.
+A worker process loads only this module and its imports: do not import grain or JAX here.
 """
 
 import errno
@@ -19,7 +19,7 @@ from rats_jax.data.sources import Source
 from rats_jax.errors import UserError
 from rats_jax.paths import printable
 
-#: Errors that are no image's: too many open files, no memory.
+#: Errors that are not the fault of an image: too many open files, no memory.
 OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 TRIES = 100  # consecutive unreadable images before the data set is declared broken
 
@@ -28,8 +28,8 @@ class Buffers:
     """A ring of batches, each a dict of arrays [share, ...].
 
     Attributes:
-      count, share: how many batches, of how many samples.
-      bytes: of all of them.
+      count, share: number of batches, and of samples per batch.
+      bytes: size of all batches.
     """
 
     def __init__(self, count: int, share: int, fields: Fields, *, shared: bool):
@@ -37,7 +37,7 @@ class Buffers:
         sample = sum(
             math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in fields.values()
         )
-        self._each = -(-share * sample // 64) * 64  # aligned
+        self._each = -(-share * sample // 64) * 64  # bytes of a batch, aligned
         self.bytes = count * self._each
         if shared:
             _check_shared_memory(self.bytes)
@@ -57,21 +57,22 @@ class Buffers:
 class Task(NamedTuple):
     buffer: int
     row: int  # of the first sample in the batch
-    positions: list[int]  # in the order, one a sample
+    positions: list[int]  # in the sample order, one per sample
     drawn: list[int]  # source indices
 
 
 class Filled(NamedTuple):
-    indices: list[int]  # of the images used, one a sample
-    unreadable: dict[int, str]  # why, by source index
-    replaced: int  # samples that do not show the image drawn
+    indices: list[int]  # of the images used, one per sample
+    unreadable: dict[int, str]  # reasons by source index
+    replaced: int  # number of samples that do not show the image drawn
 
 
 class Fill:
-    """The work of a lane: reads, decodes and crops some samples of a batch into its buffer.
+    """The work of a lane: reads and decodes images, and writes their samples into a buffer.
 
     Args:
-      key: uint64 [2], of the Philox generators; that of position k starts at counter (0, 0, 0, k).
+      key: uint64 [2], for the Philox generators. That of position k starts at the counter
+        (0, 0, 0, k).
     """
 
     def __init__(self, source: Source, samples: Samples, buffers: Buffers, key: np.ndarray):
@@ -121,13 +122,13 @@ class Fill:
 
 
 def name_of(source: Source, index: int) -> str:
-    """What a message calls an image: its file, if the source has names."""
+    """The name of an image in messages: its file, if the source has names."""
     files = getattr(source, "files", None)
     return printable(str(files[index])) if files is not None else f"image {index}"
 
 
 def _check_shared_memory(needed: int, folder: str = "/dev/shm") -> None:
-    # Who writes past the end of a small tmpfs is killed by SIGBUS, without a word.
+    # A process that writes past the end of a small tmpfs is killed by SIGBUS, without a message.
     if os.path.isdir(folder) and shutil.disk_usage(folder).free < needed:
         raise UserError(
             f"{folder} has less free space than the {needed / 2**20:.0f} MB of batches that the "

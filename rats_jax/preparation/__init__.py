@@ -1,1 +1,1 @@
-"""Image files of any origin to ArrayRecord shards: what `python -m rats_jax.prepare` does."""
+"""Packs image files into ArrayRecord shards: the work of `python -m rats_jax.prepare`."""

@@ -1,4 +1,4 @@
-"""What to do with shards: a command that fits them and can be pasted in any folder."""
+"""The command to run on new shards. It can be pasted in any folder."""
 
 import shlex
 import sys
@@ -6,13 +6,13 @@ from pathlib import Path
 
 from rats_jax.data.records import Records
 
-IMAGENET = 1_281_167  # images, of 1,000 classes
-BATCH = 256  # of the recipe image_folder
-STEPS = 8  # to the epoch, at least, if there are so many images
+IMAGENET = 1_281_167  # number of images, in 1,000 classes
+BATCH = 256  # batch size of the recipe image_folder
+STEPS = 8  # fewest steps per epoch, if there are at least that many images
 
 
 def advice(folders: list[Path]) -> list[str]:
-    """Lines for the user: how to train on the shards of train, or to score on those of val."""
+    """Lines for the user: how to train on the train shards, or to score on the val shards."""
     by_split = {folder.name: folder.absolute() for folder in folders}
     if "train" in by_split:
         return [f"train on them: {_train(by_split['train'])}"]
@@ -43,15 +43,15 @@ def _train(folder: Path) -> str:
 
 
 def _command(module: str, flags: list[str]) -> str:
-    """By this interpreter: in another folder, or shell, `python` may be one without rats_jax."""
+    """The command with this interpreter: elsewhere, `python` may be one without rats_jax."""
     return shlex.join([sys.executable, "-m", module, *flags])
 
 
 def is_imagenet(images: int, classes: int) -> bool:
-    """Whether it is of ImageNet-1k's size, but for a hundredth of the images."""
+    """Whether the size is that of ImageNet-1k, up to a hundredth of the images."""
     return classes == 1000 and abs(images - IMAGENET) <= IMAGENET // 100
 
 
 def fitting_batch(images: int) -> int:
-    """The largest power of two that gives `STEPS` steps to the epoch; `BATCH` at most."""
+    """The largest power of two that gives `STEPS` steps per epoch; at most `BATCH`."""
     return min(BATCH, 1 << max((images // STEPS).bit_length() - 1, 0))

@@ -1,4 +1,4 @@
-"""ImageNet's development kit: the classes of the validation images, whose archive is flat."""
+"""ImageNet's development kit: the classes of the validation images, which have no folders."""
 
 import io
 import re
@@ -15,16 +15,16 @@ IMAGE = "ILSVRC2012_val_{:08d}"  # .JPEG; counted from 1, in the order of the gr
 
 
 def is_validation(name: str) -> bool:
-    """Whether a file is named as the validation images are, and lies in no folder."""
+    """Whether a file has a name like the validation images, and is not in a folder."""
     return re.fullmatch(r"ILSVRC2012_val_\d{8}\.\w+", name) is not None
 
 
 def read(path: Path) -> tuple[list[str], dict[str, str]]:
-    """The classes, sorted as the folders of the training images are, and the class of every
-    validation image by file name, without its extension.
+    """The classes, sorted like the folders of the training images, and the class of every
+    validation image by file name without extension.
 
     Raises:
-      UserError: not a whole development kit.
+      UserError: the file is not a complete development kit.
     """
     try:
         with tarfile.open(path) as tar:
@@ -41,7 +41,7 @@ def read(path: Path) -> tuple[list[str], dict[str, str]]:
             IMAGE.format(number): wnids[int(line)]
             for number, line in enumerate(truth.split(), start=1)
         }
-    except Exception as error:  # SciPy raises nearly every type on damaged data
+    except Exception as error:  # SciPy raises many types for damaged data
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}: {error}); fetch it again, or move it "
             "away: labels will be -1"

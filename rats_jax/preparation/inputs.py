@@ -1,6 +1,6 @@
-"""What --input holds: its splits, and name, label and place of every image file.
+"""The contents of --input: its splits, and name, label and position of every image file.
 
-Archives are read in place, through offsets; nothing is extracted.
+Archives are read in place, by offsets; nothing is extracted.
 """
 
 import os
@@ -24,7 +24,7 @@ from rats_jax.errors import UserError
 from rats_jax.paths import printable
 from rats_jax.preparation import devkit
 
-TRAIN_TAR = "ILSVRC2012_img_train.tar"  # a tar of one tar a class
+TRAIN_TAR = "ILSVRC2012_img_train.tar"  # contains one tar per class
 VAL_TAR = "ILSVRC2012_img_val.tar"  # flat
 FOLDERS = ("train", "val")
 UNLABELLED = -1
@@ -37,7 +37,7 @@ class File(NamedTuple):
     Attributes:
       name: relative path, with `/` between parts.
       label: index of its class; -1 if the class is not known.
-      offset: in bytes, within the archive; None outside of one.
+      offset: in bytes, within the archive; None if the file is not in an archive.
       size: in bytes.
     """
 
@@ -53,11 +53,11 @@ class Split:
 
     Attributes:
       name: "train" or "val".
-      root: folder that holds the names, or the archive.
+      root: the folder that the names are relative to, or the archive.
       classes: names of the labels.
       files: sorted by name.
-      passed_over: what else is there.
-      notes: what the user should know, a line each.
+      passed_over: what is not read.
+      notes: lines for the user.
     """
 
     name: str
@@ -72,7 +72,7 @@ def find_splits(path: Path) -> list[Split]:
     """The splits in `path`: ImageNet's tars or folders, any archive, or any folder of images.
 
     Raises:
-      UserError: nothing there, no image in it, or a damaged archive.
+      UserError: the path does not exist, contains no image, or is a damaged archive.
     """
     if os.path.isfile(path):
         listing = _list_tar(path)
@@ -88,7 +88,7 @@ def find_splits(path: Path) -> list[Split]:
     except OSError as error:
         raise UserError(printable(f"cannot list {path} ({error.strerror})")) from error
     splits = [name for name in FOLDERS if name in inner]
-    # With folders of other names beside it, "train" may well be a class.
+    # If there are folders with other names, "train" may be a class.
     if len(splits) == 2 or (splits and all(name in (*FOLDERS, "test") for name in inner)):
         return _train_and_val({name: _list_folder(path / name) for name in splits}, path)
     return [_by_folder("train", _list_folder(path))]
@@ -117,7 +117,7 @@ def _train_and_val(listings: dict[str, _Listing], folder: Path) -> list[Split]:
 
 
 def _by_folder(name: str, listing: _Listing) -> Split:
-    """Labels by first-level folder, as `ImageFolder` has them."""
+    """Labels by first-level folder, as in `ImageFolder`."""
     classes = sorted({top_folder(file.name) for file in listing.files})
     split = _labelled(name, listing, classes, {})
     is_tar = not os.path.isdir(listing.root)
@@ -128,7 +128,7 @@ def _by_folder(name: str, listing: _Listing) -> Split:
 
 
 def _validation(listing: _Listing, beside: Path, classes: list[str] | None = None) -> Split:
-    """Labels by first-level folder; for files in none of them, by the development kit."""
+    """Labels by first-level folder; for files in no folder, by the development kit."""
     kit = beside / devkit.NAME
     flat = any("/" not in file.name for file in listing.files)
     wnids, truth = devkit.read(kit) if flat and kit.is_file() else ([], {})
@@ -169,7 +169,7 @@ def _list_folder(root: Path) -> _Listing:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:  # gone, or not to be looked at: reading it will say so
+    except OSError:  # deleted, or not permitted: the error is reported when the file is read
         return 0
 
 
@@ -193,7 +193,7 @@ def _list_tar(path: Path) -> _Listing:
 
 
 def _list_inner(file: BinaryIO, tar: str, start: int, length: int, outer: PassedOver) -> list[File]:
-    """The images of a tar within a tar, in a folder named as it."""
+    """The images of a tar within a tar, in a folder with the name of the inner tar."""
     files, passed_over = [], PassedOver()
     folder = Path(tar).stem
     file.seek(start)

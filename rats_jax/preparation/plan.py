@@ -1,4 +1,5 @@
-"""Which files go into which shard: a function of the files and the flags, kept with the shards."""
+"""The plan: which files go into which shard. It depends only on the files and the flags, and is
+stored with the shards."""
 
 import hashlib
 import json
@@ -14,10 +15,11 @@ PLAN = "plan.json"
 
 
 def open_plan(split: Split, folder: Path, *, shard_mb: float, shorter_side: int) -> list[Shard]:
-    """The shards that `folder` is to hold.
+    """The shards that `folder` will contain.
 
     Raises:
-      UserError: `folder` was begun with another input or other flags, or is not of prepare.
+      UserError: `folder` was begun with another input or other flags, or has files that prepare did
+        not write.
     """
     plan = {"shard_mb": shard_mb, "shorter_side": shorter_side, "input": _digest(split)}
     path = folder / shards.STATE / PLAN
@@ -49,7 +51,7 @@ def _compare(begun: dict, plan: dict, folder: Path) -> None:
 
 
 def _digest(split: Split) -> str:
-    """Of what the records depend on: names, labels and sizes, wherever the files lie."""
+    """A digest of what the records depend on: names, labels and sizes, not the files' location."""
     digest = hashlib.sha256(json.dumps(split.classes).encode())
     for file in split.files:
         digest.update(json.dumps([file.name, file.label, file.size]).encode())
@@ -57,7 +59,7 @@ def _digest(split: Split) -> str:
 
 
 def _cut(files: list[File], limit: float) -> list[list[File]]:
-    """Consecutive files, in parts of equal bytes as nearly as whole files allow."""
+    """Splits the files, in order, into parts of nearly equal bytes."""
     total = sum(file.size for file in files)
     count = math.ceil(total / limit)
     cuts: dict[int, list[File]] = {}

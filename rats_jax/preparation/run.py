@@ -1,4 +1,4 @@
-"""From --input to folders of shards: what is missing is made, what is finished is verified."""
+"""Makes folders of shards from --input: makes missing shards, and verifies finished ones."""
 
 import json
 from contextlib import contextmanager
@@ -30,16 +30,16 @@ def prepare(
 
     Args:
       source: see `inputs.find_splits`.
-      output: a folder, made if need be.
-      workers: processes.
-      shard_mb: image files in a shard, about as many in each, in units of 2^20 bytes.
-      shorter_side: larger images are resized to it, in pixels; 0 leaves all as they are.
+      output: a folder; it is created if needed.
+      workers: number of processes.
+      shard_mb: the image files of a shard have at most about this size, in units of 2^20 bytes.
+      shorter_side: larger images are resized to this shorter side, in pixels; 0 for no resizing.
 
     Returns:
       The folders of shards.
 
     Raises:
-      UserError: whatever the user can correct.
+      UserError: an error that the user can correct.
     """
     check_path(output.absolute(), "--output")
     say(f"listing {printable(str(source))}")
@@ -84,7 +84,7 @@ def _alone_in(output: Path):
 
 
 def _complete(split: Split, plan: list[Shard], folder: Path, *, workers: int) -> None:
-    """Makes what is missing of a folder of shards, its manifest last."""
+    """Makes the missing shards of a folder, and its manifest last."""
     for note in split.notes:
         say(note)
     path = folder / MANIFEST
@@ -130,7 +130,7 @@ def _complete(split: Split, plan: list[Shard], folder: Path, *, workers: int) ->
 def _verified(
     split: Split, plan: list[Shard], entries: list[dict | None], *, workers: int
 ) -> list[dict | None]:
-    """`entries` without those of damaged shards, which are named."""
+    """`entries`, with None for damaged shards, which are reported."""
     there = [
         (shard.path, entry) for shard, entry in zip(plan, entries, strict=True) if entry is not None
     ]

@@ -1,7 +1,8 @@
-"""One shard: written, checked, and found again.
+"""Writes, checks and finds one shard.
 
-A shard gets its name when it is whole and on the disk; then its entry, a small JSON file beside it
-in `.prepare/`, says what is in it. So one that has an entry is finished, whatever was killed when.
+A shard gets its name when it is complete and on the disk. Then its entry is written: a small JSON
+file in `.prepare/` that says what is in the shard. So a shard with an entry is always finished,
+even if a run was killed.
 """
 
 import errno
@@ -24,22 +25,22 @@ from rats_jax.errors import UserError
 from rats_jax.paths import printable
 from rats_jax.preparation.inputs import File
 
-STATE = ".prepare"  # folder of the entries and of the plan, beside the shards
+STATE = ".prepare"  # folder of the entries and of the plan, next to the shards
 UNFINISHED = ".unfinished"
 FULL = {os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT)}
 
-#: Called with the images and the bytes that are newly done.
+#: Called with the number of images and bytes done since the last call.
 Count = Callable[[int, int], None]
 
 
 class Shard(NamedTuple):
-    """What is to become a shard.
+    """A shard to write.
 
     Attributes:
-      path: of the shard.
-      root: folder or archive of the files.
+      path: path of the shard.
+      root: folder or archive with the files.
       files: in the order of the records.
-      shorter_side: larger images are resized to it, in pixels; 0 leaves all as they are.
+      shorter_side: larger images are resized to this shorter side, in pixels; 0 for no resizing.
     """
 
     path: Path
@@ -49,7 +50,7 @@ class Shard(NamedTuple):
 
 
 def write(shard: Shard, count: Count) -> dict:
-    """Writes a shard and its entry. Every image is decoded; those that cannot be are left out.
+    """Writes a shard and its entry. Every image is decoded; unreadable images are left out.
 
     Returns:
       The entry: {"file", "images", "bytes", "sha256", "unreadable": [{"name", "reason"}]}
@@ -77,7 +78,7 @@ def write(shard: Shard, count: Count) -> dict:
 
 
 def find(path: Path) -> dict | None:
-    """The entry of a shard that is finished; None if it is not, or has lost bytes since."""
+    """The entry of a finished shard; None if it is not finished, or its size has changed."""
     try:
         entry = json.loads(_entry_path(path).read_bytes())
         return entry if path.stat().st_size == entry["bytes"] else None
@@ -94,12 +95,12 @@ def is_whole(task: tuple[Path, dict], count: Count) -> bool:
 
 
 def forget(path: Path) -> None:
-    """Takes the entry away: the shard counts as not written."""
+    """Removes the entry, so that the shard counts as not written."""
     _entry_path(path).unlink(missing_ok=True)
 
 
 def clear(output: Path) -> None:
-    """Takes away what killed runs left unfinished in the folders of `output` that are prepare's."""
+    """Removes unfinished files of killed runs from the folders of `output` that prepare wrote."""
     for state in output.glob(f"*/{STATE}"):
         for folder in (state, state.parent):
             for unfinished in folder.glob(f"*.[0-9]*{UNFINISHED}"):
@@ -107,13 +108,13 @@ def clear(output: Path) -> None:
 
 
 def write_whole(path: Path, content: str) -> None:
-    """Writes a file such that it is there with all of its content, or as it was before."""
+    """Writes a file atomically: it has all of its new content, or is as it was before."""
     with writing(path):
         files.write_whole(path, content, new=_unfinished(path), durable=True)
 
 
 def _unfinished(path: Path) -> Path:
-    """What this process writes before it gets the name `path`, see `clear`."""
+    """The file that this process writes before it is renamed to `path`, see `clear`."""
     return path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
 
 
@@ -150,7 +151,7 @@ def _write_records(shard: Shard, unfinished: Path, count: Count) -> tuple[int, l
 
 @contextmanager
 def _reader(root: Path):
-    """A function from a `File` to its bytes."""
+    """Yields a function that reads the bytes of a `File`."""
 
     def read_file(file: File) -> bytes:
         try:

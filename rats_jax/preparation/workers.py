@@ -1,4 +1,4 @@
-"""Work on all cores, with the progress of what is under way."""
+"""Runs tasks on all cores, and shows the progress."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -19,12 +19,12 @@ def in_workers(
     workers: int,
     progress: Progress,
 ) -> list[Result]:
-    """[work(task, count) for task in tasks]; shows the sum of the images and bytes counted.
+    """Returns [work(task, count) for task in tasks], and shows the images and bytes counted so far.
 
     Raises what a task raises, or UserError if a worker has died. The other workers are ended.
     """
-    # Images and bytes of every task, each with one writer: a lock would be held for ever by a
-    # worker that is killed.
+    # Images and bytes of every task. Each has one writer, so there is no lock, which a killed
+    # worker would never release.
     counts = multiprocessing.get_context("spawn").RawArray("q", 2 * len(tasks))
     results: list[Result | None] = [None] * len(tasks)
     pool = Processes(
@@ -48,7 +48,7 @@ def in_workers(
     finally:
         progress.close()
         pool.close()
-    return cast(list[Result], results)  # of every task, since none is left
+    return cast(list[Result], results)  # all are set, since no task is left
 
 
 def _work(work, counts, numbered):

@@ -28,7 +28,7 @@ class ProceduralParts:
     """The first `length` images of world `seed` as a random-access source.
 
     Item i is (image uint8 [size, size, 3], label int); `sample(i)` adds the part mask. Nothing is
-    stored: each access draws the image afresh, the same one every time.
+    stored: each access draws the image again, with the same result.
 
     Attributes:
       classes: names of the labels, the super-categories.
@@ -47,8 +47,8 @@ class ProceduralParts:
         return image, label
 
     def fingerprint(self) -> str:
-        """Of the first drawings, coarsely, so that the last digits of another machine do not count:
-        other code that draws, another seed or size give another one."""
+        """The fingerprint of the first drawings at low resolution. It changes with the seed, the
+        size or the drawing code, but not with rounding on other machines."""
         coarse = []
         for index in range(min(self.length, 4)):
             image, _, label = self.sample(index)

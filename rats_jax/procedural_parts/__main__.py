@@ -29,7 +29,7 @@ def part_colours() -> np.ndarray:
 
 
 def contact_sheet(*, seed: int, size: int, columns: int) -> Image.Image:
-    """A row per super-category: `columns` pictures, each beside its part mask."""
+    """One row per super-category: `columns` pictures, each next to its part mask."""
     colours, gap, margin = part_colours(), 4, 84
     found: dict[int, list] = {label: [] for label in range(len(SUPER_CATEGORIES))}
     index = 0

@@ -28,7 +28,7 @@ from rats_jax.procedural_parts.shapes import (
 
 
 def eye(joint: Joint, x: float, y: float, radius: float):
-    """A white with a pupil that looks ahead: the mark of every head."""
+    """An eye with a pupil that looks ahead; every head has one."""
     joint.add(ellipse(x, y, radius, radius, steps=16), EYE_WHITE, detail=True)
     pupil = 0.62 * radius
     joint.add(ellipse(x + 0.25 * radius, y, pupil, pupil, steps=12), PUPIL, detail=True)
@@ -46,10 +46,10 @@ def mouth(joint: Joint, points: list[Point], radius: float = 0.035):
 def mammal_head(
     figure: Figure, dice: Dice, paints: AnimalPaints, at: Point, size: float, tilt: float
 ):
-    """Skull, muzzle with nose and mouth, ears of one of four kinds, now and then horns."""
+    """Skull, muzzle with nose and mouth, ears of one of four kinds, sometimes horns."""
     joint = figure.joint("head", at, size, tilt)
     ears = dice.choice(("pointed", "floppy", "round", "tall"))
-    reach = dice.uniform(1.15, 2.0)  # how far the muzzle goes
+    reach = dice.uniform(1.15, 2.0)  # length of the muzzle
     if dice.chance(0.18):
         for lean in (0.0, 0.25):
             tip = (-0.5 + lean, -2.0)
@@ -160,7 +160,7 @@ def leg(figure: Figure, paint: Paint, hip: Point, foot: Point, *, bend: float, r
 
 
 def swept(base: Point, angle: float, length: float, curl: float, count: int = 5) -> list[Point]:
-    """Points of a curve that leaves `base` at an angle and turns by `curl` radians in all."""
+    """Points of a curve that leaves `base` at an angle and turns by `curl` radians in total."""
     points, step = [base], length / (count - 1)
     for k in range(count - 1):
         heading = angle + curl * k / (count - 1)
@@ -172,7 +172,7 @@ def swept(base: Point, angle: float, length: float, curl: float, count: int = 5)
 def tail(
     figure: Figure, dice: Dice, paints: AnimalPaints, spine: list[Point], radius: float, kind: str
 ):
-    """A tail along a curve, with a tip of another colour or rings: the mark of every tail."""
+    """A tail along a curve, with a tuft, rings, or a tip of another colour."""
     n = len(spine)
     if kind == "bushy":
         radii = [
@@ -241,6 +241,6 @@ def tire(
 
 
 def lamp(joint: Joint, x: float, y: float, radius: float):
-    """A headlight: what eyes are to an animal."""
+    """A headlight."""
     joint.add(ellipse(x, y, radius, radius, steps=16), LAMP)
     joint.add(ellipse(x, y, radius * 0.5, radius * 0.5, steps=12), GLINT, detail=True)

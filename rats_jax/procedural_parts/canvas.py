@@ -1,4 +1,4 @@
-"""From shapes to pixels: one id map gives both the exact mask and every input of the shading."""
+"""Rasterises shapes: one id map gives both the exact mask and all inputs of the shading."""
 
 from typing import NamedTuple
 
@@ -9,11 +9,11 @@ from rats_jax.procedural_parts.figure import Shape
 from rats_jax.procedural_parts.taxonomy import BACKGROUND
 
 MAX_SHAPES = 256  # the id map is uint8
-GRADIENT = 8.0  # the code of the two shading channels spans 0..8 and -4..4
+GRADIENT = 8.0  # the two shading channels encode the ranges 0..8 and -4..4
 
 
 class Layers(NamedTuple):
-    """What the shapes say at each pixel: `channels` are box averages over the pixel's area.
+    """The properties of the shapes at each pixel. `channels` are averages over the pixel's area.
 
     channels: uint8 [size, size, 12] = first colour (3), second colour (3), coat, panel, grain,
     height, slope and offset of the shape's light-to-dark swing; parts: uint8 [size, size].
@@ -47,7 +47,7 @@ def rasterise(shapes: list[Shape], *, size: int, light: tuple[float, float]) -> 
     channels = np.empty((size, size, 12), np.uint8)
     for k in range(3):
         packed = np.ascontiguousarray(table[:, 4 * k : 4 * k + 4]).view(np.uint32)[:, 0]
-        # CMYK is Pillow's plain four-channel mode: nothing is premultiplied on the way.
+        # CMYK is Pillow's plain four-channel mode: nothing is premultiplied.
         quad = Image.frombuffer("CMYK", (side, side), packed[ids], "raw", "CMYK", 0, 1)
         channels[..., 4 * k : 4 * k + 4] = np.asarray(quad.reduce(samples))
     middle = samples // 2
@@ -75,7 +75,7 @@ def _table(
 
 
 def _heights(shapes: list[Shape]) -> list[float]:
-    """Later shapes stand higher, the object well above its surroundings; details lie flat."""
+    """Later shapes are higher, and the object is well above its surroundings; details are flat."""
     step = 0.5 / max(1, sum(s.part != BACKGROUND and not s.detail for s in shapes))
     heights, raised, height = [], 0.5, 0.0
     for shape in shapes:

@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 class Dice:
-    """Uniform numbers from Philox keyed by (seed, index): other keys give unrelated streams.
+    """Uniform numbers from Philox keyed by (seed, index): different keys give unrelated streams.
 
-    Everything is built on `Generator.random`, whose stream numpy keeps stable; numbers are drawn
-    in blocks because one scalar call costs more than the whole arithmetic around it.
+    All methods use `Generator.random`, whose stream NumPy keeps stable. Numbers are drawn in blocks
+    because a scalar call takes longer than the arithmetic around it.
     """
 
     def __init__(self, *, seed: int, index: int):

@@ -1,4 +1,4 @@
-"""A drawing in the making: shapes in painter's order, each with its part and its paint."""
+"""A drawing under construction: shapes in painter's order, each with its part and its paint."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from rats_jax.procedural_parts.taxonomy import BACKGROUND, PART_IDS
 
 
 class Shape(NamedTuple):
-    """One filled polygon. A detail lies flat on what is below it; other shapes stand out."""
+    """One filled polygon. A detail is flat on what is below it; other shapes are raised."""
 
     points: np.ndarray
     part: int
@@ -26,7 +26,7 @@ class Figure:
         self.shapes: list[Shape] = []
 
     def add(self, part: str | None, points: np.ndarray, paint: Paint, *, detail: bool = False):
-        """Paints a polygon over what is there; part None is background."""
+        """Paints a polygon over the shapes so far; part None is background."""
         part_id = BACKGROUND if part is None else PART_IDS[f"{self.category} {part}"]
         self.shapes.append(Shape(points, part_id, paint, detail))
 

@@ -1,4 +1,4 @@
-"""Drawings as files: a data set of images with part masks, drawn once."""
+"""Writes drawings to files, as a data set of images with part masks."""
 
 import os
 from collections.abc import Iterator
@@ -12,21 +12,22 @@ from PIL import Image
 from rats_jax.procedural_parts.scene import render
 from rats_jax.procedural_parts.taxonomy import SUPER_CATEGORIES
 
-QUALITY = 92  # of JPEG
+QUALITY = 92  # JPEG quality
 CHUNK = 64  # drawings that a process makes at a time
 
 
 def write_folder(folder: Path, *, count: int, size: int, seed: int) -> Iterator[int]:
-    """Writes images/CATEGORY/NUMBER.jpg and masks/CATEGORY/NUMBER.png of `count` drawings, and
-    yields how many there are so far. Masks hold the ids of parts, 0 for the background.
+    """Writes images/CATEGORY/NUMBER.jpg and masks/CATEGORY/NUMBER.png for `count` drawings.
 
-    As images of training, `folder`/images is an image_folder with a class for each category; as a
-    data set of parts it is folder:`folder`. Drawings are the same for any number of processes.
+    Yields the number of drawings written so far. Masks contain the values of `Sample.parts`.
+
+    For training, `folder`/images is an image_folder with a class for each category. As a data set
+    with part masks it is folder:`folder`. Drawings are the same for any number of processes.
     """
     for kind in ("images", "masks"):
         for label in range(len(SUPER_CATEGORIES)):
             (folder / kind / _category(label)).mkdir(parents=True, exist_ok=True)
-    # Not by fork, which is unsafe where JAX or others have threads.
+    # Not by fork, which is unsafe if JAX or other libraries have threads.
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         write = partial(_write, folder, size, seed)
         for done, _ in enumerate(pool.map(write, range(count), chunksize=CHUNK), 1):

@@ -1,4 +1,4 @@
-"""Paints and the palettes of each family of parts, so that like parts look alike everywhere."""
+"""Paints and palettes for each family of parts, so that similar parts look similar everywhere."""
 
 from typing import NamedTuple
 
@@ -10,8 +10,8 @@ Colour = tuple[float, float, float]
 class Paint(NamedTuple):
     """How a shape is filled. Colours are sRGB in 0..1.
 
-    coat, panel and grain say how far each of the image's three texture fields carries the colour
-    from `first` to `second`; volume is the light-to-dark swing across the shape.
+    coat, panel and grain are the amounts by which the image's three texture fields change the
+    colour from `first` to `second`; volume is the range from light to dark across the shape.
     """
 
     first: Colour
@@ -22,7 +22,7 @@ class Paint(NamedTuple):
     volume: float = 0.2
 
     def dimmed(self, factor: float) -> "Paint":
-        """The same paint in shade, as for a limb on the far side."""
+        """The same paint in shade, for example for a limb on the far side."""
         return self._replace(first=dim(self.first, factor), second=dim(self.second, factor))
 
 
@@ -61,14 +61,14 @@ EARTH = (rgb(120, 150, 84), rgb(150, 168, 96), rgb(182, 160, 112), rgb(206, 184,
 
 
 def jitter(dice: Dice, colour: Colour, amount: float = 0.06) -> Colour:
-    """A neighbouring colour: brightness and each channel moved a little."""
+    """A similar colour: brightness and each channel are changed a little."""
     shift = dice.uniform(-amount, amount)
     moved = [c + shift + dice.uniform(-amount, amount) / 2 for c in colour]
     return min(max(moved[0], 0), 1), min(max(moved[1], 0), 1), min(max(moved[2], 0), 1)
 
 
 def contrasting(dice: Dice, colour: Colour, palette: tuple[Colour, ...]) -> Colour:
-    """Another colour of the palette: the farther of two draws."""
+    """Another colour of the palette: the more distant one of two draws."""
     draws = [dice.choice(palette), dice.choice(palette)]
     far = max(draws, key=lambda c: sum(abs(x - y) for x, y in zip(c, colour, strict=True)))
     return jitter(dice, far)
@@ -77,8 +77,8 @@ def contrasting(dice: Dice, colour: Colour, palette: tuple[Colour, ...]) -> Colo
 class AnimalPaints:
     """The paints of one animal.
 
-    Body, head and tail share one coat in some animals and differ in others; feet, hands and beaks
-    come from the horny family more often than not; so colour hints at parts but never settles them.
+    Body, head and tail have the same coat in some animals and differ in others. Feet, hands and
+    beaks often have a colour of HORNY. So colour is a hint for the part but never determines it.
     """
 
     def __init__(self, dice: Dice, palette: tuple[Colour, ...]):

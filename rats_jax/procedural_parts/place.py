@@ -1,4 +1,4 @@
-"""How a number of drawings is named on a command line: COUNT, or COUNT@SEED."""
+"""How drawings are specified on a command line: COUNT, or COUNT@SEED."""
 
 from rats_jax.errors import UserError
 
@@ -7,7 +7,7 @@ MOST_DRAWINGS = 1_000_000
 
 
 def count_and_seed(place: str) -> tuple[int, int]:
-    """Of COUNT or COUNT@SEED; seed 0 if none is given. Raises UserError."""
+    """Parses COUNT or COUNT@SEED; the seed is 0 by default. Raises UserError."""
     count, at, seed = place.partition("@")
     if not (count.isdecimal() and int(count) and (seed.isdecimal() if at else True)):
         raise UserError(f"write {PATTERN}")

@@ -40,7 +40,7 @@ class Sample(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """Shapes in painter's order: the place, the object, and what hides some of it."""
+    """Shapes in painter's order: the place, the object, and what hides parts of the object."""
 
     behind: list[Shape]
     figure: list[Shape]
@@ -52,9 +52,9 @@ class Scene(NamedTuple):
 def render(*, seed: int, index: int, size: int) -> Sample:
     """Image `index` of world `seed`, at `size` x `size` pixels.
 
-    A pure function: shapes and paints are drawn from (seed, index) alone, in coordinates of the
-    frame, and `size` only sets how finely they are sampled. Raises ValueError unless
-    0 <= seed, index < 2**64 and 8 <= size <= 2048.
+    A pure function: shapes and paints depend only on (seed, index), and `size` is only the
+    resolution at which they are sampled. Raises ValueError unless 0 <= seed, index < 2**64 and
+    8 <= size <= 2048.
     """
     if not (0 <= seed < 2**64 and 0 <= index < 2**64):
         raise ValueError(f"seed and index must lie in 0..2**64-1, not {seed}, {index}")
@@ -67,7 +67,7 @@ def render(*, seed: int, index: int, size: int) -> Sample:
 
 
 def compose(dice: Dice) -> Scene:
-    """Everything about one image but its size, in frame coordinates (0..1, y down)."""
+    """Everything about one image except its size, in frame coordinates (0..1, y down)."""
     label = dice.integer(0, len(SUPER_CATEGORIES) - 1)
     category = SUPER_CATEGORIES[label]
     style = Style(dice)
@@ -93,7 +93,7 @@ def _place(figure: Figure, dice: Dice) -> list[Shape]:
         points[:, 0] *= -1
     low, high = points.min(0), points.max(0)
     extent = high - low
-    # Filling the frame: the geometric mean of the sides, but never far beyond the frame.
+    # The geometric mean of the sides is a share of the frame, but no side is much longer than it.
     share = dice.uniform(0.6, 0.95)
     scale = min(share / math.sqrt(extent[0] * extent[1]), dice.uniform(0.86, 1.07) / extent.max())
     slack = np.maximum(1 - extent * scale, 0) / 2

@@ -1,4 +1,4 @@
-"""What lies behind the object and, at times, in front of it; all of it is background."""
+"""What is behind the object and sometimes in front of it; all of it is background."""
 
 import math
 
@@ -38,10 +38,10 @@ ANYWHERE = tuple(PLACES)
 def backdrop(
     dice: Dice, category: str, colours: list[Colour], shadow: np.ndarray | None
 ) -> list[Shape]:
-    """A place fit for the category or, one time in three, any place at all, with clutter.
+    """A place that suits the category or, one time in three, any place, with clutter.
 
-    Some of the clutter borrows the object's own colours, so that colour alone never separates
-    the object from its surroundings. `shadow` is where the object's shadow falls, if it has one.
+    Some of the clutter has the object's colours, so that colour alone never separates the object
+    from its surroundings. `shadow` is the outline of the object's shadow, if it has one.
     """
     place = dice.choice(HABITATS[category] if dice.chance(0.66) else ANYWHERE)
     scene = Figure()

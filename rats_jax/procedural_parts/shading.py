@@ -1,4 +1,4 @@
-"""Light, textures and ink: from the canvas's layers to the picture."""
+"""Makes the picture from the canvas's layers with light, textures and ink."""
 
 import math
 
@@ -11,7 +11,7 @@ from rats_jax.procedural_parts.textures import COATS, PANELS, Texture
 
 
 class Style:
-    """The look of one image: where light comes from, which textures, how much ink."""
+    """The style of one image: direction of the light, textures, amount of ink."""
 
     def __init__(self, dice: Dice):
         angle = dice.uniform(0.1, math.pi - 0.1)
@@ -29,7 +29,7 @@ class Style:
 
 
 def shade(layers: Layers, style: Style) -> np.ndarray:
-    """uint8 [size, size, 3]. Every length is in frame units, so all sizes show one picture."""
+    """uint8 [size, size, 3]. All lengths are in frame units, so all sizes show the same picture."""
     size = len(layers.channels)
     height = layers.channels[..., 9]
     channels = np.moveaxis(layers.channels, -1, 0).astype(np.float32) * np.float32(1 / 255)

@@ -40,7 +40,7 @@ def polygon(*points: Point) -> np.ndarray:
 
 
 def chamfered(*corners: Point, cut: float = 0.035) -> np.ndarray:
-    """The polygon with every corner cut a little, so that coachwork is not razor sharp."""
+    """The polygon with every corner cut a little, so that car bodies have no sharp corners."""
     points = []
     for k, (x, y) in enumerate(corners):
         for other in (corners[k - 1], corners[(k + 1) % len(corners)]):
@@ -66,7 +66,7 @@ def arc(x: float, y: float, rx: float, ry: float, start: float, stop: float) -> 
 
 
 def ring(x: float, y: float, outer: float, inner: float) -> np.ndarray:
-    """An annulus as one polygon, whose seam lies inside it."""
+    """An annulus as one polygon with a seam."""
     circle = _circle(40)
     closed = np.concatenate([circle, circle[:1]])
     return np.concatenate([closed * outer, closed[::-1] * inner]) + (x, y)
@@ -94,7 +94,7 @@ def tube(
     along[0], along[-1] = centre[1] - centre[0], centre[-1] - centre[-2]
     along /= np.hypot(along[:, 0], along[:, 1])[:, None] + 1e-12
     side = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    half = _circle(12)[1:6]  # from the +side round to the -side
+    half = _circle(12)[1:6]  # from the +side around to the -side
     head = centre[-1] + radius[-1] * (half[:, :1] * side[-1] + half[:, 1:] * along[-1])
     tail = centre[0] - radius[0] * (half[:, :1] * side[0] + half[:, 1:] * along[0])
     return np.concatenate(
@@ -116,6 +116,6 @@ def line(start: Point, stop: Point, radius: float) -> np.ndarray:
 
 
 def turn(points: np.ndarray, angle: float) -> np.ndarray:
-    """Rotated about the origin; a positive angle takes +x to +y, clockwise on the screen."""
+    """Rotates about the origin; a positive angle turns +x to +y, clockwise on the screen."""
     c, s = math.cos(angle), math.sin(angle)
     return points @ np.array([[c, s], [-s, c]])

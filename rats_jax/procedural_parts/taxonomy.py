@@ -29,6 +29,6 @@ PART_IDS: dict[str, int] = {name: i for i, name in enumerate(PARTS)}
 
 
 def part_ids(label: int) -> tuple[int, ...]:
-    """The mask values that an image with this label may hold besides BACKGROUND."""
+    """The mask values that an image with this label may have, except BACKGROUND."""
     category = SUPER_CATEGORIES[label]
     return tuple(PART_IDS[f"{category} {part}"] for part in PARTS_OF[category])

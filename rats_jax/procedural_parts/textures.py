@@ -1,4 +1,4 @@
-"""Fields of 0..1 that carry a paint from its first colour to its second."""
+"""Fields of 0..1 that mix the first and the second colour of a paint."""
 
 from functools import lru_cache
 
@@ -56,7 +56,7 @@ def _field(kind: str) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _bank(kind: str, reduction: int) -> Image.Image:
-    """The field as an 8-bit picture, made once, and its coarser versions for small images."""
+    """The field as an 8-bit picture, made once, or a coarser version for small images."""
     if reduction > 1:
         return _bank(kind, 1).reduce(reduction)
     return Image.fromarray(np.rint(_field(kind) * 255).astype(np.uint8))
@@ -72,7 +72,7 @@ class Texture:
         self._mirrored = dice.chance(0.5)
 
     def sample(self, size: int) -> np.ndarray:
-        """float32 [size, size] in 0..1; the filter averages, so sizes agree."""
+        """float32 [size, size] in 0..1. The filter averages, so that all sizes look the same."""
         reduction = 1
         while self._box[2] - self._box[0] >= 3 * size * reduction and reduction < 8:
             reduction *= 2

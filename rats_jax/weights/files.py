@@ -1,7 +1,7 @@
-"""Files of weights: the tensors in them by name, as arrays, recognised by their content.
+"""Reads files of weights: their tensors by name, as arrays. The content determines the format.
 
-Read are safetensors and what torch.save writes, whole or in parts with an index, and the
-config.json beside them. PyTorch is not needed, and nothing in a file is run.
+The formats are safetensors and that of torch.save, as one file or in parts with an index. The
+config.json next to them is read too. PyTorch is not needed, and nothing in a file is executed.
 """
 
 import re
@@ -21,21 +21,21 @@ from rats_jax.weights.sets import choose
 from rats_jax.weights.torch_file import ZIP, open_torch
 
 PICKLE = b"\x80"
-LONGEST_HEADER = 100_000_000  # bytes, of safetensors
+LONGEST_HEADER = 100_000_000  # bytes of a safetensors header
 LONGEST_NAME = 300
-#: Of the arguments in a checkpoint: so many, nested so deep.
+#: Limits of the arguments in a checkpoint: number and depth of nesting.
 MOST_VALUES, DEEPEST = 10_000, 5
-#: Of the dictionaries and lists in which tensors are looked for: so many values, nested so deep.
+#: Limits of the search for tensors in dictionaries and lists: values and depth of nesting.
 MOST_SEARCHED, DEEPEST_SEARCHED = 2_000_000, 12
-#: Keys under which a training checkpoint keeps its optimizers: their moments are no weights.
+#: Keys of the optimizers in a training checkpoint: their moments are not weights.
 OPTIMIZER = re.compile(r"opt|optim|(\w+_)?optimi[sz]ers?(_\w+)?")
 
 
 class Weights(NamedTuple):
-    """tensors: those of one set. settings: the `args` of a checkpoint and the config.json beside
-    the file, which counts where both say something, or None. about: whose weights these are, for
-    people. not_chosen: the other sets of the file. file: the file itself, also where a folder was
-    named."""
+    """tensors: the tensors of one set. settings: the `args` of a checkpoint merged with the
+    config.json next to the file, which takes precedence; or None. about: whose weights these are,
+    for messages. not_chosen: the other sets of the file. file: the file itself, even if a folder
+    was named."""
 
     tensors: Tensors
     settings: dict | None
@@ -48,9 +48,9 @@ class Weights(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """names: of all tensors; of one in dictionaries or lists the path, with dots. read: those
-    named; floating point as float32, other dtypes as they were saved. settings, epoch: as the file
-    says, or None."""
+    """names: the names of all tensors; in dictionaries or lists, the path with dots. read:
+    reads tensors by name; floating point becomes float32, other dtypes are unchanged. settings,
+    epoch: those in the file, or None."""
 
     names: Collection[str]
     read: Callable[[Collection[str]], dict[str, np.ndarray]]
@@ -59,12 +59,12 @@ class Stored(NamedTuple):
 
 
 def read(path: Path, *, weights: str = "teacher") -> Weights:
-    """One set of weights of a file, of the parts that an index lists, or of a folder of these.
+    """Reads one set of weights from a file, from the parts that an index lists, or from a folder.
 
-    weights: the set, where the file has several, see `sets.choose`. Nothing else is read.
+    weights: which set to read if there are several, see `sets.choose`. Nothing else is read.
 
     Raises:
-      UserError: in one line, whatever else the path holds.
+      UserError: the path has anything else; the message is one line.
     """
     with opened(path) as (file, stored):
         beside = file.with_name("config.json")
@@ -74,7 +74,7 @@ def read(path: Path, *, weights: str = "teacher") -> Weights:
     if stored.settings is not None:
         settings = stored.settings | (settings or {})
     about = chosen.name or "weights"
-    # DINO and iBOT count the epochs that are over; Lightning and others do not.
+    # In DINO and iBOT this is the number of finished epochs; in Lightning and others it is not.
     if stored.epoch is not None and chosen.prefix.startswith(("teacher.", "student.")):
         about += f" after {stored.epoch} epochs"
     tensors = Tensors(
@@ -89,8 +89,8 @@ def read(path: Path, *, weights: str = "teacher") -> Weights:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[Path, Stored]]:
-    """The file that a path means, and what is in it, to be read while the block lasts. Raises
-    UserError."""
+    """Yields the file that a path refers to, and its content, which can be read inside the block.
+    Raises UserError."""
     with ExitStack() as stack:
         try:
             file = weights_file(path)
@@ -130,7 +130,7 @@ def _open_one(path: Path, stack: ExitStack) -> Stored:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """What is refused is reported with the file's name."""
+    """Adds the file's name to the message of `Refused`, as a UserError."""
     try:
         yield
     except Refused as reason:
@@ -138,7 +138,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _open_safetensors(path: Path, stack: ExitStack) -> Stored:
-    """NumPy knows bfloat16, by that name, once ml_dtypes has been imported, as `inert` does."""
+    """NumPy knows the dtype name bfloat16 because `pickle_values` imports ml_dtypes."""
     try:
         content = stack.enter_context(safe_open(path, framework="np"))
         names = content.keys()
@@ -159,7 +159,7 @@ def _open_safetensors(path: Path, stack: ExitStack) -> Stored:
 
 
 def _stored(content, read: Callable) -> Stored:
-    """What torch.save wrote."""
+    """The content of a file of torch.save."""
     if not isinstance(content, dict):
         raise Refused("holds no dictionary of tensors: torch.save the model's state_dict()")
     tensors = _tensors(content)
@@ -175,7 +175,7 @@ def _stored(content, read: Callable) -> Stored:
 
 
 def _tensors(content: dict) -> dict[str, Tensor]:
-    """Those in dictionaries and lists, by their paths, without those of optimizers."""
+    """The tensors in dictionaries and lists by their paths, without those of optimizers."""
     found: dict[str, Tensor] = {}
     left = MOST_SEARCHED
 
@@ -203,7 +203,7 @@ def _tensors(content: dict) -> dict[str, Tensor]:
 
 
 def _arguments(args) -> dict | None:
-    """Plain values in dictionaries and lists; None for all else."""
+    """Plain values in dictionaries and lists; None for everything else."""
     left = MOST_VALUES
 
     def plain(value, depth: int):
@@ -227,7 +227,7 @@ def _open_parts(index: Path, stack: ExitStack) -> Stored:
         raise UserError(f"{index} has no weight_map: copy or download it again")
     parts = {}
     for part in sorted(set(listed.values())):
-        if not re.fullmatch(r"\w[\w.-]*", part):  # it could be any file
+        if not re.fullmatch(r"\w[\w.-]*", part):  # otherwise it could be any file
             raise UserError(
                 f"{index} names the part {one_line(part)}, which is no file beside it: copy or "
                 "download the folder again"

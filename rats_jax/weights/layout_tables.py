@@ -1,30 +1,33 @@
-"""The names that other implementations give to what `names.py` lists.
+"""The names that other implementations use for the tensors of `names.py`.
 
-`layouts.py` reads files by them. Sources: facebookresearch/dino, dinov2 and dinov3, timm, and
-transformers before and since version 5, which goes on to write the old names into its files.
+`layouts.py` reads files with these tables. Sources: facebookresearch/dino, dinov2 and dinov3, timm,
+and transformers before and since version 5, which still writes the old names into its files.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-#: Of our tensors that are no parameters: a mask of the bias of qkv, and RoPE's periods.
+#: Our names of tensors that are not parameters: a mask of the bias of qkv, and RoPE's periods.
 BIAS_MASK, PERIODS = "blocks.{i}.attn.qkv.bias_mask", "rope_embed.periods"
 QKV_BIAS = "blocks.{i}.attn.qkv.bias"
 
 
 class Layout(NamedTuple):
-    """One implementation's names of a ViT, and what its files do not say themselves.
+    """One implementation's names for the tensors of a ViT, and what its files do not state.
 
-    title: for people. names: of ours, with {i} for the layer, to the tensors there, whose rows
-    follow each other in ours where they are several. A gated MLP (w12, w3) and a plain one exclude
-    each other. may_lack: of ours, what some models do without, and for each part of it what in
-    config.json says that it is there. left_out: patterns of what is in such files and no part of a
-    backbone. beside: a pattern of names outside the backbone that only this implementation has.
-    model_types: in transformers' config.json.
-    norm_eps, positions, position_offset: options of ViT, as that code has them. widest: of the
-    published models, heads of those up to it are 64 wide; heads: but of those of other widths, or
-    with other heads, how many there are, by width.
+    title: for messages.
+    names: maps our names, with {i} for the layer, to the names in the file. If there are several,
+      our tensor is their concatenation by rows. A file has either a gated MLP (w12, w3) or a plain
+      one.
+    may_lack: our names of tensors that some models lack. For each tensor in the file, there is the
+      setting in config.json that says that it exists.
+    left_out: patterns of names in such files that are not part of a backbone.
+    beside: a pattern of names outside the backbone that only this implementation has.
+    model_types: values of model_type in transformers' config.json.
+    norm_eps, positions, position_offset: options of ViT, as in that code.
+    widest: up to this width, heads are 64 wide, as in the published models.
+    heads: the number of heads by width, for models that differ from this.
     """
 
     title: str
@@ -41,8 +44,8 @@ class Layout(NamedTuple):
 
 
 def _names(table: str, *, layer: str = "blocks.{i}.") -> dict[str, tuple[str, ...]]:
-    """Of lines "ours theirs ...": * stands for the layer, + for a weight and a bias. "theirs" is
-    "ours" where it is left out."""
+    """Parses lines "ours theirs ...": * stands for the layer, + for a weight and a bias. "theirs"
+    equals "ours" if it is missing."""
     names = {}
     for line in filter(None, map(str.strip, table.splitlines())):
         ours, *theirs = line.split()
@@ -117,7 +120,7 @@ DINOV3 = Layout(
         """
     ),
     may_lack=DINO.may_lack | {"registers": ("n_storage_tokens",), BIAS_MASK: ("mask_k_bias",)},
-    left_out=("mask_token", r"local_cls_norm\..*"),  # the latter is for crops in training
+    left_out=("mask_token", r"local_cls_norm\..*"),  # the latter is for local crops in training
     norm_eps=1e-5,
     positions="rope",
 )
@@ -229,13 +232,13 @@ V3 = Layout(
 )
 V3_OLD = V3._replace(title="transformers DINOv3, old names", names=_names(_V3, layer="layer.{i}."))
 
-#: Where several fit a file equally well, the first is meant.
+#: If several fit a file equally well, the first is used.
 LAYOUTS = (
     *(DINO, TIMM, DINOV2, DINOV2_REGISTERS, DINOV3),
     *(VIT, VIT_OLD, V2, V2_OLD, _with_registers(V2), _with_registers(V2_OLD), V3, V3_OLD),
 )
 
-#: Of DINO's names too. What else is in their files tells them from it.
+#: Methods with the same names as DINO. Other tensors in their files identify them.
 METHODS = (
     DINO._replace(
         title="MAE", beside=r"\bdecoder_(embed|pred)\.", position_offset=0.0, heads={1280: 16}

@@ -1,4 +1,4 @@
-"""Which layout a state dict has, and the same backbone in our names with the options it needs."""
+"""Recognises the layout of a state dict; gives the backbone in our names, with its options."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +12,9 @@ from rats_jax.weights.layout_tables import DINO, LAYOUTS, METHODS, PERIODS, TIMM
 from rats_jax.weights.options import own_options, read_options, whole
 from rats_jax.weights.renaming import Tensors, layer_of, renamed, template
 
-#: Tokens for what is masked in training: part of no backbone that is given whole images.
+#: Tokens for masked patches in training: a backbone for whole images does not need them.
 MASKS = re.compile(r"(embeddings\.)?mask(ed)?_(token|embed)(ding)?s?")
-#: Of other ViTs, what changes what they compute, and what it is.
+#: Tensors of other ViTs, which compute something else, and what they are.
 PECULIAR = {
     r"(embeddings\.)?(dist|distillation)_token": "the distillation token of DeiT",
     r"(norm_pre|ln_pre)\..*": "a norm before the first layer, as in CLIP",
@@ -26,9 +26,9 @@ PECULIAR = {
 
 
 class Recognised(NamedTuple):
-    """layout: for people. options: what `models.make_backbone` takes. arrays: of the backbone, in
-    our names. left_out: what else is in the file, and is known to be no part of a backbone.
-    assumed: what neither the tensors nor the settings say, as it was taken; for people."""
+    """layout: for messages. options: the argument of `models.make_backbone`. arrays: those of the
+    backbone, in our names. left_out: other tensors in the file, known not to be part of a backbone.
+    assumed: assumptions about what neither the tensors nor the settings state; for messages."""
 
     layout: str
     options: Options
@@ -43,12 +43,12 @@ class Recognised(NamedTuple):
 def recognise(tensors: Tensors, settings: Mapping | None) -> Recognised:
     """The backbone in one set of weights.
 
-    settings: the config.json beside it (ours, transformers', timm's), or the `args` of a checkpoint
-    in DINO's layout.
+    settings: the config.json next to it (ours, transformers', timm's), or the `args` of a
+    checkpoint in DINO's layout.
 
     Raises:
-      UserError: in one line that names the first tensor that is missing, unknown or misshapen, or
-        the setting that contradicts the tensors or is not supported.
+      UserError: a tensor is missing, is unknown or has a wrong shape, or a setting contradicts the
+        tensors or is not supported. The message is one line that names the first of them.
     """
     source, settings = tensors.source, settings or {}
     left_out = list(tensors.left_out)
@@ -93,8 +93,8 @@ def _possible(settings: Mapping, source: str) -> Sequence[Layout]:
 
 
 def _closest(layouts: Sequence[Layout], tensors: Tensors) -> Layout:
-    """The layout that knows most of the tensors and lacks the fewest of its own, with the names of
-    the kind of MLP that is there."""
+    """The layout that knows the most tensors and has the fewest missing ones, with the names of the
+    file's kind of MLP only."""
     there = set(map(template, tensors.arrays))
 
     def fit(layout: Layout) -> int:
@@ -126,10 +126,10 @@ def _is_any_of(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _with_one_mlp(layout: Layout, tensors: Tensors) -> dict[str, tuple[str, ...]]:
-    """The layout's names without those of the kind of MLP that is not there."""
+    """The layout's names without those of the kind of MLP that the file does not have."""
     plain = layout.names["blocks.{i}.mlp.fc1.weight"]
     gated = layout.names.get("blocks.{i}.mlp.w12.weight", ())
-    if plain == gated:  # in timm the sizes tell
+    if plain == gated:  # timm uses the same names for both, so compare the sizes
         first, second = (tensors.arrays.get(f"blocks.0.mlp.fc{i}.weight") for i in (1, 2))
         is_gated = first is not None and second is not None and first.size == 2 * second.size
     else:
@@ -139,7 +139,8 @@ def _with_one_mlp(layout: Layout, tensors: Tensors) -> dict[str, tuple[str, ...]
 
 
 def _check_known(layout: Layout, tensors: Tensors, depth: int | None) -> list[str]:
-    """The names of what is left out, when all else is known and in a layer that there is."""
+    """The names of tensors that are left out. Raises UserError if another tensor is unknown, or is
+    in a layer that does not exist."""
     names, left_out = _all_names(layout), []
     for name in tensors.arrays:
         if _is_left_out(name, layout):

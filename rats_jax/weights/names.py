@@ -1,7 +1,7 @@
-"""One table: parameters of our JAX trees, their PyTorch names, and how the arrays correspond.
+"""The table of the parameters of our JAX trees, their PyTorch names, and how arrays correspond.
 
-The names are those of timm and DINO v1, where these have one. `layout_tables.py` adds those that
-other implementations use; the exporter, the importer and docs/weights.md all read from here.
+The names are those of timm and DINO v1, if these have one. `layout_tables.py` adds the names of
+other implementations. The exporter, the importer and docs/weights.md all use this table.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,10 +15,10 @@ Array = np.ndarray
 
 
 class Form(NamedTuple):
-    """How an array lies in JAX (one layer's part of it) and in PyTorch.
+    """How an array (of one layer) corresponds in JAX and in PyTorch.
 
-    to_torch: the array in PyTorch's layout. back: from there, given the shape in JAX. Neither
-    computes anything, so there and back is the same to the bit.
+    to_torch: converts the array to PyTorch's layout. back: converts it back, given the shape in
+    JAX. Neither changes values, so the round trip is exact.
     """
 
     says: str
@@ -50,8 +50,8 @@ COLUMN = Form("[K, 1]", lambda x: x.reshape(-1, 1), lambda x, shape: x.reshape(s
 
 
 class NameRow(NamedTuple):
-    """path: in the JAX tree; arrays under `blocks` have a leading depth axis.
-    name: in PyTorch; {i} is the layer."""
+    """path: path in the JAX tree; arrays under `blocks` have a leading depth axis.
+    name: name in PyTorch; {i} is the layer."""
 
     path: str
     shape: str
@@ -113,7 +113,7 @@ _ROWS = {row.path: row for row in BACKBONE + HEAD}
 
 
 def to_torch(params: Mapping) -> dict[str, Array]:
-    """A backbone's tree, or a head's, as a flat state dict: float32, contiguous."""
+    """The tree of a backbone or a head as a flat state dict: float32, contiguous."""
     state = {}
     for path, array in _leaves(params):
         row, array = _ROWS[path], np.asarray(array)
@@ -124,12 +124,14 @@ def to_torch(params: Mapping) -> dict[str, Array]:
 
 
 def from_torch(arrays: Mapping[str, Array], like: Mapping, *, source: str) -> dict:
-    """The tree of `like` (arrays or ShapeDtypeStructs) out of a state dict in our names.
+    """A tree like `like` (arrays or ShapeDtypeStructs) from a state dict in our names.
 
-    Every tensor must be there, of its shape, and no other. source: the file, for the message.
+    Every tensor must be present and have its shape, and there must be no other tensors. source: the
+    file, for the message.
 
     Raises:
-      UserError: of the first tensor that is missing, of another shape, or unknown.
+      UserError: a tensor is missing, is unknown, or has another shape or dtype, or its values are
+        not finite.
     """
     left = dict(arrays)
 

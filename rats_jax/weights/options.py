@@ -1,4 +1,4 @@
-"""Options of a ViT: out of its tensors, and of what lies beside them."""
+"""The options of a ViT, from its tensors and from the settings stored with them."""
 
 import math
 from collections.abc import Mapping
@@ -11,18 +11,18 @@ from rats_jax.models.options import Options, options_class, options_of
 from rats_jax.weights.layout_tables import PERIODS, Layout
 from rats_jax.weights.renaming import is_square
 
-LARGEST = 10**6  # of any size
+LARGEST = 10**6  # limit of every number
 
 
 def read_options(
     layout: Layout, arrays: Mapping[str, np.ndarray], settings: Mapping, *, source: str
 ) -> Options:
-    """What `models.make_backbone` takes.
+    """The argument of `models.make_backbone`.
 
-    arrays: in our names, with their shapes checked, and RoPE's periods where the file has them.
+    arrays: in our names, with checked shapes, and with RoPE's periods if the file has them.
 
     Raises:
-      UserError: when the settings say otherwise than the tensors, or what is not supported.
+      UserError: the settings contradict the tensors, or are not supported.
     """
     width, _, _, patch = arrays["patch_embed.proj.weight"].shape
     depth = sum(name.endswith(".norm1.weight") for name in arrays)
@@ -52,7 +52,7 @@ def read_options(
 
 
 def own_options(options: Mapping, *, source: str) -> Options:
-    """Those in the config.json of an export, or in its checkpoint. Raises UserError."""
+    """The options in the config.json of an export, or in its checkpoint. Raises UserError."""
     try:
         types = {"architecture": str} | options_class(options.get("architecture")).types()
     except UserError as error:
@@ -72,7 +72,7 @@ def own_options(options: Mapping, *, source: str) -> Options:
 
 
 def _fits(value: object, kind: Any) -> bool:
-    """Whether a value of a JSON file is of an option's type; None of an unknown option."""
+    """Whether a value of a JSON file has the type of an option; `kind` is None if it is unknown."""
     if kind in (int, float):
         if not isinstance(value, int | float) or type(value) not in (int, kind):
             return False
@@ -85,7 +85,7 @@ def _fits(value: object, kind: Any) -> bool:
 def number(
     settings: Mapping, name: str, source: str, kinds: tuple[type, ...] = (int, float)
 ) -> Any:
-    """A setting that is a number, not negative, or the same one twice; None if not given."""
+    """A setting that is a non-negative number, or a pair of equal ones; None if it is not given."""
     value = settings.get(name)
     if isinstance(value, list | tuple) and len(value) == 2 and value[0] == value[1]:
         value = value[0]
@@ -132,7 +132,7 @@ def _image_size(arrays: Mapping, settings: Mapping, patch: int, source: str) -> 
 
 
 def _periods(options: Mapping, arrays: Mapping, settings: Mapping, source: str) -> list[float]:
-    """Those in the file, which DINOv3 publishes rounded to bfloat16, or those of a base."""
+    """The periods in the file (DINOv3 publishes them rounded to bfloat16), else those of a base."""
     head_width = options["width"] // options["heads"]
     if head_width % 4:
         raise UserError(f"{source}: RoPE needs heads of a multiple of 4 features, not {head_width}")
@@ -161,7 +161,7 @@ def _check_settings(
         "intermediate_size": hidden,
         "use_swiglu_ffn": gated,
         "use_gated_mlp": gated,
-        # DINOv2's gate is silu whatever this says.
+        # DINOv2's gate is always silu, whatever this setting is.
         "hidden_act": "silu" if gated and layout.positions == "rope" else "gelu",
     }
     ratio = number(settings, "mlp_ratio", source)

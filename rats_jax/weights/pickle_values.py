@@ -1,8 +1,8 @@
-"""What a pickle of torch.save may name, and what each name makes here: values that do nothing.
+"""The names that a pickle of torch.save may use, and the harmless values that they make here.
 
-Every function here is called with whatever a file says. What it cannot use is an error of Python's
-(which `unpickler.load` takes for damage) or one of `Refused`. What a call makes is small, whatever
-it is given, so a file that calls them many times gains nothing.
+Every function here is called with arguments from a file. For arguments that it cannot use, it
+raises `Refused` or an error of Python, which `unpickler.load` treats as damage. The result of a
+call is always small, so a file cannot exhaust the memory with many calls.
 """
 
 import re
@@ -13,22 +13,22 @@ from math import prod
 import ml_dtypes
 import numpy as np
 
-LONGEST = 32  # bytes of a number
+LONGEST = 32  # most bytes of a number
 
 
 class Refused(Exception):
-    """What is not read, and the remedy: the message goes on after the file's name."""
+    """Content that cannot be read. The message follows the file's name, and gives the remedy."""
 
 
 class DamagedPickle(Refused):
-    """A file that is not as it was written."""
+    """A damaged or incomplete file."""
 
     def __init__(self, what: str):
         super().__init__(f"is damaged, or a part of a file ({what}): copy or download it again")
 
 
 class Foreign(Refused):
-    """A file with more in it than weights."""
+    """A file with other things than weights."""
 
     def __init__(self, what: str):
         super().__init__(
@@ -39,7 +39,7 @@ class Foreign(Refused):
 
 
 class Sharded(Refused):
-    """One of the files that several processes have written together."""
+    """One of several files that several processes have written together."""
 
     def __init__(self, what: str):
         super().__init__(
@@ -51,7 +51,7 @@ class Sharded(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """`count` numbers in a row, that one or more tensors are views of."""
+    """`count` contiguous numbers. One or more tensors are views of them."""
 
     key: str
     dtype: np.dtype
@@ -60,7 +60,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A view of a storage, all of it inside; offset and strides in numbers."""
+    """A view that is entirely inside a storage; offset and strides count numbers."""
 
     storage: Storage
     offset: int
@@ -76,30 +76,30 @@ class Namespace:
 
 
 class Ignored:
-    """What no reader here asks for, such as a NumPy array: its contents are dropped."""
+    """A value that is not needed, such as a NumPy array: its content is dropped."""
 
 
 class OrderedDict(dict):
-    """Also without the attributes that PyTorch gives its own."""
+    """Without the attributes that PyTorch adds to its ordered dictionaries."""
 
 
 @dataclass(slots=True)
 class NumpyType:
-    """A NumPy dtype. Its byte order follows it."""
+    """A NumPy dtype. Its byte order follows in the pickle."""
 
     dtype: np.dtype
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """What a name makes when it is called, or the dtype it stands for."""
+    """The function that a name stands for, or the dtype."""
 
     make: Callable | None = None
     dtype: np.dtype | None = None
 
 
 def one_line(text: str) -> str:
-    """A name from a file, fit for a message."""
+    """A name from a file, made printable and short for a message."""
     start = text[:100]
     start = start if start.isprintable() else ascii(start)
     return start if len(text) <= 100 else f"{start}..."
@@ -129,7 +129,7 @@ def _parameter(tensor, *_) -> Tensor:
 
 
 def _ordered_dict(*filled) -> OrderedDict:
-    if filled:  # as Python 2 wrote it
+    if filled:  # as Python 2 writes it
         raise Foreign("a dictionary of Python 2")
     return OrderedDict()
 
@@ -144,7 +144,7 @@ def _as_it_is(kind: type) -> Callable:
 
 
 def _nothing(*_) -> None:
-    """Paths and devices, which no reader here asks for."""
+    """Makes None for paths and devices, which are not needed."""
 
 
 def _namespace() -> Namespace:
@@ -152,7 +152,7 @@ def _namespace() -> Namespace:
 
 
 def _encode(text: str, _) -> bytes | Ignored:
-    """Bytes, as protocol 2 has them: those of a NumPy number, but not those of an array."""
+    """Bytes as encoded in protocol 2. Only short ones are kept, such as those of a NumPy number."""
     return text.encode("latin-1") if len(text) <= LONGEST else Ignored()
 
 
@@ -179,7 +179,7 @@ _DTYPES = {
     "ByteStorage uint8": np.uint8,
     "BoolStorage bool": np.bool_,
 }
-#: Everything that a pickle may name.
+#: All names that a pickle may use.
 NAMES = {
     f"torch.{name}": Name(dtype=np.dtype(dtype))
     for names, dtype in _DTYPES.items()
@@ -193,7 +193,7 @@ NAMES = {
     "collections.OrderedDict": Name(_ordered_dict),
     "collections.Counter": Name(_as_it_is(dict)),
     "collections.defaultdict": Name(lambda *factory: OrderedDict()),
-    "builtins.bytes": Name(lambda: b""),  # as protocol 2 has none
+    "builtins.bytes": Name(lambda: b""),  # protocol 2 has no other way to write empty bytes
     "builtins.dict": Name(_as_it_is(dict)),
     "builtins.list": Name(_as_it_is(list)),
     "builtins.set": Name(_as_it_is(list)),

@@ -1,4 +1,4 @@
-"""Where weights are: the file that a path means, what it is called, and what else it may be."""
+"""Finds the file of weights that a path refers to, its display name, and what else it may be."""
 
 import json
 import os
@@ -9,13 +9,13 @@ from pathlib import Path
 from rats_jax.errors import UserError
 from rats_jax.paths import printable
 
-#: What a folder holds, the first that is there; in parts if beside it is NAME.index.json.
+#: Files of weights in a folder, or NAME.index.json of their parts; the first that exists is used.
 NAMES = ("model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 #: The folder of a repository in the cache of the Hugging Face hub: models--ORGANISATION--NAME.
 REPOSITORY = "models--"
-#: Names that do not tell one file from another: what they are in is named too.
+#: Names that do not identify a file: the name of the folder is shown too.
 SAYS_NOTHING = re.compile(
     r"(model\.safetensors|pytorch_model\.bin)(\.index\.json)?|checkpoint-\d+|\d+|[0-9a-f]{7,64}"
 )
@@ -26,7 +26,7 @@ MOST_LISTED = 3
 
 
 def weights_file(path: Path) -> Path:
-    """The file itself, or the one that a folder of weights holds. Raises UserError, OSError."""
+    """The file itself, or the file of weights in a folder. Raises UserError, OSError."""
     if path.is_dir():
         folder = _snapshot(path)
         if (file := _in_folder(folder)) is None:
@@ -47,15 +47,15 @@ def weights_file(path: Path) -> Path:
 
 
 def holds_weights(path: Path) -> bool:
-    """As far as names tell."""
+    """Whether a path contains weights, judged by names only."""
     if path.is_dir():
         return _in_folder(path) is not None
     return path.name.endswith((*ENDINGS, INDEX)) and path.is_file()
 
 
 def display_name(file: Path) -> str:
-    """What weights are called: by their model if they are in the cache of a hub, else by the name
-    of the file as it was given, with that of its folder where it says nothing. One line."""
+    """The name of weights for display, in one line: the name of the model if they are in the cache
+    of a hub, else the name of the file. If that does not identify it, the folders are added."""
     given = Path(os.path.abspath(file))
     for parts in (given.parts, file.resolve().parts):
         for i, part in enumerate(parts):
@@ -78,7 +78,7 @@ def _in_folder(folder: Path) -> Path | None:
 
 
 def _snapshot(folder: Path) -> Path:
-    """The newest snapshot, if this is the folder of a repository in a hub's cache."""
+    """The newest snapshot, if this is a repository in a hub's cache; else the folder."""
     inside = folder.name in ("snapshots", "blobs", "refs")
     repository = folder.parent if inside else folder
     snapshots = repository / "snapshots"
@@ -97,7 +97,7 @@ def _snapshot(folder: Path) -> Path:
 
 
 def _no_weights(folder: Path) -> str:
-    """What is wrong with a folder, and what to name."""
+    """The message for a folder without weights: what is wrong, and what to name instead."""
     entries = sorted(folder.iterdir())
     if any(entry.name.endswith(SHARD) for entry in entries):
         return (
@@ -150,7 +150,7 @@ def read_json(path: Path) -> dict:
 
 
 def what_else(start: bytes) -> str:
-    """What a file that begins so is, if no weights, and what to do."""
+    """For a file without weights: what it is, judged by its first bytes, and what to do."""
     if not start:
         return "is empty: copy or download it again"
     if start.startswith(b"version https://git-lfs"):

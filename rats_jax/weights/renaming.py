@@ -1,4 +1,4 @@
-"""From one layout's tensors to ours, each checked on the way."""
+"""Converts the tensors of a layout to ours, and checks each one."""
 
 import math
 import re
@@ -12,13 +12,13 @@ from rats_jax.errors import UserError
 from rats_jax.weights.layout_tables import BIAS_MASK, Layout
 
 Array = np.ndarray
-Shape = tuple[int | None, ...]  # None is any length
+Shape = tuple[int | None, ...]  # None means any length
 
 
 class Tensors(NamedTuple):
-    """A backbone's tensors by their names in its layout. prefix: what stands before them in the
-    file `source`. keys: their names there, where wrappers have added to them. left_out: the names
-    there of tensors that belong to no backbone, such as heads."""
+    """A backbone's tensors by their names in its layout. prefix: what precedes the names in the
+    file `source`. keys: the names in the file, if wrappers have changed them. left_out: the names
+    in the file of tensors that are not part of a backbone, such as heads."""
 
     source: str
     prefix: str
@@ -53,20 +53,20 @@ class Tensors(NamedTuple):
 
 
 def template(name: str) -> str:
-    """The name with {i} for the layer."""
+    """The name with {i} instead of the layer."""
     return re.sub(r"\.\d+\.", ".{i}.", name, count=1)
 
 
 def layer_of(name: str) -> int:
-    """-1 for what is in none."""
+    """The number of the layer; -1 for a tensor that is not in a layer."""
     number = re.search(r"\.(\d+)\.", name)
     return int(number[1]) if number else -1
 
 
 def renamed(layout: Layout, tensors: Tensors, settings: Mapping, *, depth: int) -> dict[str, Array]:
-    """In our names: parts as one tensor, and zeros for a bias that no layer has.
+    """The tensors in our names. Parts become one tensor. A bias that no layer has becomes zeros.
 
-    layout: with the names of one kind of MLP.
+    layout: has the names of only one kind of MLP.
     """
     (cls,) = layout.names["cls_token"]
     if cls not in tensors.arrays:
@@ -105,7 +105,7 @@ def renamed(layout: Layout, tensors: Tensors, settings: Mapping, *, depth: int) 
             result[f"blocks.{i}.attn.qkv.bias"] = result[f"blocks.{i}.attn.qkv.bias"] * mask
     if "registers" in result and not result["registers"].size:
         del result["registers"]
-    if layout.title == "timm" and is_square(result["pos_embed"].shape[1]):  # [CLS] has none there
+    if layout.title == "timm" and is_square(result["pos_embed"].shape[1]):  # [CLS] has no position
         result["pos_embed"] = np.pad(result["pos_embed"], ((0, 0), (1, 0), (0, 0)))
     return result
 
@@ -115,13 +115,13 @@ def is_square(number: int) -> bool:
 
 
 def _known(shape: Shape) -> tuple[int, ...]:
-    """The shape of a tensor whose sizes are all known beforehand."""
+    """The same shape, typed as one whose sizes are all known."""
     return cast(tuple[int, ...], shape)
 
 
 def _shapes(layout: Layout, tensors: Tensors) -> dict[str, Shape]:
-    """Of our tensors, but for those that are like norm.weight; the sizes are those of the patch
-    embedding and of the MLP's first tensor, which way round it may lie."""
+    """The shapes of our tensors, except those with the shape of norm.weight. The sizes are taken
+    from the patch embedding and the MLP's first tensor, which may be transposed."""
     (patches,) = layout.names["patch_embed.proj.weight"]
     kernel = tensors.get(patches, (None, 3, None, None))
     if not kernel.size:

@@ -1,8 +1,8 @@
-"""The sets of weights in a file, by the names of its tensors, and the one that is meant.
+"""Finds the sets of weights in a file by the names of its tensors, and chooses one.
 
-A training checkpoint holds several models side by side (student and teacher, a model and its moving
-average) and tensors that belong to none of them (heads, decoders, centers). A set is what has the
-tensors of a ViT under one prefix, whether that comes from nested dictionaries or from the names.
+A training checkpoint contains several models (student and teacher, or a model and its moving
+average) and tensors that belong to none of them (heads, decoders, centers). A set is a group of
+tensors of a ViT under one prefix. The prefix comes from nested dictionaries or from the names.
 """
 
 import os
@@ -24,18 +24,18 @@ WRAPPERS = {
     "_forward_module",  # Lightning Fabric
     "_module",  # Opacus
 }
-#: The patch embedding tells where a set is; a set without one is found by its layers.
+#: The patch embedding shows where a set is; a set without one is found by its layers.
 PATCHES = tuple(dict.fromkeys(layout.names["patch_embed.proj.weight"][0] for layout in LAYOUTS))
 LAYERS = tuple(
     re.compile(r"(?:(?P<start>.*)\.)?" + re.escape(name).replace(r"\{i\}", r"\d+(\.\d+)?"))
     for name in dict.fromkeys(layout.names["blocks.{i}.norm1.weight"][0] for layout in LAYOUTS)
 )
-#: The first part of the name of what belongs to no backbone, wherever it is.
+#: First part of the names of tensors that are not part of a backbone.
 BESIDE = re.compile(
     r"(\w+_)?(heads?|classifier|decoder|predictor|projector|projection|pooler|neck|queue|center"
     r"|loss|criterion)(_\w+)?|pre_logits|fc|n_averaged|num_updates|logit_(scale|bias)"
 )
-#: Models that are no plain ViT, by a tensor that each has.
+#: Models that are not plain ViTs, by a tensor that each has.
 OF_OTHERS = {
     r"patch_embed\.proj\.\d+\..*": "a ViT with a convolutional stem",
     r"visual\.conv1\.weight": "a CLIP, whose ViT normalises before its first layer",
@@ -49,9 +49,10 @@ MOST_SETS, MOST_NAMED = 100, 8
 
 
 class Chosen(NamedTuple):
-    """keys: the tensors of the set, by their names without prefix and wrappers, with their names in
-    the file. prefix: of these. name: of the set, or "teacher" or "student" if it is the only one
-    and says so, else None. not_chosen: the other sets. left_out: the tensors of no set."""
+    """keys: maps the names of the set's tensors, without prefix and wrappers, to the names in the
+    file. prefix: the prefix in the file. name: the name of the set. If it is the only one,
+    "teacher" or "student" if its name says so, else None. not_chosen: the other sets. left_out:
+    the tensors that are in no set."""
 
     keys: dict[str, str]
     prefix: str
@@ -61,8 +62,8 @@ class Chosen(NamedTuple):
 
 
 class _Set(NamedTuple):
-    """title: what people call it. prefix: what stands before the names of its tensors, split at
-    dots. root: the start of the prefix under which its head and the like are too."""
+    """title: the name of the set. prefix: what precedes the names of its tensors, split at dots.
+    root: the start of the prefix that its head and similar tensors share."""
 
     title: str
     prefix: tuple[str, ...]
@@ -70,14 +71,14 @@ class _Set(NamedTuple):
 
 
 def choose(names: Collection[str], weights: str, *, source: str) -> Chosen:
-    """The set that `weights` names among the tensors of a file.
+    """Chooses the set that `weights` names among the tensors of a file.
 
-    weights: the name of a set, or a word of it: "teacher" for `teacher_backbone`. "teacher", the
-        default, is also the only set of a file that does not say whose weights it holds.
+    weights: the name of a set, or a word in it, such as "teacher" for `teacher_backbone`. The
+        default, "teacher", also chooses the only set of a file that does not say whose it is.
     source: the file, for messages.
 
     Raises:
-      UserError: there is no such set, several have the name, or nothing says which one is meant.
+      UserError: there is no such set, several sets have the name, or the choice is not clear.
     """
     sets = _sets(_prefixes(names, source))
     chosen = _named(sets, weights, source)
@@ -110,8 +111,8 @@ def choose(names: Collection[str], weights: str, *, source: str) -> Chosen:
 
 
 def grouped(names: Sequence[str], prefix: str) -> list[str]:
-    """Names of tensors for people: those under one name as one, without what they share with the
-    prefix of the set that was chosen."""
+    """Names of tensors for messages. Tensors with the same first part become one entry. The start
+    that they share with the prefix of the chosen set is removed."""
     groups: dict[str, list[str]] = {}
     chosen = prefix.split(".")[:-1]
     for key in names:
@@ -148,7 +149,7 @@ def _length(found: _Set) -> int:
 
 
 def _before(parts: tuple[str, ...], last: int) -> tuple[str, ...]:
-    """Without the last parts; wrappers do not count."""
+    """The parts without the last `last` ones; wrappers do not count."""
     end = len(parts)
     while last:
         end -= 1
@@ -157,7 +158,7 @@ def _before(parts: tuple[str, ...], last: int) -> tuple[str, ...]:
 
 
 def _prefixes(names: Collection[str], source: str) -> list[tuple[str, ...]]:
-    """What stands before the names of each set."""
+    """The prefix of each set."""
     whole: dict[tuple[str, ...], None] = {}
     for key in names:
         parts = tuple(key.split("."))
@@ -185,7 +186,7 @@ def _prefixes(names: Collection[str], source: str) -> list[tuple[str, ...]]:
 
 
 def _no_patches(names: Collection[str]) -> str:
-    """Why there is no set, and what to do."""
+    """The message if there is no set: the reason, and what to do."""
     if any(name.endswith("_flat_param") for name in names):
         return str(Sharded("flat parameters"))
     for pattern, what in OF_OTHERS.items():
@@ -195,8 +196,8 @@ def _no_patches(names: Collection[str]) -> str:
 
 
 def _sets(prefixes: Sequence[tuple[str, ...]]) -> list[_Set]:
-    """Each set is called by what its prefix does not share with the others; by the whole prefix
-    where that is not enough."""
+    """Names each set by the part of its prefix that it does not share with the others, or by the
+    whole prefix if that is not enough."""
     paths = [tuple(part for part in prefix if part not in WRAPPERS) for prefix in prefixes]
     if len(prefixes) == 1:
         return [_Set(".".join(paths[0]), prefixes[0], prefixes[0])]
@@ -210,12 +211,12 @@ def _sets(prefixes: Sequence[tuple[str, ...]]) -> list[_Set]:
 
 
 def _shared(paths: Sequence[tuple[str, ...]]) -> int:
-    """How many parts all begin with."""
+    """The number of first parts that all paths share."""
     return len(os.path.commonprefix(paths))
 
 
 def _named(sets: Sequence[_Set], weights: str, source: str) -> _Set:
-    """The set that is meant. Raises UserError."""
+    """The set that `weights` refers to. Raises UserError."""
     by_word = [one for one in sets if weights.lower() in _words(one.title)]
     found = [one for one in sets if one.title == weights] or by_word
     if len(found) == 1:

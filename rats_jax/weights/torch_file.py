@@ -1,8 +1,8 @@
-"""Files of torch.save, without torch: a zip archive, or the older stream of pickles.
+"""Reads files of torch.save without torch: a zip archive, or the older stream of pickles.
 
 zip      NAME/data.pkl, the object; NAME/data/KEY, the numbers of each storage; NAME/byteorder
 stream   pickles of a magic number, a version, the machine, the object, and the storages' keys in
-         order; then of each storage a count, int64, and its numbers, always little-endian
+         order; then for each storage a count, int64, and its numbers, always little-endian
 """
 
 import errno
@@ -22,22 +22,23 @@ from rats_jax.weights.unpickler import load
 
 ZIP = b"PK\x03\x04"
 MAGIC = 0x1950A86A20F9469CFC6C
-#: Tensors may share numbers: as float32 arrays they may be so many times as large as the file.
+#: Tensors may share numbers. As float32 arrays they may be at most this many times as large as the
+#: file.
 MOST_SHARED = 16
 CHUNK = 1 << 20
 
 
 class Saved(NamedTuple):
-    """content: what was saved, with a `Tensor` for each tensor; their numbers are not read yet.
-    arrays: reads those of some tensors, each storage once; in the dtypes they were saved in."""
+    """content: the saved object, with a `Tensor` for each tensor; its numbers are not read yet.
+    arrays: reads the numbers of some tensors, each storage once, in the dtypes of the file."""
 
     content: object
     arrays: Callable[[Mapping[str, Tensor]], dict[str, np.ndarray]]
 
 
 def open_torch(file: BinaryIO) -> Saved:
-    """The file must stay open for `arrays`. Both raise Refused for what torch.save did not write,
-    and OSError."""
+    """Opens a file of torch.save. The file must stay open for `arrays`. Both raise OSError, and
+    Refused if torch.save did not write the file."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     is_zip = file.read(len(ZIP)) == ZIP
@@ -73,7 +74,7 @@ def _zip(file: BinaryIO, size: int) -> tuple[object, Callable[[Storage], np.ndar
     check(sum(e.file_size for e in entries.values()) <= size, "its parts are larger than it is")
 
     def numbers(name: str) -> np.ndarray:
-        """uint8. Compared with their checksum."""
+        """The numbers as uint8. Their checksum is verified."""
         check(f"{folder}/{name}" in entries, f"it has no {one_line(name)}")
         entry = entries[f"{folder}/{name}"]
         data = np.empty(entry.file_size, np.uint8)
@@ -98,7 +99,7 @@ def _zip(file: BinaryIO, size: int) -> tuple[object, Callable[[Storage], np.ndar
 def _stream(file: BinaryIO, size: int) -> tuple[object, Callable[[Storage], np.ndarray]]:
     if load(file)[0] != MAGIC:
         raise Refused("is a pickle, but not one of torch.save: name the file of the weights")
-    load(file), load(file)  # the version, of which there is one, and the machine
+    load(file), load(file)  # the version, which is always the same, and the machine
     content, storages = load(file)
     keys, _ = load(file)
     if not isinstance(keys, list):
@@ -133,7 +134,7 @@ def _typed(data: np.ndarray, dtype: np.dtype, *, swapped: bool) -> np.ndarray:
 
 
 def _view(tensor: Tensor, storage: np.ndarray) -> np.ndarray:
-    """Safe, since `inert` has made sure that all of the tensor lies in the storage."""
+    """Safe, since `pickle_values` has checked that the tensor is entirely inside the storage."""
     return np.lib.stride_tricks.as_strided(
         storage[tensor.offset :], tensor.shape, [n * storage.itemsize for n in tensor.strides]
     )
@@ -141,13 +142,13 @@ def _view(tensor: Tensor, storage: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _damage() -> Iterator[None]:
-    """What zipfile and NumPy raise of a spoilt file."""
+    """Converts what zipfile and NumPy raise for a damaged file."""
     errors = (zipfile.BadZipFile, EOFError, LookupError, OverflowError, RuntimeError)
     try:
         yield
     except (*errors, TypeError, ValueError, struct.error) as error:
         raise DamagedPickle(one_line(str(error))) from None
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a place before the file's start
+        if error.errno != errno.EINVAL:  # a position before the file's start
             raise
         raise DamagedPickle("its zip archive") from None

@@ -1,12 +1,12 @@
-"""Pickles as torch.save writes them, read without running anything of them.
+"""Reads pickles of torch.save without executing anything in them.
 
-A pickle is a program: it may name any function of Python and call it, and Python's own unpicklers
-run it. This one follows only the instructions that torch.save needs, and a pickle may use only the
-names in `inert.NAMES`, each of which stands for a function of ours. Tensors are read as where they
-lie (`inert.Tensor`), not as numbers.
+A pickle is a program: it may name any function of Python and call it, and Python's unpicklers
+execute it. This one follows only the instructions that torch.save needs, and a pickle may use only
+the names in `pickle_values.NAMES`, each of which stands for a function of ours. Tensors are read as
+views of storages (`pickle_values.Tensor`), without their numbers.
 
-So a file can neither import nor call anything, nor set an attribute. What it can make is bounded by
-its size and by `MOST` instructions, since none of them copies what others made.
+So a file can neither import nor call anything, nor set an attribute. The memory that it can use is
+limited by its size and by `MOST` instructions, since no instruction copies existing values.
 """
 
 import os
@@ -29,29 +29,27 @@ from rats_jax.weights.pickle_values import (
     one_line,
 )
 
-#: Instructions in one pickle. A tensor takes 20 to 30.
+#: Most instructions in one pickle. A tensor takes 20 to 30.
 MOST = 2_000_000
 MOST_ARGUMENTS = 100
 LONGEST_LINE = 1000
 
 
 def load(file: BinaryIO) -> tuple[object, dict[str, Storage]]:
-    """The pickle at the file's place, and the storages that it names: plain values, `Tensor`s and
-    `Namespace`s. Sets are lists.
+    """Reads the pickle at the file's position. Returns its value and the storages that it names.
 
-    Raises Refused, and nothing else but errors of the disk.
+    The value consists of plain values, `Tensor`s and `Namespace`s. Sets become lists. Raises only
+    Refused and errors of the disk.
     """
     reader = _Reader(file)
     try:
         return reader.read(), reader.storages
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-        raise DamagedPickle(
-            "its pickle"
-        ) from None  # of values that are not what an instruction takes
+        raise DamagedPickle("its pickle") from None  # an instruction got values that it cannot use
 
 
 def _unknown(name: str) -> Refused:
-    """Why a name is refused that a pickle has and `NAMES` has not."""
+    """The error for a name that is not in `NAMES`."""
     shown = one_line(name)
     if name.startswith("torch.distributed."):
         return Sharded(shown)
@@ -85,7 +83,7 @@ class _Reader:
         raise Foreign(f"more than {MOST:,} values")
 
     def _follow(self, instruction: bytes) -> None:
-        """Names in comments are those of pickletools."""
+        """Follows one instruction. The names in the comments are those of pickletools."""
         stack = self._stack
         match instruction:
             case b"q":  # BINPUT
@@ -176,7 +174,7 @@ class _Reader:
                 )
 
     def _take(self, count: int) -> bytes:
-        """The next bytes. Never asks the system for more memory than the file is long."""
+        """The next bytes. Never allocates more memory than the size of the file."""
         check(count <= self._left, "its pickle has no end")
         self._left -= count
         data = self._file.read(count)
@@ -207,7 +205,7 @@ class _Reader:
     def _update(self, items: dict, more: list) -> None:
         check(isinstance(items, dict) and len(more) % 2 == 0, "no dictionary")
         for key, value in zip(more[::2], more[1::2], strict=True):
-            # Of other keys some take forever to compare.
+            # Keys of other types can take forever to compare.
             if type(key) is not str and not (type(key) is int and abs(key) < 2**64):
                 raise Foreign(f"a dictionary with a {type(key).__name__} for a key")
             items[key] = value
