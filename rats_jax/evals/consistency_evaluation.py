@@ -182,7 +182,7 @@ class _Reader:
 
 
 def _looking(model: Backbone):
-    """uint8 [B, side, side, 3] -> Vectors. A ViT's registers are left out, as they are no regions."""
+    """uint8 [B, side, side, 3] -> Vectors. Registers of a ViT are left out: they are no regions."""
     has_cls = model.options.has_cls
 
     def vectors(features: Features) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -162,7 +162,7 @@ def write_results(folder: Path, found: KnnScores, *, about: Mapping) -> str:
 
 
 def _predictions(found: KnnScores) -> Iterator[tuple]:
-    """A line for each image, model and k. rank: of the right class, 1 to 5; empty if it is lower."""
+    """A line for each image, model and k. rank: of the right class, 1 to 5; empty if below 5th."""
     for i, (name, label) in enumerate(zip(found.names, found.labels, strict=True)):
         for model, predictions in found.predictions.items():
             for k, ranked in predictions.items():

@@ -109,8 +109,8 @@ def choose_recipe(
 
 
 def classified_vector(features: Features, *, average_patches: bool) -> jax.Array:
-    """The vector to classify: the global vectors of the layers in `features`, first to last, float32
-    [B, blocks * D]. With `average_patches` it has D more values."""
+    """The vectors to classify, float32 [B, blocks * D]: the global vectors of the layers in
+    `features`, first to last. With `average_patches` they have D more values."""
     blocks = [features.layers[i].normed for i in sorted(features.layers)]
     parts = [block.global_vector for block in blocks]
     if average_patches:
