@@ -78,7 +78,7 @@ def first_look(
     count: int,
     top_k: int | None,
 ) -> tuple[dict[int, Seen], int]:
-    """Looks at images spread evenly over all. Returns these by index, and K: `top_k` or the default.
+    """Looks at images spread evenly over all. Returns them by index, and K (`top_k`, or a default).
 
     count: the largest number of images. Images that cannot be read are left out. If none of the
     chosen images can be read, the first readable one of all images is used.

@@ -36,8 +36,8 @@ class MapSet(NamedTuple):
     regions: Callable[[int], np.ndarray]
 
     def lead(self, k: int, grid: tuple[int, int]) -> float | None:
-        """The difference between the strongest and the second strongest of the K best maps, smoothed
-        as for the regions: the median over patches. None for a single map."""
+        """The difference between the strongest and the second strongest of the K best maps, which
+        are smoothed as for the regions; the median over patches. None for a single map."""
         if k < 2:
             return None
         maps = self.maps[:k].reshape(k, *grid)
