@@ -13,8 +13,9 @@ from rats_jax.planning.hlo import Array, Instruction, Program
 
 @dataclass(frozen=True)
 class Stack:
-    """One array that a loop over the blocks fills. bytes: padded, over all layers. padding: ratio of
-    these to the bytes without padding. origin: the function that makes it, or "" if not known."""
+    """One array that a loop over the blocks fills. bytes: padded, over all layers. padding: ratio
+    of these to the bytes without padding. origin: the function that makes it, or "" if not known.
+    """
 
     dtype: str
     shape: tuple[int, ...]

@@ -55,7 +55,7 @@ class Compiled:
 
 
 def compile_step(config: ConfigDict, hardware: Hardware) -> Compiled:
-    """Compiles the step. Raises UserError for a config that is not valid, or not on this hardware."""
+    """Compiles the step. Raises UserError for a config that is not valid on this hardware."""
     validate(config)
     mesh = make_mesh(config, hardware.devices)
     # The number of images changes only constants of the schedules in the program.

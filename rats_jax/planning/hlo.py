@@ -108,8 +108,8 @@ class Program:
                         yield from self._executed(called, times, within)
 
     def turns(self, loop: Instruction) -> int:
-        """The iterations of a `while`: XLA's known trip count, or the constant in its condition (all
-        loops here count up from 0 to a constant); 1 if there is neither."""
+        """The iterations of a `while`: XLA's known trip count, or the constant in its condition
+        (all loops here count up from 0 to a constant); 1 if there is neither."""
         known = loop.attribute(r'known_trip_count":\{"n":"(\d+)"')
         if known:
             return int(known)
@@ -119,9 +119,9 @@ class Program:
 
     @cached_property
     def repeated(self) -> frozenset[int]:
-        """Ids of instructions that repeat what is counted elsewhere. An asynchronous collective of a
-        TPU appears in the fusion that starts it, in each fusion that runs during it, and in the one
-        that ends it."""
+        """Ids of instructions that repeat what is counted elsewhere. An asynchronous collective of
+        a TPU appears in the fusion that starts it, in each fusion that runs during it, and in the
+        one that ends it."""
         ids = set()
         for name, body in self.computations.items():
             ends = [x for x in body if "AsyncCollectiveDone" in x.attributes]

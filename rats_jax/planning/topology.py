@@ -11,8 +11,8 @@ from rats_jax.errors import UserError
 from rats_jax.planning.hardware import TPUS, Chip, chip_of_kind
 from rats_jax.quiet_libtpu import SETTINGS, quiet_libtpu
 
-#: The slices that Google Cloud offers for two-dimensional TPUs. For three-dimensional TPUs: `SMALL`,
-#: or any whose sides are all multiples of 4, the shortest first.
+#: The slices that Google Cloud offers for two-dimensional TPUs. For three-dimensional TPUs these
+#: are `SMALL`, and any whose sides are all multiples of 4, the shortest first.
 FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 SMALL = ("2x2x1", "2x2x2", "2x2x4", "2x4x4")
 KNOWN = (
