@@ -30,7 +30,7 @@ BATCH = 16
 SAMPLED = 50_000  # largest number of vectors that entries are fitted on
 FEW = 100  # a warning is printed if fewer images are scored
 COLOURS, CELLS = "colour entries", "grid cells"  # rows that use no model
-ITERATIONS = 50  # of Lloyd's algorithm, after k-means++
+ITERATIONS = 50  # iterations of Lloyd's algorithm, after k-means++
 
 #: Kind of data set -> the id of the background, for kinds where it is always the same.
 BACKGROUNDS = {"procedural_parts": BACKGROUND, "partimagenet": 40}

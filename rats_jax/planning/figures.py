@@ -87,7 +87,7 @@ def _flops(config: ConfigDict) -> dict[str, int]:
 
 
 def _kept(config: ConfigDict, step: Compiled) -> dict | None:
-    """The bytes that blocks keep for the backward pass; `per_image` is a chip's share of them."""
+    """The bytes that blocks keep for the backward pass. `per_image`: for the share of a chip."""
     images = config.optimizer.batch_size // config.optimizer.accumulation // batch_shards(step.mesh)
     crops = (2 * images, config.crops.local_crops * images)
     stacks = kept_stacks(step.program, crops=crops, parameters=parameter_sizes(step.state))

@@ -118,7 +118,7 @@ def _absent(chip: Chip, shape: str, slices: int) -> Hardware:
     options = {"num_slices": slices} if slices > 1 else {}
     if shape in ("1x1", "2x4"):  # one machine; larger slices have machines of 4 chips each
         options["chips_per_host_bounds"] = [*sides, 1]
-    if chip.name == "v4":  # two cores as one device, as in Cloud
+    if chip.name == "v4":  # two cores are one device, as in Google Cloud
         options["chip_config_name"] = "megacore"
     try:
         devices = topologies.get_topology_desc(
