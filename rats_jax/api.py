@@ -32,20 +32,21 @@ AnImage = str | os.PathLike | np.ndarray | Image.Image
 def compute_features(
     backbone: Backbone, images: AnImage | Iterable[AnImage], *, resolution: int | None = None
 ) -> Features:
-    """The features of images, which are resized to a square, as NumPy arrays.
+    """Computes the features of images, as NumPy arrays. Each image is resized to a square.
 
     Args:
       backbone: from `open_backbone`.
-      images: n files, Pillow images, or uint8 arrays [height, width, 3], of any sizes; or one.
+      images: one or n files, Pillow images, or uint8 arrays [height, width, 3], of any sizes.
       resolution: pixels of both sides, a multiple of the backbone's patch; by default the
-        resolution of the backbone's training, else 224.
+        resolution that the backbone was trained at, or 224 if that is not known.
 
     Returns:
       Features: registers [n, N, D], patches [n, L, D] row by row, global_vector [n, D], float32;
-      attention and layers are empty (`Backbone.looking` has them).
+      attention and layers are empty (`Backbone.looking` can compute them).
 
     Raises:
-      UserError: an image cannot be read, there is none, or the resolution does not fit the patch.
+      UserError: an image cannot be read, no image is given, or the resolution is not a multiple of
+        the patch.
     """
     resolution = _resolution(backbone, resolution, usual=backbone.options.trained_size or 224)
     images = _listed(images)
@@ -68,25 +69,25 @@ def find_regions(
     resolution: int | None = None,
     options: RegionOptions | None = None,
 ) -> dict[str, np.ndarray]:
-    """The regions of one image by every way that the backbone allows.
+    """The regions of one image, by every method that the backbone allows.
 
     Args:
       backbone: from `open_backbone`.
       image: a file, a Pillow image, or a uint8 array [height, width, 3].
-      k: number of regions. A way that cannot make so many is left out: "registers" need k registers
-        at least; for a ViT, every way but "k-means" needs k = its number of heads, or of plain
-        registers.
+      k: number of regions. A method that cannot make k regions is left out: "registers" needs at
+        least k registers. For a ViT, every method except "k-means" needs k to be its number of
+        heads, or of plain registers.
       resolution: pixels of both sides at which the backbone sees the image; by default 512, or
-        nearer to the resolution of the backbone's training (`rats_jax.resolution`).
+        closer to the resolution that the backbone was trained at (`rats_jax.resolution`).
       options: how tokens become regions, see `rats_jax.parts.ways.RegionOptions`.
 
     Returns:
-      int32 label maps [height, width] of the image's own size with labels 0..k-1, by the name of
-      the way: "registers", "centered registers", "[CLS] attention", "register attention",
-      "k-means"; see `rats_jax.parts.ways.region_maps`.
+      A dict from the name of the method ("registers", "centered registers", "[CLS] attention",
+      "register attention", "k-means"; see `rats_jax.parts.ways.region_maps`) to its int32 label
+      map [height, width], of the image's original size, with labels 0..k-1.
 
     Raises:
-      UserError: as `compute_features`, or k is larger than the number of patches.
+      UserError: as in `compute_features`, or k is larger than the number of patches.
     """
     resolution = _resolution(backbone, resolution, usual=default_resolution(backbone.options))
     model, options = backbone.options, options or RegionOptions()
@@ -120,19 +121,19 @@ def score_parts(
       backbone: from `open_backbone`.
       dataset: KIND:PATH of images with part masks, such as "procedural_parts:100" or "folder:DATA".
       top_k: numbers of regions, or one.
-      resolution: as of `find_regions`.
-      limit: at most so many images, evenly spread; all by default.
+      resolution: as in `find_regions`.
+      limit: the largest number of images to score, evenly spread; all by default.
       options: how tokens become regions.
       skip_broken: leave out samples that cannot be read.
 
     Returns:
-      A `Result` for each number of regions and way to make them, the baselines "grid" and "SLIC"
-      among them: result.row (k, resolution, way), result.scores.mean (m2o, o2o, ari: fractions),
+      A `Result` for each number of regions and each method, including the baselines "grid" and
+      "SLIC": result.row (k, resolution, way), result.scores.mean (m2o, o2o, ari: fractions),
       result.scores.low and .high (95 % bootstrap intervals over images).
 
     Raises:
-      UserError: the data set or one of its samples cannot be read, or the resolution or a number of
-        regions does not fit the backbone.
+      UserError: the data set or one of its samples cannot be read, or the backbone does not allow
+        the resolution or a number of regions.
     """
     resolution = _resolution(backbone, resolution, usual=default_resolution(backbone.options))
     top_k = (top_k,) if isinstance(top_k, int) else top_k
@@ -152,11 +153,11 @@ def score_parts(
 
 
 def load_recipe(recipe: str | os.PathLike) -> ConfigDict:
-    """The config of a recipe, whose fields can be changed.
+    """Loads the config of a recipe. Its fields can be changed.
 
     Args:
-      recipe: the name of one in the package, such as "demo", or the path of a Python file with
-        get_config().
+      recipe: the name of a recipe in the package, such as "demo", or the path of a Python file that
+        defines get_config().
 
     Raises:
       UserError: there is no such recipe, or it cannot be loaded.
@@ -168,15 +169,15 @@ def run_training(config: ConfigDict, workdir: str | os.PathLike, **options: Any)
     """Trains by a recipe, or resumes a training from its newest checkpoint; returns the workdir.
 
     Args:
-      config: from `load_recipe`, with fields changed as wanted.
+      config: from `load_recipe`, with any changes to its fields.
       workdir: the folder of the run.
-      options: `source`, images of your own, and `weights` to start from, as of
+      options: `source` (custom images) and `weights` (to start from), as in
         `rats_jax.runs.loop.train`.
 
     Raises:
-      UserError: a config, data set or workdir that cannot be used.
-      Stopped: a signal ended the training, and its state is saved. Before the first step, and at
-        the second time, Ctrl-C raises KeyboardInterrupt.
+      UserError: the config, data set or workdir cannot be used.
+      Stopped: a signal ended the training, and its state is saved. Ctrl-C raises KeyboardInterrupt
+        instead before the first step, or when it is pressed a second time.
     """
     from rats_jax.runs.loop import train  # loads the input pipeline
 

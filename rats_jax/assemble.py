@@ -1,4 +1,4 @@
-"""From a config to the parts of a run."""
+"""Makes the parts of a run from its config."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -25,13 +25,13 @@ from rats_jax.paths import printable
 from rats_jax.validation import validate_source
 from rats_jax.voice import say
 
-FEW = 5  # names of classes in a line
-#: Fields of config.data that name images: one that the source does not read is a mistake.
+FEW = 5  # class names that one line shows
+#: Fields of config.data that name images. Setting one that the source does not read is an error.
 NAMES_IMAGES = ("path", "name", "split")
 
 
 def make_source(config: ConfigDict) -> Source:
-    """The training images. Says what was found, and what was passed over."""
+    """The training images. Reports what was found and what was skipped."""
     validate_source(config)
     data, kind = config.data, SOURCES[config.data.source]
     usual = default_config().data
@@ -72,21 +72,21 @@ def _in_classes(classes: Sequence[str]) -> str:
 
 
 def with_absolute_path(config: ConfigDict) -> ConfigDict:
-    """The config with a `data.path` that means the same in any folder, for config.json."""
+    """The config with an absolute `data.path`, for config.json."""
     config, path = config.copy_and_resolve_references(), config.data.path
     kind = SOURCES.get(config.data.source)
     if path and "://" not in path and kind and "path" in kind.reads:
         given = os.path.join(os.getcwd(), os.path.expanduser(path))
-        plain = os.path.normpath(given)  # without "..", unless a link makes that another place
+        plain = os.path.normpath(given)  # without "..", unless a link makes that another path
         same = os.path.realpath(plain) == os.path.realpath(given)
         config.data.path = plain if same else given
     return config
 
 
 def make_mesh(config: ConfigDict, devices: Sequence | None = None) -> Mesh:
-    """The mesh of a run, by default of all devices there are.
+    """The mesh of a run, by default over all available devices.
 
-    Raises UserError when the config does not fit on it.
+    Raises UserError when the config does not fit the mesh.
     """
     try:
         mesh = mesh_of(**config.mesh, devices=devices)
@@ -111,7 +111,7 @@ def make_mesh(config: ConfigDict, devices: Sequence | None = None) -> Mesh:
 
 
 def make_samples(config: ConfigDict) -> Samples:
-    """What the host makes of an image."""
+    """The function of the host that turns an image into a sample."""
     crops = MultiCrop(**config.crops)
     if config.data.cropping == "canvas":
         return Canvases(crops, size=config.data.canvas)
@@ -119,8 +119,8 @@ def make_samples(config: ConfigDict) -> Samples:
 
 
 def backbone_options(config: ConfigDict) -> Options:
-    """What `models.make_backbone` takes: the backbone in this config. Raises UserError for an
-    architecture that does not exist."""
+    """The options of the backbone in this config, as `models.make_backbone` takes them. Raises
+    UserError for an architecture that does not exist."""
     model = config.model
     names = options_class(model.architecture).config_fields()
     options = {name: model[name] for name in names}
@@ -129,7 +129,7 @@ def backbone_options(config: ConfigDict) -> Options:
 
 
 def make_model(config: ConfigDict) -> tuple[Network, Callable[[jax.Array], dict]]:
-    """Backbone and head, and the function that makes their parameters from a key."""
+    """Backbone and head, and the function that initialises their parameters from a key."""
     dtype = jnp.dtype(config.compute_dtype)
     options = backbone_options(config)
     training = {name: config.model[name] for name in options.training}
@@ -143,7 +143,7 @@ def make_model(config: ConfigDict) -> tuple[Network, Callable[[jax.Array], dict]
 
 
 def make_dino(config: ConfigDict, *, images: int) -> DINO:
-    """The method, for a data set of so many images."""
+    """The training method, for a data set of `images` images."""
     network, init_network = make_model(config)
     return DINO(
         network=network,

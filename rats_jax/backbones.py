@@ -1,4 +1,4 @@
-"""A backbone with its weights, from whatever holds one: a run, or a file of weights."""
+"""Opens a backbone with its weights, from a run or from a file of weights."""
 
 import math
 import os
@@ -30,13 +30,16 @@ from rats_jax.weights.pickle_values import one_line
 from rats_jax.weights.places import display_name, holds_weights, read_json
 from rats_jax.weights.sets import grouped
 
-MOST_LISTED = 8  # of the sets and the groups of tensors that were left out
+MOST_LISTED = 8  # sets, or groups of tensors that were left out
 
 
 class Backbone(NamedTuple):
-    """options: what `models.make_backbone` takes. graph, params: module and float32 weights.
-    mean, std: by which images in 0..1 are normalised, for red, green and blue.
-    origin: what this is and where from, for people. workdir, step, config: of the run, if one."""
+    """A backbone with its weights.
+
+    options: what `models.make_backbone` takes. graph, params: module and float32 weights.
+    mean, std: for red, green and blue, to normalise images in 0..1.
+    origin: a text for people that says what this is and where it comes from.
+    workdir, step, config: of the run; None if it is not from a run."""
 
     options: Options
     graph: nnx.GraphDef
@@ -52,24 +55,25 @@ class Backbone(NamedTuple):
         return f"Backbone({self.origin})"
 
     def before_training(self) -> "Backbone":
-        """The same model with the random weights of the run's seed, from which it started unless it
-        was given others. Raises UserError where there is no run, whose config says how."""
+        """The same model with random weights from the run's seed: those that the run started from,
+        unless it started from given weights. Raises UserError if the backbone is not from a run,
+        since the run's config is needed."""
         if self.config is None:
             raise UserError("an untrained twin needs a run, whose config says how it started")
         params = untrained(self.config).params["backbone"]
         return self._replace(params=params, origin=f"{self.origin}, before training", step=0)
 
     def features(self, images: jax.Array, **options) -> Features:
-        """Of normalised images [B, height, width, 3], computed in float32; options as the module's.
-        Jit it."""
+        """The features of normalised images [B, height, width, 3], computed in float32. Options are
+        those of the module. Call it under jit."""
         return nnx.merge(self.graph, self.params)(images, **options)
 
     def looking(
         self, attention_of: Sequence[int] = (), layers_of: Sequence[int] = ()
     ) -> Callable[[np.ndarray], Features]:
-        """The jitted function from uint8 images [B, height, width, 3] to features, with the
-        attention of some layers and the tokens of some. It normalises; compiled once for each
-        shape."""
+        """The jitted function from uint8 images [B, height, width, 3] to features. These include
+        the attention of the layers `attention_of` and the tokens of the layers `layers_of`. The
+        function normalises the images, and is compiled once for each shape."""
         features = jax.jit(
             self.taking(lambda found: found, attention_of=attention_of, layers_of=layers_of)
         )
@@ -82,8 +86,8 @@ class Backbone(NamedTuple):
         attention_of: Sequence[int] = (),
         layers_of: Sequence[int] = (),
     ) -> Callable[[dict, jax.Array], Any]:
-        """The function from parameters and uint8 images [B, height, width, 3] to what `pick` takes
-        of the features. To be jitted: the rest of them is then never kept."""
+        """The function from parameters and uint8 images [B, height, width, 3] to what `pick`
+        returns for the features. Call it under jit: then the other features are not stored."""
         mean, std = (np.asarray(x, np.float32) for x in (self.mean, self.std))
 
         def taken(params: dict, images: jax.Array) -> Any:
@@ -97,17 +101,19 @@ class Backbone(NamedTuple):
 
 
 def open_backbone(checkpoint: str | os.PathLike, *, weights: str = "teacher") -> Backbone:
-    """The backbone in a checkpoint, on the first device.
+    """Loads the backbone in a checkpoint onto the first device.
 
-    checkpoint: the workdir of a run (of its good checkpoints the best by `config.run.best_metric`
-        if the run keeps a best one, else the newest), one step's directory in it
-        (WORKDIR/checkpoints/STEP) or a copy of that, a file of weights (.safetensors, .pth), or a
-        folder of transformers, of rats_jax.export, or of a model in the cache of a hub.
-    weights: which set, where there are several: "teacher" or "student" of a run, see
-        `weights.sets.choose` for a file.
+    checkpoint: one of these:
+        - the workdir of a run. If the run keeps a best checkpoint, the best intact one by
+          `config.run.best_metric` is loaded, else the newest intact one;
+        - the directory of one step (WORKDIR/checkpoints/STEP), or a copy of it;
+        - a file of weights (.safetensors, .pth);
+        - a folder written by transformers or rats_jax.export, or a model in the cache of a hub.
+    weights: which set to load if there are several: "teacher" or "student" of a run; for a file
+        see `weights.sets.choose`.
 
     Raises:
-      UserError: in one line that names the first thing that is not as it must be.
+      UserError: the backbone cannot be loaded. The message is one line that names the first reason.
     """
     path = local_path(checkpoint)
     try:
@@ -126,7 +132,7 @@ def open_backbone(checkpoint: str | os.PathLike, *, weights: str = "teacher") ->
 
 
 def _to_name(missing: str) -> str:
-    """What to name instead of what is not there."""
+    """What to name instead of a path that does not exist."""
     if "://" in missing:
         return "download the weights, and name the file"
     if re.fullmatch(r"[\w-]+/[\w.-]+", missing):
@@ -162,7 +168,7 @@ def _of_run(place: Place, weights: str) -> Backbone:
 
 
 def _check_config(workdir: Path) -> None:
-    """Raises UserError unless the config of the run makes a model."""
+    """Raises UserError unless a model can be made from the config of the run."""
     try:
         options = backbone_options(load_config(workdir))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -197,7 +203,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _normalisation(path: Path, settings: Mapping) -> tuple[Sequence[float], Sequence[float]]:
-    """Of our exports, transformers or timm, as far as they say; else ImageNet's."""
+    """Mean and std as our exports, transformers or timm store them; else ImageNet's."""
     beside = path.with_name("preprocessor_config.json")
     for given in (
         settings,
@@ -227,7 +233,7 @@ def _three_numbers(given: object) -> bool:
 
 
 def _abstract(options: Options) -> tuple[nnx.GraphDef, dict]:
-    """The module, and its parameters without numbers."""
+    """The module, and the shapes and dtypes of its parameters."""
     module = nnx.eval_shape(lambda: make_backbone(options, dtype=jnp.float32, rngs=nnx.Rngs(0)))
     graph, state = nnx.split(module)
     return graph, nnx.to_pure_dict(state)
@@ -235,7 +241,7 @@ def _abstract(options: Options) -> tuple[nnx.GraphDef, dict]:
 
 @contextmanager
 def _making(path: Path) -> Iterator[None]:
-    """Options that no model can have are reported in one line."""
+    """Reports options that no model can have as a UserError of one line."""
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What the entry points share: flags, and a user's mistake as one line with exit status 2."""
+"""What the entry points share: flags, and user errors as one line with exit status 2."""
 
 import difflib
 import os
@@ -16,7 +16,7 @@ from rats_jax.voice import complain, is_one_of_several, say, write_line
 
 flags.disclaim_key_flags()  # --help of an entry point lists the flags that it defines through here
 
-#: What Ctrl-C leaves of a command that trains.
+#: The message after Ctrl-C in a command that trains.
 GOES_ON = "interrupted; the same command resumes from the last checkpoint, if there is one"
 
 
@@ -24,13 +24,15 @@ _running = False
 
 
 def is_running() -> bool:
-    """Whether this process is a command, which a signal may end, and not a program of the user."""
+    """Whether this process runs a command of rats_jax, which a signal may end; False in a user's
+    own program."""
     return _running
 
 
 def run(main: Callable[[], None], *, out_of_memory: str, interrupted: str = "interrupted") -> None:
-    """Parses absl flags and runs `main`. A user's mistake ends it with one line and exit status 2,
-    and so do devices that are missing or too small; Ctrl-C ends it with the line `interrupted`.
+    """Parses absl flags and runs `main`. A user error ends it with one line and exit status 2, and
+    so do devices that are not available or have too little memory. Ctrl-C ends it with the line
+    `interrupted`.
 
     out_of_memory: what the user of this command can change to use less memory.
     """
@@ -49,17 +51,17 @@ def run(main: Callable[[], None], *, out_of_memory: str, interrupted: str = "int
             _leave(stopped.status)
         except KeyboardInterrupt:
             complain(interrupted)
-            # The interpreter's own end may crash in threads of JAX that are still compiling.
+            # A normal exit of the interpreter may crash in JAX threads that are still compiling.
             _leave(INTERRUPTED)
 
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by who started this
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed by the parent process
         stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
-    logging.set_verbosity(logging.ERROR)  # ml_collections warns of recipes; `explain` says it
+    logging.set_verbosity(logging.ERROR)  # hides recipe warnings, which `explain` replaces
     app.run(guarded, flags_parser=_parse)
 
 
 def define_checkpoint() -> tuple[flags.FlagHolder, flags.FlagHolder]:
-    """The flags --checkpoint and --weights of what takes a backbone, for `open_backbone`."""
+    """The flags --checkpoint and --weights of commands that load a backbone by `open_backbone`."""
     checkpoint = flags.DEFINE_string(
         "checkpoint",
         "",
@@ -76,7 +78,7 @@ def define_checkpoint() -> tuple[flags.FlagHolder, flags.FlagHolder]:
 
 
 def require(*needed: tuple[flags.FlagHolder, str]) -> None:
-    """Raises UserError at the first flag without a value; the texts say what to name."""
+    """Raises UserError for the first flag without a value. The texts say what value to give."""
     for flag, what in needed:
         if not flag.value:
             raise UserError(f"no --{flag.name}: name {what}")
@@ -87,7 +89,7 @@ def fail(message: str, status: int = FAILED) -> NoReturn:
     complain(f"error: {printable(message)}")
     if not is_one_of_several():
         sys.exit(status)
-    _leave(status)  # the interpreter's own end would wait in JAX for the other processes
+    _leave(status)  # a normal exit would wait in JAX for the other processes
 
 
 def _leave(status: int) -> NoReturn:
@@ -97,14 +99,14 @@ def _leave(status: int) -> NoReturn:
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """The arguments that are no flags. Prints --help or --version and ends, where asked for."""
+    """Parses the flags; returns the other arguments. Handles --help and --version, and exits."""
     if text := usage.asked_for(argv[1:]):
         write_line(text, sys.stdout)
         sys.exit(0)
     arguments = [config_flag.with_home(_underscored(argument)) for argument in argv[1:]]
     arguments = config_flag.with_paths(config_flag.last_values(arguments))
-    # ml_collections looks fields up while absl parses, and lets its own errors out, as well as
-    # those of the recipe.
+    # ml_collections looks up fields while absl parses. Its errors, and those of the recipe, are not
+    # flags.Error.
     try:
         left = flags.FLAGS([argv[0], *arguments])
     except flags.UnrecognizedFlagError as error:
@@ -112,7 +114,7 @@ def _parse(argv: list[str]) -> list[str]:
         meant = f"did you mean --{close[0]}?" if close else "--help lists the flags"
         reason = config_flag.explain(arguments)
         fail(reason or f"there is no flag --{error.flagname}: {meant}")
-    except (Exception, SystemExit) as error:  # the latter: of a recipe
+    except (Exception, SystemExit) as error:  # a recipe may raise SystemExit
         if reason := config_flag.explain(arguments):
             fail(reason)
         if not isinstance(error, flags.Error):
@@ -121,21 +123,21 @@ def _parse(argv: list[str]) -> list[str]:
     if reason := config_flag.check_loaded():
         fail(reason)
     if len(left) > 1:
-        # a file: the shell has expanded a pattern
+        # If it is a file, the shell has expanded a pattern.
         hint = ", a pattern of files in quotes" if os.path.exists(left[1]) else ""
         fail(f"unexpected argument {left[1]!r}; options are written --name=value{hint}")
     return left
 
 
 def _underscored(argument: str) -> str:
-    """--skip-broken as --skip_broken. Names with dots, such as config fields, stay as they are."""
+    """--skip-broken as --skip_broken. Names with dots, such as config fields, are not changed."""
     name, equals, value = argument.partition("=")
     if name.startswith("--") and "." not in name:
         name = "--" + name[2:].replace("-", "_")
     return name + equals + value
 
 
-#: What Python says of a flag's value, and what the user is told.
+#: Python's error for the value of a flag, and the message for the user.
 _VALUES = {
     "invalid literal for int": "give a whole number",
     "could not convert string to float": "give a number",

@@ -1,7 +1,7 @@
-"""The flag --config, a recipe by name or path, and its fields: --config.SECTION.FIELD=VALUE.
+"""The flag --config, which names a recipe or its path, and --config.SECTION.FIELD=VALUE.
 
-ml_collections loads the file and sets the fields while absl parses the command line. What goes
-wrong there is explained here in the user's words: which file, which field, what it takes.
+ml_collections loads the file and sets the fields while absl parses the command line. This module
+turns the errors there into messages for the user: which file, which field, and what it accepts.
 """
 
 import ast
@@ -23,7 +23,7 @@ flags.disclaim_key_flags()  # --config is a flag of the entry point that calls d
 
 NAME = "config"
 ASK = "name a recipe, such as --config=image_folder"
-#: What a field takes, by the type of its default.
+#: What a field accepts, by the type of its default.
 EXPECTED = {
     bool: "true or false",
     int: "a whole number",
@@ -34,7 +34,7 @@ EXPECTED = {
 
 
 TYPES = {kind.__name__: kind for kind in EXPECTED}
-#: What ml_collections says where a recipe sets a field to a value of another type.
+#: The error of ml_collections when a recipe sets a field to a value of another type.
 WRONG_TYPE = re.compile(
     r"Could not override field '(?P<field>\w+)' \(.*?\)\. (?P<value>.*) is of original type "
     r"<class '\w+'> and cannot be casted to type <class '(?P<type>\w+)'>"
@@ -42,9 +42,9 @@ WRONG_TYPE = re.compile(
 
 
 def define_config(default: str | None = None) -> flags.FlagHolder:
-    """The flag --config of an entry point; its value is a locked ConfigDict, see `read_config`.
+    """The flag --config of an entry point. Its value is a locked ConfigDict, see `read_config`.
 
-    default: the name of a recipe of the package.
+    default: the name of a recipe in the package.
     """
     return config_flags.DEFINE_config_file(
         NAME,
@@ -71,7 +71,7 @@ def read_config(flag: flags.FlagHolder) -> ConfigDict:
 
 
 def load_recipe(recipe: str) -> ConfigDict:
-    """The config of a recipe, by its name or path, as --config finds it. Raises UserError."""
+    """The config of a recipe, found by name or path as --config does. Raises UserError."""
     config, problem = _load(recipe)
     if config is None:
         raise UserError(problem)
@@ -79,20 +79,20 @@ def load_recipe(recipe: str) -> ConfigDict:
 
 
 def check_loaded() -> str | None:
-    """Once the flags are parsed: why the recipe of --config could not be loaded, in one line; None
-    if it could, or if none was given."""
+    """Why the recipe of --config could not be loaded, in one line; None if it was loaded, or none
+    was given. Call it after the flags are parsed."""
     config = flags.FLAGS[NAME].value if NAME in flags.FLAGS else None
     if config is None:
         return None
     try:
-        config.get("seed")  # ml_collections raises only now for a file that it could not load
+        config.get("seed")  # only here does ml_collections raise for a file it could not load
     except OSError:
         return _load(config_flags.get_config_filename(flags.FLAGS[NAME]))[1]
     return None
 
 
 def with_home(argument: str) -> str:
-    """--config=~/recipe.py with the home directory."""
+    """Replaces the ~ in --config=~/recipe.py with the home directory."""
     name, equals, path = argument.partition("=")
     if name.lstrip("-") == NAME and equals and path.startswith("~"):
         return f"{name}={os.path.expanduser(path)}"
@@ -100,20 +100,20 @@ def with_home(argument: str) -> str:
 
 
 def recipe_path(given: str) -> str:
-    """FILE or FILE:ARGUMENT, in which FILE may be the name of a recipe of the package, as a path.
-    A file that has this name in the current directory comes first."""
+    """The path for FILE or FILE:ARGUMENT, where FILE may be the name of a recipe in the package.
+    A file with this name in the current directory takes precedence."""
     file, colon, argument = given.partition(":")
     found = None if os.path.isfile(file) else recipe_file(file)
     return f"{found}{colon}{argument}" if found else given
 
 
 def recipe_name(path: str) -> str:
-    """The shortest text that --config takes for the recipe at this path."""
+    """The shortest text that --config accepts for the recipe at this path."""
     return Path(path).stem if Path(path).parent == FOLDER else path
 
 
 def with_paths(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with the path of every recipe that is given by its name."""
+    """The arguments, with the names of recipes replaced by their paths."""
     replaced = list(arguments)
     for i, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
@@ -127,8 +127,8 @@ def with_paths(arguments: Sequence[str]) -> list[str]:
 
 
 def last_values(arguments: Sequence[str]) -> list[str]:
-    """The arguments, of each field that is given more than once with the last value only, as of
-    other flags. ml_collections would join tuples."""
+    """The arguments. A field that is given more than once keeps only its last value, as other flags
+    do; ml_collections would join tuples."""
     names = [argument.partition("=")[0].lstrip("-") for argument in arguments]
     return [
         argument
@@ -138,8 +138,8 @@ def last_values(arguments: Sequence[str]) -> list[str]:
 
 
 def explain(arguments: Sequence[str]) -> str | None:
-    """Why a command line with --config could not be parsed, in one line; None where its config is
-    not the reason."""
+    """Why a command line with --config could not be parsed, in one line; None if its config is not
+    the reason."""
     given = list(_given(arguments))
     file = next((value for name, value in given if name == NAME), None)
     if file is None:
@@ -226,7 +226,7 @@ def _where(error: BaseException, file: str) -> str:
 
 
 def _problem_of_field(config: ConfigDict, name: str, value: str | None) -> str | None:
-    """name: SECTION.FIELD, perhaps with [INDEX] behind."""
+    """name: SECTION.FIELD, perhaps followed by [INDEX]."""
     here, path = config, NAME
     for part in name.split("."):
         part, index, _ = part.partition("[")
@@ -248,7 +248,7 @@ def _problem_of_field(config: ConfigDict, name: str, value: str | None) -> str |
 
 
 def _meant(config: ConfigDict, section: str, part: str) -> str:
-    """What a name that is no field may have been meant for, and what the section has."""
+    """Text for a name that is not a field: the closest field name, and what the section has."""
     names = [f"{NAME}.{name}" for name in _fields(config)]
     names.sort(key=lambda name: name.rpartition(".")[0] != section)  # this section's first
     if section == NAME:
@@ -278,7 +278,7 @@ def _takes(kind: type, value: str) -> bool:
 
 
 def _shown(value) -> str:
-    """A value as one writes it on a command line."""
+    """A value as it is written on a command line."""
     if isinstance(value, bool):
         return str(value).lower()
     return str(value).replace(" ", "") if isinstance(value, tuple) else str(value)
@@ -292,7 +292,7 @@ def _sections(config: ConfigDict, path: str = NAME) -> Iterator[tuple[str, Confi
 
 
 def _fields(config: ConfigDict) -> Iterator[str]:
-    """SECTION.FIELD of all."""
+    """SECTION.FIELD of all fields."""
     for path, section in _sections(config):
         prefix = f"{path}.".removeprefix(f"{NAME}.")
         for name, value in section.items():

@@ -18,10 +18,10 @@ from rats_jax.voice import say
 CONFIG = config_flag.define_config("demo")
 WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Where runs, scores and pictures are kept.")
 
-HELD_OUT_SEED = 1_000_003  # a world that nothing is trained on or chosen by
+HELD_OUT_SEED = 1_000_003  # a world that is used neither for training nor for choices
 HELD_OUT = 600  # drawings scored
 PIXELS = 96
-SMOOTHING = 0.5  # patches; the usual 1 would be an eighth of these small grids
+SMOOTHING = 0.5  # patches; the default of 1 is an eighth of the side of these small grids
 TOP_K = 4, 8
 ENTRIES = 64
 
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _train(workdir: Path) -> dict:
-    """Backbones by the names that the tables have."""
+    """The trained and the untrained backbone, by their names in the tables."""
     from rats_jax import demo_model
     from rats_jax.backbones import open_backbone
     from rats_jax.runs.loop import train
@@ -49,7 +49,7 @@ def _train(workdir: Path) -> dict:
 
 
 def _score(models: dict, folder: Path) -> None:
-    """Regions within images, and whether ids mean the same part in all of them."""
+    """Scores the regions in images, and whether ids mean the same part in all images."""
     from rats_jax import demo_model
     from rats_jax.evals.consistency_evaluation import evaluate_consistency
     from rats_jax.evals.consistency_results import write_consistency
@@ -94,7 +94,7 @@ def _score(models: dict, folder: Path) -> None:
 
 
 def _draw(models: dict, file: Path) -> Path:
-    """The first held-out drawing of each super-category, in as many regions as were scored most."""
+    """Draws the first held-out drawing of each super-category, at the largest K that was scored."""
     import numpy as np
 
     from rats_jax.parts.ways import RegionOptions, region_maps

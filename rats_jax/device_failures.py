@@ -1,7 +1,7 @@
-"""Failures of the devices and of memory that the user can do something about, in one line each.
+"""Failures of devices and memory that the user can fix, reported in one line each.
 
-JAX reports these as its own errors, from wherever the program happens to be: a device that is not
-there, memory that is too small. Everything else stays an error of the program, with its traceback.
+JAX raises its own errors for these, at any point in the program: a device that is not available, or
+too little memory. All other errors keep their traceback.
 """
 
 import os
@@ -18,7 +18,7 @@ TRAIN_SMALLER = (
     "python -m rats_jax.plan with the same flags finds what fits"
 )
 
-#: RESOURCE_EXHAUSTED alone may also be said of a message that is too long.
+#: RESOURCE_EXHAUSTED alone can also mean that a message is too long.
 _OUT_OF_MEMORY = re.compile(
     "out of memory|OUT_OF_MEMORY|ALLOC_FAILED|RESOURCE_EXHAUSTED.*(memory|alloc|hbm)", re.IGNORECASE
 )
@@ -36,7 +36,7 @@ def explained(out_of_memory: str) -> Iterator[None]:
 
 
 def _no_device(error: Exception) -> str | None:
-    """JAX could not start, as after JAX_PLATFORMS=cuda where there is no CUDA."""
+    """The message if JAX could not start, for example with JAX_PLATFORMS=cuda without CUDA."""
     reason = re.sub(r" ?\(set JAX_PLATFORMS=.*", "", _first_line(error))
     if "jaxlib" in reason and "incompatible" in reason:
         return f"JAX cannot be imported ({reason}): install requirements.txt again"
@@ -56,7 +56,7 @@ def _no_device(error: Exception) -> str | None:
 
 
 def _is_bare_assertion_without_devices(error: Exception) -> bool:
-    """JAX ends so where it knows the platform and finds no device of it."""
+    """Whether this is the error of JAX for a known platform that has no device."""
     if not isinstance(error, AssertionError) or str(error) or "jax" not in sys.modules:
         return False
     try:
@@ -67,7 +67,7 @@ def _is_bare_assertion_without_devices(error: Exception) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device, or this machine, has too little memory."""
-    # By name: this module is loaded where JAX is not.
+    # By name, since this module must not import JAX.
     is_jax = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
     return isinstance(error, MemoryError) or bool(is_jax and _OUT_OF_MEMORY.search(str(error)))
 

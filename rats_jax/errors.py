@@ -1,15 +1,15 @@
-"""The exceptions that entry points turn into a line and an exit status, and these statuses."""
+"""The exceptions that entry points turn into one line and an exit status, and these statuses."""
 
 import signal
 
-FAILED = 2  # a mistake of the user
+FAILED = 2  # an error of the user
 LOST = 75  # another process ended: the same command may resume (EX_TEMPFAIL)
 SAVED = 85  # SIGTERM, after the state was saved: the same command resumes
 INTERRUPTED = 128 + signal.SIGINT
 
 
 class UserError(Exception):
-    """Something the user can put right: the message names the thing and the remedy.
+    """An error that the user can fix: the message names the cause and the fix.
 
     Entry points print it as one line, without a traceback, and exit with status 2.
     """
@@ -20,10 +20,10 @@ class BrokenImage(Exception):
 
 
 class Stopped(Exception):
-    """A run was asked to end, and its state is saved: the same command goes on.
+    """A run was asked to end, and its state is saved: the same command resumes it.
 
     Attributes:
-      status: with which the command ends.
+      status: the exit status of the command.
     """
 
     def __init__(self, message: str, status: int):

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and locks."""
+"""Atomic writes of files, and locks."""
 
 import fcntl
 import os
@@ -10,11 +10,12 @@ from typing import IO
 
 @contextmanager
 def replacing(file: Path, *, new: Path | None = None, durable: bool = False) -> Iterator[Path]:
-    """A path to write to, which takes the name `file` when the block ends well and is removed
-    otherwise, so that nobody ever sees half a file.
+    """A path to write to. It is renamed to `file` if the block succeeds and removed otherwise, so
+    that no reader ever sees an incomplete file.
 
-    new: that path, in the same folder; by default the name with ".new" behind it. Where several
-    processes may write at the same time, each needs its own. durable: as in `settle`.
+    new: the path to write to, in the same folder; by default the name of `file` with ".new"
+    appended. If several processes may write at the same time, each needs a different path.
+    durable: as in `settle`.
     """
     new = new or file.with_name(f"{file.name}.new")
     try:
@@ -31,8 +32,8 @@ def replacing(file: Path, *, new: Path | None = None, durable: bool = False) -> 
 def write_whole(
     file: Path, content: str | bytes, *, new: Path | None = None, durable: bool = False
 ) -> None:
-    """Writes a file as `replacing` does. Text is written in UTF-8; a name's bytes that Python could
-    not decode are written as they were."""
+    """Writes a file as `replacing` does. Text is encoded as UTF-8; bytes of file names that Python
+    could not decode (surrogate escapes) are written unchanged."""
     if isinstance(content, str):
         content = content.encode("utf-8", "surrogateescape")
     with replacing(file, new=new, durable=durable) as path:
@@ -40,18 +41,18 @@ def write_whole(
 
 
 def settle(new: Path, file: Path) -> None:
-    """Renames `new` to `file` such that a power cut leaves the old file or the new one: the content
-    is on the disk before the name is."""
+    """Renames `new` to `file` so that a power cut leaves either the old file or the new one: the
+    content reaches the disk before the name does."""
     _sync(new)
     new.replace(file)
     _sync(file.parent)
 
 
 def lock(file: IO) -> bool:
-    """Takes the lock of an open file, unless another process has it: then False.
+    """Locks an open file. Returns False if another process holds the lock.
 
-    The kernel releases it when the process ends, however it ends. Raises OSError where the file
-    system has no locks, such as some of networks.
+    The kernel releases the lock when the process ends, for any reason. Raises OSError if the file
+    system has no locks, as is the case for some network file systems.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Paths and names as people have them: `~`, relative paths, bytes that are not UTF-8."""
+"""Paths and names as users give them: `~`, relative paths, bytes that are not UTF-8."""
 
 import os
 from pathlib import Path
@@ -7,17 +7,18 @@ from rats_jax.errors import UserError
 
 
 def local_path(given: str | os.PathLike) -> Path:
-    """The path that was given, with `~` and `~user` replaced by the home directory.
+    """The given path, with `~` and `~user` replaced by the home directory.
 
     A shell does this only at the start of a word, so `--output=~/x` arrives with its `~`. Every
-    path from a flag or a config field must pass through here, or through `os.path.expanduser` where
-    it is a pattern. The home of a user who does not exist stays as it is.
+    path from a flag or a config field must pass through this function, or through
+    `os.path.expanduser` if it is a pattern. `~user` is not changed if that user does not exist.
     """
     return Path(os.path.expanduser(given))
 
 
 def check_utf8(path: str | os.PathLike, what: str) -> None:
-    """Refuses a path that orbax, safetensors or another library cannot open: they take UTF-8 only.
+    """Refuses a path that orbax, safetensors or another library cannot open, since they accept only
+    UTF-8.
 
     what: the flag that gave the path, such as "--workdir".
 
@@ -33,8 +34,8 @@ def check_utf8(path: str | os.PathLike, what: str) -> None:
 
 
 def printable(text: str) -> str:
-    """One line that any file and terminal take: line ends, tabs, control characters and bytes that
-    are not UTF-8 become escapes."""
+    """The text as one line that is safe for any file and terminal: line ends, tabs, control
+    characters and bytes that are not UTF-8 become escapes."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
     )

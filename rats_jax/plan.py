@@ -37,7 +37,7 @@ def main() -> None:
     config = config_flag.read_config(CONFIG)
     to_file = _json_file(JSON.value) if JSON.value not in ("", "-") else None
     hardware = open_hardware(TOPOLOGY.value, slices=SLICES.value)
-    # Here: these touch no device, but JAX must hear of the hardware first.
+    # Imported here: these use no device, but JAX must first be configured for the hardware.
     from rats_jax.config import schedules
     from rats_jax.planning.compiled import compile_step
     from rats_jax.planning.figures import figures
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _json_file(given: str) -> Path:
-    """The file that --json names. Raises UserError now for what could not be written later."""
+    """The file that --json names. Raises UserError early if it could not be written later."""
     file = local_path(given)
     if not file.parent.is_dir():
         raise UserError(f"--json={file}: there is no folder {file.parent}; make it first")
@@ -79,7 +79,7 @@ def _json_file(given: str) -> Path:
 
 
 def _advise(config, hardware, step, tell) -> dict:
-    """Says every try; returns {"tries": [...], "command": str or None}."""
+    """Reports each try; returns {"tries": [...], "command": str or None}."""
     from rats_jax.planning.advice import find_what_fits
     from rats_jax.planning.report import GiB
 

@@ -1,4 +1,4 @@
-"""How far a long piece of work on images is, and how long it will take."""
+"""Reports the progress of long work on images, and the time that is left."""
 
 import sys
 import time
@@ -14,11 +14,11 @@ class Progress:
     left", every few seconds.
 
     Args:
-      label: what is worked on.
-      total, done: images, in all and before the start.
-      bytes_left: what the work will read, where this is known: the time left is estimated by it,
-        and both rates are shown.
-      in_place: on a terminal, one line that changes; nothing else may be printed meanwhile.
+      label: the name of the work.
+      total, done: the number of images in total, and of those done before the start.
+      bytes_left: the bytes that the work will read, if known. Then the time left is estimated from
+        them, and both rates are shown.
+      in_place: on a terminal, update one line in place; nothing else may be printed meanwhile.
     """
 
     def __init__(
@@ -30,11 +30,11 @@ class Progress:
         self._start = self._shown = time.monotonic()
 
     def add(self, images: int) -> None:
-        """So many more are done; prints when it is time to."""
+        """Adds to the number of finished images; prints if a line is due."""
         self.show(self._images + images)
 
     def show(self, images: int, bytes_read: int = 0) -> None:
-        """Images and bytes since the start; prints when it is time to."""
+        """Sets the number of images and bytes since the start; prints if a line is due."""
         self._images, now = images, time.monotonic()
         every = SECONDS_ON_TERMINAL if self._in_place else SECONDS_BETWEEN_LINES
         if now - self._shown < every:
@@ -55,14 +55,14 @@ class Progress:
             say(line)
 
     def close(self) -> None:
-        """Takes the line off the terminal."""
+        """Removes the line from the terminal."""
         if self._in_place:
             print("\r\x1b[K", end="", flush=True)
 
 
 def time_left(began: float, share: float) -> str:
-    """How long a work will take that began at that `time.monotonic()` and of which this share is
-    done."""
+    """Text for the remaining time of work that began at `time.monotonic()` = `began`, and of which
+    `share` is done."""
     if share >= 1:
         return "done"
     minutes = (time.monotonic() - began) * (1 / share - 1) / 60

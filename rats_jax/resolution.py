@@ -1,20 +1,20 @@
-"""The resolution that a model was trained at, and how far from it another one is."""
+"""Compares a resolution with the one that a model was trained at."""
 
 from rats_jax.models.options import Options
 
-USUAL = 512  # pixels: the paper's for parts, of models trained at 224
-LARGEST = 8192  # a model of patch 16 then has 262,144 patches
-FAR = 2.5  # times more or fewer pixels a side than in training: beyond 512 for a model of 224
+USUAL = 512  # pixels: the paper's resolution for parts, for models trained at 224
+LARGEST = 8192  # with patch 16, an image then has 262,144 patches
+FAR = 2.5  # ratio to the side in training, either way: 512 is not yet far for a model of 224
 
 
 def is_far(resolution: int, options: Options) -> bool:
-    """options: of a backbone (`Backbone.options`)."""
+    """Whether the resolution is far from that in training. options: `Backbone.options`."""
     trained = options.trained_size
     return trained is not None and not 1 / FAR <= resolution / trained <= FAR
 
 
 def default_resolution(options: Options) -> int:
-    """512 pixels; where that is far from the training resolution, twice or half of the latter."""
+    """512 pixels; if that is far from the training resolution, twice or half the latter."""
     trained = options.trained_size
     if trained is None or not is_far(USUAL, options):
         return USUAL
@@ -22,9 +22,9 @@ def default_resolution(options: Options) -> int:
 
 
 def distance_warning(resolution: int, options: Options, *, what: str = "maps") -> str | None:
-    """A line that warns of a resolution far from that in training; None where it is not far.
+    """A warning that the resolution is far from that in training; None if it is not far.
 
-    what: may be wrong at this resolution, in the plural.
+    what: the results that may be wrong at this resolution, in the plural.
     """
     if not is_far(resolution, options):
         return None

@@ -1,4 +1,4 @@
-"""A folder of results: there when all of it has been written, or not at all."""
+"""A folder of results, which appears only when it is complete."""
 
 import os
 import shutil
@@ -15,13 +15,13 @@ from rats_jax.paths import printable
 
 
 def free_folder(output: Path) -> Path:
-    """The folder that `output` means, links followed, when it is not there or empty. Raises
-    UserError."""
+    """The folder that `output` means, with links resolved. Raises UserError unless it is empty or
+    does not exist."""
     try:
         target = output.resolve()
         if not target.exists() or (target.is_dir() and not any(target.iterdir())):
             return target
-    except (OSError, RuntimeError) as error:  # the latter: links that go round
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
         reason = getattr(error, "strerror", None) or error
         name = printable(str(output))
         raise UserError(f"--output {name} cannot be made ({reason}): choose another") from None
@@ -31,8 +31,8 @@ def free_folder(output: Path) -> Path:
 
 
 def check_outside(target: Path, folders: Iterable[Path]) -> None:
-    """Refuses a folder of results in one of those that the command reads: the next command would
-    take the pictures in it for data. Raises UserError."""
+    """Raises UserError if the folder of results is inside a folder that the command reads: the next
+    command would read the pictures in it as data."""
     for folder in folders:
         if target.is_relative_to(folder.resolve()):
             raise UserError(
@@ -44,14 +44,14 @@ def check_outside(target: Path, folders: Iterable[Path]) -> None:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A folder beside `target` that takes its place when the block has ended well, and else goes,
-    also by Ctrl-C or SIGTERM."""
+    """A temporary folder next to `target`. It is renamed to `target` if the block succeeds, and
+    removed otherwise, also after Ctrl-C or SIGTERM."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
-            os.lstat(target)  # too long a name fails here, and not when all has been written
-        prefix = f".{target.name[:40]}."  # the name itself may be as long as a name can be
+            os.lstat(target)  # a name that is too long fails here, not after everything is written
+        prefix = f".{target.name[:40]}."  # the name itself may already have the maximal length
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     except OSError as error:
         raise UserError(
@@ -59,7 +59,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         ) from None
     try:
         yield folder
-        shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # of modules tried out there
+        shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # from modules tested there
         folder.chmod(0o777 & ~_umask())
         if target.exists():
             target.rmdir()
@@ -81,14 +81,15 @@ def _umask() -> int:
 
 
 def file_names(names: Sequence[str]) -> list[str]:
-    """A name for the files drawn of each image: its own, without extension, that any file system
-    takes, numbered where two images would share one, be it but for case or accents' encoding."""
-    chosen: dict[str, str] = {}  # by what a file system may hold for the same name
-    numbers: dict[str, int] = {}  # the last that was given to a stem
+    """A name for the files drawn of each image, valid in any file system: the image's name without
+    extension. It gets a number if two images would have the same name, also if the names differ
+    only in case or in the encoding of accents."""
+    chosen: dict[str, str] = {}  # the key is equal for names that a file system may not distinguish
+    numbers: dict[str, int] = {}  # the last number that a stem got
     for name in names:
         plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
         stem = Path(plain).stem.strip(".")[:100] or "image"
-        stem = stem.encode()[:200].decode(errors="ignore")  # names are of 255 bytes at most
+        stem = stem.encode()[:200].decode(errors="ignore")  # names have at most 255 bytes
         free, number = stem, numbers.get(_folded(stem), 1)
         while _folded(free) in chosen:
             number += 1

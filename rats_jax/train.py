@@ -21,7 +21,7 @@ WAIT = flags.DEFINE_float(
 
 
 def main() -> None:
-    # Here, since every data worker imports this module, and needs no JAX.
+    # Imported here, since every data worker imports this module and does not need JAX.
     from rats_jax.parallel.distributed import joined
     from rats_jax.runs.loop import train
 

@@ -19,7 +19,7 @@ _WIDEST = 100  # columns
 
 
 def asked_for(arguments: Sequence[str]) -> str | None:
-    """The help or the version, where the arguments ask for one of them."""
+    """The help or the version, if the arguments ask for one of them."""
     for argument in arguments:
         if argument == "--":
             break
@@ -31,7 +31,7 @@ def asked_for(arguments: Sequence[str]) -> str | None:
 
 
 def version_text() -> str:
-    """The versions of this package, and of what its numbers depend on most."""
+    """The versions of this package, and of those that affect its results most."""
     return f"rats_jax {__version__} (Python {sys.version.split()[0]}, {_of('jax')}, {_of('flax')})"
 
 
@@ -59,7 +59,7 @@ def _described(flag: flags.Flag) -> list[str]:
 
 
 def _default(flag: flags.Flag) -> str:
-    """As one writes it; "" for none."""
+    """The default as it is written on a command line; "" for none."""
     default = flag.default
     if default in (None, "", [], False):
         return ""

@@ -1,7 +1,7 @@
-"""Configs that cannot be what was meant, reported in one line each before anything starts.
+"""Checks a config before anything starts, and reports the first error in one line.
 
-What one field may be is declared with the field, in `rats_jax.config`; here is what depends on
-several.
+Checks of one field are declared with the field, in `rats_jax.config`. Checks that depend on several
+fields are here.
 """
 
 from ml_collections import ConfigDict
@@ -14,7 +14,7 @@ from rats_jax.models.options import OPTIONS
 
 
 def validate(config: ConfigDict) -> None:
-    """Raises UserError on the first field that cannot be what was meant."""
+    """Raises UserError for the first field with a value that is not valid."""
     for field in fields():
         if field.check and (problem := field.check.problem(value(config, field))):
             raise UserError(f"config.{field.name} {problem}")
@@ -54,7 +54,7 @@ def validate(config: ConfigDict) -> None:
 
 
 def validate_source(config: ConfigDict) -> None:
-    """As `validate`, of the fields that say which images to train on."""
+    """As `validate`, for the fields that select the training images."""
     data = config.data
     if problem := one_of(*SOURCES).problem(data.source):
         raise UserError(f"config.data.source {problem}")

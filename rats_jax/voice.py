@@ -1,8 +1,9 @@
-"""What rats_jax reports, line by line, through the logger "rats_jax" of Python's `logging`.
+"""The reports of rats_jax, line by line, through the logger "rats_jax" of Python's `logging`.
 
 Without any set-up, reports are printed to standard output. `logging.getLogger("rats_jax")` changes
-that: `.setLevel(logging.WARNING)` leaves out everything but warnings, and a handler that is added
-to it receives the records in place of standard output. Handlers of the root logger never do.
+that: `.setLevel(logging.WARNING)` leaves out everything except warnings, and a handler that is
+added to it receives the records instead of standard output. Handlers of the root logger do not
+receive them.
 """
 
 import logging
@@ -16,7 +17,8 @@ _process: int | None = None  # the number of this process among several
 
 
 def speak_as(process: int) -> None:
-    """This process is one of several: only process 0 reports, each names itself in its errors."""
+    """Declares this process one of several: only process 0 reports, and each adds its number to its
+    errors."""
     global _process
     _process = process
 
@@ -26,13 +28,13 @@ def is_one_of_several() -> bool:
 
 
 def say(message: str) -> None:
-    """A line of a report, at once also where output is a pipe; of level WARNING if it begins with
-    "warning: ", else INFO."""
+    """Writes a line of a report, without buffering even if the output is a pipe. Its level is
+    WARNING if it begins with "warning: ", else INFO."""
     if _process:  # only process 0 reports
         return
     if not LOGGER.handlers:
         LOGGER.addHandler(_Lines())
-    LOGGER.propagate = False  # libraries give the root logger handlers, which would repeat it all
+    LOGGER.propagate = False  # handlers of the root logger, from libraries, would repeat each line
     if LOGGER.level == logging.NOTSET:
         LOGGER.setLevel(logging.INFO)
     level = logging.WARNING if message.startswith("warning: ") else logging.INFO
@@ -40,21 +42,21 @@ def say(message: str) -> None:
 
 
 def complain(message: str) -> None:
-    """A line on standard error, which names this process if it is one of several."""
+    """Writes a line to standard error, with the number of this process if it is one of several."""
     who = "" if _process is None else f"process {_process}: "
     write_line(f"{who}{message}", sys.stderr)
 
 
 def write_line(line: str, stream: TextIO | None) -> None:
-    """Writes and flushes; nothing where the stream is closed, or whoever reads it has ended."""
+    """Writes and flushes a line. Does nothing if the stream is closed or its reader has ended."""
     if stream is None or getattr(stream, "closed", False):
         return
     encoding = getattr(stream, "encoding", None) or "utf-8"
     shown = line.encode(encoding, "backslashreplace").decode(encoding)
     try:
-        stream.write(f"{shown}\n")  # at once: a thread that hears signals also writes lines
+        stream.write(f"{shown}\n")  # one call, since the thread that handles signals also writes
         stream.flush()
-    except OSError:  # as of `tee` ended by the same Ctrl-C: the run has more to lose
+    except OSError:  # such as a `tee` that the same Ctrl-C ended: the run must not fail for this
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

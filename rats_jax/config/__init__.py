@@ -1,9 +1,9 @@
 """The fields of a run, their defaults, and the schedules derived from them.
 
-A recipe in `configs/` starts from `default_config()` and changes what it needs to. Each field is
-declared once, in one of the `*_fields.py` here: its default, its documentation, the values that are
-accepted, whether it may change on a resume, and what runs did that are older than the field. The
-defaults are DINO v1's; fields that no recipe shares have none of their own and are zero.
+A recipe in `configs/` starts from `default_config()` and changes only what differs. Each field is
+declared once, in one of the `*_fields.py` here, with its default, its documentation, the accepted
+values, whether it may change on a resume, and the value that describes runs that are older than the
+field. The defaults are those of DINO v1; fields without a common value default to zero.
 """
 
 from ml_collections import ConfigDict
@@ -24,12 +24,12 @@ _FIELDS = (
 
 
 def fields() -> tuple[Field, ...]:
-    """Every field there is, section by section."""
+    """All fields, section by section."""
     return _FIELDS
 
 
 def default_config() -> ConfigDict:
-    """Every field with its default. The tree is locked: a name that is not here is an error."""
+    """All fields with their defaults. The tree is locked: setting an unknown name is an error."""
     config = ConfigDict()
     for field in fields():
         section, _, name = field.name.rpartition(".")
@@ -47,8 +47,9 @@ def value(config: ConfigDict, field: Field):
 
 
 def schedules(config: ConfigDict, *, images: int) -> Schedules:
-    """The recipe's schedules in steps, for a data set of `images`. An epoch is its whole batches,
-    as in the official code; the order of images runs on through it, so none is left out."""
+    """The schedules of the recipe in steps, for a data set of `images` images. An epoch has only
+    whole batches, as in the official code. The order of images continues across epochs, so that no
+    image is left out."""
     optimizer, dino = config.optimizer, config.dino
     steps_per_epoch = images // optimizer.batch_size
     check(

@@ -1,4 +1,4 @@
-"""What the values of one config field may be, and the message for a value that cannot be."""
+"""Checks of the value of one config field, with the message for a value that is not valid."""
 
 import math
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from rats_jax.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """values: the values that are accepted, in words, for the documentation.
-    problem: of a value, what is wrong with it; None for nothing. The message is
+    """values: the accepted values in words, for the documentation.
+    problem: returns what is wrong with a value, or None if it is valid. The message to the user is
     `config.NAME PROBLEM`."""
 
     values: str
@@ -32,7 +32,7 @@ def one_of(*choices: str) -> Check:
 
 
 def below(limit: int) -> Check:
-    """Of a whole number: from 0 up to, and not including, the limit."""
+    """A check for whole numbers from 0 up to, but not including, the limit."""
 
     def problem(value) -> str | None:
         if value >= limit:

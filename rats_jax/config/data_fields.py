@@ -1,4 +1,4 @@
-"""Fields of the data: which images are trained on, and how they are prepared."""
+"""Fields of the data: the training images, and how they are prepared."""
 
 from rats_jax.config.checks import NOT_NEGATIVE, POSITIVE, SHARE, below, one_of, within
 from rats_jax.config.field import Field

@@ -1,4 +1,4 @@
-"""One field of a config: everything that the package knows of it, declared in one place."""
+"""The declaration of a config field: everything about it in one place."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
@@ -13,11 +13,12 @@ class Field:
     name: SECTION.FIELD, or FIELD for one without a section.
     default: its value in a recipe that does not set it. Its type is the type of the field.
     text: what it is, in plain sentences, with the unit and the source of a number. Markdown.
-    check: which values are accepted; None for all of the type. What depends on several fields is
-        checked in `rats_jax.validation`.
-    fixed: another value on a resume makes it another run and is refused: the field sets the shape
-        of the state, or a checkpoint holds what was made of it.
-    old_runs: what a run that was started before the field existed did; None where no run lacks it.
+    check: which values are accepted; None for all values of the type. Checks that depend on several
+        fields are in `rats_jax.validation`.
+    fixed: a resume with another value is refused, since the field sets the shape of the state, or a
+        checkpoint holds values that were made from it.
+    old_runs: the value that describes runs that were started before the field existed; None if
+        there are no such runs.
     per_process: the processes of one run may have different values.
     silent: a resume does not report that the value has changed.
     """
@@ -43,7 +44,7 @@ class Field:
 
     @property
     def values(self) -> str:
-        """Which values are accepted, in words; "" for all of the type."""
+        """The accepted values in words; "" for all values of the type."""
         return self.check.values if self.check else ""
 
     @property

@@ -1,6 +1,6 @@
 """Fields of the method: crops, augmentation, DINO's loss and teacher, and the optimizer.
 
-The defaults are DINO v1's (official `main_dino.py`).
+The defaults are those of DINO v1 (official `main_dino.py`).
 """
 
 from rats_jax.config.checks import (

@@ -1,6 +1,6 @@
 """Fields of the model: the backbone, its head, and the devices that it is split over.
 
-Nearly all of these fix the shape of the state, so that a run cannot be resumed with other values.
+Nearly all of these set the shape of the state, so a run cannot be resumed with other values.
 """
 
 from rats_jax.config.checks import BELOW_ONE, NOT_NEGATIVE, POSITIVE, below, one_of

@@ -1,15 +1,15 @@
-"""Configs of other starts: of runs older than a field, and of the same run before a resume."""
+"""Configs from earlier: of runs that are older than a field, and of a run before its resume."""
 
 from rats_jax.config import fields
 
-#: Sections whose fields set the shape of the state. A field of theirs that only another version
-#: knows does so too, as far as this one can tell.
+#: Sections whose fields set the shape of the state. A field in these sections that this version
+#: does not know is assumed to do so too.
 SHAPES = ("model", "head")
 
 
 def with_old_fields(config: dict) -> dict:
-    """A config as JSON has it; each field that the run is older than has the value that describes
-    what the run did without it."""
+    """Adds missing fields to a config from JSON. Each field that is newer than the run gets the
+    value that describes what the run did without it."""
     for field in fields():
         if field.old_runs is not None:
             section, _, name = field.name.rpartition(".")
@@ -18,7 +18,7 @@ def with_old_fields(config: dict) -> dict:
 
 
 def is_fixed(name: str) -> bool:
-    """Whether another value of this field on a resume makes it another run."""
+    """Whether a resume with another value of this field is refused."""
     for field in fields():
         if field.name == name:
             return field.fixed

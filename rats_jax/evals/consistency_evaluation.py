@@ -1,7 +1,7 @@
-"""Consistency over a data set: the work of python -m rats_jax.evaluate --task=consistency.
+"""Consistency over a data set, computed for python -m rats_jax.evaluate --task=consistency.
 
-Half of the images, every second one, is what K-means entries are fitted on; the other half is
-scored. Masks are used for the scores alone.
+K-means entries are fitted on every second image; the other half of the images is scored. Masks are
+used only for the scores.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -27,12 +27,12 @@ from rats_jax.progress import Progress
 from rats_jax.voice import say
 
 BATCH = 16
-SAMPLED = 50_000  # vectors that entries are fitted on, at most
-FEW = 100  # images scored
-COLOURS, CELLS = "colour entries", "grid cells"  # rows of no model
-ITERATIONS = 50  # of Lloyd's algorithm, after k-means++
+SAMPLED = 50_000  # largest number of vectors that entries are fitted on
+FEW = 100  # a warning is printed if fewer images are scored
+COLOURS, CELLS = "colour entries", "grid cells"  # rows that use no model
+ITERATIONS = 50  # iterations of Lloyd's algorithm, after k-means++
 
-#: By kind of data set, the id that is no part, where it is always the same.
+#: Kind of data set -> the id of the background, for kinds where it is always the same.
 BACKGROUNDS = {"procedural_parts": BACKGROUND, "partimagenet": 40}
 
 #: Kinds of data sets whose ids mean the same part in every image.
@@ -40,8 +40,10 @@ KINDS = ("folder", "ade20k", "imagenet-s", "partimagenet", "procedural_parts")
 
 
 class Vectors(NamedTuple):
-    """Float32 unit vectors of images: registers [n, N, D], N = 0 for none; patches [n, L, D]; and
-    the images' own, [n, 1, D]."""
+    """Float32 unit vectors of n images.
+
+    registers: [n, N, D], N = 0 for none. patches: [n, L, D]. images: the global vectors,
+    [n, 1, D]."""
 
     registers: np.ndarray
     patches: np.ndarray
@@ -49,15 +51,16 @@ class Vectors(NamedTuple):
 
 
 class Agreements(NamedTuple):
-    """Over the pixels of parts, None where no background is known; and over all pixels."""
+    """parts: over the pixels of parts; None if no background is known. all: over all pixels."""
 
     parts: MeasuredAgreement | None
     all: MeasuredAgreement
 
 
 class Consistency(NamedTuple):
-    """rows: by what gives the ids. differences: by "ROW - ROW", paired, see `differences_of`.
-    images: how many were scored. skipped: why, of each left out."""
+    """rows: source of the ids -> scores. differences: "ROW - ROW" -> paired differences, see
+    `differences_of`. images: how many were scored. skipped: a line for each image left out, with
+    the reason."""
 
     rows: dict[str, Agreements]
     differences: dict[str, Agreements]
@@ -75,18 +78,19 @@ def evaluate_consistency(
     skip_broken: bool,
     seed: int = 0,
 ) -> Consistency:
-    """Ids of pixels, the same over all images, against parts:
+    """Measures how well ids of pixels, shared by all images, agree with parts. The ids are:
 
-    - "register index": the register whose output a patch is most like, by cosine (RATS, Perceiver);
+    - "register index": the register whose output is closest to the patch, by cosine (RATS,
+      Perceiver);
     - "register entries": the K-means entry of that register;
     - "patch entries": the K-means entry of the patch;
     - "image entries": the K-means entry of the image's global vector, for all its pixels: what the
-      model knows of parts by distinguishing images;
-    - and of no model "colour entries", of a patch's mean Lab colour, and "grid cells".
+      model knows about parts only because it distinguishes images;
+    - without a model: "colour entries", of a patch's mean Lab colour, and "grid cells".
 
     models: by name; "model" is the trained one and "untrained" its twin, see `differences_of`.
 
-    background: the id of what is no part; None if every id is one.
+    background: the id of the background; None if every id is a part.
 
     Raises:
       UserError: a broken sample that may not be left out; fewer images or vectors than entries.
@@ -138,8 +142,8 @@ def evaluate_consistency(
 
 
 def differences_of(rows: Collection[str]) -> list[tuple[str, str]]:
-    """Which rows are compared: of the trained model each with the untrained one's, and the entries
-    of its registers and patches with those of images, with those of colour and with the grid."""
+    """The pairs of rows to compare: each row of the trained model with that of the untrained one,
+    and its register entries and patch entries with image entries, colour entries and the grid."""
     trained = [row for row in rows if row.startswith(TRAINED)]
     twins = [(row, row.replace(TRAINED, UNTRAINED, 1)) for row in trained]
     entries = [row for row in trained if row.endswith(("register entries", "patch entries"))]
@@ -162,8 +166,8 @@ class _Reader:
         return len(range(first, len(self._dataset), 2))
 
     def batches(self, *, first: int) -> Iterator[tuple[Sequence[Labelled], np.ndarray]]:
-        """Samples, and BATCH images uint8 [BATCH, side, side, 3], the last of them zeros where
-        there are fewer samples."""
+        """Samples, and their images uint8 [BATCH, side, side, 3], padded with zeros if there are
+        fewer than BATCH samples."""
         chosen = range(first, len(self._dataset), 2)
         for batch in in_batches(self._read, chosen, self.left_out, size=BATCH):
             samples, images = zip(*batch, strict=True)
@@ -178,7 +182,7 @@ class _Reader:
 
 
 def _looking(model: Backbone):
-    """uint8 [B, side, side, 3] -> Vectors; registers of a ViT are no regions."""
+    """uint8 [B, side, side, 3] -> Vectors. Registers of a ViT are left out: they are no regions."""
     has_cls = model.options.has_cls
 
     def vectors(features: Features) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -192,11 +196,12 @@ def _looking(model: Backbone):
 def _fit(reader: _Reader, look: Mapping, *, patch: int, entries: int, seed: int) -> dict:
     """Entries [E, D] by (model, "registers", "patches" or "images"), and by ("", "colours").
 
-    Of many images a sample of vectors is kept from each batch, so that memory does not grow with
-    them. It is the same one for all models, and nothing of a model depends on the others.
+    With many images, only a sample of the vectors of each batch is kept, so that memory does not
+    grow with their number. The sample is the same for all models, and the entries of a model do not
+    depend on the other models.
     """
     met: dict = {}
-    share = -(-SAMPLED * BATCH // reader.count(first=0))  # vectors of a batch
+    share = -(-SAMPLED * BATCH // reader.count(first=0))  # vectors kept of each batch
 
     def keep(key, vectors: np.ndarray) -> None:
         flat = vectors.reshape(-1, vectors.shape[-1])
@@ -218,7 +223,7 @@ def _fit(reader: _Reader, look: Mapping, *, patch: int, entries: int, seed: int)
     fitted = {}
     for key, vectors in met.items():
         vectors = np.concatenate(vectors).astype(np.float64)
-        if key[1] == "images":  # of which there may be fewer
+        if key[1] == "images":  # there may be fewer images than entries
             fitted[key] = _clustered(vectors, min(entries, len(vectors)), seed)
             continue
         if len(vectors) < entries:
@@ -231,7 +236,7 @@ def _fit(reader: _Reader, look: Mapping, *, patch: int, entries: int, seed: int)
 
 
 def _clustered(vectors: np.ndarray, entries: int, seed: int) -> np.ndarray:
-    """K-means of SAMPLED vectors at most, [entries, D]."""
+    """K-means of at most SAMPLED vectors, [entries, D]."""
     chosen = np.random.default_rng(seed).permutation(len(vectors))[:SAMPLED]
     options = {"iter": ITERATIONS, "minit": "++", "missing": "warn", "rng": seed}
     centers, _ = kmeans2(vectors[chosen], entries, **options)

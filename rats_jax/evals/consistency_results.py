@@ -1,4 +1,4 @@
-"""What consistency_evaluation.py found, written: numbers and tables."""
+"""Writes the results of consistency_evaluation.py: numbers and tables."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +12,12 @@ from rats_jax.voice import say
 
 
 def consistency_table(rows: Mapping[str, Agreements], *, what: str, signed: bool = False) -> str:
-    """Markdown, in percent with the intervals; `signed` for differences. what: heads the names.
-    Over the pixels of parts, where they are known, and over all; within classes, where there are
-    some, over the former or the latter."""
+    """A table in Markdown, in percent with intervals.
+
+    It has columns over the pixels of parts, if those are known, and over all pixels. If there are
+    classes, a column within classes is over the pixels of parts, else over all.
+
+    what: the header of the names. signed: for differences."""
     columns = [
         (f"{name.upper()}, {over}", over, name)
         for over in Agreements._fields
@@ -37,7 +40,7 @@ def consistency_table(rows: Mapping[str, Agreements], *, what: str, signed: bool
 
 
 def write_consistency(folder: Path, found: Consistency, *, about: Mapping) -> str:
-    """results.json and table.md. Prints the tables first, and returns them."""
+    """Prints and returns the tables, and writes results.json and table.md."""
     table = consistency_table(found.rows, what="ids")
     table += "\n\n" + consistency_table(found.differences, what="difference", signed=True)
     say(table)

@@ -1,7 +1,7 @@
 """Differences between two ways of making regions, on the same images.
 
-Images differ from each other far more than two models do on one image. So the interval of the mean
-difference is much narrower than those of the two means, and it alone says which is better.
+Scores vary far more between images than between two models on one image. So the interval of the
+mean difference is much narrower than those of the two means, and only it shows which is better.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,8 +14,8 @@ TRAINED, UNTRAINED = "model: ", "untrained: "
 
 
 class Difference(NamedTuple):
-    """k, resolution: as of `part_scores.Row`. minuend, subtrahend: the names of the two
-    ways. scores: means over images of the first minus the second, with paired intervals."""
+    """k, resolution: as in `part_scores.Row`. minuend, subtrahend: the names of the two methods.
+    scores: means over images of the first minus the second, with paired intervals."""
 
     k: int | Literal["own"]
     resolution: int | None
@@ -29,10 +29,10 @@ class Difference(NamedTuple):
 
 
 def mean_difference(scores: Sequence[RegionScores], others: Sequence[RegionScores]) -> MeanScores:
-    """Means over images of score minus other, with the 95 % percentile bootstrap interval from
-    resampling images, both scores of an image together.
+    """Means over images of score minus other, with the 95 % percentile bootstrap interval. The
+    bootstrap resamples images and keeps both scores of an image together.
 
-    scores, others: of the same images, in the same order; NaN where one has no labelled pixel.
+    scores, others: of the same images, in the same order; NaN if an image has no labelled pixel.
     """
     pairs = zip(scores, others, strict=True)
     return mean_scores(
@@ -41,9 +41,9 @@ def mean_difference(scores: Sequence[RegionScores], others: Sequence[RegionScore
 
 
 def difference(images: Iterable[Mapping], row: tuple, other: tuple) -> Difference:
-    """The way of one row minus that of another, over all images.
+    """The scores of one row minus those of another, over all images.
 
-    images: {row: measured} of each, as `part_scores.Scored.rows`.
+    images: {row: measured} of each image, as in `part_scores.Scored.rows`.
     """
     pairs = [(rows[row].scores, rows[other].scores) for rows in images]
     scores = mean_difference(*zip(*pairs, strict=True))
@@ -51,9 +51,10 @@ def difference(images: Iterable[Mapping], row: tuple, other: tuple) -> Differenc
 
 
 def from_untrained(images: Iterable[Mapping]) -> list[Difference]:
-    """Of each way of making regions: the trained model minus the untrained one.
+    """The trained model minus the untrained one, for each method of making regions. Empty if there
+    is no untrained model.
 
-    images: as of `difference`; none if there is no untrained model among them.
+    images: as in `difference`.
     """
     images = list(images)
     trained = [row for row in images[0] if row.way.startswith(TRAINED)]
@@ -68,8 +69,8 @@ def plain_difference(one: Difference) -> dict:
 
 
 def difference_table(differences: Sequence[Difference]) -> str:
-    """Markdown, in percent points with the intervals. With a column of resolutions if there are
-    several."""
+    """A table in Markdown, in percentage points with intervals. It has a column of resolutions if
+    there are several."""
     sweep = len({one.resolution for one in differences}) > 1
     head = ["K", *(["resolution"] if sweep else []), "difference", *HEADERS.values()]
     rows = []

@@ -1,4 +1,4 @@
-"""k-NN classification of a data set: the work of python -m rats_jax.evaluate --task=knn."""
+"""k-NN classification of a data set, computed for python -m rats_jax.evaluate --task=knn."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,9 +31,12 @@ from rats_jax.voice import say
 
 
 class KnnScores(NamedTuple):
-    """Of the images scored: names; labels int64 [N], as `classes` counts; predictions, model -> k
-    -> int64 [N, 5], see `knn_predictions`. baseline: of the commonest classes. learned_from: how
-    many images. skipped: why, of each that was left out. warnings: of the labels."""
+    """The result for the N images that were scored.
+
+    names: of the images. labels: int64 [N], numbered as in `classes`. predictions: model -> k ->
+    int64 [N, 5], see `knn_predictions`. baseline: the accuracy of always predicting the most
+    frequent classes. learned_from: the number of images learned from. skipped: a line for each
+    image left out, with the reason. warnings: about the labels."""
 
     names: list[str]
     labels: np.ndarray
@@ -57,8 +60,8 @@ class KnnScores(NamedTuple):
 
 
 def numbers_of_neighbours(given: Sequence[str] | None, most: int) -> tuple[int, ...]:
-    """The values of k, rising: those given, or the usual ones up to `most`, the number of images to
-    learn from. Raises UserError."""
+    """The values of k in ascending order: those given, or the default ones up to `most`, the number
+    of images to learn from. Raises UserError."""
     if given is None:
         return tuple(k for k in USUAL_K if k <= most) or (most,)
     if not given or not all(k.strip().isdecimal() and 1 <= int(k) <= most for k in given):
@@ -78,15 +81,15 @@ def evaluate_knn(
     resolution: int,
     skip_broken: bool,
 ) -> KnnScores:
-    """Classifies the images of `dataset` by those of `train`; without it a fifth of each class of
-    `dataset` by the rest.
+    """Classifies the images of `dataset` by those of `train`. Without `train`, classifies a fifth
+    of each class of `dataset` by the rest.
 
-    models: by the name they have in the results; each is compared with itself by its global vector,
-    [CLS] or the mean of the registers. Images are seen as in eval_knn.py, see `central_crop`.
+    models: by their names in the results. For each model, images are compared by its global vector:
+    [CLS] or the mean of the registers. Images are prepared as in eval_knn.py, see `central_crop`.
 
     Raises:
-      UserError: of the first image that is broken, unless they are skipped; classes or numbers of
-        neighbours that cannot be.
+      UserError: the first image that is broken, unless these are skipped; classes or numbers of
+        neighbours that are not possible.
     """
     left_out = LeftOut(skip_broken=skip_broken)
     learned = train or dataset
@@ -94,7 +97,7 @@ def evaluate_knn(
     if train:
         check_apart(train, dataset)
     as_learned = labels_as(train, dataset) if train else None
-    numbers_of_neighbours(knn_k, len(learned.source))  # a mistake is told before the work
+    numbers_of_neighbours(knn_k, len(learned.source))  # reports an error before the work
     vectors = {
         name: model.taking(lambda features: features.global_vector)
         for name, model in models.items()
@@ -132,8 +135,8 @@ def evaluate_knn(
 
 
 def write_results(folder: Path, found: KnnScores, *, about: Mapping) -> str:
-    """results.json, table.md and predictions.csv. Prints the table first, and returns it.
-    about: plain values, how the scores came about."""
+    """Prints and returns the table, and writes results.json, table.md and predictions.csv.
+    about: plain values that describe how the scores were computed."""
     scores: dict[str, dict] = {}
     for name, k, score in found.rows():
         scores.setdefault(name, {})[str(k)] = score._asdict()
@@ -159,7 +162,7 @@ def write_results(folder: Path, found: KnnScores, *, about: Mapping) -> str:
 
 
 def _predictions(found: KnnScores) -> Iterator[tuple]:
-    """A line for each image, model and k; rank: 1 to 5 of the right class, empty beyond."""
+    """A line for each image, model and k. rank: of the right class, 1 to 5; empty if below 5th."""
     for i, (name, label) in enumerate(zip(found.names, found.labels, strict=True)):
         for model, predictions in found.predictions.items():
             for k, ranked in predictions.items():

@@ -1,4 +1,4 @@
-"""Linear classification of a data set: the work of python -m rats_jax.evaluate --task=linear."""
+"""Linear classification of a data set, computed for python -m rats_jax.evaluate --task=linear."""
 
 import math
 import time
@@ -38,14 +38,14 @@ from rats_jax.voice import say
 
 BATCH = 256
 SEED = 0
-SMALL = 384  # the width up to which a model is small in the official advice
+SMALL = 384  # the width up to which the official advice calls a model small
 SCORED = 1024  # images at once
 
 
 class Recipe(NamedTuple):
-    """last_blocks: whose global vectors, after the final norm, are one long vector.
-    average_patches: whether the mean of the last block's patches is joined to them.
-    learning_rates: for batches of 256, a classifier each."""
+    """last_blocks: the number of last blocks whose global vectors, after the final norm, are
+    concatenated. average_patches: whether the mean of the last block's patches is appended.
+    learning_rates: for batches of 256; each trains a separate classifier."""
 
     last_blocks: int
     average_patches: bool
@@ -54,16 +54,17 @@ class Recipe(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """Of each learning rate: the mean loss [R] while it learned, and then the accuracy."""
+    """losses: mean training loss in the epoch for each learning rate, [R]. accuracy: after the
+    epoch, for each learning rate."""
 
     losses: np.ndarray
     accuracy: list[Accuracy]
 
 
 class LinearScores(NamedTuple):
-    """epochs: model -> one by one. baseline: of the commonest classes. images: how many were
-    scored, learned_from: how many learned from. skipped: why, of each that was left out. warnings:
-    of the labels."""
+    """epochs: model -> its epochs in order. baseline: the accuracy of always predicting the most
+    frequent classes. images: the number scored. learned_from: the number learned from. skipped: a
+    line for each image left out, with the reason. warnings: about the labels."""
 
     epochs: dict[str, list[Epoch]]
     baseline: Accuracy
@@ -81,8 +82,8 @@ def choose_recipe(
     learning_rates: Sequence[str],
     epochs: int,
 ) -> Recipe:
-    """What is None by the official advice: small models the last four blocks, larger ones the last
-    and its patches. Raises UserError.
+    """The recipe. Options that are None follow the official advice: small models use the last four
+    blocks, larger ones the last block and its patches. Raises UserError.
 
     options: of the backbone. learning_rates: as text.
     """
@@ -108,7 +109,8 @@ def choose_recipe(
 
 
 def classified_vector(features: Features, *, average_patches: bool) -> jax.Array:
-    """[B, blocks * D], or one D more, of the layers that the features have, first to last."""
+    """The vectors to classify, float32 [B, blocks * D]: the global vectors of the layers in
+    `features`, first to last. With `average_patches` they have D more values."""
     blocks = [features.layers[i].normed for i in sorted(features.layers)]
     parts = [block.global_vector for block in blocks]
     if average_patches:
@@ -125,14 +127,15 @@ def evaluate_linear(
     resolution: int,
     skip_broken: bool,
 ) -> LinearScores:
-    """Trains classifiers on `train` and scores them on `dataset` after every epoch; without `train`
-    on a fifth of each class of `dataset`, and trains on the rest.
+    """Trains classifiers on `train` and scores them on `dataset` after every epoch. Without
+    `train`, scores a fifth of each class of `dataset` and trains on the rest.
 
-    models: of one shape, by the name they have in the results. An epoch sees a new random crop of
-    each image, so its vectors are computed anew; those of the images scored are computed once.
+    models: of one shape, by their names in the results. Each epoch uses a new random crop of each
+    image, so its vectors are recomputed; those of the images scored are computed once.
 
     Raises:
-      UserError: of the first image that is broken, unless they are skipped; classes that cannot be.
+      UserError: the first image that is broken, unless these are skipped; classes that are not
+        possible.
     """
     left_out = LeftOut(skip_broken=skip_broken)
     learned = train or dataset
@@ -152,7 +155,7 @@ def evaluate_linear(
     warnings = label_warnings(labels, test.labels, of=learned.name)
     for line in warnings:
         say(line)
-    classes = np.unique(labels)  # labels may be any numbers: a classifier counts these
+    classes = np.unique(labels)  # labels may be any numbers; classifiers use places in this array
     expected = places_of(test.labels, classes)
     learners = {
         name: _Learner(
@@ -235,7 +238,7 @@ class _Learner:
         self._state, losses = self._step(
             self._params, self._state, batch.pixels, labels, count, rates
         )
-        if self._losses:  # the host is a step ahead of the device, no more
+        if self._losses:  # keeps the host at most one step ahead of the device
             self._losses[-1] = np.asarray(self._losses[-1])
         self._losses.append(losses)
         self._counts.append(count)

@@ -1,4 +1,4 @@
-"""What linear_evaluation.py found, written."""
+"""Writes the results of linear_evaluation.py."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +10,8 @@ from rats_jax.voice import say
 
 
 def write_results(folder: Path, found: LinearScores, recipe: Recipe, *, about: Mapping) -> str:
-    """results.json, table.md and epochs.csv. Prints the table first, and returns it. about:
-    plain values, how the scores came about."""
+    """Prints and returns the table, and writes results.json, table.md and epochs.csv. about: plain
+    values that describe how the scores were computed."""
     scores: dict[str, dict] = {}
     rows: list[tuple] = []
     for name, epochs in found.epochs.items():

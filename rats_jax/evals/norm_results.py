@@ -1,4 +1,4 @@
-"""What was found of token norms, written: numbers, a table and two pictures."""
+"""Writes the results on token norms: numbers, a table and two pictures."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +11,11 @@ from rats_jax.pictures.overlays import save_png
 from rats_jax.pictures.sheets import Cell, Scale, heat, over, sheet
 from rats_jax.voice import say
 
-Rows = list[dict]  # a layer each
+Rows = list[dict]  # one for each layer
 
 
 def write_norms(folder: Path, found: TokenNorms, *, limit: Outlier, about: Mapping) -> str:
-    """results.json, table.md, norms.png and maps.png. Prints the table first, and returns it."""
+    """Prints and returns the table, and writes results.json, table.md, norms.png and maps.png."""
     layers = {name: _by_layer(model, limit) for name, model in found.models.items()}
     results = {**about, "images": found.images, "outlier": str(limit), "layers": layers}
     table = norms_table(layers, limit)
@@ -51,7 +51,7 @@ def _by_layer(model: ModelNorms, limit: Outlier) -> list[dict]:
 
 
 def norms_table(layers: Mapping[str, Rows], limit: Outlier) -> str:
-    """Markdown: of each model and layer, counted from 1, what its patches' norms are."""
+    """A table in Markdown: the norms of patches for each model and layer, counted from 1."""
     columns = ["model", "layer", "median", "99 %", "largest", "largest / median", f"above {limit}"]
     cells = []
     for name, rows in layers.items():
@@ -64,7 +64,7 @@ def norms_table(layers: Mapping[str, Rows], limit: Outlier) -> str:
 
 
 def _plot(file: Path, layers: Mapping[str, Rows], limit: Outlier) -> None:
-    """For each model a fan of percentiles over layers, and below it the share that stands out."""
+    """For each model, plots percentiles over layers, and below them the share of outliers."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1 + 4.5 * len(layers), 5.5), layout="constrained")
@@ -99,8 +99,9 @@ def _plot(file: Path, layers: Mapping[str, Rows], limit: Outlier) -> None:
 
 
 def _maps(found: TokenNorms, cuts: Mapping[str, float]) -> Image.Image:
-    """The first images, and where the last layer's norms are high. Bright is what stands out, above
-    a model's cut: a scale from the lowest norm to the highest would show outliers in any model."""
+    """The first images, and where the norms of the last layer are high. Only outliers, above the
+    model's threshold, are brightest: a scale from the lowest to the highest norm would seem to show
+    outliers in any model."""
     rows: list[tuple[str, list[Cell]]] = [("images", [("", image) for image in found.pictures])]
     for name, model in found.models.items():
         patches = model.shown

@@ -1,4 +1,4 @@
-"""Part discovery on a data set: the work of python -m rats_jax.evaluate --task=parts."""
+"""Part discovery on a data set, computed for python -m rats_jax.evaluate --task=parts."""
 
 import os
 from collections import defaultdict, deque
@@ -27,14 +27,15 @@ from rats_jax.progress import Progress
 from rats_jax.voice import say
 
 BATCH = 16  # images read together
-EARLY = 4 * BATCH  # images after which masks that tell nothing are warned of
-_PATCHES = 1024 * BATCH  # that a model looks at together
+EARLY = 4 * BATCH  # images after which a warning is printed if the masks are of no use
+_PATCHES = 1024 * BATCH  # largest number of patches in one forward pass
 
 Look = Callable[[np.ndarray], Features]
 
 
 class _Seen(NamedTuple):
-    """A sample. squeezed: by resolution, as models see it. saved: by name, of its mask's size."""
+    """A sample, prepared. squeezed: resolution -> the image as models see it. saved: name -> saved
+    regions, in the size of the mask."""
 
     sample: Labelled
     squeezed: dict[int, np.ndarray]
@@ -51,16 +52,16 @@ def evaluate_parts(
     saved: Sequence[SavedRegions],
     skip_broken: bool,
 ) -> PartScores:
-    """Scores the regions of models of one shape, a grid and SLIC, at each K; and saved regions,
-    with a grid and SLIC of as many.
+    """Scores the regions of models of one shape, of a grid and of SLIC, at each K. Also scores
+    saved regions, and a grid and SLIC with the same number of regions.
 
-    models: by the name they have in the results. Images are squeezed to `resolution` x `resolution`
-    (the paper's 512); regions are brought to the size of the mask, in which they are scored.
-    Reading, SLIC and scoring go on in threads while the device computes; each file is read once.
+    models: by their names in the results. Images are resized to `resolution` x `resolution` (512 in
+    the paper), without keeping the aspect ratio; regions are resized to the mask, and scored there.
+    Threads read, compute SLIC and score while the device computes. Each file is read once.
 
     Raises:
-      UserError: of the first sample that is broken, unless they are skipped; if none is left, or
-        has two regions, see `truth.check`.
+      UserError: the first sample that is broken, unless these are skipped; no sample is left, or
+        none has two regions, see `truth.check`.
     """
     look = {name: _looking(model, options) for name, model in models.items()}
     patch = next((model.options.patch for model in models.values()), None)
@@ -90,7 +91,7 @@ def evaluate_parts(
                 scoring.append(
                     [pool.submit(_scored, *one, top_k) for one in zip(seen, maps, strict=True)]
                 )
-                if len(scoring) > 2:  # soon, for what is broken is told here, and maps take memory
+                if len(scoring) > 2:  # few, since errors appear only here and maps take memory
                     images += finished(scoring.popleft())
                     if len(images) >= EARLY > len(images) - BATCH:
                         _warn_early(images, of=dataset.name)
@@ -108,7 +109,7 @@ def evaluate_parts(
 
 
 def _warn_early(images: Sequence[Scored], *, of: str) -> None:
-    """A mistake in the masks should not be found after hours."""
+    """Warns early of an error in the masks, which would otherwise show only at the end."""
     try:
         check(total(image.truth for image in images), of=f"the first {len(images)} of {of}")
     except UserError as error:
@@ -132,7 +133,8 @@ def _seen(
 
 
 def _looking(model: Backbone, options: RegionOptions) -> Look:
-    """A ViT's regions are made of its last attention, those of others of their registers."""
+    """The function that computes what regions are made from: for a ViT its last attention, for
+    other models their registers."""
     last = (model.options.depth - 1,)
     attention_of = (model.options.attended_layer,) if model.options.has_cls else ()
     return model.looking(attention_of, last if options.norm == "pre" else ())
@@ -146,7 +148,7 @@ def _label_maps(
     top_k: Sequence[int],
     options: RegionOptions,
 ) -> dict[Row, np.ndarray]:
-    """Labels [n, ...] of n images uint8 [n, S, S, 3], of patches or of pixels."""
+    """Labels [n, ...] of patches or of pixels, for n images uint8 [n, S, S, 3]."""
     side = images.shape[1]
     grid = (side // patch, side // patch)
     size = (side, side) if options.argmax == "pixel" else None

@@ -13,12 +13,12 @@ from matplotlib.ticker import NullLocator
 from rats_jax.evals.part_scores import Result
 from rats_jax.parts.region_metrics import HEADERS
 
-# Okabe and Ito's colours, which colour-blind readers tell apart: one a model
+# Okabe and Ito's colours, which colour-blind readers can distinguish: one for each model
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _NULL_COLOUR = "0.45"
-_LONGEST = 40  # letters of a name in the legend
+_LONGEST = 40  # letters of a name in the legend, at most
 _APART = 1.04  # factor between points side by side
-_WIDE = 1.5  # factor of room on either side of what stands close together
+_WIDE = 1.5  # factor of space on either side of points that are close together
 _STYLES = {
     "registers": ("-", "o"),
     "centered registers": ("-.", "o"),
@@ -31,7 +31,7 @@ _STYLES = {
 
 
 class _Line(NamedTuple):
-    """One way. at: where it was measured, along x; low, high: ends of the intervals."""
+    """One method. at: the values of x at which it was measured. results: one for each of these."""
 
     way: str
     at: Sequence[float]
@@ -41,16 +41,16 @@ class _Line(NamedTuple):
         return np.array([100 * getattr(getattr(r.scores, part), score) for r in self.results])
 
     def is_own(self) -> bool:
-        """Saved regions, at their own number."""
+        """Whether these are saved regions, which have a fixed number of regions."""
         return any(r.row.k == "own" for r in self.results) and not _is_null(self.way)
 
 
 def draw(results: Sequence[Result], folder: Path) -> None:
-    """scores.png: each score against K, a row of plots for each resolution; and
-    resolution.png, if there are several: the same against it, a row for each K.
+    """Draws scores.png: each score against K, with a row of plots for each resolution. If there are
+    several resolutions, also draws resolution.png: each score against these, with a row for each K.
 
-    Saved regions, and what is like them, stand at their mean number of regions, which the legend
-    tells.
+    Saved regions and their baselines are plotted at the mean number of saved regions, which the
+    legend shows.
     """
     resolutions = sorted({result.row.resolution for result in results} - {None})
     rows = [
@@ -70,12 +70,12 @@ def draw(results: Sequence[Result], folder: Path) -> None:
 
 
 def _ways(results: Sequence[Result]) -> list[str]:
-    """Models, saved regions, null baselines."""
+    """The methods: models and saved regions first, then null baselines."""
     return sorted(dict.fromkeys(result.row.way for result in results), key=_is_null)
 
 
 def _of(way: str, results: Sequence[Result], resolution: int | None) -> _Line:
-    """Against K, at a resolution."""
+    """One method against K, at one resolution."""
     chosen = [r for r in results if r.row.way == way and r.row.resolution in (resolution, None)]
     _, _, name = way.rpartition(" like ")
     own = {r.row.way: r.regions for r in results if r.row.k == "own"}
@@ -83,7 +83,7 @@ def _of(way: str, results: Sequence[Result], resolution: int | None) -> _Line:
 
 
 def _over(way: str, results: Sequence[Result], resolutions: Sequence[int]) -> _Line:
-    """Against the resolution; level where there is none."""
+    """One method against the resolution; a level line if it has no resolution."""
     chosen = [result for result in results if result.row.way == way]
     if chosen[0].row.resolution is None:
         return _Line(way, [resolutions[0], resolutions[-1]], chosen * 2)
@@ -104,7 +104,7 @@ def _figure(rows: Sequence[tuple[str, Sequence[_Line]]], *, xlabel: str, ticks: 
                 drawn[line.way] = _draw_line(panel, line, score, colours)
             panel.set_title(f"{name}{title}", fontsize=10)
             _tidy(panel, ticks)
-            if max(places) < _WIDE * min(places):  # Matplotlib gives one place no width of use
+            if max(places) < _WIDE * min(places):  # Matplotlib's own range would be too narrow
                 panel.set_xlim(min(places) / _WIDE, max(places) * _WIDE)
         axes[0].set_ylabel("percent")
     for panel in panels[-1]:
@@ -124,12 +124,12 @@ def _figure(rows: Sequence[tuple[str, Sequence[_Line]]], *, xlabel: str, ticks: 
 
 
 def _cut(name: str) -> str:
-    """No longer than leaves room for the panels."""
+    """The name, cut so that the legend leaves space for the panels."""
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
 def _side_by_side(lines: Sequence[_Line]) -> list[_Line]:
-    """Those of a single point, if several have one place, moved a little apart."""
+    """The lines; several single points at the same x are moved apart a little."""
     moved = []
     for line in lines:
         alike = [other.way for other in lines if len(line.at) == 1 and other.at == line.at]
@@ -139,7 +139,7 @@ def _side_by_side(lines: Sequence[_Line]) -> list[_Line]:
 
 
 def _draw_line(panel: Axes, line: _Line, score: str, colours: dict[str, str]) -> Artist:
-    """What the legend shows of it."""
+    """Draws a line; returns what the legend shows for it."""
     owner, _, kind = line.way.partition(": ")
     style, marker = _STYLES.get(kind or owner.partition(" like ")[0], ("-", "*"))
     colour = _NULL_COLOUR if _is_null(line.way) else colours[owner]
@@ -153,7 +153,7 @@ def _draw_line(panel: Axes, line: _Line, score: str, colours: dict[str, str]) ->
 
 
 def _is_null(way: str) -> bool:
-    """Seen by no model: a grid, or SLIC."""
+    """Whether the method uses no model: a grid, or SLIC."""
     return way.partition(" like ")[0] in ("grid", "SLIC")
 
 

@@ -1,4 +1,4 @@
-"""What part_evaluation.py found, written: numbers, tables and plots."""
+"""Writes the results of part_evaluation.py: numbers, tables and plots."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -41,12 +41,14 @@ def write_results(
     about: Mapping,
     against: Sequence[tuple[Row, Row]] = (),
 ) -> str:
-    """results.json, table.md, images.csv, plots and, where images have classes, classes.csv.
-    Prints the table first, and returns it. about: plain values, how the scores came about.
-    against: rows to compare, besides those of a model with its untrained twin's.
+    """Prints and returns the table, and writes results.json, table.md, images.csv, plots and, if
+    images have classes, classes.csv.
 
-    In results.json scores are nested by resolution ("any" for what sees no model), K and way, and
-    `differences` are a list.
+    about: plain values that describe how the scores were computed. against: pairs of rows to
+    compare, in addition to those of a model with its untrained twin.
+
+    In results.json scores are nested by resolution ("any" for methods without a model), K and
+    method; `differences` is a list.
     """
     results = summarised(found.images)
     scores: dict = {}
@@ -78,14 +80,14 @@ def write_results(
 
 
 def _draw(results: Sequence[Result], folder: Path) -> None:
-    from rats_jax.evals.part_plots import draw  # and with it Matplotlib
+    from rats_jax.evals.part_plots import draw  # imports Matplotlib
 
     draw(results, folder)
 
 
 def result_table(results: Sequence[Result]) -> str:
-    """Markdown; scores in percent with their intervals. With a column of resolutions if there are
-    several."""
+    """A table in Markdown, scores in percent with intervals. It has a column of resolutions if
+    there are several."""
     sweep = len({result.row.resolution for result in results} - {None}) > 1
     head = ["K", *(["resolution"] if sweep else []), "label maps", "regions", *HEADERS.values()]
     rows = []
@@ -97,8 +99,8 @@ def result_table(results: Sequence[Result]) -> str:
 
 
 def _write_means(file: Path, first: str, images: Sequence[tuple[str, Scored]]) -> None:
-    """A line for each name and row, with the means over the images of that name; parts: regions of
-    their masks."""
+    """Writes a line for each name and row, with the means over the images of that name. The column
+    `parts` is the mean number of regions in their masks."""
     measured: dict[tuple, list[tuple[Measured, int]]] = defaultdict(list)
     for name, image in images:
         for row, of_row in image.rows.items():

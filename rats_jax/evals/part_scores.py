@@ -1,4 +1,4 @@
-"""What `--task=parts` finds: the types that its evaluation, tables and plots share."""
+"""The results of `--task=parts`: the types that its evaluation, tables and plots share."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -10,11 +10,11 @@ from rats_jax.parts.truth import Truth, total
 
 
 class Row(NamedTuple):
-    """One way of making regions.
+    """One method of making regions.
 
-    k: how many were asked for; "own" of saved regions and what stands beside them.
-    resolution: pixels of both sides, as a model sees images; None of what sees no model.
-    way: such as "model: registers", or "grid".
+    k: the requested number of regions; "own" for saved regions and their baselines.
+    resolution: pixels of both sides, as a model sees images; None for methods without a model.
+    way: the name of the method, such as "model: registers" or "grid".
     """
 
     k: int | Literal["own"]
@@ -23,14 +23,14 @@ class Row(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """scores: of one image. regions: how many labels there are, K at most."""
+    """scores: of one image. regions: how many labels there are, at most K."""
 
     scores: RegionScores
     regions: int
 
 
 class Scored(NamedTuple):
-    """An image's scores, and what its mask is like."""
+    """The scores of an image, and statistics of its mask (`truth`)."""
 
     name: str
     group: str | None
@@ -39,7 +39,8 @@ class Scored(NamedTuple):
 
 
 class PartScores(NamedTuple):
-    """images: in the order of the data set, with the same rows. skipped: why, of each left out."""
+    """images: in the order of the data set, all with the same rows. skipped: a line for each image
+    left out, with the reason."""
 
     images: list[Scored]
     skipped: list[str]
@@ -51,7 +52,7 @@ class PartScores(NamedTuple):
 
 
 class Result(NamedTuple):
-    """regions: how many there really were, mean over the images scored."""
+    """regions: the actual number of regions, mean over the images scored."""
 
     row: Row
     scores: MeanScores
@@ -59,7 +60,7 @@ class Result(NamedTuple):
 
 
 def summarised(images: Sequence[Scored]) -> list[Result]:
-    """Means over images, by K and resolution; what has none comes last."""
+    """Means over images, sorted by K and then by resolution; rows without one come last."""
 
     def place(row: Row) -> tuple:
         return row.k == "own", row.k, row.resolution is None, row.resolution
@@ -73,6 +74,6 @@ def summarised(images: Sequence[Scored]) -> list[Result]:
 
 
 def mean_of(measured: Sequence[Measured]) -> np.ndarray:
-    """The scores and the number of regions: means over the images with a labelled pixel."""
+    """Means of the scores and of the number of regions, over the images with a labelled pixel."""
     values = np.array([(*one.scores, one.regions) for one in measured])
     return values[~np.isnan(values).any(1)].mean(0)

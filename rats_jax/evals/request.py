@@ -1,4 +1,4 @@
-"""What evaluate is asked for by the flags that all tasks share, and the steps that tasks share."""
+"""The flags that all tasks of evaluate share, and the steps that the tasks share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARTS_PIXELS, WHOLE_PIXELS = 512, 224  # the usual resolutions: for parts, and f
 
 
 class Request(NamedTuple):
-    """The values of the flags of those names, as they were given."""
+    """The values of the flags with these names, as given."""
 
     task: str
     checkpoint: str
@@ -30,9 +30,9 @@ class Request(NamedTuple):
     limit: int | None
 
     def require(self, dataset: str, *, model: bool = True) -> None:
-        """Raises UserError at the first flag without a value.
+        """Raises UserError for the first flag without a value.
 
-        dataset: what --dataset is to name. model: whether --checkpoint is needed.
+        dataset: what --dataset must name. model: whether --checkpoint is needed.
         """
         needed = {"checkpoint": "a run's workdir, or a file of weights"} if model else {}
         needed |= {"dataset": f"{dataset}, as KIND:PATH", "output": "the folder to make"}
@@ -41,8 +41,8 @@ class Request(NamedTuple):
                 raise UserError(f"no --{flag}: name {what}")
 
     def models(self) -> dict[str, Backbone]:
-        """The model of --checkpoint and, if asked for, its untrained twin, by the names that they
-        have in results."""
+        """The model of --checkpoint and, if requested, its untrained twin, by their names in the
+        results."""
         from rats_jax.backbones import open_backbone
 
         backbone = open_backbone(self.checkpoint, weights=self.weights)
@@ -54,10 +54,10 @@ class Request(NamedTuple):
         return {"model": backbone, "untrained": backbone.before_training()}
 
     def resolutions(self, options: Options, *, usual: int) -> tuple[int, ...]:
-        """Those of --resolution, rising; says which are far from that in training. Raises UserError
-        for one that the model cannot take.
+        """The values of --resolution in ascending order. Warns of those far from the resolution in
+        training; raises UserError for one that the model does not accept.
 
-        options: of the backbone. usual: where none is given.
+        options: of the backbone. usual: the default.
         """
         from rats_jax.resolution import LARGEST, distance_warning
 
@@ -80,7 +80,7 @@ class Request(NamedTuple):
         return sides
 
     def one_resolution(self, options: Options, *, usual: int) -> int:
-        """As `resolutions`, of a task that takes one."""
+        """As `resolutions`, for a task that takes only one."""
         resolution, *more = self.resolutions(options, usual=usual)
         if more:
             raise UserError(f"--task={self.task} takes one --resolution: name one")
@@ -88,14 +88,14 @@ class Request(NamedTuple):
 
 
 def counted(count: int, whole: int) -> str:
-    """How many images are used, of how many."""
+    """Text for the number of images that are used, of all."""
     if count == whole:
         return f"{count:,} images"
     return f"{count:,} of {whole:,} images, evenly spread (--limit)"
 
 
 def say_end(skipped: Sequence[str], target: Path) -> None:
-    """The last lines. skipped: why, of each image that was left out."""
+    """Prints the last lines. skipped: a line for each image left out, with the reason."""
     if skipped:
         say(f"left out: {len(skipped):,}, see results.json")
     say(f"results: {target}")

@@ -1,8 +1,9 @@
-"""Outlier tokens: how the norms of patch tokens are spread, layer by layer, and how many stand out.
+"""Outlier tokens: the distribution of the norms of patch tokens in each layer, and the share of
+outliers. Computed for python -m rats_jax.evaluate --task=norms.
 
-Vision Transformers Need Registers (Darcet et al., arXiv 2309.16588) found patches of DINOv2 whose
-norm is several times that of others, after the middle layers, where the image has nothing to tell;
-extra tokens take their role. The work of python -m rats_jax.evaluate --task=norms.
+Vision Transformers Need Registers (Darcet et al., arXiv 2309.16588) found such patches in DINOv2:
+after the middle layers, some patches where the image has little information have a norm several
+times that of others. Extra tokens take over their role.
 """
 
 import math
@@ -25,14 +26,15 @@ from rats_jax.progress import Progress
 BATCH = 16
 SHOWN = 8  # images whose norms are drawn
 PERCENT = (1, 5, 25, 50, 75, 95, 99)
-# Norms are counted in bins of one percent, so that memory does not grow with the images.
+# Norms are counted in bins one percent wide, so that memory does not grow with the images.
 WIDTH = math.log(1.01)
 LOWEST = 1e-4
 BINS = round(math.log(1e10) / WIDTH)
 
 
 class Outlier(NamedTuple):
-    """What stands out: a norm above `value`, or above `value` times the layer's median."""
+    """The limit for outliers: norms above `value`, or, if `relative`, above `value` times the
+    layer's median."""
 
     value: float
     relative: bool
@@ -42,7 +44,8 @@ class Outlier(NamedTuple):
 
 
 def outlier(given: str) -> Outlier:
-    """ "3x": relative; "150", the paper's for DINOv2: as it is. Raises UserError."""
+    """Parses --outlier: "3x" is relative; "150", the paper's value for DINOv2, is absolute. Raises
+    UserError."""
     relative = given.endswith("x")
     try:
         value = float(given.removesuffix("x"))
@@ -54,7 +57,7 @@ def outlier(given: str) -> Outlier:
 
 
 class Norms:
-    """Norms met so far, of each layer."""
+    """Histograms of the norms in each layer."""
 
     def __init__(self, layers: int):
         self.layers = layers
@@ -62,7 +65,7 @@ class Norms:
         self._largest = np.zeros(layers)
 
     def add(self, norms: np.ndarray) -> None:
-        """[images, layers, tokens]"""
+        """Counts norms [images, layers, tokens]."""
         norms = np.moveaxis(norms, 1, 0).reshape(len(self._counts), -1).astype(np.float64)
         places = np.log(np.maximum(norms, LOWEST) / LOWEST) / WIDTH
         places = np.clip(places.astype(np.int64), 0, BINS - 1)
@@ -74,20 +77,21 @@ class Norms:
         return float(self._largest[layer])
 
     def percentile(self, layer: int, percent: float) -> float:
-        """Within half a percent of its value."""
+        """The percentile, accurate to half a percent of its value."""
         passed = self._counts[layer].cumsum()
         place = int(np.searchsorted(passed, percent / 100 * passed[-1]))
         return LOWEST * math.exp((place + 0.5) * WIDTH)
 
     def share_above(self, layer: int, norm: float) -> float:
-        """Of the tokens whose norm is above; those within a percent of it may count or not."""
+        """The share of tokens with a larger norm; those within a percent of `norm` may or may not
+        count."""
         place = math.log(max(norm, LOWEST) / LOWEST) / WIDTH
         return float(self._counts[layer][math.ceil(place) :].sum() / self._counts[layer].sum())
 
 
 class ModelNorms(NamedTuple):
-    """of: "patches", and "registers", "[CLS]" where the model has them. shown: the last layer's
-    norms of the first images, [S, L]."""
+    """of: "patches", and "registers" and "[CLS]" if the model has them -> norms. shown: norms of
+    the patches of the first images in the last layer, [S, L]."""
 
     of: dict[str, Norms]
     shown: np.ndarray
@@ -104,12 +108,12 @@ class TokenNorms(NamedTuple):
 def measure_norms(
     models: Mapping[str, Backbone], images: LabelledImages, *, side: int, left_out: LeftOut
 ) -> TokenNorms:
-    """Norms of what every layer of each model puts out, before the final LayerNorm.
+    """Measures the norms of the output of every layer of each model, before the final LayerNorm.
 
     Images are cropped as for k-NN, to side x side pixels; labels are not used.
 
     Raises:
-      UserError: of a broken image that may not be left out; if none is left.
+      UserError: a broken image that may not be left out; no image is left.
     """
 
     def crop(index: int) -> np.ndarray:

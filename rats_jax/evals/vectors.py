@@ -1,4 +1,4 @@
-"""Batches of labelled images, and a frozen backbone's vectors of them."""
+"""Batches of labelled images, and their vectors by a frozen backbone."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -21,7 +21,7 @@ View = Callable[[np.ndarray, int], np.ndarray]  # (an image's pixels, its index)
 
 class Batch(NamedTuple):
     """indices, labels: int64 [b], b at most B. pixels: uint8 [B, S, S, 3], zeros beyond b, so that
-    one program is compiled."""
+    all batches use one compiled program."""
 
     indices: np.ndarray
     labels: np.ndarray
@@ -36,17 +36,18 @@ class Vectors(NamedTuple):
     of: dict[str, np.ndarray]
 
     def where(self, chosen: np.ndarray) -> "Vectors":
-        """Those images for which bool [N] says so."""
+        """The images that the bool array [N] selects."""
         return jax.tree.map(lambda rows: rows[chosen], self)
 
 
 def batches(
     images: LabelledImages, indices: Sequence[int], view: View, left_out: LeftOut, *, batch: int
 ) -> Iterator[Batch]:
-    """The images of these indices, in this order, decoded and viewed as `in_batches` reads.
+    """Decodes the images with these indices, in this order, and applies `view`. Reads as
+    `in_batches` does.
 
     Raises:
-      UserError: of a broken image that may not be left out.
+      UserError: a broken image that may not be left out.
     """
 
     def sample(index: int) -> tuple[int, int, np.ndarray]:
@@ -62,8 +63,8 @@ def batches(
 
 
 def read_labels(images: LabelledImages, left_out: LeftOut) -> tuple[np.ndarray, np.ndarray]:
-    """The indices of all images that can be read and have a label, and these, int64 [N]. Nothing is
-    decoded."""
+    """The indices of all images that can be read and have a label, and the labels, int64 [N]. No
+    image is decoded."""
 
     def label(index: int) -> tuple[int, int]:
         return index, images.read(index)[1]
@@ -85,13 +86,13 @@ def extract(
     side: int,
     left_out: LeftOut,
 ) -> Vectors:
-    """The vectors of images' central crops, `side` pixels wide. While the device computes, threads
-    decode.
+    """The vectors of the central crops of images, `side` pixels wide. Threads decode while the
+    device computes.
 
-    vectors: as `Backbone.taking` makes them, for each of the models, by name.
+    vectors: for each model, by name, a function as `Backbone.taking` makes it.
 
     Raises:
-      UserError: of a broken image that may not be left out; if none is left.
+      UserError: a broken image that may not be left out; no image is left.
     """
     jitted = {name: jax.jit(of_model) for name, of_model in vectors.items()}
 

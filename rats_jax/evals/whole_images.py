@@ -1,4 +1,4 @@
-"""What the tasks on whole images, k-NN, linear and norms, begin with."""
+"""The first steps of the tasks on whole images: k-NN, linear and norms."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ TRAIN = flags.DEFINE_string(
 
 
 class Opened(NamedTuple):
-    """target: the folder to make. about: for results.json, how the figures came about. train: the
-    images to learn from, if they are not of `dataset`."""
+    """target: the folder to make. about: for results.json, describes how the figures were computed.
+    train: the images to learn from; None if they are part of `dataset`."""
 
     target: Path
     dataset: LabelledImages
@@ -32,7 +32,7 @@ class Opened(NamedTuple):
 
 
 def open_images(request: Request) -> Opened:
-    """What --dataset and --checkpoint name. Raises UserError."""
+    """Opens what --dataset and --checkpoint name. Raises UserError."""
     from rats_jax.classification.labelled import open_labelled
     from rats_jax.paths import local_path
     from rats_jax.results_folder import check_outside, free_folder
@@ -58,7 +58,7 @@ def open_images(request: Request) -> Opened:
 
 
 def open_classified(request: Request) -> Opened:
-    """As `open_images`, with the images to learn from, of --train. Raises UserError."""
+    """As `open_images`, and opens the images of --train to learn from. Raises UserError."""
     from rats_jax.classification.labelled import open_labelled
 
     train = open_labelled(TRAIN.value) if TRAIN.value else None

@@ -1,7 +1,7 @@
-"""Files of results: UTF-8 whatever the locale, and names as one line that any reader takes.
+"""Writes files of results in UTF-8, in any locale, with names that any reader can handle.
 
-Names of files are bytes. What Python makes of bytes that are not UTF-8 cannot be written, and an
-error here would lose all that was computed.
+File names are bytes. If they are not UTF-8, Python's text for them cannot be written, and an error
+here would lose all results.
 """
 
 import csv
@@ -28,7 +28,7 @@ def write_text(file: Path, text: str) -> None:
 
 
 def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
-    """A line for each row."""
+    """Writes the header and a line for each row."""
     with replacing(file) as new, new.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
         writer.writerow(header)
@@ -36,7 +36,7 @@ def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence]) -> No
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence]) -> str:
-    """Cells that are floats are fractions, written in percent; of others their text."""
+    """A table in Markdown. Float cells are fractions and are written in percent; others as text."""
 
     def line(cells: Iterable) -> str:
         texts = (f"{100 * x:.1f}" if isinstance(x, float) else str(x) for x in cells)
@@ -46,19 +46,19 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence]) -> str:
 
 
 def with_interval(mean: float, low: float, high: float, *, signed: bool = False) -> str:
-    """A share in percent with the ends of its interval; signed for a difference."""
+    """A fraction in percent with the ends of its interval; `signed` for a difference."""
     if signed:
         return f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
     return f"{100 * mean:.1f} ({100 * low:.1f}-{100 * high:.1f})"
 
 
 def draw_if_possible(what: str, draw: Callable[[], None]) -> None:
-    """Draws, after all numbers have been written; a failure is said, and loses nothing else."""
+    """Draws a picture, after all numbers have been written; a failure is only reported."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
             draw()
-    except Exception as error:  # of Matplotlib, Pillow or the disk
+    except Exception as error:  # from Matplotlib, Pillow or the disk
         reason = printable(f"{type(error).__name__}: {error}")
         say(f"warning: {what} cannot be drawn ({reason}); the numbers are complete")
 

@@ -13,23 +13,23 @@ from rats_jax.errors import UserError
 from rats_jax.paths import local_path, printable
 from rats_jax.voice import say
 
-COMMAS = 9  # in one name, at most
+COMMAS = 9  # largest number of commas in one name
 
 
 def find_images(given: Sequence[str]) -> list[tuple[str, Path]]:
     """(name, file) of each image, each file once.
 
-    given: values of --images. Each is one of these, or several with commas between:
+    given: values of --images. Each is one of these, or several of them separated by commas:
 
     - a folder, for all JPEG, PNG and WebP files in it and below it, sorted;
-    - a file, whatever its name ends in;
+    - a file, with any extension;
     - a pattern with `*`, `?`, `[...]` or `**`, for the images that match it and those in folders
-      that match it; if there is none among them, for all files that match it;
+      that match it; if there are none, for all files that match it;
     - a text file (.txt) with one of the above in each line. Relative names start at the current
       folder.
 
-    `~` is the home directory. What exists is taken for itself, even if its name has a comma or a
-    `*`. A name is the path below the folder that holds all the images.
+    `~` is the home directory. The name of a file or folder that exists is used as it is, even if it
+    has a comma or a `*`. The name of an image is its path below the folder that holds all images.
 
     Raises:
       UserError: something does not exist, or is a folder or a pattern without an image.
@@ -47,18 +47,18 @@ def find_images(given: Sequence[str]) -> list[tuple[str, Path]]:
 
 
 def folders_of(given: Sequence[str]) -> list[Path]:
-    """The folders among them, of which every image is meant."""
+    """The folders among the values of --images, in which every image is used."""
     paths = [local_path(one) for value in given for one in _split(value)]
     return [path for path in paths if path.is_dir()]
 
 
 def spread(length: int, count: int) -> list[int]:
-    """At most `count` indices below `length`, in even steps, the first and the last among them."""
+    """At most `count` indices below `length`, in even steps, including the first and the last."""
     return np.unique(np.linspace(0, length - 1, count).round().astype(int)).tolist()
 
 
 def _split(value: str) -> Iterator[str]:
-    """At commas, but not within the name of something that exists."""
+    """Splits at commas, except within the name of a file or folder that exists."""
     pieces = value.split(",")
     while pieces:
         joined = (",".join(pieces[:count]) for count in range(COMMAS + 1, 1, -1))
@@ -73,8 +73,8 @@ def _is_there(name: str) -> bool:
 
 
 def _files(name: str, *, of_list: bool = False) -> list[str]:
-    """The images that one name means. of_list: it is a line of a list; then a file need not exist,
-    for that is noticed when it is read."""
+    """The images that one name means. of_list: the name is a line of a list. Then the file need not
+    exist, since that is noticed when it is read."""
     path = local_path(name)
     if os.path.isdir(path):
         if inside := _images_in(path):
@@ -128,8 +128,8 @@ def _is_pattern(name: str) -> bool:
 
 
 def _matches(name: str) -> list[str]:
-    """Files and folders that a pattern matches, sorted. Folders at its start that exist are taken
-    for themselves, even if their names have brackets."""
+    """Files and folders that a pattern matches, sorted. Folders at its start that exist are matched
+    literally, even if their names have brackets."""
     if not _is_pattern(name):
         return []
     parts = os.path.expanduser(name).split("/")

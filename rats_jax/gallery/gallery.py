@@ -1,4 +1,4 @@
-"""Pictures of what a backbone sees in images: the work of python -m rats_jax.visualize."""
+"""Draws what a backbone sees in images, for python -m rats_jax.visualize."""
 
 import signal
 from collections.abc import Sequence
@@ -17,12 +17,13 @@ from rats_jax.progress import Progress
 from rats_jax.results_folder import file_names
 from rats_jax.voice import say
 
-LISTED = 50  # images that the log names one by one; of more it says now and then how many are done
+LISTED = 50  # up to this number of images the log names each; with more it shows only progress
 
 
 class Drawn(NamedTuple):
     """images: how many are drawn, of `total`. left_out: a line for each image that cannot be read.
-    ended: what ended this early, to be raised when the folder is in its place; else None."""
+    ended: the exception that ended drawing early, to be raised when the folder is in its place;
+    else None."""
 
     images: int
     total: int
@@ -30,7 +31,7 @@ class Drawn(NamedTuple):
     ended: BaseException | None
 
     def __str__(self) -> str:
-        """For people, if not all are drawn; else empty."""
+        """A text for people if not all images are drawn; else empty."""
         if not (self.ended or self.left_out):
             return ""
         text = f"{self.images:,} of {self.total:,} images are drawn"
@@ -50,20 +51,20 @@ def draw(
     """Writes into a folder, for each (name, file) of an image:
 
     - regions/NAME.png: the image, its K regions, the principal components of its patches;
-    - labels/NAME.png: the regions as ids, at the image's own size (a palette colours them);
+    - labels/NAME.png: the regions as ids, at the image's original size (a palette colours them);
     - maps/NAME.png: the K best registers, or all heads of a ViT: where each is strong;
-    - attention/NAME.png: attention to the patches, every head's;
+    - attention/NAME.png: the attention of each head to the patches;
 
     and index.html with all images, or several such pages; and left_out.txt if images were left out.
-    If anything ends this early, after the first image (a broken image, Ctrl-C, a full disk, too
-    little memory), the pages are still written, for the images that are drawn.
+    If drawing ends early, but after the first image (a broken image, Ctrl-C, a full disk, too
+    little memory), the pages are still written, with the images that are drawn.
 
-    top_k: K; None for 8, or as many as there are, and for all heads of a ViT. resolution: see
-    `images.resized`. skip_broken: leave out files that cannot be read.
+    top_k: K; None for 8, or fewer if the model has fewer, or for all heads of a ViT. resolution:
+    see `images.resized`. skip_broken: leave out files that cannot be read.
 
     Raises:
-      UserError: a file is no image, or K is above what the model has, or whatever else ends this
-        before the first image is drawn.
+      UserError: a file is not an image, or the model has fewer than K registers or heads. Any other
+        error before the first image is drawn is raised too.
     """
     left_out, look = LeftOut(skip_broken=skip_broken), looking(backbone, resolution=resolution)
     count = fitted_images(resolution=resolution, patch=backbone.options.patch)
@@ -93,7 +94,7 @@ def draw(
         if not drawn:
             raise
         ended = error
-        if isinstance(error, OSError):  # of writing, for reading raises BrokenImage
+        if isinstance(error, OSError):  # from writing, since reading raises BrokenImage
             reason = error.strerror or error
             ended = UserError(
                 f"the pictures cannot be written ({reason}): free some space, or choose another "
@@ -107,7 +108,7 @@ def draw(
 
 
 def _close(pages: Pages, folder: Path, drawn: Drawn) -> None:
-    """Completes the folder. A second Ctrl-C is ignored meanwhile: it would lose everything."""
+    """Completes the folder. Ignores a second Ctrl-C meanwhile, which would lose all pictures."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         pages.close(str(drawn))

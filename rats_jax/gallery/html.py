@@ -1,7 +1,7 @@
-"""HTML pages of images, in which regions are computed again for any K.
+"""HTML pages of images, in which regions are recomputed for any K.
 
-A page holds its pictures, maps and program, and needs no network. files/regions.js does what
-rats_jax/parts/regions.py does; maps are stored as `pack` writes them.
+A page holds its pictures, maps and program, and needs no network. files/regions.js computes the
+same as rats_jax/parts/regions.py; maps are stored as `pack` writes them.
 """
 
 import base64
@@ -20,28 +20,26 @@ from rats_jax.pictures.overlays import PALETTE
 from rats_jax.pictures.sheets import HEAT
 
 _SIDE = 512  # pixels of a picture's longer side, at most
-# Of an image's maps, in base64, for each patch: so that 20 images of 32 x 32 patches stay below
-# 5 MB with their JPEGs, whatever the number of registers. Trained maps mostly need less.
+# Bytes of an image's maps per patch, in base64. With this limit, 20 images of 32 x 32 patches stay
+# below 5 MB with their JPEGs, for any number of registers. Trained maps mostly need less.
 _BYTES = 165
 _LEVELS = (255, 127, 63, 31)
-#: Bytes of a page, about: what a browser opens within seconds. The next image starts another page.
+#: Approximate bytes of a page that a browser opens within seconds. More images go to a new page.
 MOST = 30_000_000
 
 
 class Pages:
-    """index.html, index_2.html, ... in a folder, each written when it is full.
-
-    So memory is bounded for any number of images.
-    """
+    """index.html, index_2.html, ... in a folder. Each is written when it is full, so memory is
+    bounded for any number of images."""
 
     def __init__(self, folder: Path, **about):
-        """about: of all pages, as in `page`."""
+        """about: the arguments of `page` that all pages share."""
         self._folder, self._about = folder, about
         self._images: list[dict] = []
         self._size, self._number = 0, 1
 
     def add(self, image: dict) -> None:
-        """image: of `page_image`."""
+        """Adds an image, as `page_image` returns it."""
         size = len(json.dumps(image))
         if self._images and self._size + size > MOST:
             self._write(is_last=False)
@@ -50,7 +48,7 @@ class Pages:
         self._size += size
 
     def close(self, note: str = "") -> int:
-        """Writes the last page; how many there are. note: is shown on it."""
+        """Writes the last page, which shows the note. Returns the number of pages."""
         self._write(is_last=True, note=note)
         return self._number
 
@@ -64,7 +62,7 @@ class Pages:
         file = self._folder / _file_name(number)
         try:
             file.write_text(html, "utf-8")
-        except OSError:  # half a page shows nothing
+        except OSError:  # an incomplete page shows nothing
             file.unlink(missing_ok=True)
             raise
 
@@ -81,7 +79,7 @@ def page_image(
     grid: tuple[int, int],
     pca: np.ndarray,
 ) -> dict:
-    """An image's part of the page. pca: uint8 [L, 3], the colours of its patches."""
+    """The data of one image on the page. pca: uint8 [L, 3], the colours of its patches."""
     picture = Image.fromarray(image)
     picture.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
     jpeg = io.BytesIO()
@@ -99,12 +97,13 @@ def page_image(
 
 
 def pack(maps: np.ndarray, *, grid: tuple[int, int], root: bool = False) -> dict:
-    """Maps [M, L] as whole numbers 0..levels, each between its own lowest and highest value.
+    """Packs maps [M, L] as whole numbers 0..levels, from the lowest to the highest value of each
+    map.
 
     From each number the mean of its left and upper neighbours is subtracted (modulo 256), so that
-    zlib can make it smaller. levels: the most of 255, 127, 63, 31 that stays within the page's
-    bounds. root: the numbers are even steps of the square root, as fits a logarithmic scale: a map
-    with a sharp peak keeps the differences between its low values.
+    zlib compresses better. levels: the largest of 255, 127, 63, 31 that stays within the size limit
+    of the page, else 31. root: the numbers are even steps of the square root, which suits a
+    logarithmic scale: a map with a sharp peak keeps the differences between its low values.
 
     Returns:
       {low, high: M numbers; levels; root; data: base64 of zlib of uint8 [M, L]}.
@@ -131,12 +130,12 @@ def page(
     note: str = "",
     neighbours: Mapping[str, str | None] | None = None,
 ) -> str:
-    """The HTML.
+    """The HTML of one page.
 
-    origin: of the model, for people. sets: of any of the images, for what maps there are and what
-    they are called. top_k: where the slider starts. pca: which share of the variance the principal
-    components have, for people. images: of `page_image`. note: about the images, for people.
-    neighbours: the files of the "previous" and the "next" page.
+    origin: text about the model. sets: of any image; only the kinds and names of the maps are used.
+    top_k: where the slider starts. pca: text about the variance that the principal components
+    explain. images: as `page_image` returns them. note: text about the images. neighbours: the
+    files of the "previous" and the "next" page.
     """
     data = {
         "origin": origin,
@@ -162,8 +161,8 @@ def page(
 
 
 def _residues(numbers: np.ndarray) -> np.ndarray:
-    """uint8 [M, h, w], each less the mean of its left and upper neighbour, rounded down; at the
-    edges less the one that there is."""
+    """uint8 [M, h, w]: each number minus the mean of its left and upper neighbours, rounded down.
+    At an edge with only one of these, minus that one."""
     wide = numbers.astype(np.int16)
     expected = np.zeros_like(wide)
     expected[:, 0, 1:] = wide[:, 0, :-1]

@@ -20,7 +20,8 @@ FOLDERS = ("regions", "labels", "maps", "attention")
 
 
 class ImageFiles(NamedTuple):
-    """Where they go, and what all images have in common. k: regions. options: of the backbone."""
+    """Where the files go, and what all images share. k: number of regions. options: of the
+    backbone."""
 
     folder: Path
     k: int
@@ -28,7 +29,8 @@ class ImageFiles(NamedTuple):
     components: Components
 
     def write(self, one: Seen, name: str, stem: str) -> dict:
-        """A PNG in each folder. Returns the image's part of the page. stem: of the files' names."""
+        """Writes a PNG to each folder. Returns the data of the image for the page. stem: the file
+        name without extension."""
         best, colours = one.sets[0], self.components.colours(one.features.patches[0])
         labels = best.regions(self.k)
         save_png(_label_image(labels, best, one.size), self._file("labels", stem))
@@ -63,8 +65,9 @@ class ImageFiles(NamedTuple):
 
 
 def register_colours(kept: Sequence[int]) -> np.ndarray:
-    """uint8 [K, 3]: for each register its colour in all images, `PALETTE[register]` where no better
-    rank has it, else the next free. The page does the same."""
+    """The colours of K registers, ordered by rank, uint8 [K, 3]. A register has the same colour in
+    all images, `PALETTE[register]`, unless one of better rank has it: then the next free colour.
+    The page does the same."""
     places: list[int] = []
     for place in (register % len(PALETTE) for register in kept):
         while place in places and len(places) < len(PALETTE):
@@ -79,7 +82,7 @@ def _painted(labels: np.ndarray, maps: MapSet, image: np.ndarray) -> np.ndarray:
 
 
 def _label_image(labels: np.ndarray, maps: MapSet, size: tuple[int, int]) -> Image.Image:
-    """Ids in pixels of the image's own size; 16 bits where 8 are too few."""
+    """Region ids as an image of the original size; 16 bits if 8 are too few."""
     if labels.max() > 255:
         return Image.fromarray(resize_labels(labels.astype(np.uint16), size))
     picture = Image.fromarray(resize_labels(labels.astype(np.uint8), size)).convert("P")

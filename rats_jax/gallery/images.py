@@ -1,4 +1,4 @@
-"""The images to look at: read, and brought to a size that the model takes."""
+"""Reads images, and resizes them to a size that the model accepts."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from rats_jax.paths import printable
 
 
 def read_image(path: Path) -> np.ndarray:
-    """uint8 [h, w, 3], upright. Raises BrokenImage if it is no image."""
+    """uint8 [h, w, 3], upright. Raises BrokenImage if the file cannot be read as an image."""
     try:
         return decode(path.read_bytes())
     except (OSError, UnreadableImage) as error:
@@ -20,8 +20,8 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def resized(image: np.ndarray, *, resolution: int, patch: int) -> np.ndarray:
-    """The image with its longer side about `resolution` pixels, its aspect kept as well as whole
-    patches allow: each side the nearest multiple of the patch, one at least. Bicubic."""
+    """The image, resized (bicubic) so that its longer side has about `resolution` pixels and the
+    aspect ratio is nearly kept: each side is the nearest multiple of the patch, at least one."""
     height, width = image.shape[:2]
     scale = resolution / max(height, width)
     height, width = (max(1, round(side * scale / patch)) * patch for side in (height, width))

@@ -1,4 +1,4 @@
-"""What a backbone sees in an image's file, and in images spread over many."""
+"""Computes what a backbone sees in an image file, and in images spread evenly over many."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,14 +20,14 @@ from rats_jax.progress import Progress
 from rats_jax.voice import say
 
 USUAL_K = 8
-# The principal components are computed from so many images at most, spread evenly over all, with so
-# many patches: the features of these are in memory at once, some hundred megabytes.
+# The principal components are computed from at most FITTED images, spread evenly over all, with
+# FITTED_PATCHES patches in total. Their features are in memory at once, a few hundred megabytes.
 FITTED, FITTED_PATCHES = 16, 65_536
 
 
 class Seen(NamedTuple):
-    """An image as the model sees it. size: its own pixels (height, width). grid: of patches.
-    sets: of `map_sets`."""
+    """An image as the model sees it. size: the original (height, width) in pixels. grid: (height,
+    width) in patches. sets: as `map_sets` returns them."""
 
     image: np.ndarray
     size: tuple[int, int]
@@ -40,8 +40,8 @@ Look = Callable[[Path], Seen]
 
 
 def looking(backbone: Backbone, *, resolution: int) -> Look:
-    """The function from an image's file to what the model sees in it. It raises BrokenImage, and
-    UserError where there is too little memory."""
+    """The function from an image file to what the model sees in it. It raises BrokenImage, and
+    UserError if there is too little memory."""
     options = backbone.options
     patch, features_of = options.patch, backbone.looking((options.attended_layer,))
 
@@ -65,7 +65,7 @@ def looking(backbone: Backbone, *, resolution: int) -> Look:
 
 
 def fitted_images(*, resolution: int, patch: int) -> int:
-    """How many images the principal components are computed from, at most."""
+    """The largest number of images that the principal components are computed from."""
     side = max(resolution // patch, 1)
     return min(max(FITTED_PATCHES // side**2, 1), FITTED)
 
@@ -78,14 +78,14 @@ def first_look(
     count: int,
     top_k: int | None,
 ) -> tuple[dict[int, Seen], int]:
-    """Images spread evenly over all, by index, and K, as asked for or the usual one.
+    """Looks at images spread evenly over all. Returns them by index, and K (`top_k`, or a default).
 
-    count: of images, at most. Those that cannot be read are left out; if none of these can be read,
-    the first of all that can is taken.
+    count: the largest number of images. Images that cannot be read are left out. If none of the
+    chosen images can be read, the first readable one of all images is used.
 
     Raises:
-      UserError: no image can be read, or one that may not be left out; or K is above what the model
-        has.
+      UserError: no image can be read, or one cannot that may not be left out; or the model has
+        fewer than K maps.
     """
     chosen = spread(len(images), count)
     say(f"looking at {len(chosen)} of {len(images):,} images, for their principal components")

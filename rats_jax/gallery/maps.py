@@ -1,4 +1,4 @@
-"""The maps in which a model's parts show: one a register, or one a head; and their regions.
+"""The maps that show a model's parts, one for each register or head, and their regions.
 
 Shape letters as in rats_jax.parts.regions.
 """
@@ -13,17 +13,17 @@ from rats_jax.models import Features, Options
 from rats_jax.parts.regions import attention_regions, register_maps, register_regions
 from rats_jax.pictures.sheets import ATTENTION, COSINE, Scale
 
-SMOOTHING = 1.0  # patches, as the evaluation smooths by default
+SMOOTHING = 1.0  # patches, the default of the evaluation
 
 
 class MapSet(NamedTuple):
-    """Maps of one kind, of one image, in order of rank: the largest maximum first.
+    """Maps of one kind for one image, in order of rank: the largest maximum first.
 
-    title: what they are. unit: what each is of, in the plural. scale: what their numbers are, and
-    which of them are dark and bright.
-    maps: float32 [M, L]. kept: int [M], which register or head each is of.
-    labels, names: of all M, short and long, by register or head (names[kept[0]] ranks first).
-    regions: K -> int32 [h, w], the regions of the K best as the evaluation has them.
+    title: what they are. unit: what each map belongs to, in the plural, such as "heads".
+    scale: what their numbers mean, and which of them are dark and bright.
+    maps: float32 [M, L]. kept: int [M], the register or head that each map belongs to.
+    labels, names: short and long names of all M, by register or head (names[kept[0]] ranks first).
+    regions: K -> int32 [h, w], the regions of the K best maps, as in the evaluation.
     """
 
     title: str
@@ -36,8 +36,8 @@ class MapSet(NamedTuple):
     regions: Callable[[int], np.ndarray]
 
     def lead(self, k: int, grid: tuple[int, int]) -> float | None:
-        """By how much the strongest of the K best maps is ahead of the second, as they are compared
-        for the regions; the median over patches. None for a single map."""
+        """The difference between the strongest and the second strongest of the K best maps, which
+        are smoothed as for the regions; the median over patches. None for a single map."""
         if k < 2:
             return None
         maps = self.maps[:k].reshape(k, *grid)
@@ -47,12 +47,13 @@ class MapSet(NamedTuple):
 
 
 def map_sets(features: Features, options: Options, *, grid: tuple[int, int]) -> list[MapSet]:
-    """Of the features of one image (B = 1) that hold the attention of one layer.
+    """The maps of the features of one image (B = 1), which hold the attention of one layer.
 
-    options: of the backbone. RATS: the cosine of each register with each patch; a Perceiver's
-    output queries likewise. ViT: [CLS] attention, a map a head; then the attention of each plain
-    register, the mean over heads. Attention is divided by its mean over the patches: 1 everywhere
-    where it is uniform.
+    RATS: the cosine of each register with each patch. Perceiver: the same for its output queries.
+    ViT: [CLS] attention, a map for each head; then the attention of each plain register, the mean
+    over heads. Attention is divided by its mean over the patches, so uniform attention is 1.
+
+    options: of the backbone.
     """
     if not options.has_cls:
         return [_cosines(features, options, grid)]
@@ -69,9 +70,9 @@ def map_sets(features: Features, options: Options, *, grid: tuple[int, int]) -> 
 def attention_rows(
     features: Features, options: Options
 ) -> list[tuple[str, list[tuple[str, np.ndarray]]]]:
-    """Rows of (title, maps [L] by label), of the features of one image with one layer's attention:
-    of RATS and the Perceiver a row a head, of a ViT a row a token, [CLS] first. Each map is divided
-    by its mean over the patches."""
+    """Rows of (title, [(label, map [L]), ...]) from the features of one image, with the attention
+    of one layer. RATS and the Perceiver have a row for each head; a ViT has a row for each token,
+    [CLS] first. Each map is divided by its mean over the patches."""
     (attention,) = features.attention.values()
     attention = np.asarray(attention[0])  # [H, n, L]
     to_patches, attention = attention.sum(-1), _times_uniform(attention)
@@ -136,6 +137,6 @@ def _attention(
 
 
 def _times_uniform(attention: np.ndarray) -> np.ndarray:
-    """[..., L], each divided by its mean."""
+    """Maps [..., L], each divided by its mean."""
     mean = attention.mean(-1, keepdims=True)
     return attention / np.maximum(mean, np.finfo(np.float32).tiny)

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-MOST = 32_768  # patches that the components are computed from; of more, every second, third, ...
+MOST = 32_768  # largest number of patches to fit; of more, only every second, third, ... is used
 
 
 class Components(NamedTuple):
-    """mean [D], axes [D, 3]. middle, span [3]: what is between the darkest and the brightest.
-    shares [3]: of the variance of the patches."""
+    """mean: [D]. axes: [D, 3]. middle, span: [3], centre and width of the range of scores from the
+    darkest to the brightest colour. shares: [3], of the variance of the patches."""
 
     mean: np.ndarray
     axes: np.ndarray
@@ -30,11 +30,11 @@ class Components(NamedTuple):
 
 
 def principal_components(patches: Sequence[np.ndarray]) -> Components:
-    """Of all images' patches [L, D], so that their colours agree.
+    """The components of the patches [L, D] of all images, so that colours agree between images.
 
-    Each component is stretched from its 1st to its 99th percentile, but its range is at least the
-    root mean square length of the patches: patches that hardly differ stay grey. Its sign, which is
-    free, is such that its largest weight is positive.
+    Colours span each component from its 1st to its 99th percentile, but at least the root mean
+    square length of the patches, so that patches that hardly differ stay grey. The sign of a
+    component is arbitrary; it is chosen so that the weight of largest magnitude is positive.
     """
     step = -(-sum(map(len, patches)) // MOST)
     patches = np.concatenate([one[::step] for one in patches]).astype(np.float64)

@@ -1,7 +1,7 @@
 """What the forward pass keeps of each block for the backward pass, read from the compiled program.
 
-Under a scan these are stacks: arrays with one entry a layer, which the student's forward loops
-write.
+In a scan over blocks these are stacks: arrays with one entry for each layer, which the student's
+forward loops write.
 """
 
 import math
@@ -13,8 +13,9 @@ from rats_jax.planning.hlo import Array, Instruction, Program
 
 @dataclass(frozen=True)
 class Stack:
-    """One array that a loop over the blocks fills. bytes: padded, of all layers. origin: the
-    function that makes it, or "" when it is not told."""
+    """One array that a loop over the blocks fills. bytes: padded, over all layers. padding: ratio
+    of these to the bytes without padding. origin: the function that makes it, or "" if not known.
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -26,10 +27,11 @@ class Stack:
 def kept_stacks(
     program: Program, *, crops: Collection[int], parameters: Collection[int]
 ) -> list[Stack]:
-    """Of one chip and one micro-batch, the largest first. Empty when blocks are not in a loop.
+    """The stacks of one chip and one micro-batch, the largest first. Empty if blocks are not in a
+    loop.
 
-    crops: how many of one size a chip has at once. parameters: element counts of parameters, which
-    loops also carry.
+    crops: for each crop size, the number of crops that a chip processes at once. parameters:
+    element counts of parameters, which loops also carry.
     """
     stacks = []
     for loop, _ in program.executed():

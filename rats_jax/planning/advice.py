@@ -1,4 +1,4 @@
-"""What would fit where a config does not: found by compiling, the likely fastest first."""
+"""Finds settings that fit when a config does not, by compiling the likely fastest first."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -14,20 +14,20 @@ from rats_jax.planning.compiled import Compiled, compile_step, state_bytes
 from rats_jax.planning.hardware import TPUS, Chip
 from rats_jax.planning.topology import Hardware
 
-REMAT = ("none", "dots", "full")  # the less is kept the further right
+REMAT = ("none", "dots", "full")  # from most to least stored
 
 
 @dataclass(frozen=True)
 class Way:
-    """Fields of a config that decide what memory its step takes, and of what else."""
+    """A choice of the config fields that decide the memory of a step."""
 
     remat: str
     accumulation: int
     fsdp: int
-    micro_batch: int  # images a shard
+    micro_batch: int  # images per shard
 
     def changes(self, config: ConfigDict) -> dict[str, str | int]:
-        """{field: value} of what the config has otherwise."""
+        """{field: value} of the fields in which the config differs."""
         fields = {
             "model.remat": self.remat,
             "optimizer.accumulation": self.accumulation,
@@ -45,8 +45,8 @@ class Way:
 
 @dataclass(frozen=True)
 class Try:
-    """changes: to the config. step: None where it was not compiled, since `needs` bytes, by what
-    was compiled before, are too many."""
+    """changes: to the config. step: None if it was not compiled, since earlier steps show that it
+    needs at least `needs` bytes, which is too much."""
 
     changes: dict[str, str | int]
     step: Compiled | None
@@ -61,9 +61,9 @@ def find_what_fits(
     *,
     compile_step: Callable[[ConfigDict, Hardware], Compiled] = compile_step,
 ) -> Iterator[Try]:
-    """Tries until one fits, which is the last that is yielded, or none is left.
+    """Yields tries until one fits, which is the last, or none is left.
 
-    refused: the config's own step.
+    refused: the step of the config itself.
     """
     state = sum(state_bytes(refused.state).values())
     ways = _ways(config, hardware, refused, state)
@@ -88,14 +88,14 @@ def find_what_fits(
 
 
 def _ways(config: ConfigDict, hardware: Hardware, refused: Compiled, state: int) -> list[Way]:
-    """The config's own way, then all others that take less memory."""
+    """The way of the config itself, then all others that need less memory."""
     shape = refused.mesh.shape
     own, fsdp = config.optimizer.accumulation, shape["fsdp"]
     images = config.optimizer.batch_size // batch_shards(refused.mesh)
     remats = REMAT[REMAT.index(config.model.remat) :]
     parts = [n for n in range(own, images + 1) if images % n == 0 and n % own == 0]
     shards = [fsdp]
-    # Splitting the state costs a gather for each use: only where the state is a burden.
+    # Splitting the state costs a gather for each use, so only a large state is split.
     more = [2**n for n in range(1, 20) if (shape["data"] // hardware.slices) % 2**n == 0]
     if state > hardware.memory / 4 and more and config.mesh.fsdp != -1:
         enough = [n for n in more if state / n <= hardware.memory / 4]
@@ -107,8 +107,8 @@ def _ways(config: ConfigDict, hardware: Hardware, refused: Compiled, state: int)
 
 
 def _least(way: Way, state: float, known: list[tuple[Way, int, int]]) -> float:
-    """Bytes that this way takes at least: what goes by images shrinks with them at best, and more
-    remat never takes more."""
+    """A lower bound on the bytes of this way, from steps that are known: memory beyond the state
+    shrinks at most in proportion to the images, and a stronger remat never needs more."""
     least = state
     for other, of_state, needs in known:
         if other.fsdp == way.fsdp and REMAT.index(other.remat) >= REMAT.index(way.remat):
@@ -118,15 +118,15 @@ def _least(way: Way, state: float, known: list[tuple[Way, int, int]]) -> float:
 
 
 def _seconds(way: Way, config: ConfigDict, hardware: Hardware, refused: Compiled) -> float:
-    """What the way adds to a step, to order them: products computed again; weights read and
-    gradients added up by every micro-batch; what fsdp gathers."""
+    """Estimated seconds that the way adds to a step, used only to order ways: recomputed products;
+    weights that each micro-batch reads, and gradients that it accumulates; gathers of fsdp."""
     chip: Chip = hardware.chip or TPUS[1]
     options, crops = backbone_options(config), config.crops
     again = 2 * recomputed_macs(options, remat=way.remat, pixels=crops.global_size)
     again += crops.local_crops * recomputed_macs(options, remat=way.remat, pixels=crops.local_size)
     products = 2 * again * config.optimizer.batch_size / refused.mesh.size / chip.flops
     parameters = state_bytes(refused.state)["student"] / 4 * refused.mesh.shape["fsdp"]
-    # bfloat16 kernels by teacher, student and both gradients; a sum in float32 read and written.
+    # Teacher, student and both gradients read bfloat16 kernels; a float32 sum is read and written.
     weights = way.accumulation * parameters * (4 * 2 + 2 * 4) / chip.bandwidth
     gathered = 0.0
     if way.fsdp > 1:

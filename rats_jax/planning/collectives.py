@@ -1,4 +1,4 @@
-"""What chips send each other in a step, read from the compiled program."""
+"""The data that chips send each other in a step, read from the compiled program."""
 
 import itertools
 import math
@@ -11,18 +11,19 @@ import numpy as np
 
 from rats_jax.planning.hlo import COLLECTIVES, Instruction, Program
 
-#: What a chip sends for each byte of the largest array of a collective, among n: by rings, which
-#: no other way undercuts.
+#: Bytes that each of n chips sends per byte of the largest array of a collective. This is for
+#: rings; no other algorithm sends fewer.
 SENT = {"all-reduce": lambda n: 2 * (n - 1) / n, "collective-permute": lambda n: 1.0}
 SENT |= {"collective-broadcast": SENT["collective-permute"]}
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """Collectives of one kind and origin. dtype: of most of the bytes. axes: of the mesh, across
-    which they go. count, bytes: executed in a step on each chip, and the size of their arrays (of
-    a gather the gathered one, of a scatter the one before it). sent: bytes that a chip sends at
-    least."""
+    """Collectives of one kind and origin.
+
+    dtype: of most of the bytes. axes: the axes of the mesh that they cross. count: executions in a
+    step on each chip. bytes: total size of their arrays (for a gather the array after it, for a
+    scatter the array before it). sent: the least bytes that a chip sends."""
 
     kind: str
     dtype: str
@@ -36,13 +37,13 @@ class Traffic:
 def collectives(
     program: Program, mesh_shape: dict[str, int], *, parameters: Collection[int] = ()
 ) -> list[Traffic]:
-    """By kind, dtype, axes and origin, the most bytes first.
+    """Traffic by kind, dtype, axes and origin, the most bytes first.
 
     mesh_shape: {axis: size} in the order of the mesh. parameters: element counts of the parameters
-    as a chip holds them, by which sums of gradients are told from others.
+    as a chip holds them, by which sums of gradients are recognised.
     """
     sums = defaultdict(lambda: [0, 0, 0.0])
-    # On TPUs a reduce-scatter is a fusion, of an all-reduce and what takes a part of it.
+    # On TPUs a reduce-scatter is a fusion of an all-reduce and a slice of its result.
     scattered = {
         id(instruction)
         for name, body in program.computations.items()
@@ -70,7 +71,7 @@ def collectives(
 
 
 def _arrays(instruction: Instruction, kind: str, group: int, parameters: Collection[int]):
-    """(bytes of the whole arrays, the dtype of most of them, whether most are parameters')"""
+    """(bytes of the whole arrays, the dtype of most bytes, whether most are gradients)"""
     arrays = instruction.arrays
     if instruction.opcode == "all-gather-start" or instruction.opcode == "collective-permute-start":
         arrays = arrays[len(instruction.operands) : 2 * len(instruction.operands)]
@@ -80,7 +81,7 @@ def _arrays(instruction: Instruction, kind: str, group: int, parameters: Collect
     by_dtype, gradients = defaultdict(int), 0
     for array in arrays:
         by_dtype[array.dtype] += array.bytes * scale
-        # Those are float32, whatever the compute dtype.
+        # Gradients are float32 for any compute dtype.
         gradients += array.bytes * scale * (array.elements in parameters and array.dtype == "f32")
     total = sum(by_dtype.values())
     sums = kind in ("all-reduce", "reduce-scatter")
@@ -89,8 +90,8 @@ def _arrays(instruction: Instruction, kind: str, group: int, parameters: Collect
 
 
 def _groups(instruction: Instruction, devices: int) -> list[list[int]]:
-    """Which devices talk with each other. Four ways of writing it: lists, an iota ([2,4]<=[8], with
-    a transposition), axes of a mesh, and the pairs of a permutation."""
+    """The groups of devices that communicate. XLA writes them in four forms: lists, an iota
+    ([2,4]<=[8], perhaps transposed), axes of a mesh, and the pairs of a permutation."""
     text = instruction.attributes
     if pairs := re.search(r"source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}", text):
         found = re.findall(r"\{(\d+),(\d+)\}", pairs[1])
@@ -120,7 +121,8 @@ def _integers(text: str) -> list[int]:
 
 
 def _mesh_groups(ids: np.ndarray, names: list[str], told: str) -> list[list[int]]:
-    """Groups along some axes of a mesh of ids; 'a':(1)2 is part of an axis: 2 long, 1 before."""
+    """Groups along some axes of a mesh of ids. 'a':(1)2 is a part of axis a: its size is 2, and the
+    size of the part before it is 1."""
     shape, parts = [], []
     for i, name in enumerate(names):
         size = ids.shape[i]
@@ -139,7 +141,7 @@ def _mesh_groups(ids: np.ndarray, names: list[str], told: str) -> list[list[int]
 
 
 def _axes(groups: list[list[int]], mesh_shape: dict[str, int]) -> tuple[str, ...]:
-    """The axes of the mesh along which these are the groups; () where none are."""
+    """The axes of the mesh that have exactly these groups; () if no axes do."""
     told = {frozenset(group) for group in groups}
     ids = np.arange(math.prod(mesh_shape.values())).reshape(tuple(mesh_shape.values()))
     names = [name for name, size in mesh_shape.items() if size > 1]
@@ -161,13 +163,13 @@ def _crossed(groups: list[list[int]], mesh_shape: dict[str, int]) -> tuple[str, 
     return tuple(name for name, yes in zip(mesh_shape, differ, strict=True) if yes)
 
 
-#: The scopes that dino/step.py and dino/network.py name.
+#: The names of scopes in dino/step.py and dino/network.py.
 _PASSES = ("crops", "teacher", "student", "loss", "optimizer")
 _PLACES = ("backbone", "head")
 
 
 def _origin(program: Program, instruction: Instruction) -> str:
-    """Such as "backward, backbone, MLP": the pass, the part of the network, and the module."""
+    """The pass, the part of the network and the module, such as "backward, backbone, MLP"."""
     made_by = instruction.attribute(r'op_name="([^"]*)"') or ""
     words = set(re.findall(r"\w+", made_by))
     told = ["backward"] if "transpose" in words else []

@@ -1,4 +1,4 @@
-"""The training step of a config, compiled for hardware that need not be there."""
+"""Compiles the training step of a config, for hardware that need not be available."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ from rats_jax.planning.topology import Hardware
 from rats_jax.runs.programs import abstract_samples, abstract_state, make_train_step
 from rats_jax.validation import validate
 
-#: Bytes of the suffixes in XLA's messages.
+#: Bytes of the units in XLA's messages.
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _AMOUNT = r"([\d.]+)([KMGT]?)"
 _TOO_LARGE = (
@@ -27,8 +27,8 @@ _TOO_LARGE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes on each chip: of a step's arguments, of results that do not take an argument's place,
-    of arrays on the way, and of the program itself."""
+    """Bytes on each chip. arguments: of the step. results: those that do not reuse the memory of an
+    argument. temporaries: intermediate arrays. code: the program itself."""
 
     arguments: int
     results: int
@@ -42,8 +42,8 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """A training step. memory is None, and program too, where XLA refused: it `needs` (at least)
-    more bytes than are `available`. seconds: that lowering and compiling took."""
+    """A training step. memory and program are None if XLA refused to compile it: it then needs at
+    least `needs` bytes, more than are `available`. seconds: for lowering and compiling."""
 
     mesh: Mesh
     state: dict
@@ -55,10 +55,10 @@ class Compiled:
 
 
 def compile_step(config: ConfigDict, hardware: Hardware) -> Compiled:
-    """Raises UserError for a config that cannot be, on this hardware or at all."""
+    """Compiles the step. Raises UserError for a config that is not valid on this hardware."""
     validate(config)
     mesh = make_mesh(config, hardware.devices)
-    # No program depends on how many images there are, but through constants of the schedules.
+    # The number of images changes only constants of the schedules in the program.
     images = config.data.length or 1000 * config.optimizer.batch_size
     dino = make_dino(config, images=images)
     state = abstract_state(dino, config.seed, mesh)
@@ -92,7 +92,7 @@ def compile_step(config: ConfigDict, hardware: Hardware) -> Compiled:
 
 
 def too_large(message: str) -> tuple[int, int] | None:
-    """(bytes needed, bytes available) of XLA's refusal; None of another error."""
+    """(bytes needed, bytes available) if XLA refused for lack of memory; None for other errors."""
     if "RESOURCE_EXHAUSTED" not in message:
         return None
     for pattern in _TOO_LARGE:
@@ -103,7 +103,7 @@ def too_large(message: str) -> tuple[int, int] | None:
 
 
 def state_bytes(state: dict) -> dict[str, int]:
-    """Of one chip, by part: {"student", "teacher", "moments", "rest"}."""
+    """Bytes of the state on one chip, by part: {"student", "teacher", "moments", "rest"}."""
     parts = {"student": "student", "teacher": "teacher", "optimizer": "moments"}
     sums = dict.fromkeys((*parts.values(), "rest"), 0)
     for name, part in state.items():
@@ -114,8 +114,8 @@ def state_bytes(state: dict) -> dict[str, int]:
 
 
 def parameter_sizes(state: dict) -> frozenset[int]:
-    """Element counts of the student's arrays, and of their layers, as a chip holds them and as it
-    holds them with some axes of the mesh gathered."""
+    """Element counts of the student's arrays, and of one layer of each: as a chip holds them, and
+    with any of the mesh axes gathered."""
     sizes = set()
     for path, x in jax.tree_util.tree_leaves_with_path(state["student"]):
         layers = x.shape[0] if "blocks" in jax.tree_util.keystr(path) else 1

@@ -1,4 +1,4 @@
-"""The figures of a plan: one tree of numbers and names, which is its JSON as well."""
+"""The figures of a plan: one tree of numbers and names, which is also its JSON."""
 
 import dataclasses
 import math
@@ -17,12 +17,12 @@ from rats_jax.planning.hbm import hbm_bytes
 from rats_jax.planning.roofline import bound
 from rats_jax.planning.topology import Hardware
 
-#: Images a second that a core prepares, docs/performance.md.
+#: Images per second that a core prepares, see docs/performance.md.
 CORE = {"exact": 117, "fast": 430, "canvas": 1000}
 
 
 def figures(config: ConfigDict, hardware: Hardware, step: Compiled, *, images: int = 0) -> dict:
-    """Bytes, FLOPs and seconds; None where there is no telling.
+    """Bytes, FLOPs and seconds; None if a figure is not known.
 
     images: of an epoch; 0 for config.data.length.
     """
@@ -87,7 +87,7 @@ def _flops(config: ConfigDict) -> dict[str, int]:
 
 
 def _kept(config: ConfigDict, step: Compiled) -> dict | None:
-    """What the blocks keep for the backward pass; per image as of a chip's share of it."""
+    """The bytes that blocks keep for the backward pass. `per_image`: for the share of a chip."""
     images = config.optimizer.batch_size // config.optimizer.accumulation // batch_shards(step.mesh)
     crops = (2 * images, config.crops.local_crops * images)
     stacks = kept_stacks(step.program, crops=crops, parameters=parameter_sizes(step.state))
@@ -106,7 +106,7 @@ def _kept(config: ConfigDict, step: Compiled) -> dict | None:
 
 
 def _tokens(config: ConfigDict) -> int:
-    """Of all crops of an image, registers, [CLS] and latents included."""
+    """Tokens of all crops of an image, including registers, [CLS] and latents."""
     options, crops = backbone_options(config), config.crops
     sides = [crops.global_size] * 2 + [crops.local_size] * crops.local_crops
     return sum(map(options.layer_tokens, sides))

@@ -1,4 +1,4 @@
-"""What the accelerators can do: peak figures of their makers, never measured."""
+"""Peak figures of accelerators, from their vendors and not measured."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ class Chip:
     """Figures of one chip, in bytes, seconds and floating-point operations.
 
     name: as in a topology, such as "v5e". kind: JAX's `device_kind`.
-    flops: bfloat16 products and sums a second. memory: what XLA leaves to one program; None where
-    it tells itself. bandwidth: of that memory. link: of one link to a neighbour, in one
-    direction. network: of the chip's share of the network between slices or hosts, in one
-    direction. wraps: a torus axis is closed to a ring when its length is a multiple of this.
-    clock: cycles a second, None where it is not known.
+    flops: bfloat16 products and sums per second. memory: available to one program under XLA; None
+    if the device reports it. bandwidth: of that memory. link: bandwidth of one link to a neighbour,
+    in one direction. network: bandwidth of the chip's share of the network between slices or hosts,
+    in one direction. wraps: a torus axis is closed to a ring if its length is a multiple of this.
+    clock: cycles per second; None if not known.
     """
 
     name: str
@@ -28,12 +28,15 @@ class Chip:
     clock: float | None = None
 
 
-#: TPUs: cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}, "System architecture", 2026-11. Links: the
-#: bidirectional bandwidth told there by links (4 in two dimensions, 6 in three), halved; v4's by
-#: the 2,400 Gbit/s of its earlier page. Memory: what libtpu 0.0.42 names when a program exceeds it,
-#: of 16, 32, 95 (GiB, as it says) and 32. Network: v5p's 50 Gbit/s a chip, v5e's 6.4 Tbit/s a pod
-#: of 256; taken for v4 and v6e too, whose pages say nothing. Clock: the peak by the products of a
-#: cycle, of 8 (v4, v5p) and 4 (v5e) units of 128 x 128.
+#: TPUs: cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}, "System architecture", 2026-11.
+#: Links: the bidirectional bandwidth stated there, divided by the number of links (4 in two
+#: dimensions, 6 in three) and halved; for v4 from the 2,400 Gbit/s of an earlier page.
+#: Memory: the limit that libtpu 0.0.42 reports when a program exceeds it; nominally 32 (v4), 16
+#: (v5e), 95 (v5p, in GiB as libtpu says) and 32 (v6e).
+#: Network: v5p has 50 Gbit/s per chip, v5e 6.4 Tbit/s per pod of 256 chips; the v5e figure is also
+#: used for v4 and v6e, whose pages state none.
+#: Clock: the peak divided by the operations of one cycle, with 8 (v4, v5p) or 4 (v5e) units of
+#: 128 x 128.
 TPUS = (
     Chip(
         name="v4",
@@ -80,7 +83,7 @@ TPUS = (
     ),
 )
 
-#: NVIDIA's data sheets, SXM boards: dense bfloat16, NVLink in one direction, 400 Gbit/s a board.
+#: NVIDIA's data sheets, SXM boards: dense bfloat16, NVLink in one direction, 400 Gbit/s per board.
 GPUS = (
     Chip(
         name="A100",
@@ -113,9 +116,10 @@ GPUS = (
 
 
 def chip_of_kind(kind: str) -> Chip | None:
-    """The chip with this `device_kind`, None for one whose figures are not known here.
+    """The chip with this `device_kind`; None if its figures are not listed here.
 
-    A TPU's kind is matched whole ("TPU v5" is a v5p, "TPU v5 lite" a v5e), a GPU's by its model.
+    For a TPU the whole kind must match ("TPU v5" is a v5p, "TPU v5 lite" a v5e), for a GPU only the
+    model.
     """
     for chip in TPUS:
         if kind == chip.kind or kind == f"TPU {chip.name}":

@@ -1,14 +1,15 @@
-"""Bytes that a compiled program moves to and from HBM, loops by their turns.
+"""Bytes that a compiled program moves to and from HBM. Loop bodies count once per iteration.
 
-What each scheduled instruction reads and writes: of a fusion its arguments and results, of a slice
-the slice. Arrays in the vector memory of a TPU count nothing, nor does the padding of layouts.
+This is the sum of what each scheduled instruction reads and writes: for a fusion its arguments and
+results, for a slice only the slice. Arrays in the vector memory of a TPU and the padding of layouts
+do not count.
 """
 
 from collections.abc import Sequence
 
 from rats_jax.planning.hlo import Array, Instruction, Program
 
-#: Names for what lies elsewhere, or ends of what has begun: nothing moves.
+#: Instructions that move nothing: references to other arrays, or ends of asynchronous operations.
 FREE = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional"),
     *("call", "after-all", "partition-id", "replica-id", "iota", "opt-barrier", "add-dependency"),
@@ -17,7 +18,7 @@ SLICES = ("slice", "dynamic-slice", "gather")
 
 
 def hbm_bytes(program: Program) -> int:
-    """Of one chip, in one run of the program."""
+    """The bytes of one chip in one run of the program."""
     made = {x.name: x for body in program.computations.values() for x in body}
     return sum(times * _moved(program, x, made) for x, times in program.executed())
 
@@ -47,7 +48,7 @@ def _moved(program: Program, instruction: Instruction, made: dict[str, Instructi
 
 
 def _read(program: Program, body: list[Instruction], index: int, whole: Sequence[Array]) -> int:
-    """Bytes that a fusion reads of its argument number `index`."""
+    """Bytes that a fusion reads from its argument number `index`."""
     parameter = next(x for x in body if x.opcode == "parameter" and x.operands[:1] == (str(index),))
     total, names = 0, {parameter.name}
     for use in body:
@@ -67,7 +68,7 @@ def _read(program: Program, body: list[Instruction], index: int, whole: Sequence
 
 
 def _written(program: Program, body: list[Instruction], arrays: Sequence[Array]) -> int:
-    """Bytes that a fusion writes: of an array updated in place, the update."""
+    """Bytes that a fusion writes; for an array updated in place, only the update."""
     made = {x.name: x for x in body}
     root = next(x for x in body if x.is_root)
     results = [made[name] for name in root.operands] if root.opcode == "tuple" else [root]
@@ -97,5 +98,5 @@ def _all(arrays: Sequence[Array]) -> int:
 
 
 def _part(whole: Sequence[Array], part: Sequence[Array]) -> int:
-    """Bytes of a part of an array that lies where the whole does."""
+    """Bytes of a part of an array, which is in the same memory as the whole."""
     return 0 if all(array.fast for array in whole) else sum(array.bytes for array in part)

@@ -1,7 +1,7 @@
-"""The text of a compiled program, read: what is executed, and how many times.
+"""Parses the text of a compiled program: which instructions run, and how many times.
 
-XLA's own analyses count the body of a loop once. Here an instruction of a body counts as often as
-the loop turns.
+XLA's own analyses count the body of a loop once. Here an instruction in a body counts once for each
+iteration of the loop.
 """
 
 import math
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-#: Bytes of an element. What is not an array (tokens, opaque types) has none.
+#: Bytes of an element. Types that are not arrays (tokens, opaque types) are not listed.
 SIZES = {"pred": 1, "s4": 0.5, "u4": 0.5, "bf16": 2, "f16": 2, "c64": 8, "c128": 16}
 SIZES |= {f"{kind}{bits}": bits // 8 for kind in "suf" for bits in (8, 16, 32, 64)}
 
@@ -29,7 +29,8 @@ _TABLE_ROW = re.compile(r"(\d+) (.*)")
 
 @dataclass(frozen=True)
 class Array:
-    """layout: as XLA writes it, such as "{1,0:T(8,128)}", minor dimension first; or ""."""
+    """layout: as XLA writes it, such as "{1,0:T(8,128)}", minor dimension first; "" if it is not
+    given."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -37,7 +38,7 @@ class Array:
 
     @property
     def fast(self) -> bool:
-        """Whether it lies in a TPU's vector memory, not in HBM."""
+        """Whether it is in a TPU's vector memory instead of HBM."""
         return "S(1)" in self.layout
 
     @property
@@ -50,7 +51,7 @@ class Array:
 
     @property
     def padded_bytes(self) -> int:
-        """With what the tiles of a TPU's layout add to its minor dimensions."""
+        """Bytes including the padding of the minor dimensions to the tiles of a TPU's layout."""
         found = re.match(r"\{([\d,]+):T\(([\d,]+)\)", self.layout)
         if not found:
             return self.bytes
@@ -63,7 +64,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Instruction:
-    """name = arrays opcode(operands), attributes. A tuple's arrays are in order, nested or not."""
+    """name = arrays opcode(operands), attributes. The arrays of a tuple are flattened in order."""
 
     name: str
     arrays: tuple[Array, ...]
@@ -73,7 +74,7 @@ class Instruction:
     is_root: bool
 
     def attribute(self, pattern: str) -> str | None:
-        """The first group of a regular expression in the attributes."""
+        """The first group of a regular expression that is searched in the attributes, or None."""
         found = re.search(pattern, self.attributes)
         return found and found[1]
 
@@ -86,8 +87,8 @@ class Program:
     tables: dict[str, dict[int, str]] = field(default_factory=dict)
 
     def executed(self, *, within_fusions: bool = False) -> Iterator[tuple[Instruction, int]]:
-        """Every instruction that runs, and how many times; of a conditional, all branches. Fusions
-        are one instruction each, or, `within_fusions`, also what they are made of."""
+        """Every instruction that runs, and how many times. All branches of a conditional are
+        included. A fusion is one instruction; `within_fusions` also yields those inside it."""
         yield from self._executed("ENTRY", 1, within_fusions)
 
     def _executed(self, computation: str, times: int, within: bool):
@@ -107,8 +108,8 @@ class Program:
                         yield from self._executed(called, times, within)
 
     def turns(self, loop: Instruction) -> int:
-        """Of a `while`: XLA's known trip count, or the constant that its condition compares with
-        (all loops here count up from 0 to one); 1 when there is neither."""
+        """The iterations of a `while`: XLA's known trip count, or the constant in its condition
+        (all loops here count up from 0 to a constant); 1 if there is neither."""
         known = loop.attribute(r'known_trip_count":\{"n":"(\d+)"')
         if known:
             return int(known)
@@ -118,9 +119,9 @@ class Program:
 
     @cached_property
     def repeated(self) -> frozenset[int]:
-        """Ids of instructions that stand for a part of what has been counted: an asynchronous
-        collective of a TPU is in the fusion that starts it, in each beside which it goes on, and in
-        the one that ends it."""
+        """Ids of instructions that repeat what is counted elsewhere. An asynchronous collective of
+        a TPU appears in the fusion that starts it, in each fusion that runs during it, and in the
+        one that ends it."""
         ids = set()
         for name, body in self.computations.items():
             ends = [x for x in body if "AsyncCollectiveDone" in x.attributes]
@@ -129,7 +130,7 @@ class Program:
         return frozenset(ids)
 
     def frames(self, instruction: Instruction) -> list[tuple[str, str]]:
-        """Where the source made it: (file, function), the innermost first; [] when not told."""
+        """The source of an instruction: (file, function), innermost first; [] if not known."""
         chain, frame = [], int(instruction.attribute(r"stack_frame_id=(\d+)") or 0)
         while frame and frame in self.tables.get("StackFrames", {}):
             numbers = self._numbers("StackFrames", frame)
@@ -145,7 +146,8 @@ class Program:
 
     @cached_property
     def estimated_cycles(self) -> int:
-        """The sum of XLA's own estimates for a TPU, one operation after the other; 0 elsewhere."""
+        """The sum of XLA's own estimates for a TPU, without overlap of operations; 0 on other
+        devices."""
         return sum(
             times * int(cycles)
             for instruction, times in self.executed()
@@ -154,7 +156,7 @@ class Program:
 
 
 def read_program(text: str) -> Program:
-    """From `compiled.as_text()`."""
+    """Parses the text of `compiled.as_text()`."""
     program, body, table = Program({}), None, None
     for line in text.splitlines():
         if header := _HEADER.match(line):
@@ -192,7 +194,7 @@ def _read(line: str) -> Instruction | None:
 
 
 def _closing(line: str, opening: int) -> int:
-    """Past the parenthesis that closes the one at `opening`."""
+    """The position after the parenthesis that closes the one at `opening`."""
     depth = 0
     for i in range(opening, len(line)):
         depth += {"(": 1, ")": -1}.get(line[i], 0)
@@ -202,7 +204,8 @@ def _closing(line: str, opening: int) -> int:
 
 
 def _split(operands: str) -> list[str]:
-    """At the commas outside of brackets: older texts repeat an operand's type, f32[2,3]{1,0} %x."""
+    """Splits at commas outside brackets, since older texts repeat the type of an operand:
+    f32[2,3]{1,0} %x."""
     parts, depth = [""], 0
     for character in operands:
         depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(character, 0)

@@ -1,12 +1,12 @@
-"""A plan's figures as one page to read. GB are 10^9 bytes, GiB 2^30."""
+"""Formats the figures of a plan as one page. GB are 10^9 bytes, GiB 2^30."""
 
 GiB = 2**30
 
 
 def page(plan: dict) -> list[str]:
-    """Lines, of `figures.figures`."""
+    """The lines of the page. plan: from `figures.figures`."""
     lines = [*_layout(plan), "", *_memory(plan)]
-    if "collectives" not in plan:  # it was never compiled to the end
+    if "collectives" not in plan:  # compiling did not finish
         return lines
     lines += ["", *_collectives(plan["collectives"]), "", *_flops(plan)]
     if plan["speed"]:
@@ -15,7 +15,7 @@ def page(plan: dict) -> list[str]:
 
 
 def verdict(plan: dict) -> str:
-    """One line: whether it fits."""
+    """One line that says whether the step fits in memory."""
     memory = plan["memory"]
     if memory["capacity"] is None:
         return f"peak {_size(memory['peak'])} a device, whose capacity is not known here"
@@ -145,7 +145,7 @@ def _size(count: float) -> str:
 
 
 def _count(number: float) -> str:
-    """With the prefix of its size: 1.25 G."""
+    """A number with a metric prefix: 1.25 G."""
     for prefix, one in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= one:
             return f"{number / one:,.2f} {prefix}"

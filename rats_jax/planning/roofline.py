@@ -1,4 +1,4 @@
-"""The least time that a step can take on a chip: a roofline, not a prediction."""
+"""The least time that a step can take on a chip. This is a roofline bound, not a prediction."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from rats_jax.planning.hardware import Chip
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """Seconds a step that each resource of a chip is busy, if it never waits."""
+    """Seconds per step that each resource of a chip is busy at its peak rate."""
 
     products: float
     memory: float
@@ -23,7 +23,7 @@ class Bound:
 
     @property
     def by(self) -> str:
-        """The resource that is busiest."""
+        """The busiest resource."""
         return max(vars(self), key=vars(self).get)
 
 
@@ -37,9 +37,11 @@ def bound(
     links: int,
     slices: int,
 ) -> Bound:
-    """flops, hbm_bytes: of one chip in a step. links: of a chip, all of them busy in both
-    directions. What crosses slices does so after it was reduced within each (or before it is
-    gathered there)."""
+    """The bound of a step.
+
+    flops, hbm_bytes: of one chip in a step. links: number of links of a chip, all assumed to be
+    busy in both directions. Data crosses slices after it is reduced within each slice, or before it
+    is gathered there."""
     between = 0.0
     if slices > 1:
         for row in traffic:

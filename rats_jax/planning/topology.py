@@ -1,5 +1,5 @@
-"""The hardware that is planned for: machines that need not be there, fake devices, or those at
-hand. JAX must not have touched a device before `open_hardware`."""
+"""The hardware to plan for: machines that need not be available, fake devices, or local devices.
+JAX must not have used a device before `open_hardware`."""
 
 import importlib.util
 import os
@@ -11,8 +11,8 @@ from rats_jax.errors import UserError
 from rats_jax.planning.hardware import TPUS, Chip, chip_of_kind
 from rats_jax.quiet_libtpu import SETTINGS, quiet_libtpu
 
-#: The slices of two-dimensional TPUs that Cloud lends. Those of three dimensions: `SMALL`, or all
-#: sides multiples of 4, the shortest first.
+#: The slices that Google Cloud offers for two-dimensional TPUs. For three-dimensional TPUs these
+#: are `SMALL`, and any whose sides are all multiples of 4, the shortest first.
 FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 SMALL = ("2x2x1", "2x2x2", "2x2x4", "2x4x4")
 KNOWN = (
@@ -20,7 +20,7 @@ KNOWN = (
     f"({', '.join(SMALL)}, 4x4x4 or more by fours), cpu:N"
 )
 
-#: What libtpu needs to compile without a TPU: no queries of the machine, no lock, no chatter.
+#: Settings with which libtpu compiles without a TPU: no machine queries, no lock, few messages.
 QUIET = {
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
@@ -30,8 +30,8 @@ QUIET = {
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """devices: JAX's, of all slices. hosts: machines (TPU VMs), each with its share of them.
-    links: of a chip to its neighbours; in a corner, where an axis is not closed to a ring."""
+    """devices: JAX devices of all slices. hosts: number of machines (TPU VMs), which share the
+    devices. links: from a chip to its neighbours; for a chip in a corner if an axis is no ring."""
 
     description: str
     devices: tuple[Any, ...]
@@ -42,7 +42,7 @@ class Hardware:
 
     @property
     def memory(self) -> int | None:
-        """Bytes that a program may take on each device; None where there is no telling."""
+        """Bytes that a program may use on each device; None if not known."""
         if self.chip and self.chip.memory:
             return self.chip.memory
         if self.devices[0].platform == "cpu":
@@ -51,9 +51,9 @@ class Hardware:
 
 
 def open_hardware(topology: str, *, slices: int = 1) -> Hardware:
-    """What `topology` names: "v5e:16x16" and the like, "cpu:8", or "" for the devices at hand.
+    """The hardware that `topology` names, such as "v5e:16x16" or "cpu:8"; "" for local devices.
 
-    Raises UserError for an unknown one, and where libtpu is missing.
+    Raises UserError if it is unknown, or if it needs libtpu and that is not installed.
     """
     name, _, shape = topology.partition(":")
     if slices != 1 and name not in {chip.name for chip in TPUS}:
@@ -116,9 +116,9 @@ def _absent(chip: Chip, shape: str, slices: int) -> Hardware:
     jax.config.update("jax_platforms", "cpu")
     sides = [int(side) for side in shape.split("x")]
     options = {"num_slices": slices} if slices > 1 else {}
-    if shape in ("1x1", "2x4"):  # one machine; larger ones are of 4 chips each
+    if shape in ("1x1", "2x4"):  # one machine; larger slices have machines of 4 chips each
         options["chips_per_host_bounds"] = [*sides, 1]
-    if chip.name == "v4":  # two cores as one device, as in Cloud
+    if chip.name == "v4":  # two cores are one device, as in Google Cloud
         options["chip_config_name"] = "megacore"
     try:
         devices = topologies.get_topology_desc(
@@ -152,6 +152,6 @@ def _lent(chip: Chip, shape: str) -> bool:
 
 
 def _links(chip: Chip, sides: list[int]) -> int:
-    """A corner chip's: two on an axis closed to a ring, one on an open one."""
+    """The links of a chip in a corner: two for each axis that is a ring, one for an open axis."""
     longer = [side for side in sides if side > 1]
     return sum(2 if chip.wraps and side % chip.wraps == 0 else 1 for side in longer) or 1

@@ -1,4 +1,4 @@
-"""The model card, README.md of an export: what it is, how to load it, how it was trained."""
+"""The model card, README.md of an export: the model, how to load it, how it was trained."""
 
 import json
 import re
@@ -124,7 +124,7 @@ outputs = session.run(None, {{"images": images}})  # {outputs}
 """,
 }
 
-#: Fields and metrics that say where and how fast, not what.
+#: Fields and metrics about paths and speed, which the card leaves out.
 LEFT_OUT = ("data.path", "data.workers", "data.threads", "data.prefetch", "data.max_unreadable")
 LEFT_OUT += ("time", "images_per_second", "input_wait", "seconds_left", "evaluation/seconds")
 
@@ -138,8 +138,10 @@ def write(
     metrics: Mapping,
     differences: Mapping[str, float],
 ) -> None:
-    """name: of the folder, once it is in its place. metrics: as last reported at that step.
-    differences: what -> how far it is from the JAX model.
+    """Writes README.md.
+
+    name: the final name of the folder. metrics: the last report up to the exported step.
+    differences: file or format -> its largest difference from the JAX model.
     """
     options, config = backbone.options, backbone.config
     registers, width, depth = options.registers, options.width, options.depth
@@ -171,13 +173,13 @@ def write(
 
 
 def reported(workdir: Path, step: int) -> dict:
-    """The last report in a run's metrics.jsonl up to a step, with what was measured since; {} if
-    there is none."""
+    """The last training report in a run's metrics.jsonl up to a step, with the metrics that were
+    measured after it; {} if there is none."""
     file, last = workdir / "metrics.jsonl", {}
     for line in file.read_text("utf-8", errors="replace").splitlines() if file.exists() else ():
         try:
             report = json.loads(line)
-        except ValueError:  # cut off by a kill
+        except ValueError:  # incomplete, since the run was killed
             continue
         if isinstance(report, dict) and report.get("step", step + 1) <= step:
             last = report if "loss" in report else last | report

@@ -1,4 +1,4 @@
-"""What was written against what was trained: forward passes, in float32."""
+"""Compares the exported model with the trained one by forward passes in float32."""
 
 from collections.abc import Callable, Iterable
 
@@ -8,17 +8,18 @@ import numpy as np
 from rats_jax.backbones import Backbone
 from rats_jax.errors import UserError
 
-#: Of an output's largest absolute value. Rounding makes some 1e-6, a wrong weight more than .01.
+#: Relative to the largest absolute value of an output. Rounding causes about 1e-6, a wrong weight
+#: more than 0.01.
 TOLERANCE = 1e-4
-LARGEST = 1024  # pixels that are tried
+LARGEST = 1024  # limit of the tested size, in pixels
 PARTS = ("registers", "patches", "global vectors")
 
-#: Registers, patches, global vectors of images [B, 3, h, w].
+#: Images [B, 3, h, w] -> registers, patches, global vectors.
 Outputs = Callable[[np.ndarray], tuple[np.ndarray, ...]]
 
 
 def references(backbone: Backbone) -> Iterable[tuple[np.ndarray, tuple[np.ndarray, ...]]]:
-    """Images [2, 3, h, w], of the native size and of another, and what JAX makes of them."""
+    """Images [2, 3, h, w] of the native size and of another, each with the outputs of JAX."""
     patch, size = backbone.options.patch, backbone.options.image_size
     size = min(size, max(LARGEST // patch, 1) * patch)
     rng = np.random.default_rng(0)
@@ -31,10 +32,10 @@ def references(backbone: Backbone) -> Iterable[tuple[np.ndarray, tuple[np.ndarra
 
 
 def difference(outputs: Outputs, references: Iterable, *, what: str) -> float:
-    """The largest absolute difference of all outputs for all images.
+    """The largest absolute difference over all outputs and images.
 
     Raises:
-      UserError: if one is over the tolerance.
+      UserError: a difference is over the tolerance.
     """
     largest = 0.0
     for images, expected in references:

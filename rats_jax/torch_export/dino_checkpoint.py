@@ -1,4 +1,4 @@
-"""A checkpoint as the official DINO code writes it (facebookresearch/dino, `main_dino.py`)."""
+"""Writes a checkpoint like the official DINO code (facebookresearch/dino, `main_dino.py`)."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from rats_jax.errors import UserError
 from rats_jax.torch_export import one_file
 from rats_jax.weights.names import to_torch
 
-#: Official argument: the field of our config that means the same.
+#: Official argument -> the field of our config with the same meaning.
 ARGUMENTS = {
     "seed": "seed",
     "patch_size": "model.patch",
@@ -49,17 +49,17 @@ def write(
     config: ConfigDict,
     epoch: int,
 ) -> None:
-    """checkpoint.pth, and the launcher of the official scripts beside it.
+    """Writes checkpoint.pth, and the launcher of the official scripts.
 
-    student, teacher: parameter trees {"backbone", "head"}. center: float32 [G, K], where the
-    official code knows G = 1 alone. epoch: as there, of those that are over.
+    student, teacher: parameter trees {"backbone", "head"}. center: float32 [G, K]; the official
+    code has only G = 1. epoch: the number of finished epochs, as in the official code.
 
-    Nothing but tensors and plain values is in it, so that `torch.load` reads it as it is.
+    The file holds only tensors and plain values, so that `torch.load` reads it with its defaults.
     """
     import torch
 
     content = {
-        # The official student is wrapped for several GPUs, which shows in its names.
+        # The official student is wrapped for several GPUs, which adds this prefix to its names.
         "student": _state(student, "module."),
         "teacher": _state(teacher, ""),
         "epoch": epoch,
@@ -68,7 +68,7 @@ def write(
     }
     try:
         torch.save(content, folder / "checkpoint.pth")
-    except RuntimeError as error:  # PyTorch's, of whatever the disk says
+    except RuntimeError as error:  # PyTorch raises this for any error of the disk
         reason = str(error).splitlines()[0]
         raise UserError(
             f"checkpoint.pth cannot be written to {folder.parent} ({reason}): make room there, or "
@@ -78,8 +78,8 @@ def write(
 
 
 def outputs(folder: Path, images: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Registers, patches and global vectors of images [B, 3, h, w], by what was written: by the
-    network, student or teacher, that the rest of the folder holds too."""
+    """Registers, patches and global vectors of images [B, 3, h, w], computed with the written
+    checkpoint: by its student or teacher, whichever the rest of the folder holds."""
     import torch
 
     config = json.loads((folder / "config.json").read_text())
@@ -97,8 +97,8 @@ def outputs(folder: Path, images: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def arguments(config: ConfigDict) -> dict:
-    """The official arguments of a run, with the official names, as of one process; and, as
-    "rats_options", what makes the backbone here."""
+    """The arguments of a run with their official names, as if it had one process. "rats_options"
+    holds the options of the backbone in rats_jax."""
     model, given = config.model, {}
     for name, field in ARGUMENTS.items():
         section, _, last = field.rpartition(".")
@@ -114,12 +114,12 @@ def arguments(config: ConfigDict) -> dict:
 
 
 def _state(params: Mapping, prefix: str) -> dict:
-    """Both parts of a network, as tensors of their own memory."""
+    """Backbone and head of a network, as copied tensors."""
     import torch
 
     parts = {name: to_torch(params[name]) for name in ("backbone", "head")}
     gain = "last_layer.weight_g"
-    if gain not in parts["head"]:  # fixed at 1 and so no parameter here; there it is written always
+    if gain not in parts["head"]:  # fixed at 1, so no parameter here; official files always have it
         prototypes = len(parts["head"]["last_layer.weight_v"])
         parts["head"][gain] = np.ones((prototypes, 1), np.float32)
     return {

@@ -1,4 +1,4 @@
-"""What makes the folder of an export one that transformers and timm load."""
+"""Adds the files to an export that transformers and timm need to load it."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ import numpy as np
 from rats_jax.torch_export import one_file
 
 CODE = ("hf_rats.py", "timm_rats.py")
-#: Where transformers finds the classes of a folder.
+#: Entries of config.json by which transformers finds the classes in the folder.
 TO_TRANSFORMERS = {
     "architectures": ["RatsModel"],
     "auto_map": {
@@ -23,9 +23,10 @@ TO_TRANSFORMERS = {
         "AutoBackbone": "hf_rats.RatsBackbone",
     },
 }
-#: What DINO's evaluations do, at 224 px: the shorter side to 256, bicubic, then the centre.
+#: The preprocessing of DINO's evaluations, at 224 px: resize the shorter side to 256 (bicubic),
+#: then crop the centre.
 DINO_EVALUATION = {
-    "image_processor_type": "BitImageProcessor",  # of transformers itself: these steps, no others
+    "image_processor_type": "BitImageProcessor",  # in transformers, does exactly these steps
     "do_convert_rgb": True,
     "do_resize": True,
     "resample": 3,  # bicubic
@@ -37,8 +38,8 @@ DINO_EVALUATION = {
 
 
 def write(folder: Path) -> None:
-    """Adds to model.safetensors, config.json and modeling_rats.py in `folder`: the code, what
-    transformers looks for in config.json, and preprocessor_config.json."""
+    """Adds the code, preprocessor_config.json, and the entries of config.json that transformers
+    needs. The folder must already hold model.safetensors, config.json and modeling_rats.py."""
     config = json.loads((folder / "config.json").read_text())
     preprocessing = DINO_EVALUATION | {name: config[name] for name in ("image_mean", "image_std")}
     size = config["options"]["image_size"]
@@ -54,7 +55,7 @@ def write(folder: Path) -> None:
 
 
 def outputs(folder: Path, images: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Registers, patches and global vectors of images [B, 3, h, w], by what was written."""
+    """Registers, patches and global vectors of images [B, 3, h, w], by the written model."""
     import torch
     import transformers
 
@@ -68,8 +69,8 @@ def outputs(folder: Path, images: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def _module(folder: Path, name: str) -> ModuleType:
-    """A module in the folder, as of a package, without the copies that transformers makes of code
-    in its cache."""
+    """Imports a module of the folder as part of a package. This avoids the copies of code that
+    transformers makes in its cache."""
     spec = ModuleSpec("exported", None, is_package=True)
     spec.submodule_search_locations = [str(folder)]
     for old in [module for module in sys.modules if module.split(".")[0] == "exported"]:

@@ -1,4 +1,4 @@
-"""What every export holds: model.safetensors, config.json, and modeling_rats.py to load them."""
+"""The files of every export: model.safetensors, config.json, and modeling_rats.py to load them."""
 
 import importlib.util
 import json
@@ -13,7 +13,7 @@ from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
 from rats_jax.models.options import Options
 from rats_jax.weights import names
 
-#: What is copied into an export.
+#: The folder of the files that are copied into an export.
 FILES = Path(__file__).parent / "files"
 
 
@@ -26,8 +26,10 @@ def write(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
 ) -> None:
-    """params: the backbone's tree. about: where it comes from, plain values for config.json.
-    mean, std: by which images in 0..1 are normalised."""
+    """Writes the files.
+
+    params: the parameter tree of the backbone. about: plain values for config.json that say where
+    the model comes from. mean, std: to normalise images in 0..1."""
     content = safetensors.numpy.save(names.to_torch(params), metadata={"format": "pt"})
     (folder / "model.safetensors").write_bytes(content)
     config = {"model_type": "rats", "options": options.asdict()}
@@ -37,7 +39,7 @@ def write(
 
 
 def outputs(folder: Path, images: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Registers, patches and global vectors of images [B, 3, h, w], by what was written."""
+    """Registers, patches and global vectors of images [B, 3, h, w], by the written model."""
     import torch
 
     model = modeling(folder).load(folder)

@@ -12,13 +12,13 @@ from rats_jax.errors import UserError
 from rats_jax.models.options import options_of
 from rats_jax.torch_export.one_file import modeling
 
-LARGEST = 2**31 - 2**20  # bytes of weights: a protobuf, and so one file, ends at 2 GiB
+LARGEST = 2**31 - 2**20  # bytes of weights: a protobuf, and so the file, has at most 2 GiB
 OPSET = 18
 
 
 def write(folder: Path) -> None:
-    """Traces the model of the folder; outputs `registers` (where there are any), `patches` and
-    `global_vector`, float32."""
+    """Traces the model of the folder to model.onnx. The graph has the outputs `registers` (if the
+    model has any), `patches` and `global_vector`, float32."""
     import torch
 
     model = modeling(folder).load(folder)
@@ -43,7 +43,7 @@ def write(folder: Path) -> None:
 
     patch = model.patch_size
     side = model.native * patch
-    # Not the native size: there an interpolation might be taken for a constant.
+    # Not the native size, for which tracing might treat an interpolation as a constant.
     example = torch.zeros(2, 3, side + patch, side + 3 * patch)
     sizes = {0: torch.export.Dim("batch")}
     sizes |= {2: patch * torch.export.Dim("rows"), 3: patch * torch.export.Dim("columns")}
@@ -63,7 +63,7 @@ def write(folder: Path) -> None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without what torch and onnxscript tell of themselves on the way."""
+    """Silences the messages of torch and onnxscript."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -75,7 +75,7 @@ def _quietly() -> Iterator[None]:
 
 
 def outputs(folder: Path, images: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Registers, patches and global vectors of images [B, 3, h, w], by what was written."""
+    """Registers, patches and global vectors of images [B, 3, h, w], by the written model."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(

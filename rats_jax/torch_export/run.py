@@ -1,4 +1,5 @@
-"""A backbone to a folder that evaluates elsewhere: written, read again, compared, put in place."""
+"""Exports a backbone to a folder for other frameworks: writes it, loads it again and compares it
+with the JAX model before the folder gets its final name."""
 
 import importlib.util
 import os
@@ -14,7 +15,7 @@ from rats_jax.runs.version import code_version
 from rats_jax.torch_export import card, compare, dino_checkpoint, hugging_face, one_file, onnx_graph
 from rats_jax.voice import say
 
-#: Format -> the packages that writing it and reading it again takes.
+#: Format -> the packages that are needed to write it and load it again.
 FORMATS = {
     "safetensors": ("torch",),
     "dino": ("torch",),
@@ -36,18 +37,19 @@ def export(
     formats: Sequence[str],
     weights: str = "teacher",
 ) -> None:
-    """Makes the folder `output`, which must be new or empty; on failure nothing is left of it.
+    """Makes the folder `output`, which must be new or empty. On failure nothing of it remains.
 
-    checkpoint, weights: as `open_backbone`. formats: of FORMATS; "safetensors" is always there.
+    checkpoint, weights: as in `open_backbone`. formats: keys of FORMATS; "safetensors" is always
+    included.
 
     Raises:
-      UserError: when the checkpoint, the output or a format cannot be had, and when what was
-        written computes something else than the JAX model.
+      UserError: the checkpoint, the output or a format cannot be used, or the written model
+        computes other results than the JAX model.
     """
     formats = _checked(formats)
     output = local_path(output)
     target = free_folder(output)
-    check_utf8(target, "--output")  # what was written is read again by libraries that want it
+    check_utf8(target, "--output")  # some libraries that load the export again need it
     backbone = open_backbone(checkpoint, weights=weights)
     say(backbone.origin)
     if "dino" in formats and backbone.config is None:
@@ -88,7 +90,7 @@ def _write(
     weights: str,
     metrics: Mapping,
 ) -> dict:
-    """Returns, for each format, the function that computes by what was written."""
+    """Writes the files. Returns, for each format, the function that computes with these files."""
     about = {"origin": backbone.origin, "code": code_version()}
     if backbone.step is not None:
         about |= {"step": backbone.step, "weights": weights}
@@ -103,7 +105,7 @@ def _write(
     if "hf" in formats:
         hugging_face.write(folder)
     if "dino" in formats:
-        run = backbone.workdir or checkpoint  # the latter is a checkpoint copied out of its run
+        run = backbone.workdir or checkpoint  # without workdir: a checkpoint copied out of its run
         names = ("student", "teacher", "center")
         parts = restore_parts(run, names, step=backbone.step).state
         reported = metrics.get("step") or 1  # in this run, at or before the checkpoint
@@ -121,7 +123,7 @@ def _write(
 
 
 def _checked(formats: Sequence[str]) -> tuple[str, ...]:
-    """In the order of FORMATS, "safetensors" among them."""
+    """The formats in the order of FORMATS, including "safetensors". Raises UserError."""
     for form in formats:
         if form not in FORMATS:
             raise UserError(f"--format={form}: choose of {', '.join(FORMATS)}")
