@@ -1,4 +1,4 @@
-"""Tests that start processes are marked `processes`; any other fails where it starts one."""
+"""Tests that start processes are marked `processes` (or `slow`); any other fails where it starts one."""
 
 import subprocess
 from multiprocessing.process import BaseProcess
@@ -14,7 +14,7 @@ QUICK = {"git", "uname", "lscpu", "ldconfig", "gcc", "cc", "objdump", "ld", "tou
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """Around the test and the fixtures that it is the first to use."""
-    if item.get_closest_marker("processes"):
+    if item.get_closest_marker("processes") or item.get_closest_marker("slow"):
         return (yield)
     with pytest.MonkeyPatch.context() as patch:
         _refuse(patch, subprocess.Popen, "__init__")
