@@ -1,4 +1,4 @@
-"""Tests that start processes are marked `processes`, or `slow`; others fail where they start one."""
+"""Tests that start processes are marked `processes` or `slow`; others fail where they start one."""
 
 import subprocess
 from multiprocessing.process import BaseProcess
