@@ -1,4 +1,4 @@
-"""How often the right class is the first, or among the first five."""
+"""How often the correct class is ranked first, or among the first five."""
 
 from typing import NamedTuple
 
@@ -10,35 +10,35 @@ RANKS = 5
 
 
 class Accuracy(NamedTuple):
-    """Fractions of the images scored."""
+    """Fractions of the scored images."""
 
     top1: float
     top5: float
 
 
 def accuracy(ranked: np.ndarray, labels: np.ndarray) -> Accuracy:
-    """Of predictions int [N, at most 5], the likeliest class first, and labels [N]."""
+    """The accuracy of predictions, int [N, at most 5], the likeliest class first; labels [N]."""
     right = ranked == labels[:, None]
     return Accuracy(float(right[:, 0].mean()), float(right.any(1).mean()))
 
 
 def majority(learned: np.ndarray, labels: np.ndarray) -> Accuracy:
-    """What is right by naming the commonest classes of `learned` for every image, of equals the
-    lowest: the null baseline."""
+    """The null baseline: the accuracy of predicting the most common classes of `learned` for every
+    image (ties: the lowest class first)."""
     classes, counts = np.unique(learned, return_counts=True)
     commonest = classes[np.argsort(-counts, kind="stable")][:RANKS]
     return accuracy(np.broadcast_to(commonest, (len(labels), len(commonest))), labels)
 
 
 def places_of(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Where each label is among the sorted `classes`, int64 [N]; -1 where it is not."""
+    """The index of each label in the sorted `classes`, int64 [N]; -1 for a label not among them."""
     places = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
     return np.where(classes[places] == labels, places, -1)
 
 
 def check_classes(learned: np.ndarray, scored: int, *, of: str) -> None:
-    """Raises UserError where the labels `learned` from, those of `of`, are of one class, or nothing
-    is scored."""
+    """Raises UserError if `learned`, the training labels from the set `of`, has fewer than two
+    classes, or if no image is scored."""
     if len(np.unique(learned)) < 2:
         tars = "; in a tar, .cls or .json must hold whole numbers" if of.startswith("tar:") else ""
         raise UserError(f"{of} has images of fewer than two classes: name images of several{tars}")
@@ -47,9 +47,9 @@ def check_classes(learned: np.ndarray, scored: int, *, of: str) -> None:
 
 
 def label_warnings(learned: np.ndarray, labels: np.ndarray, *, of: str) -> list[str]:
-    """How many of the images scored can only be missed, as nothing in `of` has their labels; how
-    many of its classes are not scored; and that a single class is. A line each. Raises UserError
-    where all can only be missed."""
+    """Warnings, one line each: how many scored images have a label that no image of `of` has, so
+    that they are always wrong; how many classes of `of` are not scored; that only one class is
+    scored. Raises UserError if all scored images are always wrong."""
     known, scored, images = np.unique(learned), np.unique(labels), f"{len(labels)} images"
     lines = []
     if not np.isin(labels, known).any():

@@ -1,7 +1,7 @@
 """Weighted k-nearest-neighbour classification (official DINO: eval_knn.py).
 
-The neighbours are exact, and no array grows with bank times queries: the bank passes by in chunks,
-while each query keeps its best so far.
+The neighbours are exact, and no array grows with bank times queries: the bank is processed in
+chunks, and the best neighbours so far are stored for each query.
 """
 
 from collections.abc import Sequence
@@ -30,18 +30,18 @@ def knn_predictions(
     """The classes that the neighbours vote for, the strongest first.
 
     The k training images of largest cosine each vote for their class with weight
-    exp(cosine / temperature). Similarities and votes are float32. Of equal cosines the image that
-    comes first counts, of equal votes the lower class.
+    exp(cosine / temperature). Similarities and votes are float32. Ties: of equal cosines the
+    earlier image counts, of equal votes the lower class comes first.
 
     Args:
       train_features: [M, D], any float dtype and length: they are normalised here.
-      train_labels: int [M], any numbers from 0: nothing is as large as a label.
+      train_labels: int [M], 0 or more. They can be large: no array grows with their values.
       test_features: [N, D].
       ks: numbers of neighbours, each from 1 to M.
 
     Returns:
       k -> int64 [N, 5], -1 where fewer classes have a vote. (The official script fills such ranks
-      with classes that have none, in no order.)
+      with classes without votes, in no particular order.)
     """
     if not all(1 <= k <= len(train_features) for k in ks):
         raise ValueError(f"{ks} neighbours among {len(train_features)} training images")
@@ -68,11 +68,11 @@ def knn_predictions(
 def _merge(
     cosines: jax.Array, labels: jax.Array, queries: jax.Array, bank: jax.Array, of: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The best of those found so far ([B, K] cosines and labels) and of one chunk of the bank,
-    [C, D] with labels `of` [C], -1 where it is padding."""
+    """The best neighbours among those found so far ([B, K] cosines and labels) and one chunk of the
+    bank, [C, D] with labels `of` [C], which are -1 for padding."""
     near = jnp.matmul(queries, bank.T, precision=_EXACT)
     near = jnp.where(of >= 0, near, -jnp.inf)
-    # first of the chunk alone: what was found before is not joined to all of its similarities
+    # top_k of the chunk first, so that earlier results are not concatenated to all similarities
     near, places = jax.lax.top_k(near, min(cosines.shape[1], len(of)))
     cosines, order = jax.lax.top_k(jnp.concatenate([cosines, near], 1), cosines.shape[1])
     return cosines, jnp.take_along_axis(jnp.concatenate([labels, of[places]], 1), order, axis=1)
@@ -80,8 +80,8 @@ def _merge(
 
 @partial(jax.jit, static_argnames="k")
 def _vote(cosines: jax.Array, labels: jax.Array, *, temperature: float, k: int) -> jax.Array:
-    """int32 [B, 5] from [B, K] in falling order. A query counts the votes of the classes that its
-    neighbours have, at most k of them, however many there are in all."""
+    """int32 [B, 5] from [B, K] in descending order. For each query only the classes of its
+    neighbours are counted, at most k, regardless of the total number of classes."""
     order = jnp.argsort(labels[:, :k], axis=1, stable=True)  # each class together, lower ones first
     cosines, labels = (jnp.take_along_axis(x, order, axis=1) for x in (cosines, labels))
     new = jnp.diff(labels, axis=1) != 0
@@ -99,6 +99,6 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _padded(rows: np.ndarray, size: int, *, value: float = 0) -> np.ndarray:
-    """Of `size` rows, so that one program is compiled."""
+    """The rows padded to `size` rows, so that only one program is compiled."""
     widths = ((0, size - len(rows)),) + ((0, 0),) * (rows.ndim - 1)
     return np.pad(rows, widths, constant_values=value)

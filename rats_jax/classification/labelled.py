@@ -1,4 +1,4 @@
-"""Images with a class each, from what training reads as well: `open_labelled("KIND:PATH")`."""
+"""Images with one class each, from the same sources as training: `open_labelled("KIND:PATH")`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +15,12 @@ from rats_jax.errors import BrokenImage, UserError
 from rats_jax.paths import printable
 from rats_jax.voice import say
 
-HELD_OUT = 5  # one in so many
+HELD_OUT = 5  # one image in 5 is held out
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 class LabelledImages(NamedTuple):
-    """name: KIND:PATH. classes: names of the labels, where the source has them, else empty."""
+    """name: KIND:PATH. classes: names of the labels; empty if the source has no names."""
 
     name: str
     source: Source
@@ -28,11 +28,11 @@ class LabelledImages(NamedTuple):
 
     @property
     def folders(self) -> list[Path]:
-        """Those of which every image is read."""
+        """The folders whose images are all read."""
         return [self.source.root] if isinstance(self.source, ImageFolder) else []
 
     def file(self, index: int) -> str:
-        """An image's name, for people."""
+        """An image's name, for messages."""
         files = getattr(self.source, "files", None)
         return f"image {index}" if files is None else printable(files[index])
 
@@ -40,7 +40,7 @@ class LabelledImages(NamedTuple):
         return self.classes[label] if 0 <= label < len(self.classes) else str(label)
 
     def read(self, index: int) -> tuple[bytes | np.ndarray, int]:
-        """An image as its source has it, and its label. Raises BrokenImage."""
+        """An image as its source returns it, and its label. Raises BrokenImage."""
         try:
             image, label = self.source[index]
         except (OSError, UnreadableImage) as error:
@@ -52,7 +52,7 @@ class LabelledImages(NamedTuple):
         return image, int(label)
 
     def limited(self, most: int | None) -> "LabelledImages":
-        """At most so many of the images, evenly spread; all for None."""
+        """At most `most` of the images, evenly spaced; all for None."""
         if most is None:
             return self
         return self._replace(source=Subset(self.source, evenly(len(self.source), most)))
@@ -62,15 +62,15 @@ class LabelledImages(NamedTuple):
 
 
 def open_labelled(spec: str) -> LabelledImages:
-    """Opens KIND:PATH, as --dataset and --train have it.
+    """Opens KIND:PATH, the format of --dataset and --train.
 
     The kinds are those of `data.source_kinds`: image_folder, records and tar with a path; in an
     image_folder each first-level folder is a class. tfds: NAME/SPLIT@DATA_DIR, such as
     tfds:imagenet2012:5.1.0/validation@/data/tfds. procedural_parts: COUNT@SEED, drawings of
-    128 x 128 pixels, their super-categories the classes; seed 0 if none is given.
+    128 x 128 pixels whose classes are their super-categories; the default seed is 0.
 
     Raises:
-      UserError: an unknown kind, or what the source finds wrong.
+      UserError: the kind is unknown, or the source reports an error.
     """
     kind, place = kind_and_place(spec, wanted="labelled images")
     try:
@@ -87,11 +87,11 @@ def open_labelled(spec: str) -> LabelledImages:
 
 
 def labels_as(train: LabelledImages, test: LabelledImages) -> np.ndarray | None:
-    """What each label of `test` is in `train`, by the names of the classes, int64 [classes]; None
-    where one of them has no names, and labels are compared as they are.
+    """The label in `train` of each label of `test`, by class names, int64 [classes]; None if one of
+    them has no class names, and labels are compared as they are.
 
     Raises:
-      UserError: a class that cannot be learned, because `train` has none of its name.
+      UserError: a class of `test` cannot be learned, because `train` has no class of its name.
     """
     if not (train.classes and test.classes):
         return None
@@ -109,7 +109,7 @@ def labels_as(train: LabelledImages, test: LabelledImages) -> np.ndarray | None:
 
 
 def check_class_names(images: LabelledImages) -> None:
-    """Raises UserError where classes have the names of splits: a folder one level too high."""
+    """Raises UserError if all classes are named like splits: the folder is one level too high."""
     names = [name for name in images.classes if name]
     if names and all(name.lower() in SPLITS for name in names):
         is_folder = images.name.startswith("image_folder:")
@@ -121,7 +121,8 @@ def check_class_names(images: LabelledImages) -> None:
 
 
 def relabelled(labels: np.ndarray, as_learned: np.ndarray | None, *, of: str) -> np.ndarray:
-    """Labels of the set `of`, by what `labels_as` has found. UserError for one without a name."""
+    """Labels of the set `of`, mapped by the result of `labels_as`. UserError for a label without a
+    name."""
     if as_learned is None:
         return labels
     if len(labels) and labels.max() >= len(as_learned):
@@ -133,7 +134,7 @@ def relabelled(labels: np.ndarray, as_learned: np.ndarray | None, *, of: str) ->
 
 
 def check_apart(train: LabelledImages, test: LabelledImages) -> None:
-    """Raises UserError where both are the same images: each would be its own nearest."""
+    """Raises UserError if both are the same images: each would be its own nearest neighbour."""
     if _identity(train) == _identity(test):
         apart = "another seed, COUNT@SEED" if train.name.startswith("procedural") else "others"
         raise UserError(
@@ -148,7 +149,7 @@ def _identity(images: LabelledImages) -> tuple[str, object]:
 
 
 def held_out(labels: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Which images are for scoring, bool [N]: a fifth of each class, rounded, drawn by the seed."""
+    """Which images are scored, bool [N]: a random fifth of each class, rounded."""
     rng, chosen = np.random.default_rng(seed), np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))

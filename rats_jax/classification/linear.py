@@ -1,7 +1,7 @@
-"""Linear classifiers of frozen vectors, as official DINO trains them (eval_linear.py): SGD with
-momentum .9 and no weight decay, at a rate that falls by a cosine from epoch to epoch.
+"""Linear classifiers of frozen vectors, trained as in official DINO (eval_linear.py): SGD with
+momentum 0.9, no weight decay, and a learning rate that follows a cosine from epoch to epoch.
 
-Several classifiers, one for each learning rate, learn at once from the same batches.
+Several classifiers, one for each learning rate, are trained together on the same batches.
 Shape letters: R classifiers, B images, D width, C classes.
 """
 
@@ -17,8 +17,8 @@ import optax
 from rats_jax.classification.accuracy import RANKS
 
 MOMENTUM = 0.9
-SPREAD = 0.01  # standard deviation of the kernel at the start
-REFERENCE_BATCH = 256  # to which learning rates refer
+SPREAD = 0.01  # initial standard deviation of the kernel
+REFERENCE_BATCH = 256  # learning rates are for this batch size
 
 _EXACT = jax.lax.Precision.HIGHEST
 
@@ -43,7 +43,7 @@ class Learning(NamedTuple):
 
 
 def start(*, classifiers: int, width: int, classes: int, seed: int = 0) -> Learning:
-    """All classifiers start alike."""
+    """The initial state: all classifiers start with the same parameters."""
     kernel = SPREAD * jax.random.normal(jax.random.key(seed), (width, classes), jnp.float32)
     first = Classifiers(
         jnp.tile(kernel, (classifiers, 1, 1)), jnp.zeros((classifiers, classes), jnp.float32)
@@ -54,10 +54,10 @@ def start(*, classifiers: int, width: int, classes: int, seed: int = 0) -> Learn
 def learn(
     state: Learning, vectors: jax.Array, labels: jax.Array, count: jax.Array, rates: jax.Array
 ) -> tuple[Learning, jax.Array]:
-    """One step; the losses [R] before it.
+    """One step; returns the new state and the losses [R] before the step.
 
-    vectors: float32 [B, D]. labels: int [B]. count: how many of them, from the first, are images;
-    the rest is padding. rates: float32 [R], for this step. The loss is the mean cross-entropy.
+    vectors: float32 [B, D]. labels: int [B]. count: the first `count` of them are images, the rest
+    is padding. rates: learning rates of this step, float32 [R]. The loss is the mean cross-entropy.
     """
     real = jnp.arange(len(labels)) < count
 
@@ -78,12 +78,12 @@ def learn(
 
 
 def rates_at(epoch: int, *, epochs: int, rates: Sequence[float], batch: int) -> np.ndarray:
-    """The learning rates float32 [R] of an epoch, counted from 0, for batches of `batch` images."""
+    """Learning rates, float32 [R], of an epoch counted from 0, for batches of `batch` images."""
     share = (1 + math.cos(math.pi * epoch / epochs)) / 2
     return np.array(rates, np.float32) * np.float32(share * batch / REFERENCE_BATCH)
 
 
 def ranked(classifiers: Classifiers, vectors: jax.Array) -> jax.Array:
-    """The five likeliest classes, or as many as there are, int32 [R, B, 5]."""
+    """The five likeliest classes, or all if there are fewer, int32 [R, B, 5]."""
     logits = classifiers.logits(vectors)
     return jax.lax.top_k(logits, min(RANKS, logits.shape[-1]))[1]

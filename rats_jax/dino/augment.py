@@ -1,9 +1,9 @@
 """DINO's photometric augmentation, on the device: uint8 crops in, normalised float32 out.
 
 The operations are those of torchvision on Pillow images, down to the rounding to whole levels,
-because the official recipe ran on these. They work on planes: float32 [..., 3, h, w] holding
-whole numbers 0 to 255, channel before space, so that no accelerator pads a minor axis of 3. A
-parameter has the leading shape `...`: one number per crop.
+because the official recipe used these. They work on planes: float32 [..., 3, h, w] holding whole
+numbers 0 to 255. The channel axis comes before the spatial axes, so that no accelerator pads a
+minor axis of 3. A parameter has the leading shape `...`: one number per crop.
 """
 
 from dataclasses import dataclass
@@ -52,11 +52,12 @@ def photometrics(
 ) -> dict[str, jax.Array]:
     """Colour jitter, grayscale, blur, solarisation and ImageNet normalisation of a batch of crops.
 
-    Random numbers depend on `key`, the position of the image in the batch and the crop alone: not
-    on the batch size, nor, under jax's partitionable threefry (its default), on the sharding.
+    Random numbers depend only on `key`, the position of the image in the batch and the crop. They
+    do not depend on the batch size or, under jax's partitionable threefry (its default), on the
+    sharding.
 
     Args:
-      key: of this step.
+      key: the random key of this step.
       batch: {"global": uint8 [B, 2, S, S, 3], "local": uint8 [B, V, s, s, 3]}, V may be 0.
 
     Returns:
@@ -70,7 +71,7 @@ def photometrics(
 def augment(
     batch: dict[str, jax.Array], draws: dict[str, jax.Array], *, settings: Photometrics = DINO_V1
 ) -> dict[str, jax.Array]:
-    """`photometrics`, of images whose parameters are drawn."""
+    """`photometrics` with given random parameters, as drawn by `draw_parameters`."""
     first_local = len(settings.blur_global)
     return {
         "global": _augment(
@@ -140,7 +141,7 @@ def color_jitter(image: jax.Array, draw: dict[str, jax.Array]) -> jax.Array:
     before_hue = jnp.arange(3) < draw["hue_turn"][..., None]
 
     def blends(image: jax.Array, factors: jax.Array) -> jax.Array:
-        # A loop, since XLA would fuse one blend into the next and compute each many times over.
+        # A loop, because XLA would fuse one blend into the next and recompute each many times.
         def blend(image, step):
             operation, factor = step
             return _blend(_anchor(image, operation), image, factor), None
@@ -193,8 +194,8 @@ def grayscale(image: jax.Array) -> jax.Array:
 def adjust_hue(image: jax.Array, turns: jax.Array) -> jax.Array:
     """torchvision's adjust_hue on a Pillow image: hue and saturation in whole 1/255ths.
 
-    Pillow divides in another order, so at the border between two of its 256 hues the neighbour may
-    come out.
+    Pillow divides in another order, so at the border between two of its 256 hues the result may be
+    the neighbouring hue.
     """
     red, green, blue = _planes(image)
     value = jnp.maximum(jnp.maximum(red, green), blue)

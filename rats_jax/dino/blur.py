@@ -1,4 +1,4 @@
-"""Pillow's Gaussian blur, on planes float32 [..., 3, h, w] with one sigma a crop, [...]."""
+"""Pillow's Gaussian blur, on planes float32 [..., 3, h, w] with one sigma per crop, [...]."""
 
 import math
 
@@ -10,10 +10,10 @@ import numpy as np
 def gaussian_blur(image: jax.Array, sigma: jax.Array, *, max_sigma: float) -> jax.Array:
     """Pillow's ImageFilter.GaussianBlur(sigma), which is three box blurs in a row.
 
-    Here the three are one kernel and rounding happens once, where Pillow rounds after each of six
-    passes: on photo-like images levels differ by at most 3, by .6 on average; on white noise by 3
-    and 1, and near the border (where Pillow repeats the edge of each intermediate image, and this
-    the edge of the original) by up to 24.
+    Here the three are one kernel and the result is rounded once; Pillow rounds after each of six
+    passes. On photo-like images levels differ by at most 3, by 0.6 on average. On white noise they
+    differ by at most 3, by 1 on average, and by up to 24 near the border, where Pillow repeats the
+    edge of each intermediate image and this function repeats the edge of the original.
     """
     kernel = blur_kernel(sigma, max_sigma=max_sigma)
     # By XLA's estimate for a TPU, shifts would double the time of the whole augmentation.
@@ -28,7 +28,7 @@ def blur_by_shifts(image: jax.Array, kernel: jax.Array) -> jax.Array:
         size = image.shape[axis]
         border = [(0, 0)] * image.ndim
         border[axis] = (reach, reach)
-        # The barriers keep XLA from padding (and blurring) anew for each of the kernel's taps.
+        # The barriers keep XLA from repeating the padding (and blurring) for each kernel tap.
         padded, kernel = jax.lax.optimization_barrier((jnp.pad(image, border, mode="edge"), kernel))
 
         def shifted(by: int, padded=padded, axis=axis, size=size) -> jax.Array:
@@ -43,7 +43,7 @@ def blur_by_shifts(image: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def blur_by_products(image: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The same as two matrix products, one down and one across."""
+    """The same as two matrix products, one vertical and one horizontal."""
     down, across = (_blur_matrix(kernel, size) for size in image.shape[-2:])
     image = jnp.einsum("...ij,...cjw->...ciw", down, image, precision="highest")
     return jnp.einsum("...ij,...chj->...chi", across, image, precision="highest")
@@ -61,8 +61,8 @@ def _blur_matrix(kernel: jax.Array, size: int) -> jax.Array:
 def blur_kernel(sigma: jax.Array, *, max_sigma: float) -> jax.Array:
     """The right half of Pillow's kernel, float32 [..., reach + 1], from the centre outwards.
 
-    A box of fractional radius (Gwosdek et al. 2011, extended box filter), three times convolved
-    with itself.
+    It is the convolution of three equal boxes of fractional radius (Gwosdek et al. 2011, extended
+    box filter).
     """
     variance = sigma**2 / 3
     whole = jnp.floor((jnp.sqrt(12 * variance + 1) - 1) / 2)

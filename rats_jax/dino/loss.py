@@ -2,7 +2,7 @@
 
 Logits have shape [B, V, G, K]: B images, V crops with the two global ones first, G losses (1, or
 one per head), K prototypes. At K = 65,536 they are the largest arrays of a step, so a pair of crops
-is a dot product, never an array, and the backward pass is written out: it keeps the student's
+is a dot product, never an array. The backward pass is written by hand: it stores the student's
 logits, one log-partition per row and the teacher's two distributions, nothing else of that size.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 
 
 class DINOLoss(NamedTuple):
-    """Scalars, float32: the loss, and the two parts it is the sum of. Nats."""
+    """The loss, and the two terms whose sum it is: float32 scalars, in nats."""
 
     loss: jax.Array
     teacher_entropy: jax.Array
@@ -33,7 +33,7 @@ def dino_loss(
     """Mean cross-entropy over the 2V - 2 pairs of (teacher global crop, another student crop).
 
     student_logits: [B, V, G, K] float32; teacher_logits: [B, 2, G, K] float32, not differentiated;
-    center: [G, K] float32, the one before this step.
+    center: [G, K] float32, its value before this step.
     """
     logits = (jax.lax.stop_gradient(teacher_logits) - center) / teacher_temperature
     targets = jax.nn.softmax(logits, axis=-1)
@@ -75,7 +75,7 @@ paired_cross_entropy.defvjp(_forward, _backward)
 
 
 def _pairs(crops: int) -> np.ndarray:
-    """[V, 2], 1 where student crop v learns from teacher crop i: everywhere but on itself."""
+    """[V, 2], 1 where student crop v learns from teacher crop i: everywhere except at v = i."""
     return 1 - np.eye(crops, 2, dtype=np.float32)
 
 

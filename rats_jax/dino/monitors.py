@@ -1,8 +1,8 @@
-"""Vital signs of the teacher: whether its outputs still depend on the image, and its registers on
-each other not.
+"""Vital signs of the teacher: whether its outputs still depend on the image, and its registers do
+not depend on each other.
 
-Plain sums over a batch, which any mesh computes where the batch lies: no eigenvalues, nothing whose
-size is the batch squared.
+These are plain sums over a batch, which any mesh computes where the batch is stored: no
+eigenvalues, and no array whose size is the batch squared.
 """
 
 import jax
@@ -13,7 +13,7 @@ from flax import nnx
 from rats_jax.dino.network import Network
 from rats_jax.dino.register_health import share_dead
 
-#: Mean cosine, over images, from which two registers are copies of each other.
+#: Two registers are copies of each other if their mean cosine over images is above this.
 COPY = 0.98
 
 
@@ -26,29 +26,29 @@ def vital_signs(
 ) -> dict[str, jax.Array]:
     """Scalars, float32, of the teacher on the global crops of a batch.
 
-    crops: {"global": [B, 2, h, w, 3]}, normalised, as they were cut out, without photometrics: 2B
-    samples. With one loss per head the first four are means over heads.
+    crops: {"global": [B, 2, h, w, 3]}, normalised, without photometrics: 2B samples. With one loss
+    per head the first four are means over heads.
 
-    prototype_usage: exp of the entropy of the samples' mean target, over K: 1 when all prototypes
-        are used alike, 1 / K when all samples have the same one. With one prototype each, 2B
-        samples cannot use more than 2B / K.
-    target_information: nats that a target tells of its sample, the entropy of the mean target less
-        the mean entropy: 0 when all samples have the same target, ln 2B at most.
-    feature_std: standard deviation over samples of the global vector of length 1, times sqrt D,
-        mean over dimensions: 1 when directions are spread evenly, 0 when all are the same. (The
-        collapse level of SimSiam, arXiv 2011.10566, section 4.1.)
+    prototype_usage: exp of the entropy of the samples' mean target, divided by K: 1 when all
+        prototypes are used equally, 1 / K when all samples use the same one. If each sample uses
+        one prototype, 2B samples can use at most 2B / K.
+    target_information: information that a target has about its sample, in nats: the entropy of the
+        mean target minus the mean entropy. 0 when all samples have the same target, at most ln 2B.
+    feature_std: standard deviation over samples of the global vector scaled to length 1, times
+        sqrt D, mean over dimensions: 1 when directions are spread evenly, 0 when all are the same.
+        (The collapse level of SimSiam, arXiv 2011.10566, section 4.1.)
     effective_rank: participation ratio (tr C)^2 / tr C^2 of the global vectors' covariance C: d
-        when they vary alike in d dimensions and in no other. Stands for RankMe (arXiv 2210.02885),
-        which takes singular values: slow on a TPU, and whole on one device.
-    student_distance: norm of student less teacher, all parameters, over the teacher's: 0 when they
-        are one.
+        when they vary equally in d dimensions and not in others. It replaces RankMe (arXiv
+        2210.02885), whose singular values are slow on a TPU and computed on a single device.
+    student_distance: norm of student minus teacher over all parameters, divided by the norm of the
+        teacher: 0 when they are equal.
 
-    Of models with registers alone:
+    Only for models with registers:
 
-    register_copies: share of the registers that have a copy, another register whose cosine with
-        them is over `COPY`, mean over samples.
-    registers_dead: as `register_health.share_dead`, over the samples of the batch; an evaluation
-        has the same of its images as registers/dead.
+    register_copies: share of the registers that have a copy: another register whose cosine with
+        them, mean over samples, is above `COPY`.
+    registers_dead: `register_health.share_dead` over the samples of the batch; an evaluation
+        reports the same for its images as registers/dead.
     """
     images = crops["global"]
     teacher = state["teacher"]
@@ -72,8 +72,8 @@ def vital_signs(
 
 
 def targets(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Prototype usage and target information of logits [..., G, K], centered, over the temperature;
-    samples are all axes before."""
+    """Prototype usage and target information of logits [..., G, K] that are centered and divided by
+    the temperature; the leading axes are samples."""
     samples = range(logits.ndim - 2)
     log_target = jax.nn.log_softmax(logits, axis=-1)
     target = jnp.exp(log_target)
@@ -118,6 +118,6 @@ def registers_dead(registers: jax.Array) -> jax.Array:
 
 
 def _directions(vectors: jax.Array) -> jax.Array:
-    """Of length 1; zero stays zero."""
+    """The vectors scaled to length 1; zero stays zero."""
     norms = jnp.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors / jnp.maximum(norms, jnp.finfo(jnp.float32).tiny)

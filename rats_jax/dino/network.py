@@ -17,8 +17,9 @@ class Network:
     """The static part of student and teacher; parameters are passed in, as a plain tree
     {"backbone": ..., "head": ...} of float32 arrays.
 
-    loss_scope: what is a global vector. "all": the backbone's own, one loss (G = 1). "head": one
-        for each head, the mean of that head's registers, each a loss of its own (paper, Table 6).
+    loss_scope: which global vectors have a loss. "all": the backbone's global vector, one loss
+        (G = 1). "head": one vector for each head, the mean of that head's registers, each with its
+        own loss (paper, Table 6).
     """
 
     backbone: nnx.GraphDef = field(repr=False)
@@ -30,7 +31,7 @@ class Network:
 
     @property
     def losses(self) -> int:
-        """G"""
+        """G, the number of losses."""
         return self.heads if self.loss_scope == "head" else 1
 
     def features(self, params: dict, images: jax.Array, **options) -> Features:
@@ -54,8 +55,8 @@ class Network:
     ) -> jax.Array:
         """Crops {name: [B, V, h, w, 3]}, names in order, to logits [B, sum of V, G, K], float32.
 
-        keep: the drop path, as drawn by `draw_drop_path`. Images come before crops in every array,
-        so that a mesh that splits them moves nothing.
+        keep: the drop path, as drawn by `draw_drop_path`. The image axis comes before the crop axis
+        in every array, so that a mesh that splits images moves no data.
         """
         keep = keep or {}
         vectors = []
@@ -76,7 +77,7 @@ class Network:
         return self.global_vectors(features).reshape(batch, views, self.losses, -1)
 
     def global_vectors(self, features: Features) -> jax.Array:
-        """Those that the losses see, [B, G, D]."""
+        """The global vectors that have a loss, [B, G, D]."""
         if self.loss_scope == "all":
             return features.global_vector[:, None]
         registers = features.registers

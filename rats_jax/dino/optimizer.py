@@ -1,11 +1,12 @@
 """AdamW with the semantics of the official DINO training loop.
 
-Clipping is by tensor (`clip_gradients`), decay spares biases and LayerNorm (`get_params_groups`),
-and while the last layer is frozen it has no gradient at all (`cancel_gradients_last_layer`): no
-decay, no moments, and its Adam count starts when it thaws.
+Clipping is by tensor (`clip_gradients`). Weight decay does not apply to biases and LayerNorm
+(`get_params_groups`). While the last layer is frozen it has no gradient at all
+(`cancel_gradients_last_layer`): no decay, no moments, and its Adam count starts when the freeze
+ends.
 
 Parameters are the tree {"backbone": ..., "head": {..., "last_layer": ...}}; arrays under `blocks`
-are stacks of one tensor a layer.
+are stacks of one tensor per layer.
 """
 
 import jax
@@ -31,7 +32,7 @@ def update_parameters(
     weight_decay: jax.Array,
     last_layer_frozen: jax.Array,
 ) -> tuple[dict, dict]:
-    """One step; returns new parameters and state. clip: largest norm of a tensor; 0 for none."""
+    """One step; returns new parameters and state. clip: maximum norm of a tensor; 0 for none."""
     if clip:
         gradients = clip_by_tensor(gradients, clip)
     rest, last_layer = split_last_layer(gradients)
@@ -55,7 +56,7 @@ def decays(names: list[str]) -> bool:
 
 
 def clip_by_tensor(gradients: dict, clip: float) -> dict:
-    """Scale each tensor whose norm is over `clip` down to it; each layer of a stack by itself."""
+    """Scales each tensor whose norm is above `clip` down to it; layers of a stack separately."""
 
     def clipped(path, gradient):
         stacked = "blocks" in [key.key for key in path]

@@ -1,7 +1,7 @@
 """Whether registers are distinct, live and attentive: sums on the devices, figures on the host.
 
-Sums over images add up over batches and meshes, so any number of images may be looked at; what is
-kept is [N, N] and [N, D], never an image.
+Sums over images add up over batches and meshes, so any number of images can be evaluated. Only
+arrays [N, N] and [N, D] are stored, no images.
 """
 
 from collections.abc import Mapping
@@ -12,20 +12,20 @@ import numpy as np
 
 from rats_jax.models import Features
 
-#: Share of a register's energy that changes with the image, below which it is dead.
+#: A register is dead if at most this share of its energy changes with the image.
 DEAD = 0.01
 
 
 def health_sums(features: Features, present: jax.Array) -> dict[str, jax.Array]:
     """Sums over the images that are `present`, [B] bool; float32.
 
-    features: of a batch, with the attention of one layer. Of a ViT's tokens [CLS] alone is judged,
-    by its attention as shared out among the patches.
+    features: of a batch, with the attention of one layer. For a ViT only the attention of [CLS] is
+    used, normalised over the patches.
 
-    images: []. attention: [H], the entropy of the attention over the patches, as a share of the
-    most it can be (ln L), mean over a head's registers. shared: [], the squared length of the mean
-    of an image's patches, each of length 1. Of models with registers: cosines [N, N], registers
-    [N, D] and squares [N], of their lengths.
+    images: [], their number. attention: [H], the entropy of the attention over the patches, divided
+    by its maximum (ln L), mean over a head's registers. shared: [], the squared length of the mean
+    of an image's patches, each scaled to length 1. For models with registers: cosines [N, N],
+    registers [N, D], and squares [N], their squared lengths.
     """
     here = present.astype(jnp.float32)
     (attention,) = features.attention.values()
@@ -55,19 +55,19 @@ def health_sums(features: Features, present: jax.Array) -> dict[str, jax.Array]:
 def health(sums: Mapping[str, np.ndarray], *, heads: int) -> dict[str, float]:
     """Figures from sums over all images.
 
-    heads: that own registers, as many each; 1 where none does.
+    heads: the number of heads that own registers (the same number each); 1 if none does.
 
-    registers/distinct: how many distinct registers there are in effect: exp of the entropy of the
-        eigenvalues of the registers' mean cosine matrix, over N. N when they are at right angles, 1
-        when all point the same way. (Vendi score, arXiv 2210.02410, on registers.)
-    registers/dead: as `share_dead`, over all images; a report during training has the same of its
+    registers/distinct: the effective number of distinct registers: exp of the entropy of the
+        eigenvalues of the registers' mean cosine matrix divided by N. N when they are orthogonal, 1
+        when all have the same direction. (Vendi score, arXiv 2210.02410, applied to registers.)
+    registers/dead: `share_dead` over all images; a report during training has the same for its
         batch as registers_dead.
-    registers/similarity_within_heads, _across_heads: mean cosine of two registers of one head, and
-        of two heads; heads/similarity_H of each head.
-    registers/attention_entropy: 1 when attention to the patches is spread evenly, 0 when it is on
-        one patch; mean over heads, and heads/attention_entropy_H of each.
-    patches/shared: how much the patches of an image have in common: 1 when all point the same way,
-        0 when they cancel out.
+    registers/similarity_within_heads, _across_heads: mean cosine of two registers of the same head,
+        and of different heads; heads/similarity_H for each head.
+    registers/attention_entropy: 1 when attention to the patches is uniform, 0 when it is on one
+        patch; mean over heads, and heads/attention_entropy_H for each head.
+    patches/shared: how much the patches of an image have in common: 1 when all have the same
+        direction, 0 when they cancel out.
     """
     images = float(sums["images"])
     if not images:
@@ -96,7 +96,7 @@ def share_dead(variance: jax.Array | np.ndarray, square: jax.Array | np.ndarray)
 
 
 def names(*, attention_heads: int, registers: int, heads: int) -> list[str]:
-    """Those of the figures that `health` gives; heads: as there."""
+    """The names of the figures that `health` returns; heads: as for `health`."""
     sums = {"images": np.ones(()), "attention": np.ones(attention_heads), "shared": np.ones(())}
     if registers:
         sums |= {
@@ -108,7 +108,7 @@ def names(*, attention_heads: int, registers: int, heads: int) -> list[str]:
 
 
 def _entropies(attention: jax.Array) -> jax.Array:
-    """[..., L] -> [...], in 0..1"""
+    """Entropy over the last axis, divided by its maximum: [..., L] -> [...], in 0..1."""
     shares = attention / jnp.maximum(attention.sum(-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
     entropies = -jax.scipy.special.xlogy(shares, shares).sum(-1)
     return entropies / jnp.log(jnp.float32(max(attention.shape[-1], 2)))

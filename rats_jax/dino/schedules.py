@@ -28,8 +28,8 @@ def warmup_cosine(
 
 @dataclass(frozen=True, kw_only=True)
 class Schedules:
-    """Everything that depends on the step. Lengths are steps, but for the teacher temperature,
-    which moves once an epoch."""
+    """Everything that depends on the step. Lengths are in steps, except for the teacher
+    temperature, which changes once per epoch."""
 
     steps: int
     steps_per_epoch: int
@@ -60,13 +60,13 @@ class Schedules:
         )
 
     def teacher_rate(self, step: jax.Array) -> jax.Array:
-        """1 - momentum of the teacher, which keeps its precision as the momentum nears 1."""
+        """1 - momentum of the teacher: this keeps its precision as the momentum approaches 1."""
         return cosine(
             step, start=1 - self.momentum_start, end=1 - self.momentum_end, steps=self.steps
         )
 
     def teacher_temperature(self, step: jax.Array) -> jax.Array:
-        """numpy's linspace over the warm-up epochs, constant afterwards; a staircase in epochs."""
+        """numpy's linspace over the warm-up epochs, then constant; it is constant in each epoch."""
         start, end = self.temperature_start, self.temperature_end
         warmup = self.temperature_warmup_epochs
         epoch = step // self.steps_per_epoch

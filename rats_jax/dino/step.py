@@ -7,10 +7,10 @@ The state is one tree, so that it can be created, donated, sharded and saved as 
     teacher    the same tree, moving average of the student
     optimizer  Adam moments, see optimizer.py
     center     float32 [G, K], moving average of the teacher's logits
-    rng        key data of the run's seed, constant: draws depend on (seed, step) alone
-    skipped    int32 [2], steps that were not applied: in all, and in a row up to now
+    rng        key data of the run's seed, constant: draws depend only on (seed, step)
+    skipped    int32 [2], steps that were not applied: in total, and in a row up to now
 
-A step whose loss or gradient is not finite is not applied: it changes `step` and `skipped` alone.
+A step whose loss or gradient is not finite is not applied: it changes only `step` and `skipped`.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class DINO:
     clip: float
     student_temperature: float
     center_momentum: float
-    #: Micro-batches that a batch is computed in, one after another.
+    #: Number of micro-batches that a batch is split into; they are computed one after another.
     accumulation: int = 1
 
     def init(self, seed: int) -> dict:
@@ -66,9 +66,10 @@ class DINO:
 
         Official order: teacher, student, loss, center, backward, clip, freeze, AdamW, teacher.
 
-        batch: arrays [B, ...] from which `make_crops` makes {"global": [B, 2, ...],
-        "local": [B, V, ...]}, normalised; by default these crops themselves. With `accumulation`,
-        both see one micro-batch at a time; center, clipping and what follows see the whole batch.
+        batch: arrays [B, ...] from which `make_crops` makes normalised crops {"global":
+        [B, 2, ...], "local": [B, V, ...]}; by default the batch is these crops. With
+        `accumulation`, crops, losses and gradients are computed for one micro-batch at a time;
+        center, clipping and all later operations use the whole batch.
         """
         step, schedules = state["step"], self.schedules
         temperature = schedules.teacher_temperature(step)
@@ -79,7 +80,7 @@ class DINO:
         )
 
         def of_part(part: dict):
-            """Gradients, losses and mean teacher logits of some of the batch."""
+            """Gradients, losses and mean teacher logits of one part of the batch."""
             with jax.named_scope("crops"):
                 crops = make_crops(part["batch"])
             with jax.named_scope("teacher"):
@@ -144,8 +145,8 @@ class DINO:
 def mean_over_parts(function: Callable, batch, parts: int):
     """Mean of function(part) over the parts of a batch (a tree of [B, ...]), one after another.
 
-    Part i has every image whose number is i modulo `parts`: on a mesh each device then takes its
-    part of what it holds already.
+    Part i has the images whose index is i modulo `parts`, so that on a mesh each device takes its
+    share of a part from the images that it already holds.
     """
     if parts == 1:
         return function(batch)
@@ -171,7 +172,7 @@ def _parts(x: jax.Array, parts: int) -> jax.Array:
     return x.reshape(len(x) // parts, parts, *x.shape[1:])
 
 
-#: What draws random numbers in a step; the place in this tuple is folded into the key.
+#: The kinds of random draws in a step; the position in this tuple is folded into the key.
 DRAWS = ("photometrics", "drop path")
 
 

@@ -37,7 +37,8 @@ def make_backbone(options: Options | Mapping, **others) -> nnx.Module:
     """The backbone that these options, or a dict of them, describe.
 
     options: what the backbone computes (architecture, width, depth, heads, ...); the same dict
-        makes it in PyTorch (torch_export). others: drop_path, dtype, rngs, ...
+        makes the PyTorch model (torch_export). others: further arguments: drop_path, dtype, rngs,
+        ...
     """
     options = options_of(options)
     return ARCHITECTURES[options.architecture](**options.arguments(), **others)

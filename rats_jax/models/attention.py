@@ -11,10 +11,11 @@ from rats_jax.models.rope import Rotation, rotate
 
 
 class Attention(nnx.Module):
-    """Multi-head attention: a fused projection to query, key and value, and one out of the heads.
+    """Multi-head attention: a fused projection to query, key and value, and an output projection.
 
-    Kept as [D, 3, H, d] and [H, d, D]: one head's part is a slice, and a mesh axis over the heads
-    shards both. One tensor each, as in timm: clipping by tensor depends on it.
+    The kernels are stored as [D, 3, H, d] and [H, d, D]: one head's part is a slice, and a mesh
+    axis over the heads shards both. Each is one tensor, as in timm: clipping by tensor depends on
+    it.
     """
 
     def __init__(self, *, width: int, heads: int, dtype: jnp.dtype, rngs: nnx.Rngs):
@@ -34,7 +35,7 @@ class Attention(nnx.Module):
     ) -> jax.Array:
         """Tokens [B, T, D] attend to a context [B, S, D], by default to themselves: [B, T, D].
 
-        rotation: of their queries and keys, by position (rope.py); for attention to themselves.
+        rotation: rotates queries and keys by position (rope.py); only for self-attention.
         """
         qkv = self._qkv(tokens, context, rotation)
         return self.merge(flat(jax.nn.dot_product_attention(*qkv)))
@@ -56,7 +57,7 @@ class Attention(nnx.Module):
             kernel, bias = kernel[:, first:last], bias[first:last]
             return add_bias(cast_einsum("BTD,DcHd->BTcHd", tokens, kernel, self.qkv.axes), bias)
 
-        # Again: so that no part of a kernel is kept beside the kernel.
+        # Recomputed, so that no slice of a kernel is stored in addition to the kernel.
         qkv = rematerialize(map_to_heads)(tokens, self.qkv.kernel[...], self.qkv.bias[...])
         return [save_for_backward(flat(qkv[:, :, i])) for i in range(last - first)]
 
@@ -89,8 +90,8 @@ class Attention(nnx.Module):
 
 
 def flat(x: jax.Array) -> jax.Array:
-    """[..., H, d] -> [..., D]: an axis of d, 64 mostly, would be padded to the 128 lanes of a TPU
-    wherever the array is kept."""
+    """[..., H, d] -> [..., D]. A last axis of length d, usually 64, would be padded to the 128
+    lanes of a TPU wherever the array is stored."""
     return x.reshape(*x.shape[:-2], -1)
 
 

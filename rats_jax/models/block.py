@@ -15,8 +15,8 @@ from rats_jax.models.rope import Rotation
 
 
 class LayerNorm(nnx.LayerNorm):
-    """In float32 whatever the compute dtype, its result in x's dtype. Keeps its input alone for
-    the backward pass, not the float32 arrays on the way."""
+    """Computed in float32 for every compute dtype; the result has x's dtype. Stores only its input
+    for the backward pass, not the intermediate float32 arrays."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
         normalise = super().__call__
@@ -24,12 +24,12 @@ class LayerNorm(nnx.LayerNorm):
 
 
 def layer_norm(width: int, *, eps: float = 1e-6, rngs: nnx.Rngs) -> LayerNorm:
-    """Statistics in the two-pass form."""
+    """A LayerNorm whose statistics are computed in two passes."""
     return LayerNorm(width, epsilon=eps, use_fast_variance=False, dtype=jnp.float32, rngs=rngs)
 
 
 class LayerScale(nnx.Module):
-    """A gain for each feature of a residual (CaiT), small at first."""
+    """A gain for each feature of a residual (CaiT), initialised to a small value."""
 
     def __init__(self, width: int):
         self.gamma = nnx.Param(jnp.full(width, 1e-5))
@@ -39,8 +39,8 @@ class LayerScale(nnx.Module):
 
 
 class Block(nnx.Module):
-    """ViT block: X += Attn(LN X), X += MLP(LN X). With a context, attention is to the context,
-    which goes through the same LN. With a rotation, it is of turned queries and keys.
+    """ViT block: X += Attn(LN X), X += MLP(LN X). With a context, tokens attend to the context
+    after the same LN. With a rotation, queries and keys are rotated.
 
     layer_scale: a gain for each feature of both residuals. gated_mlp: GatedMLP in place of MLP.
     """
@@ -141,7 +141,7 @@ class RegisterBlock(nnx.Module):
             to_patches += self.patch_attn.attend(normed)
         registers += dropped(to_registers, keep, 0)
         patches += dropped(to_patches, keep, 0)
-        # Gathering 8 D^2 numbers of the MLP moves far less than the registers of a batch would.
+        # Gathering the MLP's 8 D^2 numbers moves far less data than gathering a batch's registers.
         return shard_tokens(
             registers + dropped(self.mlp(self.norm2(registers), whole=True), keep, 1),
             patches + dropped(self.mlp(self.norm2(patches)), keep, 1),
@@ -154,15 +154,15 @@ class RegisterBlock(nnx.Module):
 
 
 def shard_tokens(registers: jax.Array, patches: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Registers [B, H, n, D] and patches [B, L, D] on the mesh: registers lie with their head."""
+    """Shards registers [B, H, n, D], each with its head, and patches [B, L, D] on the mesh."""
     return constrain(registers, BATCH, TENSOR, None, None), constrain(patches, BATCH, None, None)
 
 
 def draw_drop_path(key: jax.Array, *, rate: float, depth: int, batch: int) -> jax.Array:
     """What each residual is multiplied by: float32 [depth, 2, B], 0 or 1 / (1 - rate of the layer).
 
-    The rate rises linearly from 0 in the first layer; one draw per image, apart for attention and
-    MLP (timm's DropPath).
+    The rate rises linearly from 0 in the first layer. Each image has one draw for attention and
+    another for the MLP (timm's DropPath).
     """
     kept = 1 - jnp.linspace(0, rate, depth)[:, None, None]
     return jax.random.bernoulli(key, kept, (depth, 2, batch)) / kept
@@ -209,7 +209,7 @@ def run_blocks(
 
     keep: [depth, 2, B] of the whole stack. remat: a name in `remat.POLICIES`. unroll: blocks in one
     iteration of the compiled loop. With `attention_of` or `tokens_of` the stack is unrolled in
-    Python: for looking, not for training. shared: what every block is given beside its tokens.
+    Python: for inspection, not for training. shared: further arguments of every block.
     """
     if attention_of or tokens_of:
         attention, passed = {}, {}

@@ -12,8 +12,8 @@ from rats_jax.models.linear import Affine, add_bias, cast_einsum, gather_kernel
 class Prototypes(nnx.Module):
     """Cosine with each prototype, times its gain: torch's weight_norm(Linear(bias=False)).
 
-    `direction` [bottleneck, K] starts U(+-1 / sqrt(bottleneck)); `gain` [K] starts at 1 and is a
-    parameter only when it is trained.
+    `direction` [bottleneck, K] is initialised as U(+-1 / sqrt(bottleneck)); `gain` [K] starts at 1
+    and is a parameter only when it is trained.
     """
 
     def __init__(self, *, bottleneck: int, prototypes: int, train_gain: bool, dtype, rngs):
@@ -37,9 +37,9 @@ class Prototypes(nnx.Module):
 def scaled_matmul(x: jax.Array, kernel: jax.Array, scale: jax.Array) -> jax.Array:
     """(x @ kernel) * scale, float32, for [..., D] of any dtype, float32 [D, K] and [K].
 
-    Scaled after the product: given a scaled kernel, XLA's CPU backend computes it again for every
-    row (jax 0.10.2, K = 65,536: 9.5 s in place of 0.08 s). The backward pass is written out so that
-    the unscaled logits are not kept for the gradient of the scale.
+    The scale is applied after the product: XLA's CPU backend would recompute a scaled kernel for
+    every row (jax 0.10.2, K = 65,536: 9.5 s instead of 0.08 s). The backward pass is written by
+    hand, so that the unscaled logits are not stored for the gradient of the scale.
     """
     kernel = gather_kernel(kernel, x.dtype, (FSDP, TENSOR))
     return jnp.matmul(x, kernel, preferred_element_type=jnp.float32) * scale
@@ -99,7 +99,7 @@ class DINOHead(nnx.Module):
             x = cast_einsum("...D,DM->...M", x, affine.kernel[...], affine.axes)
             x = add_bias(x, affine.bias[...])
             x = gelu(x) if i < 2 else x
-        # F.normalize: x / max(|x|, 1e-12), here safe to differentiate at 0 as well.
+        # F.normalize: x / max(|x|, 1e-12), here also differentiable at 0.
         x = x.astype(jnp.float32)
         x *= jax.lax.rsqrt(jnp.maximum(jnp.sum(x**2, axis=-1, keepdims=True), 1e-24))
         return constrain(self.last_layer(x.astype(self.dtype)), BATCH, None, None, TENSOR)

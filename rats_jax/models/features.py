@@ -6,8 +6,8 @@ import jax
 
 
 def one_line(value) -> str:
-    """A tuple of arrays, or of tuples and dictionaries of them, by their shapes: for notebooks,
-    where the numbers would be pages."""
+    """Describes a tuple of arrays, or of tuples and dictionaries of arrays, by their shapes: in a
+    notebook the numbers would fill pages."""
     if hasattr(value, "_asdict"):
         inside = ", ".join(f"{name}={one_line(part)}" for name, part in value._asdict().items())
         return f"{type(value).__name__}({inside})"
@@ -17,10 +17,10 @@ def one_line(value) -> str:
 
 
 class Tokens(NamedTuple):
-    """Tokens at one place of a backbone, in the compute dtype.
+    """Tokens at one point of a backbone, in the compute dtype.
 
     registers: [B, N, D], head by head for RATS (head 0's registers first); a ViT's plain registers
-        (N may be 0); a Perceiver's latents, and of its last layer the output queries.
+        (N may be 0); a Perceiver's latents, or its output queries in the last layer.
     patches: [B, L, D], row by row.
     global_vector: [B, D], mean of the registers, or [CLS] for a ViT.
     """
@@ -33,7 +33,7 @@ class Tokens(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """What a layer puts out: as it is, and after the model's final LayerNorm."""
+    """The output of a layer: as it is, and after the model's final LayerNorm."""
 
     raw: Tokens
     normed: Tokens
@@ -46,10 +46,10 @@ class Features(NamedTuple):
 
     registers, patches, global_vector: of the last layer after the final LayerNorm, see Tokens;
         global_vector is the input of the DINO head.
-    attention: layer -> attention over the patches, float32, for the layers asked for:
+    attention: layer -> attention over the patches, float32, for the requested layers:
         RATS [B, H, n, L] (shared registers [B, H, N, L]), ViT [B, H, 1 + N, L] ([CLS] first),
         Perceiver [B, H, latents, L] of layer 0.
-    layers: layer -> what it puts out, for the layers asked for.
+    layers: layer -> its output, for the requested layers.
     """
 
     registers: jax.Array

@@ -1,8 +1,8 @@
 """Floating-point operations counted by hand, in the minimal form.
 
-A compiler's own count sees a scanned block once, so utilisation is measured against these. Products
-only: norms, softmax and activations are left out (under 1 % at these widths). A product is a
-multiply-accumulate (MAC), two FLOPs.
+A compiler counts a scanned block only once, so utilisation is measured against these numbers. They
+count products only: norms, softmax and activations are left out (under 1 % at these widths). A
+product is a multiply-accumulate (MAC), two FLOPs.
 """
 
 from collections import Counter
@@ -17,14 +17,14 @@ def forward_macs(options: Options, *, pixels: int) -> int:
 
 
 def forward_parts(options: Options, *, pixels: int) -> Counter:
-    """MACs of one square image of `pixels` x `pixels` through the backbone, by what the backward
-    pass makes of them (`recomputed_macs`):
+    """MACs of one square image of `pixels` x `pixels` through the backbone, grouped by how the
+    backward pass treats them (`recomputed_macs`):
 
-        embed       of patches
-        matrices    a kernel times all tokens, but for
-        last        the MLP's second
-        bottleneck  register attention's three steps, which are never kept
-        batched     other products of each image by itself or each head by itself
+        embed       patch embedding
+        matrices    products of a kernel and all tokens, except those of `last`
+        last        the MLP's second product
+        bottleneck  register attention's three steps, which are never stored
+        batched     other products, computed separately for each image or each head
 
     Options that cost nothing are ignored.
     """
@@ -34,7 +34,7 @@ def forward_parts(options: Options, *, pixels: int) -> Counter:
 
 
 def _block(options: Options, tokens: int, context: int | None = None) -> Counter:
-    """Of one `Block`, whose tokens attend to themselves or to a context of so many."""
+    """Parts of one `Block`, whose tokens attend to themselves or to `context` other tokens."""
     square, context = options.width**2, tokens if context is None else context
     mlp = options.mlp_ratio * square * tokens
     return Counter(
@@ -77,7 +77,7 @@ def _rats(options: RATSOptions, patches: int) -> Counter:
     return _times(options.depth, layer)
 
 
-#: By architecture: what all layers compute, without the embedding.
+#: By architecture: the parts of all layers, without the embedding.
 LAYERS = {"rats": _rats, "vit": _vit, "perceiver": _perceiver}
 
 
@@ -91,9 +91,9 @@ def head_macs(*, width: int, hidden: int, bottleneck: int, prototypes: int, **_)
 
 
 def recomputed_macs(options: Options, *, remat: str, pixels: int) -> int:
-    """MACs of a forward pass that the backward pass repeats under config.model.remat. Nobody asks
-    for the result of the MLP's second product again. (A Perceiver's first and last block are not
-    repeated, but counted.)"""
+    """MACs of a forward pass that the backward pass recomputes under config.model.remat. The MLP's
+    second product is not recomputed, because its result is not needed. (A Perceiver's first and
+    last blocks are counted, although they are not recomputed.)"""
     parts = forward_parts(options, pixels=pixels)
     again = {
         "none": ("bottleneck",),
@@ -105,7 +105,7 @@ def recomputed_macs(options: Options, *, remat: str, pixels: int) -> int:
 
 def training_flops(options: Options, *, crops: Mapping) -> int:
     """FLOPs of one training image: student forward and backward on all crops, teacher forward on
-    the two global ones. Backbone only, the backward pass as twice the forward one.
+    the two global ones. Backbone only; the backward pass counts as twice the forward pass.
 
     crops: the section of a config.
     """
@@ -118,12 +118,12 @@ def image_flops(
     options: Options, *, crops: Mapping, head: Mapping, remat: str, losses: int = 1
 ) -> dict[str, int]:
     """FLOPs of one training image, backbone and head, by part: "teacher", "student", "backward",
-    and "recomputed", what the backward pass computes again (`recomputed_macs`).
+    and "recomputed" (by the backward pass, see `recomputed_macs`).
 
-    crops, head: the sections of a config. remat: config.model.remat. losses: global vectors of a
+    crops, head: the sections of a config. remat: config.model.remat. losses: global vectors per
     crop.
 
-    The backward pass is twice the forward one, but for the patches, which need no gradient.
+    The backward pass counts as twice the forward pass, except that patches need no gradient.
     """
     views = {"global_size": 2, "local_size": crops["local_crops"]}
     projection = losses * head_macs(width=options.width, **head)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 def gelu(x: jax.Array) -> jax.Array:
     """x Phi(x), elementwise, computed in float32 and returned in x's dtype.
 
-    `jax.nn.gelu` goes through erfc, which costs several times as much. The backward pass keeps x
-    alone, in its own dtype, where automatic differentiation would keep float32 values beside it.
+    `jax.nn.gelu` uses erfc, which costs several times as much. The backward pass stores only x, in
+    its own dtype; automatic differentiation would also store float32 values.
     """
     x32 = x.astype(jnp.float32)
     return (x32 * _normal_cdf(x32)).astype(x.dtype)

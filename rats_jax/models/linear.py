@@ -8,19 +8,19 @@ from flax import nnx
 
 from rats_jax.models.axes import AXES, FSDP, constrain
 
-# torch's trunc_normal_(std=.02) cuts at +-2, a hundred deviations: a plain normal.
+# torch's trunc_normal_(std=.02) truncates at +-2, a hundred deviations: in effect a plain normal.
 STD = 0.02
 init = nnx.initializers.normal(STD)
 
 
-#: For each dimension of a kernel as it is stored, the axis of the mesh that splits it.
+#: For each dimension of a stored kernel, the mesh axis that splits it.
 Axes = tuple[str | None, ...]
 
 
 class Affine(nnx.Module):
     """Kernel and bias of a linear map of any shape, applied with `cast_einsum` and `add_bias`.
 
-    axes: of the kernel; those that parallel/rules.py names for it.
+    axes: the mesh axes of the kernel, the same as in parallel/rules.py.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ def cast_einsum(
 ) -> jax.Array:
     """einsum(form, x, kernel), in x's dtype.
 
-    The kernel is cast first and gathered after that, over `fsdp`, and with `whole` over every axis,
-    so that half the bytes travel. Its gradient leaves the product in float32, so that sums over the
-    mesh are sums of float32 numbers, and goes where the kernel is stored: each device receives its
-    part of the sum over `fsdp`, and sums no more than that over `data`.
+    The kernel is cast before it is gathered, so that half the bytes are moved. It is gathered over
+    `fsdp`, or with `whole` over every axis. Its gradient is float32, so that sums over the mesh are
+    float32 sums, and is sharded as the kernel is: each device receives its part of the sum over
+    `fsdp`, and sums only that part over `data`.
     """
     return jnp.einsum(form, x, gather_kernel(kernel, x.dtype, axes, whole))
 
@@ -53,7 +53,7 @@ def cast_einsum(
 def gather_kernel(
     kernel: jax.Array, dtype: jnp.dtype, axes: Axes, whole: bool = False
 ) -> jax.Array:
-    """The kernel in `dtype`, gathered as `cast_einsum` says."""
+    """The kernel in `dtype`, gathered as `cast_einsum` describes."""
     gathered = AXES if whole else (FSDP,)
     return constrain(kernel.astype(dtype), *(None if axis in gathered else axis for axis in axes))
 
@@ -79,7 +79,7 @@ cast_einsum.defvjp(_forward, _backward)
 
 @jax.custom_vjp
 def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
-    """x + bias in x's dtype, the bias broadcast; its gradient is float32, as in `cast_einsum`."""
+    """x + bias, broadcast, in x's dtype; the bias's gradient is float32, as in `cast_einsum`."""
     return x + bias.astype(x.dtype)
 
 

@@ -19,8 +19,8 @@ class MLP(nnx.Module):
         self.fc2 = Affine((hidden, width), (width,), axes=(TENSOR, FSDP), rngs=rngs)
 
     def __call__(self, x: jax.Array, *, whole: bool = False) -> jax.Array:
-        """whole: on a mesh, with kernels gathered rather than split along the hidden width, for
-        tokens that are split themselves."""
+        """whole: on a mesh, gather the kernels instead of splitting them along the hidden width;
+        for tokens that are themselves split."""
         for affine in (self.fc1, self.fc2):
             x = cast_einsum("...D,DM->...M", x, affine.kernel[...], affine.axes, whole)
             x = add_bias(x, affine.bias[...])
@@ -30,7 +30,7 @@ class MLP(nnx.Module):
 
 class GatedMLP(nnx.Module):
     """silu(gate) * value, linear (SwiGLU): [..., D] -> [..., D]. One projection makes gate and
-    value, in this order; the names are DINOv2's."""
+    value, in this order; the parameter names are DINOv2's."""
 
     def __init__(self, *, width: int, hidden: int, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.dtype = dtype

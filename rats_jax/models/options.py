@@ -1,7 +1,8 @@
-"""What a backbone is: for each architecture one frozen dataclass of options.
+"""The options of a backbone: one frozen dataclass for each architecture.
 
-What must know a fact of a backbone asks its options: how many registers there are, which layer
-attends to the patches, whether there is a [CLS]. Nothing else compares names of architectures.
+Code that needs a fact about a backbone reads it from the options: how many registers there are,
+which layer attends to the patches, whether there is a [CLS]. No other code compares names of
+architectures.
 
     options = options_of({"architecture": "rats", "width": 384, "depth": 12, "heads": 6})
     options.registers, options.attended_layer, options.layer_tokens(224)  # 96, 11, 292
@@ -20,28 +21,30 @@ from rats_jax.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ABC):
-    """What all architectures have: arguments of the module, plain values.
+    """Options of all architectures: arguments of the module, as plain values.
 
-    width, depth, heads, ...: as in `RATS`. written: the names that `asdict` always gives, in this
-    order; all if there are none. Fields added to an architecture later are thus not in the files of
-    older models.
+    width, depth, heads, ...: as in `RATS`. written: the names that `asdict` always returns, in this
+    order; all names if it is empty. Fields that are added to an architecture later are therefore
+    not in the files of older models.
     """
 
     architecture: ClassVar[str]
-    title: ClassVar[str]  # for people
+    title: ClassVar[str]  # for display
     least_depth: ClassVar[int] = 1
-    #: Other arguments of the module, those of training: fields of config.model.
+    #: Other arguments of the module, used in training: fields of config.model.
     training: ClassVar[tuple[str, ...]] = ("drop_path", "remat", "unroll")
-    #: Options that weights of other implementations need, and no config.model has.
+    #: Options for weights of other implementations; they are not in config.model.
     imported: ClassVar[tuple[str, ...]] = ()
-    #: [CLS] is the global vector, and regions are made of attention: of [CLS], of plain registers.
-    #: Without it the global vector is the mean of the registers, and regions are made of these.
+    #: With [CLS], it is the global vector, and regions are made from the attention of [CLS] or of
+    #: plain registers. Without it, the global vector is the mean of the registers, and regions are
+    #: made from the registers.
     has_cls: ClassVar[bool] = False
-    #: Registers come head by head, as many of each, so that every head can have its own loss.
+    #: Whether registers are ordered by head, with the same number for each, so that every head can
+    #: have its own loss.
     registers_by_head: ClassVar[bool] = False
-    #: The registers of each layer are those of the last one, a layer earlier.
+    #: Whether every layer outputs the registers, not only the last layer.
     registers_in_every_layer: ClassVar[bool] = True
-    #: What one register is called, and several; and what reads the patches.
+    #: Names for one register, for several registers, and for a token that reads the patches.
     unit: ClassVar[str] = "register"
     units: ClassVar[str] = "registers"
     reader: ClassVar[str] = "register"
@@ -58,11 +61,11 @@ class Options(ABC):
     @property
     @abstractmethod
     def registers(self) -> int:
-        """N, of the last layer."""
+        """N, the number of registers in the last layer."""
 
     @property
     def owning_heads(self) -> int:
-        """How many heads own registers, as many each; 0 where registers are of no head."""
+        """How many heads own registers (the same number each); 0 if heads do not own registers."""
         return 0
 
     @property
@@ -72,15 +75,15 @@ class Options(ABC):
 
     @property
     def trained_size(self) -> int | None:
-        """Pixels of a side in training; None where the weights do not say."""
+        """Side of the training images in pixels; None if the weights do not determine it."""
         return self.image_size
 
     def patches(self, pixels: int) -> int:
-        """L, of a square image."""
+        """L for a square image of `pixels` x `pixels`."""
         return (pixels // self.patch) ** 2
 
     def layer_tokens(self, pixels: int) -> int:
-        """Tokens that a layer works on, of a square image."""
+        """The number of tokens that a layer processes for a square image."""
         return self.patches(pixels) + self.registers + self.has_cls
 
     @classmethod
@@ -90,11 +93,11 @@ class Options(ABC):
 
     @classmethod
     def config_fields(cls) -> list[str]:
-        """The options that are fields of config.model, in the order in which files have them."""
+        """The options that are fields of config.model, in the order of the files."""
         return [name for name in cls.types() if name not in (*cls.imported, "image_size")]
 
     def arguments(self) -> dict[str, Any]:
-        """All that the module takes of this."""
+        """These options as arguments of the module."""
         return {name: getattr(self, name) for name in self.types()}
 
     def asdict(self) -> dict[str, Any]:
@@ -155,14 +158,14 @@ class ViTOptions(Options):
 
     @property
     def trained_size(self) -> int | None:
-        """Rotary positions have no size of their own."""
+        """None for rotary positions, which are not tied to an image size."""
         return None if self.positions == "rope" else self.image_size
 
 
 @dataclass(frozen=True, kw_only=True)
 class PerceiverOptions(Options):
-    """Its registers are its output queries, of the last layer alone; its latents alone read the
-    patches, in the first layer."""
+    """The registers are the output queries, which exist only in the last layer. Only the latents
+    read the patches, in the first layer."""
 
     architecture: ClassVar[str] = "perceiver"
     title: ClassVar[str] = "Perceiver"
@@ -187,7 +190,7 @@ class PerceiverOptions(Options):
         return self.latents
 
 
-#: By architecture.
+#: Options class by architecture.
 OPTIONS: dict[str, type[Options]] = {
     kind.architecture: kind for kind in (RATSOptions, ViTOptions, PerceiverOptions)
 }

@@ -12,10 +12,10 @@ from rats_jax.models.positions import interpolate_positions
 class PatchEmbed(nnx.Module):
     """A convolution whose stride is its kernel, plus position embeddings.
 
-    Initialised as PyTorch does: U(+-1 / sqrt(fan in)), bias too (the official DINO code leaves it
-    so). The position table is the model's own; this knows its grid, that of a square image of
-    `image_size` pixels, and resamples it for others (`offset`, `antialias`: see
-    `interpolate_positions`).
+    Initialised as in PyTorch: U(+-1 / sqrt(fan in)) for kernel and bias (the official DINO code
+    does not change this). The position table is a parameter of the model. This module knows the
+    table's grid, that of a square image of `image_size` pixels, and resamples the table to other
+    grids (`offset`, `antialias`: see `interpolate_positions`).
     """
 
     def __init__(

@@ -13,11 +13,12 @@ from rats_jax.models.patch_embed import PatchEmbed
 
 
 class Perceiver(nnx.Module):
-    """Latents read the patches once, talk for depth - 2 layers, and output queries read them once.
+    """Latents read the patches once and attend to each other for depth - 2 layers; then output
+    queries read the latents once.
 
-    The queries, after the final norm, are what registers are in RATS. Patches meet no layer: those
-    returned are the embedded patches after the same norm (the paper does not say).
-    Arguments as in RATS.
+    The queries, after the final norm, take the place of RATS's registers. Patches pass through no
+    layer: the returned patches are the embedded patches after the same norm (the paper does not
+    specify them). Arguments as in RATS.
     """
 
     def __init__(

@@ -1,10 +1,10 @@
 """Interpolation of learned position embeddings, equal to PyTorch's bicubic.
 
-`jax.image.resize("cubic")` mixes PyTorch's two kinds: half-pixel centres, and
+PyTorch has two kinds, both with half-pixel centres; `jax.image.resize("cubic")` mixes them:
 
-    plain        A = -0.75, replicated borders: every DINO checkpoint, and ours
-    antialiased  A = -0.5, borders left out, the kernel as wide as the step where it shrinks
-                 (Pillow's bicubic): DINOv2 with registers, and timm
+    plain        A = -0.75, replicated borders: used by every DINO checkpoint, and here
+    antialiased  A = -0.5, no samples beyond the borders, kernel widened to the step when shrinking
+                 (Pillow's bicubic): used by DINOv2 with registers, and timm
 """
 
 import jax
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def cubic(distance: np.ndarray, a: float) -> np.ndarray:
-    """Keys' convolution kernel at distances of 0 or more; 0 from 2 on."""
+    """Keys' convolution kernel at distances of 0 or more; it is 0 at distances of 2 or more."""
     near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
     far = a * (((distance - 5) * distance + 8) * distance - 4)
     return np.where(distance <= 1, near, np.where(distance < 2, far, 0))
@@ -53,8 +53,8 @@ def interpolate_positions(
     """Position embeddings [L, D] of the `native` (h, w) grid, resampled to another `grid`.
 
     offset: the official DINO code adds 0.1 to the target size before it computes the scale
-        (vision_transformer.py, `interpolate_pos_encoding`), and so samples 14 positions for 6
-        patches with step 14 / 6.1. 0.1 equals it; 0 is the plain resize of timm and others.
+        (vision_transformer.py, `interpolate_pos_encoding`), so it resamples 14 positions to 6
+        patches with step 14 / 6.1. 0.1 reproduces this; 0 is the plain resize of timm and others.
     """
     if grid == native:
         return positions

@@ -22,9 +22,9 @@ class RATS(nnx.Module):
     """A ViT whose self-attention is the register bottleneck, without [CLS].
 
     width, depth, heads, mlp_ratio, patch: as in a ViT. image_size: pixels of the square image whose
-    grid the position embeddings are learned on; any multiple of the patch can be fed.
-    registers_per_head: n; N = n * heads registers in all. register_std: their standard deviation at
-    the start, of which the paper says nothing; 0.02 is that of the weights.
+    grid the position embeddings are learned on; images can have any multiple of the patch as sides.
+    registers_per_head: n; N = n * heads registers in total. register_std: their initial standard
+    deviation, which the paper does not give; 0.02 is that of the weights.
     communicate, sharing, parallel: see RegisterAttention and RegisterBlock.
     drop_path: rate of the last layer. position_offset: see `interpolate_positions`.
     remat, unroll: see `run_blocks`. dtype: of the computation; parameters are float32.
@@ -90,8 +90,8 @@ class RATS(nnx.Module):
     ) -> Features:
         """Normalised images [B, height, width, 3], any float dtype, sides multiples of the patch.
 
-        keep: the drop path, see `draw_drop_path`; none without it. attention_of: layers whose
-        compress attention to return; layers_of: layers whose tokens to return. Negative ones count
+        keep: see `draw_drop_path`; None for no drop path. attention_of: layers whose compress
+        attention is returned. layers_of: layers whose tokens are returned. Negative numbers count
         from the end.
         """
         batch = images.shape[0]
@@ -111,7 +111,7 @@ class RATS(nnx.Module):
         return Features(*self._layer(*tokens).normed, attention, layers)
 
     def _layer(self, registers: jax.Array, patches: jax.Array) -> Layer:
-        """Of registers [B, H, n, D] and patches."""
+        """The layer's output from registers [B, H, n, D] and patches [B, L, D]."""
 
         def tokens(registers: jax.Array, patches: jax.Array) -> Tokens:
             registers = registers.reshape(len(registers), -1, registers.shape[-1])

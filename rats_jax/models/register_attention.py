@@ -58,8 +58,8 @@ class RegisterAttention(Attention):
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Returns registers [B, H, n, D], patches [B, L, D], compress attention, float32:
         [B, H, n, L], or [B, H, N, L] when registers are shared."""
-        # The backward pass has queries, keys and values, and computes the rest again: hardly a
-        # hundredth of the layer's work, where probabilities would be kept for every patch.
+        # The backward pass has queries, keys and values, and recomputes the rest, about 1 % of the
+        # layer's work. Otherwise probabilities would be stored for every patch.
         qkv = self.project(patches)
         m_BHnd, o_BLD, attention = rematerialize(self._attend)(self._queries(registers), *qkv)
         return self._write(m_BHnd, registers.shape), self.merge(o_BLD), attention
@@ -103,5 +103,5 @@ class RegisterAttention(Attention):
 
 
 def merge_axes(x: jax.Array, first: int, last: int) -> jax.Array:
-    """Axes first..last as one."""
+    """Merges axes first..last into one."""
     return x.reshape(*x.shape[:first], -1, *x.shape[last + 1 :])

@@ -1,8 +1,8 @@
-"""Axial rotary position embedding, as in DINOv3: positions turn queries and keys.
+"""Axial rotary position embedding, as in DINOv3: positions rotate queries and keys.
 
-Half of a head's pairs of features turn with the row of the patch, half with its column, each pair
-by 2 pi coordinate / period. Coordinates run over [-1, 1] across the image, whatever its shape and
-size: there is no grid to interpolate from.
+Half of a head's feature pairs are rotated by the row of the patch, half by its column, each pair by
+the angle 2 pi coordinate / period. Coordinates are in [-1, 1] across an image of any shape and
+size, so there is no grid to interpolate.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,10 @@ Rotation = tuple[jax.Array, jax.Array]
 def axial_rotation(
     grid: tuple[int, int], periods: Sequence[float], *, before: int, after: int
 ) -> Rotation:
-    """Of the patches of a (h, w) grid, row by row, with tokens before and after that do not turn.
+    """The rotation of the patches of a (h, w) grid, row by row.
 
-    periods: d / 4 of them, the same for rows and columns; 2 is the side of the image.
+    periods: d / 4 values, the same for rows and columns; a period of 2 is the side of the image.
+    before, after: how many tokens, which are not rotated, precede and follow the patches.
     """
 
     def angles(size: int) -> np.ndarray:
@@ -40,8 +41,8 @@ def axial_rotation(
 
 
 def rotate(x: jax.Array, rotation: Rotation) -> jax.Array:
-    """x [B, T, H, d] turned, in float32, and back in its dtype; a pair is a feature of the first
-    half and its like in the second."""
+    """x [B, T, H, d], rotated in float32 and returned in x's dtype. A pair is a feature of the
+    first half and the feature in the same place of the second half."""
     cos, sin = rotation
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     turned = [first * cos - second * sin, second * cos + first * sin]

@@ -1,9 +1,9 @@
-"""How large a backbone's parameters are at the start of training.
+"""The scale of a backbone's parameters at the start of training.
 
-The paper and the official code draw every kernel from a normal of deviation 0.02. A kernel that is
-to keep the size of its input has a deviation of width^-0.5: 0.036 at 768, 0.05 at 384, 0.1 at 96.
-At small widths 0.02 makes attention logits so small that attention stays uniform for hundreds of
-steps (docs/emergence.md).
+The paper and the official code draw every kernel from a normal distribution of standard deviation
+0.02. A kernel that preserves the scale of its input has a standard deviation of width^-0.5: 0.036
+at 768, 0.05 at 384, 0.1 at 96. At small widths 0.02 makes attention logits so small that attention
+stays uniform for hundreds of steps (docs/emergence.md).
 """
 
 from typing import NamedTuple
@@ -15,9 +15,9 @@ from rats_jax.models.linear import STD
 
 
 class Scales(NamedTuple):
-    """kernel_std: deviation of the kernels of attention and MLP, and of the position embedding.
-    query_key_gain, value_gain: by what the projections to queries and keys, and to values, are
-    multiplied besides."""
+    """kernel_std: standard deviation of the kernels of attention and MLP, and of the position
+    embedding. query_key_gain, value_gain: additional factors on the projections to queries and
+    keys, and to values."""
 
     kernel_std: float = STD
     query_key_gain: float = 1.0
@@ -25,8 +25,8 @@ class Scales(NamedTuple):
 
 
 def rescale(backbone: nnx.Module, scales: Scales) -> nnx.Module:
-    """The backbone, just initialised, with parameters of these sizes. The patch embedding, biases,
-    norms and registers stay as they are."""
+    """Rescales the parameters of a newly initialised backbone, in place. The patch embedding,
+    biases, norms and registers are unchanged."""
     if scales == Scales():
         return backbone
     factor = scales.kernel_std / STD

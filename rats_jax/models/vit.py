@@ -1,5 +1,5 @@
-"""The ViT: the baseline of DINO v1, with [CLS] and, by choice, plain registers; and by options
-that training does not use, DINOv2's and DINOv3's."""
+"""The ViT: the DINO v1 baseline, with [CLS] and optional plain registers. Options that training
+does not use give the ViTs of DINOv2 and DINOv3."""
 
 from collections.abc import Sequence
 
@@ -20,9 +20,9 @@ class ViT(nnx.Module):
     """Vision Transformer; tokens are [CLS], patches, then `plain_registers` extra tokens without
     position embedding that are not part of the global vector (Darcet et al. 2023).
 
-    norm_eps: of every LayerNorm. layer_scale, gated_mlp: see Block.
-    positions: "learned", a table that is resampled for other sizes, in the other way if
-        "learned_antialiased" (positions.py); or "rope" with `rope_periods` (rope.py), no table.
+    norm_eps: epsilon of every LayerNorm. layer_scale, gated_mlp: see Block.
+    positions: "learned", a table that is resampled for other sizes; "learned_antialiased", the same
+        with antialiasing (positions.py); or "rope" with `rope_periods`, without a table (rope.py).
     Other arguments as in RATS.
     """
 

@@ -1,9 +1,9 @@
 """Whether a part is the same part in every image: agreement over the pixels of a whole data set.
 
 Scores within an image (M2O, O2O, ARI) do not ask whether a region of one image and a region of
-another are the same part. Here each pixel has an id that means the same in every image, such as the
-index of the register that its patch is most like, and its part, and both are compared over all
-pixels together (as PDiscoNet, arXiv 2309.03173, and PDiscoFormer, arXiv 2407.04538, do).
+another are the same part. Here each pixel has a part and an id that means the same in every image,
+such as the index of the register that its patch resembles most. Parts and ids are compared over all
+pixels together (as in PDiscoNet, arXiv 2309.03173, and PDiscoFormer, arXiv 2407.04538).
 """
 
 from typing import NamedTuple
@@ -16,12 +16,12 @@ RESAMPLES, TOGETHER = 1000, 100
 
 
 class Agreement(NamedTuple):
-    """nmi: normalised mutual information, by the arithmetic mean of the entropies, 0..1. ari:
-    adjusted Rand index, chance at 0. within: NMI within each class of images, the mean over the
-    classes that have two parts or more, weighted by their pixels; NaN without such classes.
+    """nmi: mutual information normalised by the arithmetic mean of the entropies, 0..1. ari:
+    adjusted Rand index, 0 at chance. within: NMI within each class of images, averaged over the
+    classes with two parts or more, weighted by their pixels; NaN without such classes.
 
-    An id that only says which class an image is of has a high `nmi` where classes have parts of
-    their own, and no `within`.
+    An id that depends only on the class of the image has a high `nmi` if each class has its own
+    parts, but a `within` of 0.
     """
 
     nmi: float
@@ -39,9 +39,10 @@ class MeasuredAgreement(NamedTuple):
 
 
 class Pooled:
-    """Counts of (class, part, id) in each image; memory grows with those that images have.
+    """Counts of (class, part, id) in each image; memory grows with the combinations that occur.
 
-    Every `Pooled` of as many images is resampled by the same draws, so that differences are paired.
+    Every `Pooled` of the same number of images is resampled by the same draws, so that differences
+    are paired.
     """
 
     def __init__(self):
@@ -56,7 +57,7 @@ class Pooled:
         of_class: str | None = None,
         void: int | None = None,
     ) -> None:
-        """An image's integer maps of one shape; pixels whose part is `void` do not count."""
+        """Adds an image: integer maps of one shape. Pixels whose part is `void` do not count."""
         if parts.shape != ids.shape:
             raise ValueError(f"parts are {parts.shape}, ids are {ids.shape}")
         pairs = np.stack([parts.ravel(), ids.ravel()], 1)
@@ -66,11 +67,11 @@ class Pooled:
 
     @property
     def parts(self) -> set[int]:
-        """The ids of parts that were met."""
+        """The ids of all parts that occur."""
         return {part for _, pairs, _ in self._images for part in pairs[:, 0].tolist()}
 
     def agreement(self, background: int | None = None) -> MeasuredAgreement:
-        """Of all pixels, or of those whose part is not `background`; NaN for no pixel."""
+        """The agreement over all pixels whose part is not `background`; NaN without pixels."""
         mean, resampled, pixels = self._resampling(background)
         low, high = _interval(mean, resampled)
         least = Agreement(0.0, -1.0, 0.0)
@@ -78,15 +79,15 @@ class Pooled:
         return MeasuredAgreement(mean, low, high, pixels)
 
     def difference(self, other: "Pooled", background: int | None = None) -> MeasuredAgreement:
-        """This agreement minus that of `other`, of the same images in the same order."""
+        """This agreement minus that of `other`, which has the same images in the same order."""
         one, resampled, pixels = self._resampling(background)
         two, others, _ = other._resampling(background)
         mean = Agreement(*(x - y for x, y in zip(one, two, strict=True)))
         return MeasuredAgreement(mean, *_interval(mean, resampled - others), pixels)
 
     def _resampling(self, background: int | None) -> tuple[Agreement, np.ndarray, int]:
-        """The agreement, that of resampled images, and the pixels. Computed once: a row stands in
-        several differences."""
+        """The agreement, the agreement of resampled images, and the number of pixels. Computed only
+        once, because it is used in several differences."""
         if background not in self._known:
             cells = self._cells(background)
             pixels = int(cells.counts.sum())
@@ -112,8 +113,8 @@ class Pooled:
 
 
 class _Cells(NamedTuple):
-    """counts: sparse float64 [images, C], of whole numbers; class, part and id of each of the C
-    combinations that there are."""
+    """counts: sparse float64 [images, C], whole numbers. of_class, part, id: of each of the C
+    combinations that occur."""
 
     counts: csr_array
     of_class: np.ndarray
@@ -134,15 +135,15 @@ def _resampled(cells: _Cells) -> np.ndarray:
 
 
 def _interval(mean: Agreement, resampled: np.ndarray) -> tuple[Agreement, Agreement]:
-    """2.5 and 97.5 % of the resampled values, moved by what resampling adds to them in the mean:
-    fewer distinct images agree more."""
+    """The 2.5 and 97.5 % percentiles of the resampled values, minus the mean bias of resampling: a
+    resample has fewer distinct images, which agree more."""
     excess = resampled.mean(0) - mean
     ends = np.percentile(resampled, (2.5, 97.5), 0) - excess
     return tuple(Agreement(*of.tolist()) for of in ends)
 
 
 def _agreements(counts: np.ndarray, cells: _Cells) -> np.ndarray:
-    """Of counts [R, C], float64 [R, 3] as `Agreement`."""
+    """The `Agreement` of each row of counts [R, C], float64 [R, 3]."""
     one = np.zeros_like(cells.of_class)
     (nmi,), _ = _information(counts, one, cells.part, cells.id)
     within = np.full(len(counts), np.nan)
@@ -156,8 +157,8 @@ def _agreements(counts: np.ndarray, cells: _Cells) -> np.ndarray:
 def _information(
     counts: np.ndarray, group: np.ndarray, part: np.ndarray, id_: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """NMI in each group [G, R], 1 where both have one class, for then they are the same partition;
-    and its weight, the pixels where there are two parts, else 0."""
+    """NMI in each group, [G, R]; 1 if there is one part and one id, which are then the same
+    partition. Also its weight [G, R]: the pixels of the group if it has two parts, else 0."""
     groups = _sums(group)
     pixels = np.maximum((counts @ groups).T, 1)
 
@@ -174,14 +175,14 @@ def _information(
 
 
 def _sums(member: np.ndarray) -> csr_array:
-    """[C, M]: what adds up counts by member, whose numbers are 0 to M - 1 in effect."""
+    """The matrix [C, M] that sums counts by member, for M different values of `member`."""
     _, place = np.unique(member, return_inverse=True)
     return csr_array((np.ones(len(place)), (np.arange(len(place)), place)))
 
 
 def _rand(counts: np.ndarray, cells: _Cells) -> np.ndarray:
-    """Adjusted Rand index of each row of counts [R, C], classes put together. In float64, whose
-    rounding is 1e-16 of the square of the pixels."""
+    """Adjusted Rand index of each row of counts [R, C], over all classes together. In float64,
+    whose rounding error is 1e-16 of the squared number of pixels."""
     pairs, pair = np.unique(np.stack([cells.part, cells.id], 1), axis=0, return_inverse=True)
     counts = counts @ _sums(pair.ravel())
     pixels = counts.sum(1)

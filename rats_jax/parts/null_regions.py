@@ -1,6 +1,6 @@
-"""Regions that know nothing of parts: what a model must beat at the same number of regions.
+"""Null baselines, which a model must beat at the same number of regions.
 
-Shapes as in regions.py. k-means shares the model's features, the grid and SLIC see no model.
+Shapes as in regions.py. k-means uses the model's features; the grid and SLIC use no model.
 """
 
 from functools import partial
@@ -16,16 +16,16 @@ from rats_jax.parts.regions import EXACT, Size, check_grid, resize_labels, unit
 _LLOYD = 20  # iterations of k-means
 _SLIC_SIDE = 128  # pixels of the longer side
 _SLIC_COMPACTNESS = (20, 80, 320)  # the last gives nearly squares
-_SLIC_LEAST = 12  # of fewer, large segments SLIC gives but a fraction
+_SLIC_LEAST = 12  # of fewer, larger segments SLIC returns only a fraction
 
 
 def grid_regions(*, size: Size, k: int) -> np.ndarray:
-    """A rectangular grid of exactly K cells: what M2O gives for free, so a null baseline.
+    """A rectangular grid of exactly K cells: a null baseline for M2O.
 
     The image is cut into r rows, row i into c_i columns, where the c_i differ by at most one and
     sum to K; a row's height is proportional to its c_i. So all cells have the same area (up to
-    rounding to pixels), for primes too; r is the number of rows whose cells are squarest, by the
-    mean of |log(width / height)|. K = 7 on a square: rows of 2, 2 and 3 cells.
+    rounding to pixels), also if K is prime. r is chosen so that cells are closest to squares, by
+    the mean of |log(width / height)|. K = 7 on a square: rows of 2, 2 and 3 cells.
 
     Args:
       size: (height, width) in pixels.
@@ -59,13 +59,14 @@ def grid_regions(*, size: Size, k: int) -> np.ndarray:
 def slic_regions(image: np.ndarray, *, k: int) -> np.ndarray:
     """SLIC superpixels (Achanta et al. 2012; scikit-image's), merged to exactly K.
 
-    SLIC gives as many as it likes, at small K far fewer than asked for, which would make the null
-    too weak. So it is asked for twice as many, compacter where noise breaks them up, and
-    `merge_alike` leaves K. Only an image of few pixels gets fewer.
+    SLIC does not return the requested number of regions; at small K it returns far fewer, which
+    would make the baseline too weak. So twice as many are requested, with higher compactness if
+    there are still fewer than K, and `merge_alike` merges them to K. Only an image of few pixels
+    gets fewer.
 
-    Chosen: of the image brought to at most 128 pixels, for 256 take three to four times as long and
-    move M2O by about a point; compactness 20, with which M2O is mostly higher than with
-    scikit-image's 10.
+    Our choices: the image is reduced to at most 128 pixels, because 256 take three to four times as
+    long and change M2O by about a point; the compactness is 20, at which M2O is mostly higher than
+    at scikit-image's 10.
 
     Args:
       image: uint8 [H, W, 3].
@@ -92,8 +93,8 @@ def slic_regions(image: np.ndarray, *, k: int) -> np.ndarray:
 
 
 def merge_alike(segments: np.ndarray, colours: np.ndarray, *, k: int) -> np.ndarray:
-    """Joins two segments that touch, over and over, until K are left: each time those by whose
-    union the squared distances of pixels to their segment's mean colour grow least (Ward).
+    """Merges two touching segments repeatedly until K are left: each time the two whose union
+    increases the squared distances of pixels to their segment's mean colour least (Ward).
 
     Args:
       segments: int [h, w], labels 0, 1, ... without gaps.
@@ -137,12 +138,12 @@ def kmeans_regions(
     """k-means on L2-normalised patch features, image by image.
 
     Seeds by greedy k-means++, then at most 20 Lloyd iterations. An image with fewer than K distinct
-    features gets that many regions; a cluster that empties on the way stays empty.
+    features gets that number of regions; a cluster that becomes empty stays empty.
 
     Args:
       features: [B, L, D] finite floats.
       grid: (h, w) patches.
-      k: regions asked for.
+      k: the requested number of regions.
       size: pixels of the result; None for one label per patch.
       seed: each image starts from the same seed, so its map does not depend on its batch.
 
@@ -156,7 +157,7 @@ def kmeans_regions(
     check_grid(grid, length)
     if not 1 <= k <= length:
         raise UserError(f"k={k} clusters of {length} patches; choose 1 to {length}")
-    # the first seed is drawn evenly and only once; of a few draws of each other, the best is taken
+    # the first seed is drawn uniformly, once; each other seed is the best of a few draws
     rng, draws = np.random.default_rng(seed), 2 + int(np.log(k))
     uniform = [np.repeat(rng.random(1), draws), *rng.random((k - 1, draws))]
     clusters = partial(_clusters, uniform=np.asarray(uniform, np.float32))
@@ -183,11 +184,11 @@ def _clusters(points: jax.Array, uniform: np.ndarray) -> jax.Array:
 
 
 def _spread_centres(points: jax.Array, uniform: np.ndarray) -> tuple[jax.Array, jax.Array]:
-    """Greedy k-means++ seeds: of a few draws, the one that lowers the error most, as in
+    """Greedy k-means++ seeds: each is the draw, of a few, that reduces the error most, as in
     scikit-learn, because a baseline should not lose by an unlucky draw.
 
-    points: [L, D]. uniform: [K, draws] in 0..1. Returns [K, D], and which of them there are, [K]:
-    fewer than K if the points run out.
+    points: [L, D]. uniform: [K, draws] in 0..1. Returns the seeds [K, D] and which of them are
+    valid, bool [K]: fewer than K if there are fewer distinct points.
     """
     squares = (points**2).sum(-1)
 
@@ -197,18 +198,18 @@ def _spread_centres(points: jax.Array, uniform: np.ndarray) -> tuple[jax.Array, 
         drawn = jnp.minimum(drawn, len(points) - 1)
         products = jnp.einsum("cd,ld->cl", points[drawn], points, precision=EXACT)
         distance = squares + squares[drawn, None] - 2 * products
-        distance = jnp.where(distance < 1e-6, 0, distance)  # equal, but for rounding
+        distance = jnp.where(distance < 1e-6, 0, distance)  # equal up to rounding
         distance = jnp.minimum(distance, left)
         best = distance.sum(-1).argmin()
         return distance[best], (drawn[best], left.any())
 
-    farther = jnp.full(len(points), 4.0)  # than points of length 1 can be
+    farther = jnp.full(len(points), 4.0)  # the largest squared distance of points of length 1
     _, (chosen, there) = jax.lax.scan(add, farther, uniform)
     return points[chosen], there
 
 
 def _at_most(image: np.ndarray, side: int) -> np.ndarray:
-    """The image, made smaller if a side is longer than that; averages of pixels."""
+    """The image, reduced by averaging pixels if a side is longer than `side`."""
     height, width = image.shape[:2]
     if max(height, width) <= side:
         return image

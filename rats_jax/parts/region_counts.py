@@ -9,18 +9,18 @@ USUAL_K = (6, 12, 33, 96)  # the paper's Table 1
 
 
 def registers_of(model: Options) -> int | None:
-    """How many registers regions can be made of; None of a ViT, whose regions are of attention."""
+    """How many registers can become regions; None for a ViT, whose regions are from attention."""
     return None if model.has_cls else model.registers
 
 
 def numbers_of_regions(
     given: Sequence[int] | None, model: Options, *, patches: int, named: str, where: str = ""
 ) -> tuple[int, ...]:
-    """The values of K, rising: those given, or for None the usual ones that the model can have;
-    of a ViT also its numbers of heads and registers. Raises UserError.
+    """The values of K in ascending order: those given, or for None the usual values that the model
+    can have, for a ViT also its numbers of heads and registers. Raises UserError.
 
-    patches: of an image, for k-means can have no more regions.
-    named: what was given, as the user writes it. where: which images have so few patches.
+    patches: patches of an image, the most regions that k-means can have.
+    named: the option for `given`, as the user writes it. where: which images have so few patches.
     """
     registers = registers_of(model)
     most = patches if registers is None else min(registers, patches)

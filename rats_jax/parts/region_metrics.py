@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 from rats_jax.errors import UserError
 
-_DENSE_RANGE = 1024  # ids that span more (panoptic ones reach 2^24) are sorted first
+_DENSE_RANGE = 1024  # ids with a larger range (panoptic ones reach 2^24) are sorted first
 
 
 class RegionScores(NamedTuple):
@@ -23,7 +23,7 @@ class RegionScores(NamedTuple):
     ari: float
 
 
-#: How tables and pictures call them.
+#: Their names in tables and pictures.
 HEADERS = RegionScores(m2o="M2O", o2o="O2O", ari="ARI")._asdict()
 UNSCORED = RegionScores(*[np.nan] * len(RegionScores._fields))  # of an image of void pixels
 
@@ -34,15 +34,15 @@ class MeanScores(NamedTuple):
     mean: RegionScores
     low: RegionScores
     high: RegionScores
-    images: int  # those that had a labelled pixel
+    images: int  # images with a labelled pixel
 
 
 def score(prediction: np.ndarray, truth: np.ndarray, *, void: int | None = None) -> RegionScores:
     """Scores one image.
 
     - M2O (the paper's primary metric): every predicted region joins the truth region it overlaps
-      most (ties: the lowest id); the mean over truth regions of the IoU of each with the union
-      of its predictions, 0 if it has none.
+      most (ties: the lowest id). M2O is the mean over truth regions of the IoU of each with the
+      union of its predictions, 0 if it has none.
     - O2O: regions paired one to one for the largest sum of IoU (Hungarian); that sum divided by
       the number of truth regions.
     - ARI: the full adjusted Rand index (Hubert and Arabie 1985), as scikit-learn computes it: from
@@ -53,10 +53,10 @@ def score(prediction: np.ndarray, truth: np.ndarray, *, void: int | None = None)
 
     Args:
       prediction, truth: integer maps of one shape; any ids.
-      void: truth id of pixels that count nowhere, dropped first.
+      void: truth id of pixels that are ignored in all scores.
 
     Returns:
-      The scores in float64; all NaN if no pixel is left, which `mean_scores` leaves out.
+      The scores in float64; all NaN if no pixel is left. `mean_scores` leaves out such images.
     """
     if prediction.shape != truth.shape:
         raise ValueError(f"prediction is {prediction.shape}, truth is {truth.shape}")
@@ -96,7 +96,7 @@ def mean_scores(
     count = len(values)
     if count == 0:
         raise UserError("no image has a labelled pixel to score; check the masks and the void id")
-    # a resample is how often each image is drawn: one product then gives its three sums
+    # a resample is stored as how often each image is drawn: one product gives its three means
     rng, odds = np.random.default_rng(seed), np.full(count, 1 / count)
     means = [rng.multinomial(count, odds) @ values / count for _ in range(resamples)]
     low, high = np.percentile(means, (2.5, 97.5), axis=0)
@@ -110,8 +110,8 @@ def pairwise_iou(counts: np.ndarray) -> np.ndarray:
 
 
 def positions(ids: np.ndarray) -> tuple[np.ndarray, int]:
-    """Each id's place in a range, int64, that keeps their order and may have gaps; its length."""
-    low, high = int(ids.min()), int(ids.max())  # python's, as small types would overflow
+    """Maps ids to int64 positions in their order, which may have gaps; and the positions' range."""
+    low, high = int(ids.min()), int(ids.max())  # Python integers, because small types overflow
     if high - low < _DENSE_RANGE:
         return ids.astype(np.int64) - low, high - low + 1
     values, places = np.unique(ids, return_inverse=True)
@@ -119,7 +119,7 @@ def positions(ids: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _many_to_one(counts: np.ndarray) -> float:
-    owner = counts.argmax(0)  # argmax takes the first, that is the lowest id
+    owner = counts.argmax(0)  # of equals argmax takes the first, which has the lowest id
     joined = owner == np.arange(len(counts))[:, None]
     shared = (counts * joined).sum(1)
     union = counts.sum(1) + (counts.sum(0) * joined).sum(1) - shared
@@ -132,8 +132,8 @@ def _one_to_one(counts: np.ndarray) -> float:
 
 
 def adjusted_rand(counts: np.ndarray) -> float:
-    # Ordered pairs of pixels. Python integers: the products reach 1e21 at 512 x 512, where float64
-    # would cancel.
+    # Counts of ordered pairs of pixels. Python integers, because the products reach 1e21 at
+    # 512 x 512, where float64 would suffer from cancellation.
     pixels = int(counts.sum())
     same_both = int((counts**2).sum())
     same_truth, same_prediction = (int((counts.sum(axis) ** 2).sum()) for axis in (1, 0))

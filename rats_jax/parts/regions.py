@@ -1,8 +1,8 @@
 """Region maps: from a model's outputs to one label per pixel (paper section 3.2, Eq. 7).
 
 Shape letters: B images, N registers, L = h w patches (row-major), D width, H heads, K regions.
-A `size` is (height, width) in pixels. Every map labels regions 0..K-1; a region may end up empty.
-`null_regions.py` has what a model must beat.
+A `size` is (height, width) in pixels. Every map labels regions 0..K-1; a region may be empty.
+`null_regions.py` has the baselines that a model must beat.
 """
 
 from functools import partial
@@ -29,10 +29,10 @@ def register_maps(
       registers: [B, N, D] last-block registers, any float dtype.
       patches: [B, L, D] last-block patches.
       top_k: K, registers to keep, ranked by their largest cosine (ties: the lower index first).
-      centered: cosines of what is left when the mean of an image's registers is taken from its
-        registers, and the mean of its patches from its patches. The paper does not. Tokens of an
-        image share a large component, which says which image it is, and the few registers whose
-        component fits that of the patches best win them all (docs/emergence.md).
+      centered: subtract the mean of an image's registers from its registers, and the mean of its
+        patches from its patches, before the cosines. The paper does not do this. Tokens of an image
+        share a large component, which depends on the image. Without centering, the few registers
+        whose component is most like that of the patches win all patches (docs/emergence.md).
 
     Returns:
       maps [B, K, L] float32 in rank order, and kept [B, K] int32, the registers' indices.
@@ -69,10 +69,11 @@ def register_regions(
     Args:
       registers, patches, top_k, centered: as for `register_maps`.
       grid: (h, w) patches.
-      sigma: Gaussian smoothing of each map, in patches; 0 for none. The paper is silent: 1 chosen.
+      sigma: Gaussian smoothing of each map, in patches; 0 for none. The paper gives no value; 1 is
+        our choice.
       size: pixels of the result; None for one label per patch.
-      argmax: "patch" labels patches, and repeats labels up to `size`; "pixel" resizes each map to
-        `size` first, bilinearly with half-pixel centres, and labels pixels.
+      argmax: "patch" labels patches and enlarges the labels to `size`; "pixel" first resizes each
+        map to `size`, bilinearly with half-pixel centres, and labels pixels.
 
     Returns:
       int32 [B, *size], or [B, h, w]; label k is the register of rank k.
@@ -93,9 +94,9 @@ def attention_regions(
     """The ViT baseline: one region per head, from the last block's [CLS] attention; or one per
     plain register, from its attention.
 
-    The paper says only "one map per head". Chosen: each map is divided by its sum over the
-    patches, so that a head that mostly looks at [CLS] or at plain registers competes on where it
-    looks, not on how much; then smoothing and argmax as for registers.
+    The paper says only "one map per head". Our choice: each map is divided by its sum over the
+    patches, so that for a head that mostly attends to [CLS] or to plain registers it matters where
+    it attends, not how much. Smoothing and argmax are as for registers.
 
     Args:
       attention: [B, K, L] softmax weights to the patches: of [CLS] in each head, or of each plain
@@ -114,7 +115,7 @@ def resize_labels(labels, size: Size):
     """Nearest-neighbour resize of labels [..., h, w] to [..., *size]; numpy or JAX, dtype kept.
 
     Half-pixel centres: pixel i of n reads cell floor((i + 1/2) h / n), as `nearest-exact` in
-    PyTorch, so that a 14 x 14 grid falls on 224 pixels as 16 x 16 blocks, without a shift.
+    PyTorch, so that a 14 x 14 grid becomes 16 x 16 blocks of 224 pixels, without a shift.
     """
     rows, columns = (
         (2 * np.arange(new) + 1) * old // (2 * new)
@@ -124,13 +125,13 @@ def resize_labels(labels, size: Size):
 
 
 def unit(vectors: jax.Array) -> jax.Array:
-    """[..., D] of length 1, float32; zeros stay zeros."""
+    """Vectors [..., D] scaled to length 1, float32; zeros stay zeros."""
     vectors = vectors.astype(jnp.float32)
     return vectors / jnp.maximum(jnp.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
 def check_grid(grid: Size, length: int) -> None:
-    """Raises ValueError unless a grid has that many patches."""
+    """Raises ValueError unless the grid has `length` patches."""
     if grid[0] * grid[1] != length:
         raise ValueError(f"grid {grid} does not hold {length} patches")
 
@@ -140,8 +141,8 @@ def _strongest(
 ) -> jax.Array:
     """Smooths maps [B, K, L] on the patch grid and labels each place by the largest (ties: lowest).
 
-    Smoothing is separable, cut at 4 sigma, with half-sample reflection at the border: what
-    `scipy.ndimage.gaussian_filter(mode="reflect")` does.
+    Smoothing is separable, truncated at 4 sigma, with half-sample reflection at the border, as in
+    `scipy.ndimage.gaussian_filter(mode="reflect")`.
     """
     check_grid(grid, maps.shape[-1])
     maps = maps.reshape(*maps.shape[:2], *grid)
@@ -157,8 +158,8 @@ def _strongest(
 
 
 def _strongest_pixels(maps: jax.Array, down: np.ndarray, across: np.ndarray) -> jax.Array:
-    """int32 [B, H, W] from maps [B, K, h, w] resized by [H, h] and [W, w], one after the other: all
-    K in pixels would fill the memory."""
+    """int32 [B, H, W] from maps [B, K, h, w] resized by [H, h] and [W, w]. Maps are resized one
+    after the other: all K in pixels would fill the memory."""
 
     def stronger(best: tuple, numbered: tuple) -> tuple[tuple, None]:
         (strength, labels), (k, one) = best, numbered

@@ -26,8 +26,8 @@ from rats_jax.results_folder import file_names
 
 @dataclass(frozen=True)
 class SavedRegions:
-    """name: in the results. folder: where they lie. files: by the name of the sample. others:
-    files that no label map is read from, by their name without its ending."""
+    """name: of these regions in the results. folder: of the files. files: label maps by sample
+    name. others: files that are not label maps, by their names without the ending."""
 
     name: str
     folder: Path
@@ -37,11 +37,11 @@ class SavedRegions:
     def read(self, sample: str, size: Size, orientation: int = exif.AS_STORED) -> np.ndarray:
         """int32 [*size], regions 0, 1, ... of a sample whose mask has that size.
 
-        orientation: of the image's file. A map in the shape of the stored pixels is turned as the
-        image is.
+        orientation: EXIF orientation of the image's file. A map in the shape of the stored pixels
+        is rotated like the image.
 
         Raises:
-          UserError: there is no map for it, or it is none; one line that names the file.
+          UserError: the sample has no map, or an invalid one; one line that names the file.
         """
         try:
             path = self.file_of(sample)
@@ -56,11 +56,11 @@ class SavedRegions:
         except UserError as error:
             raise UserError(printable(str(error))) from error
         labels = resize_labels(labels, size)
-        _, places = np.unique(labels, return_inverse=True)  # small ones may be gone
+        _, places = np.unique(labels, return_inverse=True)  # small regions may have vanished
         return places.reshape(size).astype(np.int32)
 
     def file_of(self, sample: str) -> Path:
-        """UserError if there is none."""
+        """The label map of a sample; UserError if there is none."""
         if sample in self.files:
             return self.files[sample]
         line = f"--regions {self.folder} has no label map for {sample}"
@@ -75,13 +75,13 @@ def open_saved_regions(
 ) -> list[SavedRegions]:
     """Finds the label maps of samples in each folder, given as NAME=DIR or DIR.
 
-    A map bears the sample's relative path without its ending; or that path in one name, as
-    `rats_jax.visualize` writes labels/; or the last part of it.
+    The name of a map is the sample's relative path without its ending; or that path as a single
+    file name, as `rats_jax.visualize` writes in labels/; or the last part of the path.
 
     Raises:
-      UserError: a folder is not there or holds no label map, a sample has two, two samples have
-        one, two folders have one name, or a folder one that results use otherwise; a sample has
-        none, unless broken ones are skipped.
+      UserError: a folder does not exist or has no label map, a sample has two maps, two samples
+        have the same map, two folders have the same name, or a folder has a name that results use
+        otherwise; a sample has no map, unless broken samples are skipped.
     """
     opened: list[SavedRegions] = []
     try:
@@ -94,7 +94,7 @@ def open_saved_regions(
             for sample in () if skip_broken else samples:
                 opened[-1].file_of(sample)
     except UserError as error:
-        raise UserError(printable(str(error))) from error  # names may hold line ends
+        raise UserError(printable(str(error))) from error  # names may contain line breaks
     except OSError as error:
         raise UserError(printable(f"--regions={spec} cannot be read ({error.strerror})")) from error
     return opened
@@ -103,7 +103,7 @@ def open_saved_regions(
 def _named(spec: str) -> tuple[str, Path]:
     name, separator, path = spec.partition("=")
     if not separator or "/" in name or not path or local_path(spec).is_dir():
-        name, path = "", spec  # a folder's own name may hold =
+        name, path = "", spec  # a folder's name may contain =
     folder = local_path(path).absolute()
     if not path or not folder.is_dir():
         raise UserError(f"--regions={spec}: {folder} is not a folder; write NAME=DIR or DIR")
@@ -117,7 +117,7 @@ def _named(spec: str) -> tuple[str, Path]:
 
 
 def _listed(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
-    """By their names without the ending: the label maps, and the other files."""
+    """The label maps and the other files, each by their names without the ending."""
     files: dict[str, Path] = {}
     others: dict[str, str] = {}
     for file in sorted(walk(folder)):
@@ -141,7 +141,7 @@ def _listed(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
 
 
 def _names(sample: str) -> tuple[str, ...]:
-    """Those that a sample's label map may have, without an ending."""
+    """The names that a sample's label map may have, without an ending."""
     return stem_of(sample), file_names([sample])[0], Path(sample).stem
 
 
@@ -188,7 +188,7 @@ def _check_number(path: Path, regions: int) -> None:
 
 
 def _has_aspect(labels: Size, mask: Size) -> bool:
-    """Either side may be rounded to a whole label."""
+    """Whether both have the same aspect ratio; either side may be rounded to a whole label."""
     (h, w), (height, width) = labels, mask
     return min(abs(h * width / height - w), abs(w * height / width - h)) <= 1
 

@@ -1,7 +1,7 @@
-"""What the masks of a data set can tell methods apart by: counts, and warnings where it is little.
+"""Whether the masks of a data set can distinguish methods: counts, and warnings if they hardly can.
 
-Where an image has one region, every method gets M2O 1. Masks come to that by a wrong void id, by
-objects that are all crowds, by one mask an image, by a palette that was lost.
+If an image has one region, every method gets M2O 1. Causes of such masks are a wrong void id,
+objects that are all crowds, only one mask per image, and a palette that was lost.
 """
 
 from collections.abc import Iterable
@@ -14,17 +14,17 @@ from rats_jax.parts.datasets import VOID, Labelled
 from rats_jax.parts.region_metrics import positions
 
 _LITTLE = 0.01  # the share of pixels below which hardly anything is labelled
-_THIN = 8  # regions without an inner pixel, from which on they are no accident
+_THIN = 8  # this many regions without an inner pixel are not an accident
 
 
 class Truth(NamedTuple):
-    """Of one image, or sums over images.
+    """Counts for one image, or sums over images.
 
-    regions: of the masks, void not among them. void_share: of the pixels. The others count images:
-    all_void: without a labelled pixel. single: with one region. little: with fewer than 1 % of
-    their pixels labelled. thin: whose regions are for the most part lines or specks, without a
-    pixel that has four neighbours of its own. exif_...: that EXIF turns, by the pixels to which
-    the mask belonged, see `Labelled`.
+    regions: number of regions in the masks, without void. void_share: share of void pixels. The
+    others count images. all_void: without a labelled pixel. single: with one region. little: with
+    fewer than 1 % of their pixels labelled. thin: most of whose regions are lines or specks,
+    without a pixel whose four neighbours are in the same region. exif_...: rotated by EXIF, by the
+    pixels that the mask was drawn on, see `Labelled`.
     """
 
     images: int
@@ -40,7 +40,7 @@ class Truth(NamedTuple):
 
 
 def truth_of(sample: Labelled) -> Truth:
-    """Of one image."""
+    """The counts for one image."""
     mask = sample.mask
     places, span = positions(mask.ravel())
     pixels = np.bincount(places, minlength=span)
@@ -64,12 +64,12 @@ def truth_of(sample: Labelled) -> Truth:
 
 
 def total(truths: Iterable[Truth]) -> Truth:
-    """Over images."""
+    """The sums over images."""
     return Truth(*map(sum, zip((0,) * len(Truth._fields), *truths, strict=True)))
 
 
 def check(truth: Truth, *, of: str) -> None:
-    """Raises UserError where no mask of the data set `of` tells methods apart."""
+    """Raises UserError if no mask of the data set `of` can distinguish methods."""
     if truth.images == truth.all_void:
         raise UserError(f"no image of {of} has a labelled pixel to score: all are void")
     if truth.images == truth.all_void + truth.single:
@@ -81,8 +81,8 @@ def check(truth: Truth, *, of: str) -> None:
 
 
 def report(truth: Truth) -> list[str]:
-    """What is said, and recorded, of the masks that were scored; a line each, and those that a user
-    should look at begin with "warning: "."""
+    """The lines that are printed and recorded about the scored masks; those that a user should look
+    at begin with "warning: "."""
     n = truth.images
     lines = [
         f"{n:,} masks of {truth.regions / n:.1f} regions on average, "
@@ -121,7 +121,7 @@ def _report_exif(truth: Truth) -> list[str]:
 
 
 def _inside(mask: np.ndarray) -> np.ndarray:
-    """Bool [h - 2, w - 2]: whose four neighbours have the same id."""
+    """Bool [h - 2, w - 2]: inner pixels whose four neighbours have the same id."""
     middle = mask[1:-1, 1:-1]
     sides = (mask[:-2, 1:-1], mask[2:, 1:-1], mask[1:-1, :-2], mask[1:-1, 2:])
     return np.logical_and.reduce([middle == side for side in sides])

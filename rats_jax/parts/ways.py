@@ -1,4 +1,4 @@
-"""Part discovery: the label maps that a model has for images."""
+"""Part discovery: the label maps that a model gives for images."""
 
 from typing import Literal, NamedTuple
 
@@ -12,9 +12,9 @@ from rats_jax.parts.regions import Argmax, Size, attention_regions, register_reg
 class RegionOptions(NamedTuple):
     """How a model's tokens become regions.
 
-    smoothing: of each map, the sigma of a Gaussian in patches; 0 for none.
-    norm: tokens of the last layer, "post" or "pre" the model's final LayerNorm.
-    argmax: among maps of patches, or of pixels, see `register_regions`.
+    smoothing: sigma of the Gaussian that smooths each map, in patches; 0 for none.
+    norm: use tokens of the last layer after ("post") or before ("pre") the final LayerNorm.
+    argmax: over maps of patches or of pixels, see `register_regions`.
     """
 
     smoothing: float = 1.0
@@ -30,13 +30,14 @@ def region_maps(
     size: Size | None,
     options: RegionOptions,
 ) -> dict[str, np.ndarray]:
-    """int32 [B, *size] label maps of K regions by each way that these features allow; for no size
-    one label a patch.
+    """int32 [B, *size] label maps of K regions, by each method that these features allow; without a
+    size, one label per patch.
 
-    "registers": the K best of N registers. "centered registers": the same of cosines that are
-    centered, see `register_maps`. "[CLS] attention": one region a head, for a ViT of K
-    heads. "register attention": one a plain register, for a ViT of K of them, by its attention in
-    the mean over heads. "k-means": of the patches, which are labelled whatever `options.argmax`.
+    "registers": the K best of N registers. "centered registers": the same with centered cosines,
+    see `register_maps`. "[CLS] attention": one region per head, for a ViT with K heads. "register
+    attention": one region per plain register, for a ViT with K of them, from its attention averaged
+    over heads. "k-means": clusters of the patches, always one label per patch whatever
+    `options.argmax` is.
 
     features: with the last layer's attention for a ViT, and its tokens for `options.norm` "pre".
     """

@@ -1,4 +1,4 @@
-"""The letters of pictures: those of names too, which may be of any language."""
+"""The font of pictures, also for names, which may be in any language."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from PIL import ImageFont
 
 Font = ImageFont.FreeTypeFont
-_ABSENT = "\uffff"  # no font has it: what is drawn instead is drawn for every letter it lacks
+_ABSENT = "\uffff"  # in no font: drawn with the font's symbol for missing letters
 
 
 @lru_cache
 def font(size: int) -> Font:
-    """DejaVu Sans, which Matplotlib brings: Latin with all accents, Greek, Cyrillic, Arabic."""
+    """DejaVu Sans, included in Matplotlib: Latin with all accents, Greek, Cyrillic, Arabic."""
     from matplotlib import get_data_path
 
     return ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

@@ -1,4 +1,4 @@
-"""Pictures of region maps: one overlay, and sheets that set methods side by side.
+"""Pictures of region maps: one overlay, and sheets that show methods side by side.
 
 Images are uint8 [h, w, 3] RGB; label maps are integer [h, w]; colours are uint8 RGB triples.
 """
@@ -12,8 +12,9 @@ from scipy.optimize import linear_sum_assignment
 
 from rats_jax.parts.region_metrics import overlaps, pairwise_iou, score
 
-# Okabe and Ito's seven, then 41 more, each the sRGB colour farthest in CIELAB from those before it,
-# the least over normal, protanopic and deuteranopic sight (Machado et al. 2009) being what counts.
+# Okabe and Ito's seven, then 41 more. Each is the sRGB colour with the largest CIELAB distance to
+# all before it; the distance is the minimum over normal, protanopic and deuteranopic vision
+# (Machado et al. 2009).
 PALETTE = np.array(
     [
         list(bytes.fromhex(colour))
@@ -26,7 +27,7 @@ PALETTE = np.array(
     ],
     np.uint8,
 )
-# What no truth region claims: the same hues in the same order, two thirds of the way to grey.
+# For regions without a truth region: the same hues in the same order, two thirds towards grey.
 MUTED = (PALETTE // 3 + 96).astype(np.uint8)
 
 Colours = Mapping[int, np.ndarray]
@@ -36,10 +37,10 @@ _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 
 
 def label_colours(labels: np.ndarray, palette: np.ndarray = PALETTE) -> dict[int, np.ndarray]:
-    """A colour for each id in a label map: `palette[id]` where that is free, else the next free.
+    """A colour for each id in a label map: `palette[id]` if it is free, else the next free one.
 
-    So a part keeps its colour from picture to picture, and two parts of one picture share one only
-    when they outnumber the palette.
+    So a part keeps its colour from picture to picture, and two parts of a picture share a colour
+    only if there are more parts than colours.
     """
     colours: dict[int, np.ndarray] = {}
     taken: set[int] = set()
@@ -56,12 +57,12 @@ def label_colours(labels: np.ndarray, palette: np.ndarray = PALETTE) -> dict[int
 def matched_colours(
     prediction: np.ndarray, truth: np.ndarray, *, void: int | None = None
 ) -> dict[int, np.ndarray]:
-    """Colours that let the eye compare a prediction with the truth coloured by `label_colours`.
+    """Colours of a prediction that make it comparable to the truth coloured by `label_colours`.
 
     Predicted and truth regions are paired one to one for the largest sum of IoU (Hungarian, void
-    pixels left out), as for O2O. A paired region takes its partner's colour; all others take muted
-    ones. A pair may have little in common: the colours say which regions are compared, not how well
-    they agree.
+    pixels left out), as for O2O. A paired region gets its partner's colour; all others get muted
+    ones. A pair may have little in common: the colours show which regions are compared, not how
+    well they agree.
     """
     colours = label_colours(prediction, MUTED)
     partners = label_colours(truth)
@@ -82,9 +83,9 @@ def paint(
     colours: Colours | None = None,
     void: int | None = None,
 ) -> np.ndarray:
-    """The image in grey, its regions tinted, with a white line one pixel thin between them.
+    """The image in grey, its regions tinted, with white lines of one pixel between them.
 
-    Grey, because a tint over colour would show a mixture that no other picture shares.
+    The image is grey, because a tint over colours would look different in each picture.
 
     Args:
       labels: integer [h, w].
@@ -120,22 +121,22 @@ def part_sheet(
     alpha: float = 0.6,
     side: int = 224,
 ) -> Image.Image:
-    """A titled grid of pictures: each row an image, then its overlay from each column.
+    """A titled grid of pictures: each row has an image, then its overlay for each column.
 
-    Images shorter than `side` are enlarged by the least whole factor that reaches it, before
-    painting, so that pixels stay square and boundaries thin. Save it with `save_png`.
+    Images smaller than `side` are enlarged before painting, by the least whole factor that reaches
+    it, so that pixels stay square and boundaries thin. Save the sheet with `save_png`.
 
-    Below each map that is compared with a truth is its O2O. Colours alone would flatter: every map
-    finds regions to share colours with, even a plain grid.
+    Below each map that is compared with a truth is its O2O. Colours alone would be misleading:
+    every map shares colours with some regions of the truth, even a plain grid.
 
     Args:
-      images: one uint8 [h, w, 3] a row; sizes may differ.
-      columns: title to label maps, each of its row's size; drawn in the mapping's order.
-      truth: title of the column that is ground truth. The others then take colours by
-        `matched_colours`; without it every map is coloured on its own.
+      images: one uint8 [h, w, 3] per row; sizes may differ.
+      columns: title -> label maps, each of the size of its row's image; drawn in this order.
+      truth: title of the column that is ground truth. The others are then coloured by
+        `matched_colours`; without a truth every map is coloured independently.
       void: id in the truth column left untinted and dimmed.
       alpha: weight of the tints.
-      side: pixels that the longer side of each picture shall reach.
+      side: least pixels of the longer side of each picture.
     """
     if len(images) == 0:
         raise ValueError("a sheet needs at least one image")
@@ -193,8 +194,8 @@ def _boundaries(labels: np.ndarray) -> np.ndarray:
 def _compose(
     rows: list[list[np.ndarray]], titles: list[str], notes: list[list[str]]
 ) -> Image.Image:
-    """Sets cells [row][column] on paper, each row and column as wide as its largest cell, each with
-    its note below."""
+    """Places cells [row][column] on one picture, each with its note below. Columns are as wide as
+    the widest cell."""
     heights = [row[0].shape[0] for row in rows]
     note = _NOTE if any(any(below) for below in notes) else 0
     small = ImageFont.load_default(size=12)
@@ -225,7 +226,7 @@ def _compose(
 
 
 def _wrap(title: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """Breaks a title into lines no wider than the column, inside a word only if it must."""
+    """Breaks a title into lines no wider than the column, inside a word only if necessary."""
     lines = [""]
     for word in title.split():
         line = f"{lines[-1]} {word}".strip()

@@ -21,8 +21,8 @@ HEAT = np.array(
 class Scale(NamedTuple):
     """Which values are dark and which are bright.
 
-    It does not depend on the map: a map stretched to its own range would look as if it had found
-    something even where it is even. log: equal ratios are equal steps. unit: for people.
+    It does not depend on the map: a uniform map that is stretched to its own range would seem to
+    have structure. log: equal ratios are equal steps. unit: its name, for display.
     """
 
     low: float
@@ -31,17 +31,17 @@ class Scale(NamedTuple):
     unit: str = ""
 
     def values(self, count: int) -> np.ndarray:
-        """So many in even steps, from end to end."""
+        """`count` values in even steps from `low` to `high`."""
         return (np.geomspace if self.log else np.linspace)(self.low, self.high, count)
 
 
-#: In the middle is what says nothing: a cosine of 0, and attention that is the same everywhere.
+#: The middle of each scale is the neutral value: a cosine of 0, and uniform attention.
 COSINE = Scale(-1, 1, unit="cosine")
 ATTENTION = Scale(0.1, 10, log=True, unit="times uniform attention")
 
 Cell = tuple[str, np.ndarray]
 _GAP = 8  # pixels
-_WIDTH = 700  # pixels of a sheet, at least: the text beside the bar needs so much
+_WIDTH = 700  # minimum pixels of a sheet, which the text next to the bar needs
 _BAR = (160, 12)  # pixels of a scale's bar
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 
@@ -59,13 +59,13 @@ def heat(values: np.ndarray, scale: Scale) -> np.ndarray:
 
 
 def value_range(values: np.ndarray) -> str:
-    """The lowest and the highest value, as a caption has them."""
+    """The lowest and the highest value, as text for a caption."""
     low, high = (f"{x:.{2 if abs(x) < 10 else 0}f}" for x in (values.min(), values.max()))
     return f"{low} to {high}"
 
 
 def over(colours: np.ndarray, image: np.ndarray, *, alpha: float = 0.7) -> np.ndarray:
-    """Colours of patches [h, w, 3] laid over the image in grey; uint8 of the image's size."""
+    """Colours of patches [h, w, 3] blended over the image in grey; uint8 of the image's size."""
     height, width = image.shape[:2]
     large = Image.fromarray(colours).resize((width, height), Image.Resampling.NEAREST)
     grey = image.mean(-1, keepdims=True)
@@ -82,11 +82,11 @@ def sheet(
     """Titled rows of pictures, each with a caption below it; save it with `save_png`.
 
     Args:
-      rows: (title, cells); a cell is (caption, uint8 [h, w, 3]). All pictures of one aspect. A
-        title wider than the pictures loses its middle.
+      rows: (title, cells); a cell is (caption, uint8 [h, w, 3]). All pictures have the same aspect
+        ratio. The middle of a title that is wider than the pictures is left out.
       side: pixels of the longer side of each picture. Smaller ones are enlarged without smoothing.
-      columns: the most in a line; a longer row continues in the next line.
-      scale: of the heat maps, drawn at the top.
+      columns: maximum number of pictures in a line; a longer row continues in the next line.
+      scale: the scale of the heat maps, drawn at the top.
     """
     text, heading = font(12), font(15)
     tall, wide = max((cell.shape[:2] for _, cells in rows for _, cell in cells), key=max)
@@ -117,7 +117,7 @@ def sheet(
 
 
 def _draw_scale(paper: Image.Image, scale: Scale, font: Font) -> None:
-    """The numbers of both ends and of the middle, and the bar between them."""
+    """Draws the bar, and next to it the values of both ends and of the middle."""
     width, height = _BAR
     bar = np.tile(heat(scale.values(width), scale), (height, 1, 1))
     paper.paste(Image.fromarray(bar), (_GAP, _GAP))
@@ -130,7 +130,7 @@ def _draw_scale(paper: Image.Image, scale: Scale, font: Font) -> None:
 
 
 def _elided(title: str, font: Font, width: int) -> str:
-    """The title without as much of its middle as is needed for this width."""
+    """The title, shortened in its middle to fit this width."""
     shown, keep = title, len(title)
     while (length := font.getlength(shown)) > width and keep > 2:
         keep = min(keep - 1, int(keep * width / length))

@@ -1,4 +1,4 @@
-"""Images with ground-truth parts, from the files that users have: `open_dataset("KIND:PATH")`."""
+"""Images with ground-truth parts, read from users' files: `open_dataset("KIND:PATH")`."""
 
 from rats_jax.data.kinds import kind_and_place
 from rats_jax.errors import UserError
@@ -37,7 +37,7 @@ def open_dataset(spec: str) -> PartDataset:
     Lists the files, and reads COCO's annotations; images and masks are read by `sample`.
 
     Raises:
-      UserError: an unknown kind, or files that are not laid out as this kind's.
+      UserError: the kind is unknown, or the files do not have the layout of this kind.
     """
     kind, place = kind_and_place(spec, wanted="part masks")
     if kind == DRAWN:
@@ -48,6 +48,6 @@ def open_dataset(spec: str) -> PartDataset:
             raise UserError(f"dataset {spec}: {path} does not exist; give the path to its files")
         return KINDS[kind](path)
     except UserError as error:
-        raise UserError(printable(str(error))) from error  # names may hold line ends
+        raise UserError(printable(str(error))) from error  # names may contain line breaks
     except OSError as error:
         raise UserError(printable(f"{spec}: {path} cannot be read ({error.strerror})")) from error

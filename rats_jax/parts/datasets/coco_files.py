@@ -1,4 +1,4 @@
-"""COCO's annotation files: what they hold, what of it can be used, and where their images lie."""
+"""COCO's annotation files: their records, which records can be used, and where the images are."""
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
@@ -13,12 +13,12 @@ from rats_jax.parts.datasets.json_file import read_json
 from rats_jax.parts.datasets.part_dataset import Size
 
 _SPLIT = "val2017"
-_MANY = 0.1  # the share of crowds from which on they are warned of
+_MANY = 0.1  # a larger share of crowds gives a warning
 
 
 class CocoImage(NamedTuple):
-    """size: None where the file does not say. alike: whether it was found by another case or ending
-    of its name."""
+    """size: None if the file does not give it. alike: whether the image was found under a name with
+    another case or ending."""
 
     name: str
     path: Path
@@ -33,11 +33,11 @@ class CocoFiles:
     Attributes:
       file: the JSON.
       split: such as val2017.
-      root: the folder above `annotations`, or the file's own.
+      root: the folder above `annotations`, or else the folder of the file.
       images: by id.
-      annotations: records by image id, each of a listed image.
+      annotations: records by image id, for listed images only.
       categories: names by id.
-      left_out: why records are not used, and how many; readers add to it.
+      left_out: the number of unused records by reason; readers add to it.
     """
 
     file: Path
@@ -49,11 +49,11 @@ class CocoFiles:
     left_out: Counter[str]
 
     def notes(self, *, crowds: int, of: int, what: str) -> list[str]:
-        """What was left out or found by another name, and how many of the objects or segments are
-        crowds.
+        """Notes on what was left out or found under another name, and on how many of the objects or
+        segments are crowds.
 
         Raises:
-          UserError: all are crowds, and nothing is left to score.
+          UserError: all are crowds, so that nothing is left to score.
         """
         notes = []
         if self.left_out:
@@ -78,14 +78,15 @@ class CocoFiles:
 def open_coco(path: Path, kind: str) -> CocoFiles:
     """Finds and reads `annotations/KIND_SPLIT.json`, KIND being instances or panoptic.
 
-    Records that cannot be used are counted, and the others kept.
+    Records that cannot be used are counted; the others are used.
 
     Args:
       path: the root (SPLIT is val2017), the folder of a split (`val2017`, `images/val2017`,
         `panoptic_val2017`), or the JSON.
 
     Raises:
-      UserError: it is not there, not JSON, not COCO's, or its images are nowhere.
+      UserError: the file does not exist, is not JSON, does not have COCO's layout, or none of its
+        images is found.
     """
     file, root, split = _find(path, kind)
     content = read_json(file)
@@ -127,7 +128,7 @@ def _list(file: Path, content: Mapping, name: str) -> list[Any]:
 def _images(
     records: Sequence[Any], finder: ImageFinder, left_out: Counter[str]
 ) -> dict[Hashable, CocoImage]:
-    """By id; none of those that share an id, or a file, with another."""
+    """The images by id, without those that share an id or a file with another image."""
     named = []
     home = next((folder for folder in finder.folders if folder.is_dir()), finder.folders[0])
     for record in records:
@@ -143,7 +144,7 @@ def _images(
         (id, CocoImage(name.replace("\\", "/"), paths.get(name, home / name), size, name in alike))
         for id, name, size in named
     ]
-    listed = list(dict.fromkeys(listed))  # the same record again says nothing new
+    listed = list(dict.fromkeys(listed))  # drops repeated records
     ids, files = Counter(id for id, _ in listed), Counter(image.path for _, image in listed)
     images = {id: image for id, image in listed if ids[id] == 1 and files[image.path] == 1}
     if doubled := [image for id, image in listed if id not in images]:
@@ -158,7 +159,7 @@ def _no_image(
     finder: ImageFinder,
     left_out: Mapping[str, int],
 ) -> str:
-    """That no image is there, why, and one that was looked for."""
+    """The message that no image was found, with the reason and one of the expected files."""
     listed += _aside(left_out)
     if not images:
         return f"{listed}: none is left; give each an id and a file of its own"

@@ -1,4 +1,4 @@
-"""The files of the images that a COCO file names, whatever folders it names before them."""
+"""Finds the image files that a COCO file names, whatever folders their names include."""
 
 import difflib
 import os
@@ -15,15 +15,15 @@ _JPEG = re.compile(r"\.(jpe?g|jpe|jfif)$", re.IGNORECASE)
 
 
 class ImageFinder:
-    """Looks in some folders for names as tools write them: with `\\` between parts, below a folder
-    that is another here, absolute, in another Unicode form, between blanks, or as a URL."""
+    """Looks in folders for names as tools write them: with `\\` between parts, below a folder that
+    has another name here, absolute, in another Unicode form, surrounded by blanks, or as a URL."""
 
     def __init__(self, folders: Sequence[Path]):
         self.folders = folders
         self._listed, self._alike = cache(_listed), cache(_alike)
 
     def find(self, name: str) -> Path | None:
-        """The file; of several, that with the most parts of the name in the first folder."""
+        """The file; of several, the one with the most parts of the name, in the first folder."""
         for folder, file in self._candidates(name):
             by_form = self._listed(folder)
             if found := by_form.get(file) or by_form.get(composed(file)):
@@ -31,7 +31,7 @@ class ImageFinder:
         return None
 
     def find_alike(self, name: str) -> Path | None:
-        """The one file whose name differs by case alone, or else by its ending; None if there are
+        """The only file whose name differs just by case, or else by its ending; None if there are
         several."""
         candidates = [(folder, _keys(file)) for folder, file in self._candidates(name)]
         for by in range(2):
@@ -41,8 +41,8 @@ class ImageFinder:
         return None
 
     def find_all(self, names: Iterable[str]) -> tuple[dict[str, Path], dict[str, Path]]:
-        """The files of those that have one; and of others those that differ by case or ending, and
-        are no other name's own."""
+        """The files of names that are found; and for the other names, files whose names differ by
+        case or ending and that no other name has found."""
         found = {name: self.find(name) for name in names}
         own = {*found.values(), None}
         alike = {name: self.find_alike(name) for name, file in found.items() if file is None}
@@ -52,7 +52,7 @@ class ImageFinder:
         )
 
     def near(self, name: str) -> Path | None:
-        """The image that is named most like it."""
+        """The image with the most similar name."""
         for folder, file in dict.fromkeys(self._candidates(name)):
             there = filter(_PICTURE.search, self._listed(folder).values())
             if close := difflib.get_close_matches(file, list(there), n=1):
@@ -60,7 +60,7 @@ class ImageFinder:
         return None
 
     def _candidates(self, name: str) -> Iterator[tuple[str, str]]:
-        """Folder and file."""
+        """Pairs of folder and file name to try."""
         try:
             name = os.fsdecode(name.encode("utf-8", "surrogateescape"))  # also where LANG=C
         except UnicodeEncodeError:
@@ -75,12 +75,12 @@ class ImageFinder:
 
 
 def without_ending(name: str) -> str:
-    """Without that of an image; `a.v1` keeps its own."""
+    """The name without the ending of an image; other endings, as in `a.v1`, are kept."""
     return _PICTURE.sub("", name)
 
 
 def _spellings(name: str) -> Iterable[str]:
-    """As it is, and then as it may be meant."""
+    """The name as it is, then its possible other readings."""
     trimmed = name.strip()
     path = re.split("[?#]", trimmed)[0] if "://" in trimmed else trimmed
     forms = (name, trimmed, path, unquote(path, errors="surrogateescape"))
@@ -88,7 +88,7 @@ def _spellings(name: str) -> Iterable[str]:
 
 
 def _listed(folder: str) -> dict[str, str]:
-    """The names in a folder, by themselves and by their composed form; none if there is none."""
+    """The names in a folder, by the name and by its composed form; {} if there is no folder."""
     try:
         names = os.listdir(folder)
     except (OSError, ValueError):
@@ -106,6 +106,7 @@ def _alike(folder: str) -> tuple[Mapping[str, list[str]], Mapping[str, list[str]
 
 
 def _keys(name: str) -> tuple[str, str]:
-    """The same for names that differ by case, and by case or ending; all of JPEG's are one."""
+    """Two keys: equal for names that differ by case, and for names that differ by case or ending.
+    All endings of JPEG count as one."""
     name = composed(name).lower()
     return _JPEG.sub(".jpg", name), without_ending(name)

@@ -1,4 +1,4 @@
-"""COCO's instances, or any set in that format: polygons and RLE in one JSON."""
+"""COCO's instances, or any data set in that format: polygons and RLE in one JSON."""
 
 from collections.abc import Hashable
 from pathlib import Path
@@ -27,7 +27,7 @@ class _Object(NamedTuple):
 
 
 class _Instances(NamedTuple):
-    size: Size | None  # of the image, as the file says
+    size: Size | None  # of the image, from the file
     objects: list[_Object]
     categories: dict[Hashable, str]
 
@@ -35,9 +35,9 @@ class _Instances(NamedTuple):
 def open_coco_instances(path: Path) -> PartDataset:
     """`annotations/instances_SPLIT.json` and `SPLIT/*.jpg`.
 
-    Uncovered pixels are a region of their own (chosen): if they were void, an image of one object
-    would give M2O 1 to any prediction. Crowds, of unknown many objects, are void (chosen).
-    Annotations without a mask, such as those of boxes alone, are left out.
+    Uncovered pixels are a separate region (our choice): if they were void, an image of one object
+    would give M2O 1 to any prediction. Crowds, whose number of objects is unknown, are void (our
+    choice). Annotations without a mask, such as those with only a box, are left out.
     """
     files = open_coco(path, "instances")
     objects = {image: _objects(files, records) for image, records in files.annotations.items()}
@@ -70,7 +70,7 @@ def open_coco_instances(path: Path) -> PartDataset:
 
 
 def read_instances(entry: Entry, sizes: Sizes) -> Labels:
-    """int32 [h, w] of the size that the file says: 0, or 1 + the place of the object, or VOID."""
+    """int32 [h, w] of the size in the file: 0, or 1 + the index of the object, or VOID."""
     truth = entry.details
     size, sized = truth.size, True
     if size is None:

@@ -1,4 +1,4 @@
-"""COCO's panoptic maps: a PNG of segment ids for each image, and what they are in one JSON."""
+"""COCO's panoptic maps: a PNG of segment ids for each image, and one JSON describing the ids."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -20,10 +20,10 @@ class _Segments(NamedTuple):
 
 
 def open_coco_panoptic(path: Path) -> PartDataset:
-    """`annotations/panoptic_SPLIT.json`, its PNG files in `panoptic_SPLIT/` beside it or beside
+    """`annotations/panoptic_SPLIT.json`, its PNG files in `panoptic_SPLIT/` next to it or next to
     `annotations`, and `SPLIT/*.jpg`.
 
-    Crowds are void (chosen), as they count nowhere in panoptic quality either.
+    Crowds are void (our choice), because panoptic quality ignores them too.
     """
     files = open_coco(path, "panoptic")
     stem = f"panoptic_{files.split}"
@@ -57,7 +57,7 @@ def open_coco_panoptic(path: Path) -> PartDataset:
 
 
 def read_segments(entry: Entry, _: Sizes) -> Labels:
-    """The ids of the PNG, void ones as VOID."""
+    """The ids in the PNG, with VOID for void pixels."""
     truth, ids = entry.details, read_rgb_ids(entry.mask)
     present, places = np.unique(ids, return_inverse=True)
     unknown = [int(id) for id in present if id and int(id) not in truth.names]
@@ -74,7 +74,7 @@ def read_segments(entry: Entry, _: Sizes) -> Labels:
 def _entry(
     files: CocoFiles, finder: ImageFinder, image: CocoImage, annotations: list[dict], pngs: Path
 ) -> Entry | None:
-    """None of an image whose annotation cannot be used."""
+    """The entry of an image; None if its annotation cannot be used."""
     name = image.name
     if not annotations:
         fault = f"{files.file} lists {name} without an annotation; add one, or remove the image"

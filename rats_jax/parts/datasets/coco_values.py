@@ -8,7 +8,7 @@ LEAST = 6  # numbers of a polygon: three points
 
 
 def identity(value: Any) -> Hashable | None:
-    """An id, the same for 7, 7.0, "7" and "0007"; other text as it is; None for no id."""
+    """An id: the same for 7, 7.0, "7" and "0007"; other text unchanged; None if it is no id."""
     number = whole(value)
     return number if number is not None else (value if isinstance(value, str) and value else None)
 
@@ -26,13 +26,13 @@ def whole(value: Any) -> int | None:
 
 
 def size_of(record: dict) -> tuple[int, int] | None:
-    """(height, width); None where the record lacks one of them, or it is 0."""
+    """(height, width); None if one of them is missing or not positive."""
     height, width = whole(record.get("height")), whole(record.get("width"))
     return (height, width) if height and width and min(height, width) > 0 else None
 
 
 def is_crowd(annotation: dict) -> bool | None:
-    """False where the annotation does not say; None for a value that is neither yes nor no."""
+    """False if the annotation has no value; None for a value that is neither yes nor no."""
     value = annotation.get("iscrowd")
     if value is None or value is False or whole(value) == 0:
         return False
@@ -43,9 +43,9 @@ def is_crowd(annotation: dict) -> bool | None:
 
 
 def drawn(segmentation: Any) -> tuple[Any, int]:
-    """A segmentation without its polygons of fewer than three points, which have no area, and how
-    many these were. A polygon alone, of numbers or of points x, y, becomes a list of one; what
-    draws nothing becomes None."""
+    """A segmentation without its polygons of fewer than three points, which have no area, and the
+    number of these. A single polygon, of numbers or of points x, y, becomes a list of one polygon;
+    an empty segmentation becomes None."""
     if isinstance(segmentation, dict):
         is_rle = segmentation.get("counts") and segmentation.get("size")
         return (segmentation if is_rle else None), 0

@@ -1,4 +1,4 @@
-"""procedural_parts:COUNT@SEED: drawings with exact part masks, drawn when they are asked for."""
+"""procedural_parts:COUNT@SEED: drawings with exact part masks, drawn when they are requested."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from rats_jax.parts.datasets.part_dataset import Entry, Labelled, PartDataset
 from rats_jax.procedural_parts import BACKGROUND, PARTS, SUPER_CATEGORIES, ProceduralParts
 from rats_jax.procedural_parts.place import count_and_seed
 
-SIDE = 128  # pixels, where nothing else is said
+SIDE = 128  # pixels, the default
 
 _NAMES: Mapping[int, str] = dict(enumerate(PARTS)) | {BACKGROUND: "background"}
 
@@ -38,6 +38,6 @@ def drawings(source: ProceduralParts) -> Drawings:
 
 
 def open_drawings(place: str) -> Drawings:
-    """COUNT or COUNT@SEED, of 128 x 128 pixels; seed 0 if none is given. Raises UserError."""
+    """COUNT or COUNT@SEED, of 128 x 128 pixels; the default seed is 0. Raises UserError."""
     count, seed = count_and_seed(place)
     return drawings(ProceduralParts(size=SIDE, length=count, seed=seed))

@@ -1,4 +1,4 @@
-"""Images that EXIF turns, beside masks made of the pixels as the file stores them."""
+"""Images rotated by EXIF, whose masks may be drawn on the pixels as the file stores them."""
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -10,7 +10,7 @@ QUARTERS = (5, 6, 7, 8)  # orientations that swap height and width
 
 
 def orientation(image: bytes) -> int:
-    """1 to 8, as EXIF numbers them; 1 where the file says nothing."""
+    """The EXIF orientation, 1 to 8; 1 if the file has none."""
     try:
         given = open_image(image, pixels=False).getexif().get(ORIENTATION, AS_STORED)
     except Exception:  # damaged EXIF, of many kinds: decoding leaves such an image as it is
@@ -19,7 +19,7 @@ def orientation(image: bytes) -> int:
 
 
 def upright(labels: np.ndarray, given: int) -> np.ndarray:
-    """int32 [h, w] of the stored pixels, turned and mirrored as the image is."""
+    """Labels [h, w] of the stored pixels, rotated and mirrored like the image; int32."""
     image = Image.fromarray(labels.astype(np.int32))
     image.getexif()[ORIENTATION] = given
     return np.asarray(ImageOps.exif_transpose(image))

@@ -1,4 +1,4 @@
-"""Integer ids of pixels, from image files without loss and from arrays of NumPy."""
+"""Integer ids of pixels, from lossless image files and from NumPy arrays."""
 
 import io
 from pathlib import Path
@@ -12,14 +12,14 @@ from rats_jax.parts.datasets.part_dataset import read_bytes
 
 PICTURES = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
 ARRAYS = (".npy", ".npz")
-ENDINGS = (*PICTURES, *ARRAYS)  # what `read_ids` takes
+ENDINGS = (*PICTURES, *ARRAYS)  # what `read_ids` can read
 
 _ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B")
 
 
 def read_ids(path: Path) -> np.ndarray:
-    """int32 [h, w] of an image of one channel, 1 to 32 bits (of a palette, the indices), or of an
-    array of integers."""
+    """int32 [h, w] from an image of one channel with 1 to 32 bits (for a palette, the indices), or
+    from an array of integers."""
     if path.suffix.lower() in ARRAYS:
         ids = read_array(path)
         if ids.ndim != 2 or ids.dtype.kind not in "iub" or not ids.size:
@@ -35,7 +35,7 @@ def read_ids(path: Path) -> np.ndarray:
 
 
 def read_rgb_ids(path: Path) -> np.ndarray:
-    """int32 [h, w], R + 256 G + 65536 B of an RGB PNG; of an array, its integers."""
+    """int32 [h, w]: R + 256 G + 65536 B for an RGB picture; for an array, its integers."""
     if path.suffix.lower() in ARRAYS:
         return read_ids(path)
     red, green, blue = np.moveaxis(_picture(path, ("RGB",), "RGB").astype(np.int32), -1, 0)
@@ -43,11 +43,11 @@ def read_rgb_ids(path: Path) -> np.ndarray:
 
 
 def is_rgb(path: Path) -> bool:
-    """Whether it is an image of three channels; False of what cannot be read."""
+    """Whether the file is an image of three channels; False if it cannot be read."""
     try:
         return open_image(read_bytes(path), (_format(path),), pixels=False).mode == "RGB"
     except UnreadableImage:
-        return False  # told where it is read
+        return False  # reported when it is read
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -80,7 +80,7 @@ def _picture(path: Path, modes: tuple[str, ...], expected: str) -> np.ndarray:
 
 
 def _format(path: Path) -> str:
-    """Pillow's name of it; UserError for what is none of `PICTURES`."""
+    """Pillow's name of the file's format; UserError for a format that is not in `PICTURES`."""
     if (ending := path.suffix.lower()) not in PICTURES:
         raise UserError(f"{path} holds no ids; save them as one of {', '.join(ENDINGS)}")
     return PICTURES[ending]

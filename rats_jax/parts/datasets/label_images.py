@@ -1,4 +1,4 @@
-"""Sets with one file of ids for each image: any folder, ADE20K, ImageNet-S, PartImageNet."""
+"""Data sets with one file of ids per image: any folder, ADE20K, ImageNet-S, PartImageNet."""
 
 import re
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def open_folder(path: Path) -> PartDataset:
 def open_ade20k(path: Path) -> PartDataset:
     """ADEChallengeData2016: `images/SPLIT/*.jpg`, `annotations/SPLIT/*.png`.
 
-    The group is the scene, of `sceneCategories.txt`; names of ids are in `objectInfo150.txt`.
+    The group is the scene, from `sceneCategories.txt`; names of ids are in `objectInfo150.txt`.
     """
     root, images, masks, split = find_folders(
         path, images="images/{split}", masks="annotations/{split}", split="validation"
@@ -107,7 +107,7 @@ def read_label_image(
     last: int | None = None,
     labels: Mapping[int, str] | None = None,
 ) -> Labels:
-    """The ids of a file, `void` as VOID; UserError if one is above `last`."""
+    """The ids in a file, with VOID for the id `void`; UserError if an id is above `last`."""
     ids = read_rgb_ids(entry.mask) if rgb else read_ids(entry.mask)
     ignored = ids == void if void is not None else np.zeros(ids.shape, bool)
     if last is not None and (unknown := ids[(ids > last) & ~ignored]).size:

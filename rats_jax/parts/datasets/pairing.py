@@ -15,15 +15,15 @@ from rats_jax.parts.datasets.part_dataset import Entry
 def find_folders(
     path: Path, *, images: str, masks: str, split: str = ""
 ) -> tuple[Path, Path, Path, str]:
-    """The root, the folder of images, that of masks, and the split, from the path a user gave.
+    """The root, the folder of images, the folder of masks, and the split, from a user's path.
 
     Args:
       path: the root, or one of the two folders of a split.
       images, masks: the two folders below the root, with {split} in them.
-      split: the one taken if the path is the root.
+      split: the split to use if the path is the root.
 
     Raises:
-      UserError: the two folders are not there.
+      UserError: the two folders do not exist.
     """
     candidates = [(path, split)]
     for pattern in (masks, images):
@@ -51,13 +51,13 @@ def pair(
     group: Callable[[str], str | None],
     find_masks: Callable[[Path, set[str]], Mapping[str, Path]] | None = None,
 ) -> list[Entry]:
-    """One entry for each image, and each mask without one, paired by relative path without its
-    ending.
+    """One entry for each image, and for each mask without an image. Images and masks are paired by
+    their relative paths without the ending.
 
     Args:
-      images, masks: folders, with or without folders below.
-      group: from an image's relative path.
-      find_masks: from the folder of masks and the images' stems, the mask of each stem.
+      images, masks: folders, with or without subfolders.
+      group: the group for an image's relative path.
+      find_masks: the mask of each stem, for the folder of masks and the images' stems.
 
     Raises:
       UserError: there is no image, or two have the same stem.
@@ -99,8 +99,8 @@ def pair(
 
 
 def id_masks(masks: Path, stems: set[str]) -> dict[str, Path]:
-    """The PNG files of a folder by their stems; for an image that has none, the one file of ids in
-    another format. UserError where there are two."""
+    """The PNG files of a folder by their stems; for an image without a PNG, the file of ids in
+    another format. UserError if there are two."""
     names = [name for name in walk(masks) if not is_hidden(name)]
     pngs = {stem_of(name): masks / name for name in names if name.lower().endswith(".png")}
     found = dict(pngs)
@@ -117,8 +117,8 @@ def id_masks(masks: Path, stems: set[str]) -> dict[str, Path]:
 
 
 class OtherFiles:
-    """The files in a folder of masks that are the mask of no image: one of them may be what is
-    looked for, in another format or by another name."""
+    """The files in a folder of masks that are not the mask of any image. One of them may be a
+    missing mask in another format or under another name."""
 
     def __init__(self, masks: Path, paired: Set[Path]):
         self._masks = masks
@@ -126,7 +126,7 @@ class OtherFiles:
         self._names = sorted((name for name in names if masks / name not in paired), key=_folded)
 
     def fault(self, image: Path, stem: str) -> str:
-        """What is wrong with an image without a mask."""
+        """The message for an image without a mask."""
         line = f"{image} has no mask {self._masks / stem}.*"
         near = [name for name in self._named_like(stem) if self._masks / name != image]
         if same := next((name for name in near if stem_of(name) == stem), None):
@@ -137,7 +137,7 @@ class OtherFiles:
         return f"{line}; add it"
 
     def _named_like(self, stem: str) -> list[str]:
-        """Those that begin with `stem`, as a_mask.png with a, and not as ab.png."""
+        """The names that begin with `stem`; for a, these include a_mask.png but not ab.png."""
         start = _folded(stem)
         found = []
         for name in self._names[bisect_left(self._names, start, key=_folded) :]:
@@ -149,7 +149,7 @@ class OtherFiles:
 
 
 def _folded(name: str) -> str:
-    """For what differs by the case of letters alone, as on a disk that ignores it."""
+    """A key that is equal for names that differ only by case, as on a case-insensitive disk."""
     return name.lower()
 
 
@@ -160,8 +160,8 @@ _NOT_READ = {
 
 
 def composed(name: str) -> str:
-    """In the one of Unicode's forms that most systems write: macOS and others may take apart what
-    looks the same."""
+    """The name in the Unicode form that most systems write (NFC); macOS and others may write
+    letters and accents separately."""
     return unicodedata.normalize("NFC", name)
 
 

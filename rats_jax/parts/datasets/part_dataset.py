@@ -1,4 +1,4 @@
-"""The interface of all data sets: images with label maps, each read when it is asked for."""
+"""The interface of all data sets: images with label maps, each read when it is requested."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,17 +14,17 @@ from rats_jax.errors import UserError
 from rats_jax.parts.datasets import exif
 from rats_jax.paths import printable
 
-VOID = -1  # the id of pixels that count nowhere; no file can hold it
+VOID = -1  # the id of pixels that are ignored; no file can contain it
 MOST_REGIONS = 4096  # of a mask or a label map; a photograph taken for one has more
 
 Size = tuple[int, int]
 
 
 class Labels(NamedTuple):
-    """What a reader makes of an entry's mask.
+    """A reader's result for an entry's mask.
 
-    ids: int [h, w], of one of the image's sizes. names: of ids. sized: whether the files tell that
-    size; where not, it is assumed.
+    ids: int [h, w], of one of the image's sizes. names: of ids. sized: whether the files determine
+    that size; if not, it is assumed.
     """
 
     ids: np.ndarray
@@ -33,8 +33,8 @@ class Labels(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """(height, width) of an image: `upright`, as it is scored, and `stored`, as its file has it.
-    They differ where EXIF turns the image by a quarter."""
+    """(height, width) of an image: `upright`, as it is scored, and `stored`, as in its file. They
+    differ if EXIF rotates the image by 90 degrees."""
 
     upright: Size
     stored: Size
@@ -48,12 +48,12 @@ class Labelled:
       image: uint8 [h, w, 3], upright.
       mask: int32 [h, w], ids from 0, or VOID.
       name: relative path of the image, unique in the data set.
-      group: its class, for results by class; None where there are none.
-      labels: names of ids, where the files give them.
-      orientation: of the image's file, as EXIF numbers it.
-      drawn_on: the pixels to which the mask belonged, where EXIF turns the image: "stored" ones,
-        and the mask was turned as the image is, or "upright" ones. "either" where the files do not
-        tell, and upright ones are assumed.
+      group: its class, for results by class; None if there are no classes.
+      labels: names of ids, if the files give them.
+      orientation: EXIF orientation of the image's file.
+      drawn_on: if EXIF rotates the image, the pixels that the mask was drawn on: "stored", in which
+        case the mask was rotated like the image, or "upright". "either" if the files do not
+        determine this, in which case upright pixels are assumed.
     """
 
     image: np.ndarray
@@ -67,14 +67,14 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one sample lies.
+    """The files of one sample.
 
     Attributes:
       name, group: as in `Labelled`.
-      image: the file.
-      mask: the file that the mask is in.
-      details: what else the data set's reader makes the mask from.
-      fault: why there is no sample, to be told when it is asked for; None if all is there.
+      image: the file of the image.
+      mask: the file of the mask.
+      details: further data from which the data set's reader makes the mask.
+      fault: why there is no sample, reported when it is requested; None if the sample is complete.
     """
 
     name: str
@@ -92,11 +92,11 @@ class PartDataset:
     Attributes:
       name: of the data set and its split.
       flattening: the rule by which masks or ids become one label map; recorded with results.
-      entries: where the samples lie, sorted by name.
+      entries: the files of the samples, sorted by name.
       read_mask: a module's function (picklable) from an entry and its image's sizes to `Labels`;
         raises UserError.
-      notes: what the files made it leave out or take otherwise, with counts, a line each; recorded
-        with results. Some begin with "warning: ".
+      notes: what was left out or read differently because of the files, with counts, one line each;
+        recorded with results. Some begin with "warning: ".
     """
 
     name: str
@@ -110,18 +110,18 @@ class PartDataset:
 
     @property
     def folders(self) -> list[Path]:
-        """The one that holds all images, and the one that holds all masks."""
+        """The folder that contains all images, and the folder that contains all masks."""
         images = {e.image.parent for e in self.entries if e.image}
         masks = {e.mask.parent for e in self.entries if e.mask}
         return [Path(os.path.commonpath(folders)) for folders in (images, masks) if folders]
 
     @property
     def about(self) -> dict:
-        """What results record of it: plain values."""
+        """What results record about the data set, as plain values."""
         return {"name": self.name, "flattening": self.flattening, "notes": list(self.notes)}
 
     def limited(self, most: int | None) -> "PartDataset":
-        """At most so many of the samples, evenly spread; all for None."""
+        """At most `most` of the samples, evenly spaced; all for None."""
         if most is None:
             return self
         chosen = evenly(len(self), most)
@@ -136,7 +136,7 @@ class PartDataset:
         try:
             return self._read(self.entries[i])
         except UserError as error:
-            raise UserError(printable(str(error))) from error  # names may hold line ends
+            raise UserError(printable(str(error))) from error  # names may contain line breaks
 
     def _read(self, entry: Entry) -> Labelled:
         if entry.fault:
@@ -171,9 +171,10 @@ def read_bytes(path: Path) -> bytes:
 
 
 def different_sizes(entry: Entry, what: str, given: Size, sizes: Sizes) -> str:
-    """That a mask fits the image neither upright nor as stored; names EXIF where it may be why.
+    """The message that a mask fits the image neither upright nor as stored; it mentions EXIF if
+    that may be the reason.
 
-    what: has that size, such as "a.png is".
+    what: the start of the message, such as "a.png is".
     """
     (height, width), (h, w) = given, sizes.upright
     line = f"{what} {width} x {height} pixels, and {entry.image} "

@@ -1,4 +1,4 @@
-"""Polygons to masks, pixel for pixel as pycocotools fills them."""
+"""Polygons to masks, with the same pixels as pycocotools."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ def fill_polygon(coordinates: Sequence[float], size: tuple[int, int]) -> np.ndar
     column of the fine grid after 2, 7, 12, ... is such a middle.
 
     Raises:
-      ValueError: not such a list; the message goes on after "mask".
+      ValueError: the list is invalid; the message continues a sentence that starts with "mask".
     """
     height, width = size
     corners = (_FINER * points(coordinates, size) + 0.5).astype(np.int64)
@@ -39,7 +39,7 @@ def points(coordinates: Sequence[float], size: tuple[int, int]) -> np.ndarray:
         numbers = np.zeros(0)
     if numbers.ndim != 1 or numbers.size < 6 or numbers.size % 2 or not np.isfinite(numbers).all():
         raise ValueError("has a polygon that is not a list of three or more points x, y, x, y")
-    limit = 4 * max(size)  # drawing a line costs memory by its length
+    limit = 4 * max(size)  # the memory for a line grows with its length
     if np.abs(numbers).max() > limit:
         raise ValueError(f"has a polygon with a coordinate beyond {limit}")
     return numbers.reshape(-1, 2)
@@ -47,7 +47,7 @@ def points(coordinates: Sequence[float], size: tuple[int, int]) -> np.ndarray:
 
 def _line(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Points of the fine grid from start to end, int64 [n, 2], one for each step of the longer
-    side; rounded as from the lower end, as pycocotools does."""
+    side. They are rounded as if drawn from the lower end, as in pycocotools."""
     reach = np.abs(end - start)
     longer = 0 if reach[0] >= reach[1] else 1
     steps = reach[longer]

@@ -1,9 +1,9 @@
 """COCO's run-length encoding of binary masks, without pycocotools.
 
-Runs are of 0 and 1 in turn, 0 first, down the columns, from left to right. As a list they are plain
-numbers. As a string each is a number in base 32, the lowest five bits first: a character is 48 +
-five bits, + 32 if more follow, and the highest bit of the last is the sign; from the fourth run on
-the number is the difference from the run two before (pycocotools, maskApi.c).
+Runs alternate between 0 and 1, starting with 0, down the columns, from left to right. In a list
+they are plain numbers. In a string each is a number in base 32, the lowest five bits first. A
+character is 48 + five bits, + 32 if more follow; the highest bit of the last one is the sign. From
+the fourth run on, the number is the difference from the run two before (pycocotools, maskApi.c).
 """
 
 from typing import Any
@@ -17,13 +17,14 @@ def decode_rle(counts: Any, size: tuple[int, int]) -> np.ndarray:
     """Bool [h, w] from counts, a list or a string, and the size (h, w).
 
     Raises:
-      ValueError: not such a mask; the message says why, and goes on after "mask".
+      ValueError: the mask is invalid; the message gives the reason and continues a sentence that
+        starts with "mask".
     """
     height, width = size
     runs = decompress(counts) if isinstance(counts, str | bytes) else _whole(counts)
     if (runs < 0).any():
         raise ValueError("has a corrupt RLE: a run is negative")
-    if (total := sum(runs.tolist())) != height * width:  # NumPy's sum could overflow, and fit
+    if (total := sum(runs.tolist())) != height * width:  # NumPy's sum could overflow and match
         raise ValueError(
             f"has a corrupt RLE: its runs sum to {total}, and {height} x {width} is "
             f"{height * width}"
@@ -33,7 +34,7 @@ def decode_rle(counts: Any, size: tuple[int, int]) -> np.ndarray:
 
 
 def _whole(counts: Any) -> np.ndarray:
-    """The runs, integers, of a list of numbers."""
+    """The integer runs in a list of numbers."""
     try:
         runs = np.asarray(counts)
         if runs.dtype.kind == "f" and (runs == runs.clip(-(2**53), 2**53).round()).all():
@@ -46,7 +47,7 @@ def _whole(counts: Any) -> np.ndarray:
 
 
 def decompress(counts: str | bytes) -> np.ndarray:
-    """The runs, int64, of a compressed string; ValueError as `decode_rle`."""
+    """The runs, int64, in a compressed string; ValueError as in `decode_rle`."""
     if isinstance(counts, str):
         if counts.startswith("b'") and counts.endswith("'"):  # str() of bytes, by mistake
             counts = counts[2:-1].replace("\\\\", "\\")

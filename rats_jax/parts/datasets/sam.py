@@ -1,4 +1,4 @@
-"""Masks of SAM and SAM 2, as files of the same stem beside their images."""
+"""Masks of SAM and SAM 2, in files with the same stems as their images."""
 
 import io
 from collections.abc import Mapping
@@ -26,15 +26,15 @@ _METADATA = "metadata.csv"  # in a folder of PNG files that SAM's scripts/amg.py
 
 
 def open_sam(path: Path) -> PartDataset:
-    """`images/` and `masks/`, or one folder with both (as SA-1B, without PNG masks).
+    """`images/` and `masks/`, or one folder with both (as in SA-1B, without PNG masks).
 
     The mask of `images/a.jpg` is one of
 
     - `a.json`: a list of {"segmentation": ...} (SAM's generator and amg.py), SA-1B's
       {"annotations": [...]}, or {"masks": [...]} or {"rle_mask": [...]} (transformers'
       mask-generation). A mask is an RLE, compressed or not, or rows of 0 and 1, or polygons.
-    - `a.npz`: masks [N, h, w] or a map [h, w], by the name `masks` or the only array; or `a.npy`.
-    - `a.png`: a map of ids, 0 where no mask is.
+    - `a.npz`: masks [N, h, w] or a map [h, w], named `masks` or the only array; or `a.npy`.
+    - `a.png`: a map of ids, 0 where there is no mask.
     - `a/0.png`, `a/1.png`, ...: one PNG each (amg.py without --convert-to-rle).
 
     The group is the first folder below `images`.
@@ -60,7 +60,7 @@ def open_sam(path: Path) -> PartDataset:
 
 
 def read_sam_masks(entry: Entry, sizes: Sizes) -> Labels:
-    """int32 [h, w], the place of the mask on top, from 1, or VOID; of a map, its ids."""
+    """int32 [h, w]: the number of the mask on top, from 1, or VOID; for a map, its ids."""
     path, sized = entry.mask, True
     if path.suffix.lower() == ".png":
         labels = read_ids(path)

@@ -1,4 +1,4 @@
-"""The encodings of a binary mask in annotation files; from overlapping masks to one map."""
+"""Decodes binary masks in annotation files, and merges overlapping masks into one map."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,13 +12,13 @@ from rats_jax.parts.datasets.part_dataset import Entry, Size, Sizes, different_s
 from rats_jax.parts.datasets.polygon import fill_polygon, points
 from rats_jax.parts.datasets.rle import decode_rle
 
-_BEYOND = 2  # pixels by which tools let a polygon leave its image
+_BEYOND = 2  # pixels by which tools let a polygon extend beyond its image
 
 
 def decode_all(
     path: Path, segmentations: Iterable[tuple[str, Any]], size: Size
 ) -> Iterator[np.ndarray]:
-    """Bool [h, w] of each (what it is, segmentation) of a file; UserError at a broken one."""
+    """Bool [h, w] for each (name, segmentation) of a file; UserError at an invalid one."""
     for what, segmentation in segmentations:
         try:
             yield decode_segmentation(segmentation, size)
@@ -34,7 +34,8 @@ def decode_segmentation(segmentation: Any, size: Size) -> np.ndarray:
     Several polygons are one mask, their union.
 
     Raises:
-      ValueError: none of these, corrupt, or not of this size; the message goes on after "mask".
+      ValueError: the segmentation is none of these, corrupt, or not of this size; the message
+        continues a sentence that starts with "mask".
     """
     if isinstance(segmentation, dict) and {"size", "counts"} <= segmentation.keys():
         _check_size(segmentation["size"], size)
@@ -52,8 +53,9 @@ def decode_segmentation(segmentation: Any, size: Size) -> np.ndarray:
 
 
 def size_among(entry: Entry, segmentations: Iterable[Any], sizes: Sizes) -> tuple[Size, bool]:
-    """Of an image's sizes the one that its masks have, and whether they tell it: the size of an RLE
-    or array, or else the only one in which all polygons lie. Upright if they do not tell.
+    """The one of an image's sizes that its masks have, and whether they determine it. They do by
+    the size of an RLE or array, or else if all polygons fit in only one size. Otherwise the upright
+    size is returned.
 
     Raises:
       UserError: the polygons reach beyond both.
@@ -73,13 +75,13 @@ def size_among(entry: Entry, segmentations: Iterable[Any], sizes: Sizes) -> tupl
 
 
 def smallest_on_top(masks: Iterable[np.ndarray], size: Size) -> np.ndarray:
-    """Painted by descending area in pixels, of equal ones the later on top.
+    """One map of masks that may overlap: the smallest in pixels is on top, of equals the later.
 
     Args:
       masks: bool [h, w], one at a time: a hundred of a large image would fill the memory.
 
     Returns:
-      int32 [h, w]: 0 where no mask is, else 1 + the place of the mask on top.
+      int32 [h, w]: 0 where there is no mask, else 1 + the index of the mask on top.
     """
     labels = np.zeros(size, np.int32)
     flat, smallest = labels.ravel(), np.full(labels.size, labels.size + 1)
@@ -92,7 +94,7 @@ def smallest_on_top(masks: Iterable[np.ndarray], size: Size) -> np.ndarray:
 
 
 def _own_size(segmentation: Any) -> Size | None:
-    """The size that it comes with, whatever that is; None of polygons."""
+    """The size that the segmentation itself has, unchecked; None for polygons."""
     if isinstance(segmentation, dict):
         given = segmentation.get("size")
         return tuple(map(whole, given)) if isinstance(given, list) else None
@@ -101,7 +103,7 @@ def _own_size(segmentation: Any) -> Size | None:
 
 
 def _reach(polygons: Any, size: Size) -> np.ndarray:
-    """[height, width] from 0 to the farthest point; 0 of what cannot be decoded either."""
+    """[height, width] from 0 to the farthest point; 0 for what cannot be decoded."""
     try:
         return np.max([points(polygon, size).max(0)[::-1] for polygon in polygons], 0)
     except (TypeError, ValueError):
@@ -109,14 +111,14 @@ def _reach(polygons: Any, size: Size) -> np.ndarray:
 
 
 def _rows(segmentation: Any) -> np.ndarray | None:
-    """The rows of 0 and 1 that a list of lists may be."""
+    """The list of lists as an array if it is rows of 0 and 1, else None."""
     if not isinstance(segmentation, list) or not all(isinstance(s, list) for s in segmentation):
         return None
     if len({len(row) for row in segmentation}) != 1:
         return None
     try:
         rows = np.asarray(segmentation)
-    except ValueError:  # of lists of several lengths
+    except ValueError:  # lists of different lengths
         return None
     is_binary = rows.ndim == 2 and (rows.dtype == bool or ((rows == 0) | (rows == 1)).all())
     return rows if is_binary else None
