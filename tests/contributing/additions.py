@@ -49,7 +49,7 @@ BACKBONE = Addition(
     edits=(
         Edit(
             "rats_jax/models/options.py",
-            "#: By architecture.\n",
+            "OPTIONS: dict[str, type[Options]] = {\n",
             """@dataclass(frozen=True, kw_only=True)
 class JointOptions(Options):
     architecture: ClassVar[str] = "joint"
@@ -62,7 +62,7 @@ class JointOptions(Options):
         return self.queries
 
 
-#: By architecture.
+OPTIONS: dict[str, type[Options]] = {
 """,
         ),
         Edit(
@@ -82,12 +82,12 @@ class JointOptions(Options):
         ),
         Edit(
             "rats_jax/models/flops.py",
-            "#: By architecture: what",
+            "LAYERS = ",
             """def _joint(options: Options, patches: int) -> Counter:
     return _times(options.depth, _block(options, options.registers + patches))
 
 
-#: By architecture: what""",
+LAYERS = """,
         ),
         Edit(
             "rats_jax/models/flops.py",
