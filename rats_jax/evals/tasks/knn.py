@@ -1,4 +1,4 @@
-"""With --task=knn: how well the model's vectors tell classes apart, by k-NN as in DINO's official
+"""With --task=knn: how well the model's vectors separate classes, by k-NN as in DINO's official
 protocol."""
 
 from absl import flags
