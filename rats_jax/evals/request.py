@@ -87,7 +87,7 @@ class Request(NamedTuple):
         return resolution
 
 
-def counted(count: int, whole: int) -> str:
+def images_used(count: int, whole: int) -> str:
     """Text for the number of images that are used, of all."""
     if count == whole:
         return f"{count:,} images"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from absl import flags
 
-from rats_jax.evals.request import WHOLE_PIXELS, Request, counted
+from rats_jax.evals.request import WHOLE_PIXELS, Request, images_used
 from rats_jax.voice import say
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def open_images(request: Request) -> Opened:
     models = request.models()
     options = models["model"].options
     resolution = request.one_resolution(options, usual=WHOLE_PIXELS)
-    say(f"{dataset.name}: {counted(len(dataset.source), whole)}")
+    say(f"{dataset.name}: {images_used(len(dataset.source), whole)}")
     about = {
         "task": request.task,
         "model": models["model"].origin,
@@ -67,7 +67,7 @@ def open_classified(request: Request) -> Opened:
         say("without --train, a fifth of each class, drawn by a fixed seed, is scored")
     else:
         whole, train = len(train.source), train.limited(request.limit)
-        say(f"{train.name}: {counted(len(train.source), whole)} to learn from")
+        say(f"{train.name}: {images_used(len(train.source), whole)} to learn from")
         if not (train.classes and opened.dataset.classes):
             say("classes are matched by their numbers, as not both sets have names of them")
     learned = train.name if train else f"four fifths of {opened.dataset.name}"

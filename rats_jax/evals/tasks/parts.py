@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from rats_jax.errors import UserError
-from rats_jax.evals.request import PARTS_PIXELS, Request, counted, say_end
+from rats_jax.evals.request import PARTS_PIXELS, Request, images_used, say_end
 from rats_jax.voice import say
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def run(request: Request) -> None:
         }
     else:
         _refuse_flags_of_models(request)
-    first = f"{dataset.name}: {counted(len(dataset), whole)}; {dataset.flattening}"
+    first = f"{dataset.name}: {images_used(len(dataset), whole)}; {dataset.flattening}"
     say("\n".join([first, *dataset.notes]))
     about["saved_regions"] = {regions.name: str(regions.folder) for regions in saved}
     about["dataset"] = {"from": request.dataset, **dataset.about}
