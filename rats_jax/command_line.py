@@ -105,6 +105,7 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit(0)
     arguments = [config_flag.with_home(_underscored(argument)) for argument in argv[1:]]
     arguments = config_flag.with_paths(config_flag.last_values(arguments))
+    arguments = config_flag.with_auto(arguments)
     # ml_collections looks up fields while absl parses. Its errors, and those of the recipe, are not
     # flags.Error.
     try:

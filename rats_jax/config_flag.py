@@ -23,6 +23,7 @@ flags.disclaim_key_flags()  # --config is a flag of the entry point that calls d
 
 NAME = "config"
 ASK = "name a recipe, such as --config=image_folder"
+AUTO_TEXT = "auto"  # as in rats_jax.config, which loads JAX
 #: What a field accepts, by the type of its default.
 EXPECTED = {
     bool: "true or false",
@@ -137,6 +138,26 @@ def last_values(arguments: Sequence[str]) -> list[str]:
     ]
 
 
+def with_auto(arguments: Sequence[str]) -> list[str]:
+    """The arguments, where the word `auto` for an automatic field that is a number is replaced by
+    the number that stands for it."""
+    if not any(argument.endswith(AUTO_TEXT) for argument in arguments):
+        return list(arguments)
+    from rats_jax.config import AUTO, fields  # loads JAX
+
+    numbers = {f"{NAME}.{field.name}" for field in fields() if field.is_auto(AUTO)}
+    replaced = list(arguments)
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if not name.startswith("-") or name.lstrip("-") not in numbers:
+            continue
+        if value == AUTO_TEXT:
+            replaced[i] = f"{name}={AUTO}"
+        elif not equals and arguments[i + 1 : i + 2] == [AUTO_TEXT]:
+            replaced[i + 1] = str(AUTO)
+    return replaced
+
+
 def explain(arguments: Sequence[str]) -> str | None:
     """Why a command line with --config could not be parsed, in one line; None if its config is not
     the reason."""
@@ -239,12 +260,20 @@ def _problem_of_field(config: ConfigDict, name: str, value: str | None) -> str |
         return f"--{path} is a section: set a field, --{path}.FIELD=VALUE, of {', '.join(here)}"
     if index and isinstance(here, tuple):
         return f"--{NAME}.{name}: give all values at once, such as --{path}={_shown(here)}"
+    recipes = AUTO_TEXT if _is_auto(name, here) else _shown(here)
     if value is None:
-        return f"--{path} needs a value: --{path}={_shown(here)} is the recipe's"
+        return f"--{path} needs a value: --{path}={recipes} is the recipe's"
     if not index and not _takes(type(here), value):
         expected = EXPECTED.get(type(here), type(here).__name__)
-        return f"--{path}={value}: give {expected}, such as {_shown(here)}"
+        return f"--{path}={value}: give {expected}, such as {recipes}"
     return None
+
+
+def _is_auto(name: str, value: object) -> bool:
+    """Whether the value of this field stands for one that is chosen at the start of a run."""
+    from rats_jax.config import fields
+
+    return any(field.is_auto(value) for field in fields() if field.name == name)
 
 
 def _meant(config: ConfigDict, section: str, part: str) -> str:

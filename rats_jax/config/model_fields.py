@@ -22,6 +22,7 @@ RUN_WIDE = (
         "Type of activations and matrix products. Parameters, optimizer state and teacher are "
         "float32 always.",
         check=one_of("bfloat16", "float32"),
+        automatic=True,
     ),
 )
 
@@ -149,6 +150,7 @@ MODEL = (
         "(`none`), all but the most expensive matrix products (`dots`), or all of a block "
         "(`full`).",
         check=one_of("none", "dots", "full"),
+        automatic=True,
     ),
     Field(
         "model.unroll",
@@ -188,7 +190,14 @@ HEAD = (
         check=POSITIVE,
         fixed=True,
     ),
-    Field("head.prototypes", 65_536, "Number of prototypes.", check=POSITIVE, fixed=True),
+    Field(
+        "head.prototypes",
+        65_536,
+        "Number of prototypes.",
+        check=POSITIVE,
+        fixed=True,
+        automatic=True,
+    ),
     Field(
         "head.norm_last_layer",
         True,

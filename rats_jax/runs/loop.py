@@ -19,6 +19,7 @@ from rats_jax.dino.step import DINO
 from rats_jax.errors import Stopped
 from rats_jax.parallel.distributed import agree
 from rats_jax.parallel.mesh import batch_sharding, describe
+from rats_jax.runs.automatic import choose, say_choices
 from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 from rats_jax.runs.checkpoints.retention import rules_of
 from rats_jax.runs.compilation_cache import keep_compiled_programs
@@ -64,6 +65,9 @@ def train(
     if source is None:
         config = with_absolute_path(config)
         source = make_source(config)
+    config, choices = choose(config, workdir, images=len(source))
+    validate(config)
+    automatic = {choice.field: choice.reason for choice in choices}
     dino = make_dino(config, images=len(source))
     mesh = make_mesh(config)
     if weights is not None:
@@ -72,10 +76,11 @@ def train(
     data = data_facts(source, seed=config.seed)
     with (
         Stop() as stop,
-        open_together(workdir, config, data=data) as folder,
+        open_together(workdir, config, data=data, automatic=automatic) as folder,
         writing_to(folder),
         _open_checkpoints(config, dino, folder) as checkpoints,
     ):
+        say_choices(choices, images=len(source))
         schedules, events = dino.schedules, Events(folder)
         say(
             f"{len(source):,} images, batch {config.optimizer.batch_size} on {describe(mesh)}: "
@@ -94,6 +99,7 @@ def train(
             data=data,
             evaluation=evaluation.about if evaluation else {},
             weights=weights,
+            automatic=automatic,
         )
         say_parameters(state["student"])
         if start >= last:

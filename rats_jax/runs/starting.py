@@ -34,12 +34,14 @@ def start_state(
     data: Mapping,
     evaluation: Mapping[str, Mapping],
     weights: Mapping | None = None,
+    automatic: Mapping[str, str] | None = None,
 ) -> tuple[dict, int]:
     """The state and the number of steps it has taken: the newest checkpoint, or a new state.
 
     data: as `same_data.data_facts`. evaluation: what evaluations measure, as
-    `OnlineEvaluation.about`. weights: parts of a new state, as `checked` returns them. Reports what
-    differs from the checkpoint; raises UserError for what must not change. Then writes config.json.
+    `OnlineEvaluation.about`. weights: parts of a new state, as `checked` returns them. automatic:
+    as for `workdir.open_workdir`. Reports what differs from the checkpoint; raises UserError for
+    what must not change. Then writes config.json.
     """
     like, code = abstract_state(dino, config.seed, mesh), code_version()
     found = checkpoints.restore(like)
@@ -56,7 +58,7 @@ def start_state(
             evaluation=evaluation,
         )
     if jax.process_index() == 0:
-        write_config(workdir, config)
+        write_config(workdir, config, automatic=automatic)
     if found is None:
         given = {"weights": fingerprint_of_arrays(jax.tree.leaves(weights))} if weights else {}
         events.add("started", step=0, code=code, **given)
@@ -110,13 +112,20 @@ def checked(weights: Mapping, dino: DINO, *, seed: int) -> dict:
 
 
 @contextmanager
-def open_together(path: str, config: ConfigDict, *, data: Mapping) -> Iterator[Path]:
+def open_together(
+    path: str,
+    config: ConfigDict,
+    *,
+    data: Mapping,
+    automatic: Mapping[str, str] | None = None,
+) -> Iterator[Path]:
     """The workdir, opened by process 0; the others check that they have the same one.
 
-    data: as `same_data.data_facts`; it must be the same in all processes.
+    data: as `same_data.data_facts`; it must be the same in all processes. automatic: as for
+    `workdir.open_workdir`.
     """
     if jax.process_index() == 0:
-        with open_workdir(path, config) as folder:
+        with open_workdir(path, config, automatic=automatic) as folder:
             agree({"sign": sign(folder), "data": data, "config": as_json(config)})
             yield folder
         return
