@@ -130,13 +130,12 @@ def without_automatic(
     memory: bytes of one device; None if not known. devices: of the run, by default all available.
     """
     mesh = _mesh_of_model(config, devices)
-    shards = batch_shards(mesh)
     return resolve(
         config,
         images=images,
         memory=memory,
-        step_bytes=lambda plain: step_bytes(plain, devices=shards).peak,
-        devices=shards,
+        step_bytes=lambda plain: step_bytes(plain, mesh).peak,
+        devices=batch_shards(mesh),
         on_cpu=mesh.devices.flat[0].platform == "cpu",
         kept=kept,
     )
@@ -160,8 +159,8 @@ def backbone_options(config: ConfigDict) -> Options:
     return options_of({"architecture": model.architecture} | options | size)
 
 
-def step_bytes(config: ConfigDict, *, devices: int = 1) -> TrainingBytes:
-    """The estimated bytes of a training step on one of the devices that the batch is split over."""
+def step_bytes(config: ConfigDict, mesh: Mesh) -> TrainingBytes:
+    """The estimated bytes of a training step on one device of the mesh."""
     optimizer, head, crops = config.optimizer, config.head, config.crops
     return training_bytes(
         backbone_options(config),
@@ -171,11 +170,12 @@ def step_bytes(config: ConfigDict, *, devices: int = 1) -> TrainingBytes:
         global_size=crops.global_size,
         local_size=crops.local_size,
         local_crops=crops.local_crops,
-        images=-(-optimizer.batch_size // devices),
+        images=-(-optimizer.batch_size // batch_shards(mesh)),
         accumulation=optimizer.accumulation,
         remat=config.model.remat,
         dtype=config.compute_dtype,
         losses=config.model.heads if config.dino.loss_scope == "head" else 1,
+        shards=mesh.shape["fsdp"],
     )
 
 

@@ -59,6 +59,7 @@ def define_config(default: str | None = None) -> flags.FlagHolder:
 def read_config(flag: flags.FlagHolder) -> ConfigDict:
     """The config of a `define_config` flag. Raises UserError unless it has every field."""
     from rats_jax.config import default_config  # loads JAX, which data workers do without
+    from rats_jax.config.sizes import with_size
 
     config = flag.value
     if config is None:
@@ -68,15 +69,17 @@ def read_config(flag: flags.FlagHolder) -> ConfigDict:
             f"the recipe has no config.{missing[0]}: let its get_config() start from "
             "rats_jax.config.default_config()"
         )
-    return config
+    return with_size(config, by_hand=config_flags.get_override_values(flags.FLAGS[NAME]))
 
 
 def load_recipe(recipe: str) -> ConfigDict:
     """The config of a recipe, found by name or path as --config does. Raises UserError."""
+    from rats_jax.config.sizes import with_size
+
     config, problem = _load(recipe)
     if config is None:
         raise UserError(problem)
-    return config
+    return with_size(config)
 
 
 def check_loaded() -> str | None:

@@ -92,7 +92,7 @@ class Rule(NamedTuple):
 
 def compute_dtype(facts: Facts) -> tuple[str, str]:
     if facts.on_cpu:
-        return "float32", "CPUs multiply bfloat16 more slowly"
+        return "float32", "what most CPUs compute in"
     return "bfloat16", "as the paper"
 
 
@@ -237,7 +237,7 @@ RULES = (
         "compute_dtype",
         compute_dtype,
         "float32 on CPUs, bfloat16 elsewhere",
-        "measured on a CPU; the paper uses bfloat16",
+        "the paper: bfloat16; the recipes for CPUs: float32; the speed on CPUs is not measured",
     ),
     Rule(
         "head.prototypes",

@@ -3,8 +3,9 @@
 Nearly all of these set the shape of the state, so a run cannot be resumed with other values.
 """
 
-from rats_jax.config.checks import BELOW_ONE, NOT_NEGATIVE, POSITIVE, below, one_of
+from rats_jax.config.checks import BELOW_ONE, NOT_NEGATIVE, POSITIVE, below, one_of, one_of_or_empty
 from rats_jax.config.field import Field
+from rats_jax.models import SIZES
 from rats_jax.models.options import OPTIONS
 
 RUN_WIDE = (
@@ -33,6 +34,16 @@ MODEL = (
         "The backbone: RATS, a plain ViT, or a Perceiver.",
         check=one_of(*OPTIONS),
         fixed=True,
+    ),
+    Field(
+        "model.size",
+        "",
+        "Sets width, depth and heads together: "
+        + "; ".join(f"{name}: {', '.join(map(str, of.values()))}" for name, of in SIZES.items())
+        + ". Empty to set them one by one.",
+        check=one_of_or_empty(*SIZES),
+        old_runs="",
+        silent=True,
     ),
     Field(
         "model.width",

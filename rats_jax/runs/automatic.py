@@ -7,26 +7,27 @@ from ml_collections import ConfigDict
 
 from rats_jax.assemble import without_automatic
 from rats_jax.config.automatic import Choice, automatic_fields, table
-from rats_jax.parallel.distributed import agree, gather
-from rats_jax.runs.machine import device_memory
+from rats_jax.parallel.distributed import agree
 from rats_jax.runs.workdir import flat, folder_of, has_checkpoint, load_automatic, load_config
 from rats_jax.voice import say
 
 UNKNOWN = "as it was"  # of a run whose config.json gives no reason
 
 
-def choose(config: ConfigDict, workdir: str, *, images: int) -> tuple[ConfigDict, list[Choice]]:
+def choose(
+    config: ConfigDict, workdir: str, *, images: int, memory: int | None
+) -> tuple[ConfigDict, list[Choice]]:
     """The config with a value for each automatic field, the same in all processes, and the choices.
 
-    images: of the data set. A run with a checkpoint keeps the values of its config.json.
+    images: of the data set. memory: bytes of one device, as `least_memory` returns them. A run with
+    a checkpoint keeps the values of its config.json.
     """
     wanted = automatic_fields(config)
-    memory = [bytes_ for bytes_ in gather(device_memory()) if bytes_ is not None]
     kept = agree(_earlier(workdir, wanted) if wanted and jax.process_index() == 0 else [])
     return without_automatic(
         config,
         images=images,
-        memory=min(memory, default=None),
+        memory=memory,
         kept=[Choice(*choice) for choice in kept],
     )
 

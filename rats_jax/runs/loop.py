@@ -12,6 +12,7 @@ from rats_jax.assemble import (
     make_source,
     with_absolute_path,
 )
+from rats_jax.config.sizes import with_size
 from rats_jax.data.device import DeviceBatches, device_batches, rows_here
 from rats_jax.data.pipeline import open_batches
 from rats_jax.data.sources import Source
@@ -27,6 +28,8 @@ from rats_jax.runs.ending import next_line, nothing_to_do, say_end
 from rats_jax.runs.events import Events
 from rats_jax.runs.guards.guards import Guards
 from rats_jax.runs.guards.stop import Stop
+from rats_jax.runs.machine import check_memory, slow_steps
+from rats_jax.runs.memory import least_memory
 from rats_jax.runs.observer import Observer
 from rats_jax.runs.online.evaluation import open_evaluation
 from rats_jax.runs.opened import OpenRun
@@ -60,16 +63,20 @@ def train(
     Returns the workdir. Raises UserError for a config, data set or workdir that cannot be used and
     for a run that cannot continue; Stopped after SIGTERM or Ctrl-C, once the run is saved.
     """
+    config = with_size(config)
     validate(config)
     keep_compiled_programs(config.run.compilation_cache)
     if source is None:
         config = with_absolute_path(config)
         source = make_source(config)
-    config, choices = choose(config, workdir, images=len(source))
+    memory = least_memory()
+    config, choices = choose(config, workdir, images=len(source), memory=memory)
+    say_choices(choices, images=len(source))
     validate(config)
     automatic = {choice.field: choice.reason for choice in choices}
     dino = make_dino(config, images=len(source))
     mesh = make_mesh(config)
+    check_memory(config, mesh, memory)
     if weights is not None:
         weights = checked(weights, dino, seed=config.seed)
     evaluation = open_evaluation(config, dino, mesh)
@@ -80,13 +87,12 @@ def train(
         writing_to(folder),
         _open_checkpoints(config, dino, folder) as checkpoints,
     ):
-        say_choices(choices, images=len(source))
         schedules, events = dino.schedules, Events(folder)
         say(
             f"{len(source):,} images, batch {config.optimizer.batch_size} on {describe(mesh)}: "
             f"{schedules.steps:,} steps of {schedules.steps_per_epoch:,} to the epoch"
         )
-        for line in span_warnings(config, schedules):
+        for line in (*span_warnings(config, schedules), *slow_steps(config, mesh, schedules)):
             say(f"warning: {line}")
         last = min(config.run.stop_after or schedules.steps, schedules.steps)
         state, start = start_state(

@@ -1,60 +1,133 @@
-"""What this machine has: the memory of a device."""
+"""Whether this machine can take the training steps of a config, said before anything is compiled.
 
-import resource
-from pathlib import Path
+Bytes and operations are counted by hand (`rats_jax.models.memory`, `rats_jax.models.flops`).
+"""
+
+import math
+import time
 
 import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from rats_jax.assemble import backbone_options, step_bytes
+from rats_jax.dino.schedules import Schedules
+from rats_jax.errors import UserError
+from rats_jax.models.flops import image_flops
+from rats_jax.parallel.mesh import batch_shards
+from rats_jax.voice import say
+
+GIB = 2**30
+#: The run is refused where the estimate is more than this multiple of the memory.
+CLEARLY = 1.5
+#: Seconds of a step from which a CPU's user is warned.
+SLOW = 60
+#: Share of the speed of a large matrix product that the products of a training step reach.
+REACHED = 0.5
+MOST_FLOPS = 4e12  # a second, of any CPU: steps that are fast even at a fiftieth are not measured
+TIMING_SECONDS, SIDE = 0.2, 1024
 
 
-def device_memory() -> int | None:
-    """Bytes that a program may use on the smallest device of this process; None if not known.
-
-    CPU devices share what is free of the machine's memory, and of the limits of this process.
-    """
-    devices = jax.local_devices()
-    if devices[0].platform == "cpu":
-        free = _free_memory()
-        return None if free is None else free // len(devices)
-    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
-    return min((limit for limit in limits if limit), default=None)
-
-
-def _free_memory() -> int | None:
-    """The least of the machine's free memory, what a container may still use, and what is left of
-    `ulimit -v`."""
-    known = (_available(), _container(), _address_space())
-    return min((free for free in known if free is not None), default=None)
+def check_memory(config: ConfigDict, mesh: Mesh, memory: int | None) -> None:
+    """Warns where a step needs more memory than a device has, by estimate; raises UserError where
+    it needs far more. memory: bytes of a device; None if not known."""
+    if memory is None:
+        return
+    needs = step_bytes(config, mesh).peak
+    if needs <= memory:
+        return
+    line = (
+        f"a training step needs about {needs / GIB:,.1f} GiB of memory by estimate, and "
+        f"{memory / GIB:,.1f} GiB may be used {_where(mesh)}: {_remedy(config, mesh, memory)}"
+    )
+    if needs > CLEARLY * memory:
+        raise UserError(line)
+    say(f"warning: {line}")
 
 
-def _available() -> int | None:
-    for line in _read("/proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
+def _where(mesh: Mesh) -> str:
+    if mesh.devices.flat[0].platform != "cpu":
+        return "on each device"
+    return "here" if mesh.size == 1 else "by each CPU device"
 
 
-def _container(root: str = "/sys/fs/cgroup") -> int | None:
-    """Of cgroup v2, and of v1."""
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        most, now = _read(f"{root}/{limit}").strip(), _read(f"{root}/{used}").strip()
-        if most.isdigit() and now.isdigit():
-            return max(int(most) - int(now), 0)
-    return None
+def _remedy(config: ConfigDict, mesh: Mesh, memory: int) -> str:
+    """What to set, the least change first."""
+    share = config.optimizer.batch_size // batch_shards(mesh)
+    now = config.optimizer.accumulation
+    tried = config.copy_and_resolve_references()
+    if tried.model.remat == "none":
+        tried.model.remat = "dots"
+    for parts in (parts for parts in range(now, share + 1) if share % parts == 0):
+        tried.optimizer.accumulation = parts
+        if step_bytes(tried, mesh).peak <= memory:
+            pairs = {"model.remat": tried.model.remat, "optimizer.accumulation": parts}
+            had = {"model.remat": config.model.remat, "optimizer.accumulation": now}
+            flags = [f"--config.{n}={x}" for n, x in pairs.items() if x != had[n]]
+            return (
+                f"set {' '.join(flags)}, a smaller config.optimizer.batch_size or a smaller model"
+            )
+    return (
+        "not even one image at once fits; take a smaller model (--config.model.size=Ti), smaller "
+        "crops (config.crops), fewer config.head.prototypes, or more memory"
+    )
 
 
-def _address_space() -> int | None:
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY:
-        return None
-    used = _read("/proc/self/statm").split()
-    return max(limit - int(used[0]) * resource.getpagesize(), 0) if used else limit
+def slow_steps(config: ConfigDict, mesh: Mesh, schedules: Schedules) -> list[str]:
+    """A line for a CPU whose steps would take minutes, by estimate."""
+    if mesh.devices.flat[0].platform != "cpu":
+        return []
+    flops = step_flops(config) / jax.process_count()
+    if flops < SLOW * MOST_FLOPS / 50:
+        return []
+    rate = cpu_rate(config.compute_dtype)
+    seconds = flops / rate
+    return [slow_line(seconds, schedules.steps)] if seconds > SLOW else []
 
 
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""
+def slow_line(seconds: float, steps: int) -> str:
+    return (
+        f"a step takes about {_time(seconds)} on this CPU by estimate, and the {steps:,} steps "
+        f"{_time(seconds * steps)}: for something that a CPU trains in minutes or hours, start "
+        "from the recipe --config=demo, or set --config.model.size=Ti and smaller crops "
+        "(--config.crops.global_size=64 --config.crops.local_size=32 --config.model.patch=8)"
+    )
+
+
+def step_flops(config: ConfigDict) -> float:
+    """Floating-point operations of a training step, of all devices together."""
+    losses = config.model.heads if config.dino.loss_scope == "head" else 1
+    of_image = image_flops(
+        backbone_options(config),
+        crops=config.crops,
+        head=config.head,
+        remat=config.model.remat,
+        losses=losses,
+    )
+    return config.optimizer.batch_size * sum(of_image.values())
+
+
+def cpu_rate(dtype: str) -> float:
+    """Operations a second that a training step is expected to reach, measured on a product."""
+    square = jnp.ones((SIDE, SIDE), dtype)
+    product = jax.jit(jnp.matmul)
+    product(square, square).block_until_ready()
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < TIMING_SECONDS or not done:
+        product(square, square).block_until_ready()
+        done += 1
+    return REACHED * done * 2 * SIDE**3 / (time.perf_counter() - start)
+
+
+def _time(seconds: float) -> str:
+    for name, unit in (("year", 31_557_600), ("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 1.5 * unit:
+            return f"{_digits(seconds / unit)} {name}s"
+    return f"{_digits(seconds)} seconds"
+
+
+def _digits(value: float) -> str:
+    """Two digits."""
+    whole = round(value, 1 - math.floor(math.log10(value))) if value else 0
+    return f"{whole:,.0f}" if value >= 9.95 else f"{whole:g}"
