@@ -123,11 +123,13 @@ def without_automatic(
     images: int,
     memory: int | None,
     devices: Sequence | None = None,
+    on_cpu: bool | None = None,
     kept: Iterable[Choice] = (),
 ) -> tuple[ConfigDict, list[Choice]]:
     """The config with a value for each automatic field, and what was chosen, see `resolve`.
 
     memory: bytes of one device; None if not known. devices: of the run, by default all available.
+    on_cpu: whether they are CPUs; None if they say so themselves.
     """
     mesh = _mesh_of_model(config, devices)
     return resolve(
@@ -136,7 +138,7 @@ def without_automatic(
         memory=memory,
         step_bytes=lambda plain: step_bytes(plain, mesh).peak,
         devices=batch_shards(mesh),
-        on_cpu=mesh.devices.flat[0].platform == "cpu",
+        on_cpu=mesh.devices.flat[0].platform == "cpu" if on_cpu is None else on_cpu,
         kept=kept,
     )
 

@@ -1,6 +1,8 @@
 """Automatic settings: every rule for every number of images, and what stays by hand."""
 
+import importlib.util
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +10,10 @@ from rats_jax.assemble import without_automatic
 from rats_jax.config import AUTO, AUTO_TEXT, default_config, fields, schedules, value
 from rats_jax.config.automatic import Choice, automatic_fields, resolve, table
 from rats_jax.config.automatic_rules import RULES
+from rats_jax.config.sizes import with_size
 from rats_jax.config_flag import load_recipe
+from rats_jax.errors import UserError
+from rats_jax.models import SIZES
 from rats_jax.runs.spans import span_warnings
 from rats_jax.validation import validate
 from tests.runs.tiny import tiny_config
@@ -173,3 +178,27 @@ def test_the_bytes_of_the_step_are_those_of_the_model():
     assert plain.optimizer.accumulation == 1
     less, _ = without_automatic(config, images=40, memory=2**20)
     assert less.optimizer.accumulation > 1
+
+
+def test_the_table_in_the_docs_is_that_of_the_rules():
+    docs = Path(__file__).parents[1] / "docs"
+    spec = importlib.util.spec_from_file_location("automatic_table", docs / "automatic_table.py")
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    page = (docs / "train_on_your_images.md").read_text()
+    assert tables.filled(page) == page, "run python docs/automatic_table.py"
+    assert (
+        page.count("| `optimizer.batch_size` | 32 | 32 | 32 | 64 | 64 | 256 | 512 | 1,024 |") == 1
+    )
+
+
+def test_a_size_is_width_depth_and_heads():
+    config = tiny_config(model__size="B")
+    assert with_size(config).model.to_dict() == config.model.to_dict() | SIZES["B"] | {"size": ""}
+    assert config.model.width == 24 and with_size(tiny_config()).model.width == 24
+    ours = tiny_config(model__size="B", model__depth=3)  # the recipe has the size, the user a depth
+    assert with_size(ours, by_hand={"model.depth"}).model.depth == 3
+    with pytest.raises(UserError, match="size=B sets config.model.depth too: leave out one"):
+        with_size(ours, by_hand={"model.depth", "model.size"})
+    with pytest.raises(UserError, match="size is 'XL': choose one of Ti, S, B, L, g"):
+        with_size(tiny_config(model__size="XL"))

@@ -111,7 +111,7 @@ def batch_size(facts: Facts) -> tuple[int, str]:
     parts = facts.devices * max(facts.config.optimizer.accumulation, 1)  # AUTO is less
     chosen = max(target // parts, 1) * parts
     return chosen, f"{_count(n // chosen, 'step')} to the epoch" + (
-        f", {chosen // facts.devices} images to each of {facts.devices} devices"
+        f", {_count(chosen // facts.devices, 'image')} to each of {facts.devices} devices"
         if facts.devices > 1
         else ""
     )

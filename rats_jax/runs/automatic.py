@@ -39,11 +39,11 @@ def say_choices(choices: Sequence[Choice], *, images: int) -> None:
         say(f"automatic settings stay as the run began (config.json): {values}")
     if new := [choice for choice in choices if not choice.kept]:
         say(
-            f"chosen automatically for {images:,} images "
-            "(kept for this run; any field can be set by hand, such as "
-            f"--config.{new[0].field}={new[0].value}):"
+            f"chosen automatically for {images:,} images, and kept for this run "
+            f"(by hand: --config.{new[-1].field}={new[-1].value} and the like):"
         )
-        say("\n".join(table(new)))
+        for line in table(new):
+            say(line)
 
 
 def _earlier(path: str, wanted: set[str]) -> list[Choice]:

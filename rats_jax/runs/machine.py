@@ -65,9 +65,7 @@ def _remedy(config: ConfigDict, mesh: Mesh, memory: int) -> str:
             pairs = {"model.remat": tried.model.remat, "optimizer.accumulation": parts}
             had = {"model.remat": config.model.remat, "optimizer.accumulation": now}
             flags = [f"--config.{n}={x}" for n, x in pairs.items() if x != had[n]]
-            return (
-                f"set {' '.join(flags)}, a smaller config.optimizer.batch_size or a smaller model"
-            )
+            return f"set {' '.join(flags)}, or lower config.optimizer.batch_size"
     return (
         "not even one image at once fits; take a smaller model (--config.model.size=Ti), smaller "
         "crops (config.crops), fewer config.head.prototypes, or more memory"

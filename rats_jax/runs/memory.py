@@ -7,6 +7,9 @@ import jax
 
 from rats_jax.parallel.distributed import gather
 
+#: Of a limited address space: what threads and the compiler reserve beside the arrays.
+RESERVED = 2**30
+
 
 def least_memory() -> int | None:
     """Bytes that a program may use on the smallest device of all processes; None if not known.
@@ -56,7 +59,7 @@ def _address_space() -> int | None:
     if limit == resource.RLIM_INFINITY:
         return None
     used = _read("/proc/self/statm").split()
-    return max(limit - int(used[0]) * resource.getpagesize(), 0) if used else limit
+    return max(limit - RESERVED - int(used[0]) * resource.getpagesize(), 0) if used else limit
 
 
 def _read(path: str) -> str:
