@@ -17,10 +17,11 @@ FLOAT32 = 4
 #: Trees of float32 parameters in a state: student, teacher, and two moments.
 TREES = 4
 #: Beside the state, in float32 arrays of the size of all parameters: gradients of global and local
-#: crops and their sum.
+#: crops, and their sum; with accumulation also the sum over parts.
 GRADIENTS = 3
-#: The block whose backward pass is being computed, in units of what a block keeps with remat=none.
-WORKING = 1.6
+#: The gradients of the block whose backward pass is being computed, in units of what a block keeps
+#: with remat=none, in float32.
+WORKING = 1.4
 #: The step, the random key, the steps that were skipped, and Adam's two counts.
 COUNTERS = 28
 
@@ -83,17 +84,14 @@ def training_bytes(
     inputs = part * pixels * (FLOAT32 + size)
     kept = int(blocks + of_head + logits + inputs)
 
-    working = WORKING * max(
-        part * count * kept_of_layer(options, pixels=side, remat="none", size=size)
-        for side, count in crops
-    )
+    working = max(part * count * _working(options, side, remat, size) for side, count in crops)
     peak = (
         state
         + images * pixels  # the samples, uint8
         + kept
         + logits  # their gradient
         + working
-        + GRADIENTS * FLOAT32 * parameters // shards
+        + (GRADIENTS + (accumulation > 1)) * FLOAT32 * parameters // shards
         + (2 * size * backbone if size < FLOAT32 else 0)  # kernels in the compute dtype
     )
     return TrainingBytes(state, kept, int(peak))
@@ -129,6 +127,17 @@ def kept_of_crop(options: Options, *, pixels: int, remat: str, size: int) -> flo
 def kept_of_layer(options: Options, *, pixels: int, remat: str, size: int) -> float:
     """Bytes that one layer of the loop over blocks keeps of one crop."""
     return _KEPT[options.architecture](options, options.patches(pixels), remat, size)
+
+
+def _working(options: Options, pixels: int, remat: str, size: int) -> float:
+    """Bytes of the block whose backward pass is being computed, for one crop: what it recomputes,
+    and gradients."""
+    recomputed = _layer("none", options, pixels, size) - _layer(remat, options, pixels, size)
+    return recomputed + WORKING * _layer("none", options, pixels, FLOAT32)
+
+
+def _layer(remat: str, options: Options, pixels: int, size: int) -> float:
+    return kept_of_layer(options, pixels=pixels, remat=remat, size=size)
 
 
 def _rats_kept(options: RATSOptions, patches: int, remat: str, size: int) -> float:

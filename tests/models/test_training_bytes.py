@@ -28,9 +28,7 @@ def size_of(make) -> int:
 )
 def test_parameters_are_counted_as_the_arrays_are(given):
     options = options_of(given | SIZES["Ti"])
-    assert backbone_parameters(options) == size_of(
-        lambda: make_backbone(options, rngs=nnx.Rngs(0))
-    )
+    assert backbone_parameters(options) == size_of(lambda: make_backbone(options, rngs=nnx.Rngs(0)))
 
 
 def test_parameters_of_the_head_are_counted_as_the_arrays_are():
