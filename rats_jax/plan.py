@@ -91,7 +91,8 @@ def _without_automatic(config, hardware, images: int) -> tuple[ConfigDict, list[
         return config, []
     if not images:
         raise UserError(
-            f"config.{min(wanted)} is chosen by the number of images: say how many, --images=10000"
+            "this config chooses fields by the number of images, such as "
+            f"config.{max(wanted)}: say how many there are, --images=10000"
         )
     config, choices = without_automatic(
         config,

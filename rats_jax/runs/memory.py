@@ -8,7 +8,7 @@ import jax
 from rats_jax.parallel.distributed import gather
 
 #: Of a limited address space: what threads and the compiler reserve beside the arrays.
-RESERVED = 2**30
+RESERVED = 3 * 2**29
 
 
 def least_memory() -> int | None:

@@ -37,7 +37,7 @@ def test_a_step_that_may_not_fit_is_a_warning_and_one_that_cannot_an_error(capsy
     line = capsys.readouterr().out
     assert re.match(f"warning: {WORDS}here: set --config.model.remat=dots", line)
     assert line.endswith(", or lower config.optimizer.batch_size\n") and line.count("\n") == 1
-    with pytest.raises(UserError, match=f"^{WORDS}here: set .*--config.optimizer.accumulation=2,"):
+    with pytest.raises(UserError, match=f"^{WORDS}here: set .*--config.optimizer.accumulation=4,"):
         check_memory(config, mesh, needs // 3)
     with pytest.raises(UserError, match="not even one image at once fits; take a smaller model"):
         check_memory(config, mesh, 1000)
