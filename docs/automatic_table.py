@@ -8,7 +8,8 @@ import jax
 
 from rats_jax.assemble import without_automatic
 from rats_jax.config import fields, value
-from rats_jax.config.automatic_rules import GIB, RULES
+from rats_jax.config.automatic_facts import GIB
+from rats_jax.config.automatic_rules import RULES
 from rats_jax.config_flag import load_recipe
 
 PAGE = Path(__file__).parent / "train_on_your_images.md"

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from rats_jax.config import fields, value
-from rats_jax.config.automatic_rules import RULES, Facts
+from rats_jax.config.automatic_facts import Facts
+from rats_jax.config.automatic_rules import RULES
 from rats_jax.config.field import AUTO, AUTO_TEXT
 
 #: Fields that change how a step is computed and not what it computes. Where a step with the kept
