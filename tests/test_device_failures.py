@@ -1,5 +1,6 @@
 """Devices that are missing or too small end a command with one line that says what to change."""
 
+import errno
 import os
 import re
 import subprocess
@@ -40,6 +41,25 @@ def test_too_little_memory_is_told_with_what_to_change(work):
         work()
     assert re.match(r"out of memory on .*(GiB|TiB).*: take less", str(raised.value))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("can't start new thread"),
+        ImportError("libjax.so: failed to map segment from shared object"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_every_error_of_a_limited_address_space_is_one_line(error):
+    line = "^out of memory on this machine.*: take less$"
+    with pytest.raises(UserError, match=line), explained("take less"):
+        raise error
+    for other in (OSError(errno.ENOENT, "no"), RuntimeError("thread"), ImportError("no jax")):
+        with pytest.raises(type(other)), explained("take less"):
+            raise other
 
 
 class JaxRuntimeError(RuntimeError):

@@ -16,6 +16,7 @@ from rats_jax.dino.schedules import Schedules
 from rats_jax.errors import UserError
 from rats_jax.models.flops import image_flops
 from rats_jax.parallel.mesh import batch_shards
+from rats_jax.runs.memory import address_space_is_limited
 from rats_jax.voice import say
 
 GIB = 2**30
@@ -49,7 +50,8 @@ def check_memory(config: ConfigDict, mesh: Mesh, memory: int | None) -> None:
 def _where(mesh: Mesh) -> str:
     if mesh.devices.flat[0].platform != "cpu":
         return "on each device"
-    return "here" if mesh.size == 1 else "by each CPU device"
+    limited = " (ulimit -v is set)" if address_space_is_limited() else ""
+    return f"{'here' if mesh.size == 1 else 'by each CPU device'}{limited}"
 
 
 def _remedy(config: ConfigDict, mesh: Mesh, memory: int) -> str:
@@ -87,9 +89,9 @@ def slow_steps(config: ConfigDict, mesh: Mesh, schedules: Schedules) -> list[str
 def slow_line(seconds: float, steps: int) -> str:
     return (
         f"a step takes about {_time(seconds)} on this CPU by estimate, and the {steps:,} steps "
-        f"{_time(seconds * steps)}: for something that a CPU trains in minutes or hours, start "
-        "from the recipe --config=demo, or set --config.model.size=Ti and smaller crops "
-        "(--config.crops.global_size=64 --config.crops.local_size=32 --config.model.patch=8)"
+        f"{_time(seconds * steps)}: on a CPU try --config=demo, or a smaller model, such as "
+        "--config.model.size=Ti --config.model.patch=8 --config.crops.global_size=64 "
+        "--config.crops.local_size=32 --config.crops.local_crops=4, and fewer epochs"
     )
 
 

@@ -19,6 +19,11 @@ def least_memory() -> int | None:
     return min((memory for memory in gather(_device_memory()) if memory is not None), default=None)
 
 
+def address_space_is_limited() -> bool:
+    """Whether `ulimit -v` is set."""
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+
+
 def _device_memory() -> int | None:
     devices = jax.local_devices()
     if devices[0].platform == "cpu":
@@ -55,9 +60,9 @@ def _container(root: str = "/sys/fs/cgroup") -> int | None:
 
 
 def _address_space() -> int | None:
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY:
+    if not address_space_is_limited():
         return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     used = _read("/proc/self/statm").split()
     return max(limit - RESERVED - int(used[0]) * resource.getpagesize(), 0) if used else limit
 
