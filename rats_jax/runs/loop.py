@@ -29,7 +29,7 @@ from rats_jax.runs.events import Events
 from rats_jax.runs.guards.guards import Guards
 from rats_jax.runs.guards.stop import Stop
 from rats_jax.runs.machine import check_memory, slow_steps
-from rats_jax.runs.memory import least_memory
+from rats_jax.runs.memory import check_address_space, least_memory
 from rats_jax.runs.observer import Observer
 from rats_jax.runs.online.evaluation import open_evaluation
 from rats_jax.runs.opened import OpenRun
@@ -65,6 +65,7 @@ def train(
     """
     config = with_size(config)
     validate(config)
+    check_address_space()
     keep_compiled_programs(config.run.compilation_cache)
     if source is None:
         config = with_absolute_path(config)

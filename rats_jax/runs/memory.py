@@ -5,10 +5,13 @@ from pathlib import Path
 
 import jax
 
+from rats_jax.errors import UserError
 from rats_jax.parallel.distributed import gather
 
 #: Of a limited address space: what threads and the compiler reserve beside the arrays.
 RESERVED = 3 * 2**29
+#: Of a limited address space: what must be left before JAX starts.
+LEAST = 2**30
 
 
 def least_memory() -> int | None:
@@ -17,6 +20,17 @@ def least_memory() -> int | None:
     CPU devices share what is free of the machine's memory, and of the limits of their process.
     """
     return min((memory for memory in gather(_device_memory()) if memory is not None), default=None)
+
+
+def check_address_space() -> None:
+    """Raises UserError if `ulimit -v` leaves too little for JAX to start: its libraries would abort
+    without a message."""
+    if address_space_is_limited() and (left := _address_space() or 0) < LEAST:
+        raise UserError(
+            f"ulimit -v leaves {left / 2**30:.1f} GiB of address space, and JAX takes at least "
+            f"{LEAST / 2**30:.0f} GiB for threads and compiling: raise it, or remove it with "
+            "ulimit -v unlimited"
+        )
 
 
 def address_space_is_limited() -> bool:
@@ -36,7 +50,8 @@ def _device_memory() -> int | None:
 def _free_memory() -> int | None:
     """The least of the machine's free memory, what a container may still use, and what is left of
     `ulimit -v`."""
-    known = (_available(), _container(), _address_space())
+    space = _address_space()
+    known = (_available(), _container(), None if space is None else max(space - RESERVED, 0))
     return min((free for free in known if free is not None), default=None)
 
 
@@ -64,7 +79,7 @@ def _address_space() -> int | None:
         return None
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     used = _read("/proc/self/statm").split()
-    return max(limit - RESERVED - int(used[0]) * resource.getpagesize(), 0) if used else limit
+    return max(limit - int(used[0]) * resource.getpagesize(), 0) if used else limit
 
 
 def _read(path: str) -> str:

@@ -86,3 +86,7 @@ def test_the_memory_of_a_cpu_is_the_least_of_its_limits(tmp_path, monkeypatch):
     assert 2**40 < memory._address_space() < 10 * 2**40
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1000, 1000))
     assert memory._address_space() == 0 == memory.least_memory()
+    with pytest.raises(
+        UserError, match="^ulimit -v leaves 0.0 GiB of address space, and JAX takes"
+    ):
+        memory.check_address_space()
