@@ -151,8 +151,8 @@ def _parsed(program: str, given: list[str]) -> tuple[list[str], str | None]:
         return left, reason
     if len(left) > 1:
         # If it is a file, the shell has expanded a pattern.
-        hint = ", a pattern of files in quotes" if os.path.exists(left[1]) else ""
-        return left, f"unexpected argument {left[1]!r}; options are written --name=value{hint}"
+        hint = ", and a pattern of files in quotes" if os.path.exists(left[1]) else ""
+        return left, f"unexpected argument {left[1]!r}; write options as --name=value{hint}"
     return left, None
 
 

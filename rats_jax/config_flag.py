@@ -205,7 +205,7 @@ def explain_flag(flag: str) -> str:
         meant = f"did you mean {_choice(near)}?"
     else:
         meant = "--help lists the flags"
-    return f"there is no flag --{flag}: {meant}"
+    return f"unknown flag --{flag}: {meant}"
 
 
 def _recipe(arguments: Sequence[str]) -> str | None:

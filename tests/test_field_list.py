@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,6 +65,11 @@ def test_values_and_accepted_values_in_words():
     assert accepted(field_of("dino.center_momentum")) == "a number, from 0 to 1"
     assert accepted(field_of("model.remat")) == "one of none, dots, full"
     assert accepted(field_of("crops.local_scale")).startswith("two shares of the image's area")
+
+
+def test_a_value_that_is_chosen_at_the_start_of_a_run_is_shown_as_auto():
+    field = SimpleNamespace(is_auto=lambda value: value == -1)
+    assert (shown(field, -1), shown(field, 8)) == ("auto", "8")
 
 
 def field_of(name: str) -> Field:

@@ -12,9 +12,7 @@ RUN = (
     ),
     Field("run.log_every", 50, "Steps from one report to the next.", check=POSITIVE),
     Field("run.checkpoint_every", 1000, "Steps from one checkpoint to the next.", check=POSITIVE),
-    Field(
-        "run.keep_checkpoints", 2, "How many of the newest checkpoints stay.", check=POSITIVE
-    ),
+    Field("run.keep_checkpoints", 2, "How many of the newest checkpoints stay.", check=POSITIVE),
     Field(
         "run.keep_every_epochs",
         0.0,
