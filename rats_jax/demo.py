@@ -117,6 +117,7 @@ def _draw(models: dict, file: Path) -> Path:
         for way in ("centered registers", "k-means"):
             maps = region_maps(
                 features,
+                has_cls=options.has_cls,
                 grid=(side, side),
                 k=k,
                 size=(PIXELS, PIXELS),
