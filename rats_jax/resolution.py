@@ -14,11 +14,12 @@ def is_far(resolution: int, options: Options) -> bool:
 
 
 def default_resolution(options: Options) -> int:
-    """512 pixels; if that is far from the training resolution, twice or half the latter."""
-    trained = options.trained_size
-    if trained is None or not is_far(USUAL, options):
-        return USUAL
-    return 2 * trained if trained < USUAL else trained // 2
+    """512 pixels; if that is far from the training resolution, twice or half the latter. The
+    nearest multiple of the patch."""
+    trained, side = options.trained_size, USUAL
+    if trained is not None and is_far(USUAL, options):
+        side = 2 * trained if trained < USUAL else trained // 2
+    return max(round(side / options.patch), 1) * options.patch
 
 
 def distance_warning(resolution: int, options: Options, *, what: str = "maps") -> str | None:
