@@ -70,7 +70,8 @@ def evaluate_parts(
     images: list[Scored] = []
     left_out = LeftOut(skip_broken=skip_broken)
     read = partial(_seen, dataset, resolutions=resolutions, saved=saved)
-    reading = in_batches(read, range(len(dataset)), left_out, size=BATCH)
+    progress = Progress(dataset.name, len(dataset))
+    reading = in_batches(read, range(len(dataset)), left_out, progress, size=BATCH)
 
     def finished(work: Iterable[Future]) -> Iterator[Scored]:
         for one in work:
@@ -81,7 +82,7 @@ def evaluate_parts(
 
     with ThreadPoolExecutor(max(os.cpu_count() or 1, 2)) as pool, closing(reading):
         try:
-            scoring, progress = deque(), Progress(dataset.name, len(dataset))
+            scoring = deque()
             for seen in reading:
                 maps: list[dict[Row, np.ndarray]] = [{} for _ in seen]
                 for resolution in resolutions:
@@ -96,7 +97,6 @@ def evaluate_parts(
                     images += finished(scoring.popleft())
                     if len(images) >= EARLY > len(images) - BATCH:
                         _warn_early(images, of=dataset.name)
-                progress.add(len(seen))
             for work in scoring:
                 images += finished(work)
         except BaseException:

@@ -95,7 +95,7 @@ def first_look(
             seen[i] = look(images[i][1])
         except BrokenImage as error:
             left_out.add(error)
-        else:
+        if place < len(chosen):
             progress.add(1)
     if not seen:
         raise UserError(f"none of {len(images):,} images can be read; {left_out.lines[0]}")
