@@ -27,9 +27,9 @@ def distance_warning(resolution: int, options: Options, *, what: str = "maps") -
 
     what: the results that may be wrong at this resolution, in the plural.
     """
-    if not is_far(resolution, options):
-        return None
     trained = options.trained_size
+    if trained is None or not is_far(resolution, options):
+        return None
     times = max(resolution / trained, trained / resolution)
     factor = f"{times:.1f}".removesuffix(".0") if times < 10 else f"{times:.0f}"
     comparison = "larger" if resolution > trained else "smaller"

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from rats_jax.backbones import Backbone
 from rats_jax.data.reading import LeftOut
 from rats_jax.errors import BrokenImage, UserError
@@ -69,7 +71,9 @@ def draw(
     left_out, look = LeftOut(skip_broken=skip_broken), looking(backbone, resolution=resolution)
     count = fitted_images(resolution=resolution, patch=backbone.options.patch)
     seen = first_look(look, images, left_out, count=count)
-    components = principal_components([one.features.patches[0] for one in seen.values()])
+    components = principal_components(
+        [np.asarray(one.features.patches[0]) for one in seen.values()]
+    )
     sets = next(iter(seen.values())).sets
     pages = Pages(folder, origin=backbone.origin, sets=sets, top_k=top_k, pca=str(components))
     files = ImageFiles(folder, top_k, backbone.options, components)

@@ -23,7 +23,7 @@ class RegionScores(NamedTuple):
 
 
 #: Their names in tables and pictures.
-HEADERS = RegionScores(m2o="M2O", o2o="O2O", ari="ARI")._asdict()
+HEADERS = dict(zip(RegionScores._fields, ("M2O", "O2O", "ARI"), strict=True))
 UNSCORED = RegionScores(*[np.nan] * len(RegionScores._fields))  # of an image of void pixels
 
 

@@ -2,9 +2,11 @@
 
 from typing import Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from rats_jax.models import Features
+from rats_jax.models.features import Tokens
 from rats_jax.parts.null_regions import kmeans_regions
 from rats_jax.parts.regions import Argmax, Size, attention_regions, register_regions
 
@@ -43,7 +45,8 @@ def region_maps(
     features: with the last layer's attention for a ViT, and its tokens for `options.norm` "pre".
     has_cls: of the backbone's options: whether it is a ViT.
     """
-    maps, tokens = {}, features
+    maps: dict[str, jax.Array | np.ndarray] = {}
+    tokens: Features | Tokens = features
     if options.norm == "pre":
         ((_, layer),) = features.layers.items()
         tokens = layer.raw
