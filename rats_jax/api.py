@@ -101,7 +101,9 @@ def find_regions(
     )
     features = look(_resized(pixels, (resolution, resolution))[None])
     size = (resolution, resolution) if options.argmax == "pixel" else None
-    maps = region_maps(features, grid=(side, side), k=k, size=size, options=options)
+    maps = region_maps(
+        features, has_cls=model.has_cls, grid=(side, side), k=k, size=size, options=options
+    )
     return {way: resize_labels(labels[0], pixels.shape[:2]) for way, labels in maps.items()}
 
 

@@ -65,7 +65,8 @@ def define_checkpoint() -> tuple[flags.FlagHolder, flags.FlagHolder]:
         "checkpoint",
         "",
         "A run's workdir, or one of its checkpoints (WORKDIR/checkpoints/STEP), or weights of "
-        "DINO, DINOv2, DINOv3, timm or transformers: a file or a folder.",
+        "DINO, DINOv2, DINOv3, timm or transformers: a file or a folder; or demo, a small RATS in "
+        "the package.",
     )
     weights = flags.DEFINE_string(
         "weights",

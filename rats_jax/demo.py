@@ -6,6 +6,7 @@ the same directory, it continues where it stopped.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -99,10 +100,10 @@ def _draw(models: dict, file: Path) -> Path:
 
     from rats_jax.parts.ways import RegionOptions, region_maps
     from rats_jax.pictures.overlays import part_sheet, save_png
-    from rats_jax.procedural_parts import SUPER_CATEGORIES, ProceduralParts
+    from rats_jax.procedural_parts import SUPER_CATEGORIES, ProceduralParts, Sample
 
     source = ProceduralParts(size=PIXELS, length=HELD_OUT, seed=HELD_OUT_SEED)
-    first = {}
+    first: dict[int, Sample] = {}
     for sample in (source.sample(i) for i in range(HELD_OUT)):
         first.setdefault(sample.label, sample)
         if len(first) == len(SUPER_CATEGORIES):
@@ -111,18 +112,19 @@ def _draw(models: dict, file: Path) -> Path:
     images = np.stack([sample.image for sample in samples])
     options, k = models["model"].options, TOP_K[-1]
     side = PIXELS // options.patch
-    columns = {"truth": [sample.parts for sample in samples]}
+    columns: dict[str, Sequence[np.ndarray]] = {"truth": [sample.parts for sample in samples]}
     for name, title in (("model", "trained"), ("untrained", "untrained")):
         features = models[name].looking(attention_of=(options.attended_layer,))(images)
         for way in ("centered registers", "k-means"):
             maps = region_maps(
                 features,
+                has_cls=options.has_cls,
                 grid=(side, side),
                 k=k,
                 size=(PIXELS, PIXELS),
                 options=RegionOptions(SMOOTHING),
             )
-            columns[f"{title}: {way}"] = maps[way]
+            columns[f"{title}: {way}"] = [*maps[way]]
     return save_png(part_sheet(list(images), columns, truth="truth"), file)
 
 

@@ -7,6 +7,7 @@ from rats_jax.data.kinds import LABELLED, PART_MASKS, pattern
 from rats_jax.errors import UserError
 from rats_jax.evals.request import Request
 from rats_jax.evals.tasks import TASKS
+from rats_jax.model_flags import define_resolution
 
 __doc__ = "\n\n".join([__doc__ or "", *(task.__doc__ or "" for task in TASKS.values())])
 
@@ -18,11 +19,9 @@ DATASET = flags.DEFINE_string(
     f"KIND:PATH; {', '.join(PART_MASKS)}. For other tasks: {', '.join(map(pattern, LABELLED))}.",
 )
 OUTPUT = flags.DEFINE_string("output", "", "The folder to make.")
-RESOLUTION = flags.DEFINE_list(
-    "resolution",
-    None,
-    "Pixels of both sides, as the model sees an image; by default 512, and 224 for other tasks. "
-    "For parts several, as 224,512.",
+RESOLUTION = define_resolution(
+    "both sides",
+    " For whole images (knn, linear, norms) 224. --task=parts takes several, as 224,512.",
 )
 UNTRAINED = flags.DEFINE_bool("untrained", False, "Score the run's untrained model beside it.")
 SKIP_BROKEN = flags.DEFINE_bool("skip_broken", False, "Leave out samples that cannot be read.")

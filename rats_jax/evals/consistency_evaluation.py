@@ -169,9 +169,8 @@ class _Reader:
         """Samples, and their images uint8 [BATCH, side, side, 3], padded with zeros if there are
         fewer than BATCH samples."""
         chosen = range(first, len(self._dataset), 2)
-        for batch in in_batches(self._read, chosen, self.left_out, size=BATCH):
+        for batch in in_batches(self._read, chosen, self.left_out, self._progress, size=BATCH):
             samples, images = zip(*batch, strict=True)
-            self._progress.add(len(samples))
             yield samples, padded(images, BATCH)
 
     def _read(self, i: int) -> tuple[Labelled, np.ndarray]:

@@ -207,9 +207,8 @@ def _epoch(
     size = min(BATCH, len(order))
     rates = rates_at(epoch, epochs=recipe.epochs, rates=recipe.learning_rates, batch=size)
     progress = Progress(f"epoch {epoch + 1} of {recipe.epochs}", len(order))
-    for batch in batches(images, order, view, left_out, batch=size):
+    for batch in batches(images, order, view, left_out, progress, batch=size):
         yield batch, rates
-        progress.add(len(batch.indices))
 
 
 class _Learner:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rats_jax.errors import UserError
+from rats_jax.model_flags import given_resolutions, only
 from rats_jax.voice import say
 
 if TYPE_CHECKING:
     from rats_jax.backbones import Backbone
     from rats_jax.models.options import Options
 
-PARTS_PIXELS, WHOLE_PIXELS = 512, 224  # the usual resolutions: for parts, and for whole images
+WHOLE_PIXELS = 224  # the default of --resolution for whole images
 
 
 class Request(NamedTuple):
@@ -53,38 +54,14 @@ class Request(NamedTuple):
             raise UserError("--untrained needs a run, whose config says how it started")
         return {"model": backbone, "untrained": backbone.before_training()}
 
-    def resolutions(self, options: Options, *, usual: int) -> tuple[int, ...]:
-        """The values of --resolution in ascending order. Warns of those far from the resolution in
-        training; raises UserError for one that the model does not accept.
+    def resolutions(self, options: Options, *, usual: int | None = None) -> tuple[int, ...]:
+        """See `model_flags.given_resolutions`."""
+        return given_resolutions(self.resolution, options, usual=usual, what="scores")
 
-        options: of the backbone. usual: the default.
-        """
-        from rats_jax.resolution import LARGEST, distance_warning
-
-        given, patch = self.resolution or [str(usual)], options.patch
-        for side in given:
-            if not side.strip().isdecimal() or not 1 <= int(side) <= LARGEST:
-                raise UserError(
-                    f"--resolution={','.join(given)}: write pixels, such as {usual}, at most "
-                    f"{LARGEST:,}"
-                )
-            if int(side) % patch:
-                nearest = max(round(int(side) / patch), 1) * patch
-                raise UserError(
-                    f"--resolution={side} is no multiple of the patch ({patch}); the nearest is "
-                    f"{nearest}"
-                )
-        sides = tuple(sorted({int(side) for side in given}))
-        for warning in filter(None, (distance_warning(s, options, what="scores") for s in sides)):
-            say(warning)
-        return sides
-
-    def one_resolution(self, options: Options, *, usual: int) -> int:
+    def one_resolution(self, options: Options, *, usual: int | None = None) -> int:
         """As `resolutions`, for a task that takes only one."""
-        resolution, *more = self.resolutions(options, usual=usual)
-        if more:
-            raise UserError(f"--task={self.task} takes one --resolution: name one")
-        return resolution
+        sides = self.resolutions(options, usual=usual)
+        return only(sides, flag="resolution", of=f"--task={self.task}")
 
 
 def images_used(count: int, whole: int) -> str:

@@ -55,9 +55,9 @@ def find_place(
     """
     if (coordinator, processes, process) != (None, None, None):
         return _by_flags(coordinator, processes, process, environ.get("JOB_COMPLETION_INDEX"))
-    hosts = environ.get("TPU_PROCESS_ADDRESSES") or environ.get("TPU_WORKER_HOSTNAMES")
-    if hosts and not environ.get("JAX_PLATFORMS", "").startswith("cpu"):
-        hosts = [host.rsplit(":", 1)[0] for host in hosts.split(",")]
+    addresses = environ.get("TPU_PROCESS_ADDRESSES") or environ.get("TPU_WORKER_HOSTNAMES")
+    if addresses and not environ.get("JAX_PLATFORMS", "").startswith("cpu"):
+        hosts = [host.rsplit(":", 1)[0] for host in addresses.split(",")]
         return _in_slices(environ, hosts, environ.get("TPU_WORKER_ID", "0"), environ.get)
     if metadata and (worker := metadata("agent-worker-number")) is not None:
         # An endpoint is either a name or name:id:address.
@@ -115,8 +115,9 @@ def _in_slices(environ, hosts: list[str], worker: str, slices: Callable) -> Plac
 
 
 def _in_slurm(environ, gpus: int) -> Place:
-    nodes = re.match(r"(?:[^,\[]|\[[^\]]*\])+", environ["SLURM_STEP_NODELIST"])[0]
-    first = re.sub(r"\[(\w+)[^\]]*\]", r"\1", nodes)  # n[07-09,12] -> n07
+    nodes = re.match(r"(?:[^,\[]|\[[^\]]*\])+", environ["SLURM_STEP_NODELIST"])
+    assert nodes  # SLURM names one node at least
+    first = re.sub(r"\[(\w+)[^\]]*\]", r"\1", nodes[0])  # n[07-09,12] -> n07
     # The port depends on job and step, since two of them may share a node.
     number = int(environ["SLURM_JOB_ID"]) + 1009 * int(environ.get("SLURM_STEP_ID", 0))
     port = environ.get("JAX_COORDINATOR_PORT", SLURM_PORTS[number % len(SLURM_PORTS)])
@@ -185,9 +186,10 @@ def gce_metadata(key: str) -> str | None:
                 return None
             reason = f"{error.code} {error.reason}"
         except OSError as error:
-            reason = getattr(error, "reason", error)
-            if not isinstance(reason, TimeoutError):  # an unknown name: not on GCE
+            cause = getattr(error, "reason", error)
+            if not isinstance(cause, TimeoutError):  # an unknown name: not on GCE
                 return None
+            reason = str(cause)
         time.sleep(attempt)
     raise UserError(
         f"the metadata server of this TPU VM does not answer ({reason}): try again, or "

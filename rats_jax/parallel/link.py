@@ -35,10 +35,12 @@ class Link:
         self._over = threading.Event()
         self._sending = threading.Lock()
         # For `gather`: process 0 gets one value from each, the others get all from process 0.
-        self._values = {number: queue.SimpleQueue() for number in peers}
+        self._values: dict[int, queue.SimpleQueue] = {
+            number: queue.SimpleQueue() for number in peers
+        }
         self._stop: int | None = None  # the exit status of a requested stop
         self._stop_before: int | None = None  # the step, once it is decided
-        self._settled = queue.SimpleQueue()  # the processes that know it
+        self._settled: queue.SimpleQueue = queue.SimpleQueue()  # the processes that know it
         self._watches = [
             threading.Thread(target=self._watch, args=item, name=f"process-{item[0]}", daemon=True)
             for item in peers.items()

@@ -115,11 +115,9 @@ def _gather(place: Place, port: int, *, wait: float) -> dict[int, Peer]:
 
 def _listen(port: int) -> socket.socket:
     try:
-        if socket.has_dualstack_ipv6():
-            family = {"family": socket.AF_INET6, "dualstack_ipv6": True}
-        else:
-            family = {}
-        return socket.create_server(("", port), backlog=1024, **family)
+        both = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both else socket.AF_INET
+        return socket.create_server(("", port), family=family, backlog=1024, dualstack_ipv6=both)
     except OSError as error:
         raise UserError(
             f"process 0 cannot listen on port {port} ({error.strerror}): choose another with "

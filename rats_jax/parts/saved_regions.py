@@ -48,7 +48,8 @@ class SavedRegions:
             labels = _read(path)
             ids, places = np.unique(labels, return_inverse=True)
             _check_number(path, len(ids))
-            labels = places.reshape(labels.shape)
+            height, width = labels.shape
+            labels = places.reshape(height, width)
             if not _has_aspect(labels.shape, size):
                 if orientation not in exif.QUARTERS or not _has_aspect(labels.shape, size[::-1]):
                     raise UserError(_other_aspect(path, labels.shape, size))

@@ -27,6 +27,7 @@ from rats_jax.errors import UserError
 from rats_jax.evals import vectors
 from rats_jax.evals.vectors import batches, extract, read_labels
 from rats_jax.procedural_parts import SUPER_CATEGORIES
+from rats_jax.progress import Progress
 from tests.classification.colours import MeanColour, make_colours
 
 CLASSES = ("blue", "green", "red")
@@ -209,9 +210,9 @@ class Flawed:
 
 def test_broken_and_unlabelled_images_are_named(capsys):
     images = labelled.LabelledImages("flawed", Flawed(), ())
-    left_out = LeftOut(skip_broken=True)
+    left_out, work = LeftOut(skip_broken=True), Progress("flawed", 20)
     for _ in range(2):  # each is told once
-        found = list(batches(images, range(9, -1, -1), lambda x, i: x + i, left_out, batch=4))
+        found = list(batches(images, range(9, -1, -1), lambda x, i: x + i, left_out, work, batch=4))
     assert [batch.indices.tolist() for batch in found] == [[9, 8, 6, 4], [3, 1, 0]]
     assert [batch.labels.tolist() for batch in found] == [[0, 2, 0, 1], [0, 1, 0]]
     assert found[1].pixels[:, 0, 0, 0].tolist() == [6, 2, 0, 0]
@@ -238,7 +239,8 @@ def test_no_more_images_are_decoded_than_are_soon_used():
             return np.zeros((4, 4, 3), np.uint8), 0
 
     images = labelled.LabelledImages("many", Counting(), ())
-    coming = batches(images, range(10**6), lambda x, _: x, LeftOut(skip_broken=False), batch=8)
+    left_out, work = LeftOut(skip_broken=False), Progress("many", 10**6)
+    coming = batches(images, range(10**6), lambda x, _: x, left_out, work, batch=8)
     for _ in range(3):
         next(coming)
     coming.close()

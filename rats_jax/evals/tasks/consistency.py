@@ -4,7 +4,7 @@ same part in every image."""
 from absl import flags
 
 from rats_jax.errors import UserError
-from rats_jax.evals.request import PARTS_PIXELS, Request, images_used, say_end
+from rats_jax.evals.request import Request, images_used, say_end
 from rats_jax.voice import say
 
 ENTRIES = flags.DEFINE_integer(
@@ -39,7 +39,7 @@ def run(request: Request) -> None:
     models = request.models()
     options = {
         "entries": ENTRIES.value,
-        "resolution": request.one_resolution(models["model"].options, usual=PARTS_PIXELS),
+        "resolution": request.one_resolution(models["model"].options),
         "background": BACKGROUND.value if BACKGROUND.present else BACKGROUNDS.get(kind),
     }
     say("\n".join([f"{dataset.name}: {images_used(len(dataset), whole)}", *dataset.notes]))

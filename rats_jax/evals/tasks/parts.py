@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from rats_jax.errors import UserError
-from rats_jax.evals.request import PARTS_PIXELS, Request, images_used, say_end
+from rats_jax.evals.request import Request, images_used, say_end
+from rats_jax.model_flags import define_top_k, given_top_k
 from rats_jax.voice import say
 
 if TYPE_CHECKING:
     from rats_jax.models.options import Options
 
-TOP_K = flags.DEFINE_list(
-    "top_k", None, "Numbers of regions; by default 6,12,33,96, as far as the model has registers."
+TOP_K = define_top_k(
+    "several: 6,12,33,96, as far as the model has registers, and for a ViT its heads and registers."
 )
 SMOOTHING = flags.DEFINE_float(
     "smoothing", 1.0, "Of maps, the sigma of a Gaussian in patches; 0: none.", lower_bound=0
@@ -60,7 +61,7 @@ def run(request: Request) -> None:
     if request.checkpoint:
         models = request.models()
         backbone = models["model"]
-        resolutions = request.resolutions(backbone.options, usual=PARTS_PIXELS)
+        resolutions = request.resolutions(backbone.options)
         top_k = _top_k(backbone.options, lowest=resolutions[0])
         about |= {
             "model": backbone.origin,
@@ -100,7 +101,7 @@ def _top_k(options: Options, *, lowest: int) -> tuple[int, ...]:
 
     given = TOP_K.value
     return numbers_of_regions(
-        given and [int(k) if k.strip().isdecimal() else 0 for k in given],
+        given_top_k(given),
         options,
         patches=options.patches(lowest),
         named=f"--top_k={','.join(given or ())}",

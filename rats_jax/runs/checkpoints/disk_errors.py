@@ -11,10 +11,11 @@ REMEDIES = {
 
 def error_number(error: BaseException) -> int | None:
     """The errno of the operating system error that caused this one, if there is one."""
-    while error:
-        if isinstance(error, OSError) and error.errno:
-            return error.errno
-        if told := re.search(r"(?:os_error_code='|OS error )(\d+)", str(error)):  # of tensorstore
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, OSError) and cause.errno:
+            return cause.errno
+        if told := re.search(r"(?:os_error_code='|OS error )(\d+)", str(cause)):  # of tensorstore
             return int(told[1])
-        error = error.__cause__
+        cause = cause.__cause__
     return None

@@ -178,7 +178,7 @@ def _looking(config: ConfigDict, network: Network, mesh: Mesh, top_k: tuple[int,
         with on_mesh(mesh):
             features = network.features(teacher, normalize(images), attention_of=(watched,))
             labels = jnp.stack([regions(features, k) for k in top_k], axis=1)
-            return labels, health_sums(features, present)
+            return labels, health_sums(features, present, has_cls=options.has_cls)
 
     return jax.jit(look, out_shardings=(batch_sharding(mesh), replicated(mesh)))
 
