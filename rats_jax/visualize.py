@@ -1,7 +1,7 @@
 """rats visualize --checkpoint=RUN_OR_WEIGHTS --images=FILES_OR_FOLDER --output=DIR
 
 Pictures of the parts that a model sees in images: regions, the map of each register or head,
-attention, principal components, and HTML pages in which to try any number of regions.
+attention, principal components, and HTML pages in which any number of regions can be tried.
 """
 
 import os
@@ -16,23 +16,29 @@ CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
 IMAGES = flags.DEFINE_multi_string(
     "images",
     [],
-    "An image, a folder of them, a pattern in quotes ('photos/*.jpg'), a .txt file with a name in "
-    "each line, or several of these with commas.",
+    "An image, a folder of images, a pattern in quotes ('photos/*.jpg'), a .txt file with one "
+    "name per line, or several of these separated by commas.",
 )
-OUTPUT = flags.DEFINE_string("output", "", "The folder to make.")
+OUTPUT = flags.DEFINE_string("output", "", "The folder to create.")
 TOP_K = flags.DEFINE_integer(
-    "top_k", None, "Regions: of the best registers. 8 by default; of a ViT, one a head."
+    "top_k",
+    None,
+    "The number of regions, each from one of the best registers; 8 by default. A ViT has one "
+    "region for each head.",
 )
 RESOLUTION = flags.DEFINE_integer(
     "resolution",
     None,
-    "Pixels of each image's longer side, as the model sees it. 512 by default; nearer to the "
-    "training resolution for a model that was trained far from that.",
+    "Pixels of the longer side at which the model sees each image. 512 by default; closer to the "
+    "training resolution for a model that was trained at a very different one.",
     lower_bound=1,
     upper_bound=LARGEST,
 )
 LIMIT = flags.DEFINE_integer(
-    "limit", None, "Draw so many images, spread evenly over all of --images.", lower_bound=1
+    "limit",
+    None,
+    "Draw at most this many images, evenly spaced over all of --images.",
+    lower_bound=1,
 )
 SKIP_BROKEN = flags.DEFINE_bool("skip_broken", False, "Leave out images that cannot be read.")
 
@@ -48,22 +54,22 @@ def main() -> None:
     command_line.require(
         (CHECKPOINT, "a run's workdir, or a file of weights"),
         (IMAGES, "image files, or a folder of them"),
-        (OUTPUT, "the folder to make"),
+        (OUTPUT, "the folder to create"),
     )
     output = local_path(OUTPUT.value)
     target = free_folder(output)
     images = find_images(IMAGES.value)
     check_outside(target, folders_of(IMAGES.value))
     if LIMIT.value and LIMIT.value < len(images):
-        say(f"{LIMIT.value:,} of {len(images):,} images, spread evenly, by --limit")
+        say(f"{LIMIT.value:,} of {len(images):,} images, evenly spaced (--limit)")
         images = [images[i] for i in spread(len(images), LIMIT.value)]
     backbone = open_backbone(CHECKPOINT.value, weights=WEIGHTS.value)
     say(backbone.origin)
     resolution = RESOLUTION.value or default_resolution(backbone.options)
     trained = backbone.options.trained_size
     say(
-        f"images are seen at {resolution} pixels (the longer side, --resolution)"
-        + (f"; the model was trained at {trained}" if trained else "")
+        f"the model sees images at {resolution} pixels (the longer side, --resolution)"
+        + (f"; it was trained at {trained}" if trained else "")
     )
     if warning := distance_warning(resolution, backbone.options):
         say(warning)

@@ -59,7 +59,7 @@ def map_sets(features: Features, options: Options, *, grid: tuple[int, int]) -> 
         return [_cosines(features, options, grid)]
     (attention,) = features.attention.values()  # [1, H, 1 + N, L]
     heads = [f"head {i + 1}" for i in range(attention.shape[1])]
-    sets = [_attention("[CLS] attention, a map a head", attention[0, :, 0], heads, grid)]
+    sets = [_attention("[CLS] attention, one map per head", attention[0, :, 0], heads, grid)]
     if attention.shape[2] > 1:
         registers = [f"register {i + 1}" for i in range(attention.shape[2] - 1)]
         title = "attention of plain registers, the mean over heads"

@@ -275,16 +275,25 @@ def test_a_workdir_means_its_best_checkpoint_and_training_the_newest(tmp_path, c
     [
         ({"resolution": 30}, r"resolution 30 is not a multiple .*patch 8; the nearest is 32"),
         ({"top_k": (2, 7)}, r"top_k is \(2, 7\): the model has 6 registers; .* from 1 to 6"),
-        ({"top_k": (5,), "resolution": 16}, "the model has 4 patches an image"),
+        ({"top_k": (5,), "resolution": 16}, "the model has 4 patches per image"),
         ({"parts": "folder:/nowhere"}, "config.evaluation.parts: .*/nowhere does not exist"),
-        ({"images": 0}, "images is 0: say how many pictures to draw"),
-        ({"knn_test": ""}, "knn_train and knn_test go together"),
+        ({"images": 0}, "images is 0: give the number of images to draw"),
+        ({"knn_test": ""}, "knn_train and knn_test must be given together"),
         ({"knn_test": "photos:/nowhere"}, "config.evaluation.knn_test: labelled images 'photos:"),
         ({"knn_k": 21}, "knn_k 21 is more than the 20 images of config.evaluation.knn_train"),
-        ({"top_k": (4,)}, "best_metric is 'parts/m2o_2': this evaluation has parts/m2o_4"),
-        ({"parts": ""}, "best_metric is 'parts/m2o_2': this evaluation has knn/top1_3, registers/"),
-        ({"measures": ("part",)}, "measures has 'part': choose among parts, registers, knn"),
-        ({"every_epochs": 0.0}, "which an evaluation gives: set config.evaluation.every_epochs"),
+        (
+            {"top_k": (4,)},
+            "best_metric is 'parts/m2o_2', which .* measure: choose one of parts/m2o_4",
+        ),
+        (
+            {"parts": ""},
+            "best_metric is 'parts/m2o_2', which .* measure: choose one of knn/top1_3, registers/",
+        ),
+        ({"measures": ("part",)}, "measures has 'part': choose from parts, registers, knn"),
+        (
+            {"every_epochs": 0.0},
+            "which only an evaluation measures: set config.evaluation.every_epochs",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_told_before_training(fields, message):
@@ -301,7 +310,7 @@ def test_a_metric_that_no_evaluation_has_is_told_before_training():
 
 def test_the_lowest_score_is_not_kept_as_the_best_by_mistake():
     config = evaluated(run__best_is="lowest")
-    with pytest.raises(UserError, match="of which the highest is the best"):
+    with pytest.raises(UserError, match="for which higher is better"):
         open_evaluation(config, make_dino(config, images=40), one_device(config))
 
 
@@ -404,7 +413,7 @@ def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path, capsys):
     assert scalars["evaluation/left_out"] == 1 and "parts/m2o_2" in judged
     told = [json.loads(line) for line in events.file.read_text().splitlines()]
     (reason,) = [e["reason"] for e in told if e["event"] == "evaluation_left_out"]
-    assert "3.jpg is no image that can be read" in reason
+    assert "3.jpg is not a readable image" in reason
     said = capsys.readouterr().out
     assert reason in said
     assert f"M2O (K = 2) {100 * scalars['parts/m2o_2']:.1f} %" in said
@@ -412,7 +421,10 @@ def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path, capsys):
     (tmp_path / "images/1.jpg").unlink()
     scalars, judged, _ = measure(2)
     assert "parts/m2o_2" in scalars and judged == {}
-    assert "at step 2 leaves out 2 images, 1 at first" in capsys.readouterr().out
+    assert (
+        "at step 2 leaves out 2 images, but the first evaluation left out 1"
+        in capsys.readouterr().out
+    )
 
     shutil.rmtree(tmp_path / "images")
     assert measure(3) == ({}, {}, {})
@@ -476,7 +488,7 @@ def test_images_of_one_class_are_refused_and_strangers_warned_of(capsys):
     for _ in range(2):
         knn.measure({}, MOMENT)
     said = capsys.readouterr().out
-    assert said.count("warning: 1 of 2 images are of classes that knn_train has no image of") == 1
+    assert said.count("warning: 1 of 2 images are of classes of which knn_train has no image") == 1
 
 
 def test_pictures_that_fail_are_said_and_end_nothing(tmp_path, capsys, monkeypatch):
