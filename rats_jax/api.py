@@ -51,7 +51,7 @@ def compute_features(
     resolution = _resolution(backbone, resolution, usual=backbone.options.trained_size or 224)
     images = _listed(images)
     if not images:
-        raise UserError("there are no images: give one at least")
+        raise UserError("no images: give at least one")
     look, found = backbone.looking(), []
     for start in range(0, len(images), BATCH):
         chosen = images[start : start + BATCH]
@@ -191,7 +191,7 @@ def _resolution(backbone: Backbone, given: int | None, *, usual: int) -> int:
     if given is None:
         return max(round(usual / patch), 1) * patch
     if given < 1 or given % patch:
-        raise UserError(f"resolution={given}: choose a multiple of the patch, {patch}")
+        raise UserError(f"resolution={given}: choose a multiple of the patch size, {patch}")
     return given
 
 

@@ -16,7 +16,9 @@ from rats_jax.voice import complain, is_one_of_several, say, write_line
 flags.disclaim_key_flags()  # --help of an entry point lists the flags that it defines through here
 
 #: The message after Ctrl-C in a command that trains.
-GOES_ON = "interrupted; the same command resumes from the last checkpoint, if there is one"
+INTERRUPTED_TRAINING = (
+    "interrupted; run the same command again to resume from the last checkpoint, if there is one"
+)
 
 
 _running = False
@@ -71,8 +73,8 @@ def define_checkpoint() -> tuple[flags.FlagHolder, flags.FlagHolder]:
     weights = flags.DEFINE_string(
         "weights",
         "teacher",
-        "Which weights, where there are several: teacher or student of a run, or the name of a set "
-        "in a file (model_ema, target_encoder, ...).",
+        "Which weights to use, if there are several: teacher or student of a run, or the name of a "
+        "set in a file (model_ema, target_encoder, ...).",
     )
     return checkpoint, weights
 
@@ -81,7 +83,7 @@ def require(*needed: tuple[flags.FlagHolder, str]) -> None:
     """Raises UserError for the first flag without a value. The texts say what value to give."""
     for flag, what in needed:
         if not flag.value:
-            raise UserError(f"no --{flag.name}: name {what}")
+            raise UserError(f"--{flag.name} is missing: give {what}")
 
 
 def fail(message: str, status: int = FAILED) -> NoReturn:

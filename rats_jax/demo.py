@@ -17,7 +17,7 @@ from rats_jax.paths import local_path
 from rats_jax.voice import say
 
 CONFIG = config_flag.define_config("demo")
-WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Where runs, scores and pictures are kept.")
+WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "The folder for runs, scores and pictures.")
 
 HELD_OUT_SEED = 1_000_003  # a world that is used neither for training nor for choices
 HELD_OUT = 600  # drawings scored
@@ -34,7 +34,7 @@ def main() -> None:
     _score(models, workdir / "results")
     picture = _draw(models, workdir / "parts.png")
     say(f"pictures in {picture}, scores in {workdir / 'results'}")
-    say(f"{(time.perf_counter() - started) / 60:.1f} minutes in all")
+    say(f"{(time.perf_counter() - started) / 60:.1f} minutes in total")
 
 
 def _train(workdir: Path) -> dict:
@@ -43,7 +43,7 @@ def _train(workdir: Path) -> dict:
     from rats_jax.backbones import open_backbone
     from rats_jax.runs.loop import train
 
-    say(f"== RATS, which starts from the model in the package ({demo_model.steps():,} steps)")
+    say(f"== training RATS from the model in the package ({demo_model.steps():,} steps)")
     config = config_flag.read_config(CONFIG)
     rats = open_backbone(train(config, str(workdir / "rats"), weights=demo_model.load()))
     return {"model": rats, "untrained": rats.before_training()}
@@ -63,8 +63,8 @@ def _score(models: dict, folder: Path) -> None:
 
     say(f"== scoring {HELD_OUT} held-out drawings of {PIXELS} pixels")
     say(
-        "model: RATS after training. untrained: the same RATS before any training.\n"
-        "grid, SLIC, colour entries, grid cells: what takes no model."
+        "model: RATS after training. untrained: the same RATS before any training.\ngrid, SLIC, "
+        "colour entries, grid cells: baselines that need no model."
     )
     held_out = drawings(ProceduralParts(size=PIXELS, length=HELD_OUT, seed=HELD_OUT_SEED))
     steps = {"in the package": demo_model.steps(), "here": models["model"].step}
@@ -129,4 +129,6 @@ def _draw(models: dict, file: Path) -> Path:
 
 
 if __name__ == "__main__":
-    command_line.run(main, interrupted=command_line.GOES_ON, out_of_memory=TRAIN_SMALLER)
+    command_line.run(
+        main, interrupted=command_line.INTERRUPTED_TRAINING, out_of_memory=TRAIN_SMALLER
+    )

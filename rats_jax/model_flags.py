@@ -22,9 +22,9 @@ def define_resolution(sides: str, more: str = "") -> flags.FlagHolder:
     return flags.DEFINE_list(
         "resolution",
         None,
-        f"Pixels of {sides} of an image as the model sees it, a multiple of its patch. By default "
-        "512, or nearer to the training resolution for a model that was trained far from that."
-        + more,
+        f"Pixels of {sides} of an image as the model sees it, a multiple of its patch size. By "
+        "default 512; closer to the training resolution for a model that was trained at a very "
+        "different one." + more,
     )
 
 
@@ -49,14 +49,14 @@ def given_resolutions(
     for side in sides:
         if not 1 <= side <= LARGEST:
             raise UserError(
-                f"--resolution={','.join(given)}: write pixels, such as {usual or 512}, at most "
+                f"--resolution={','.join(given)}: give pixels, such as {usual or 512}, at most "
                 f"{LARGEST:,}"
             )
         if side % patch:
             nearest = max(round(side / patch), 1) * patch
             raise UserError(
-                f"--resolution={side} is no multiple of the patch ({patch}); the nearest is "
-                f"{nearest}"
+                f"--resolution={side} is not a multiple of the patch size ({patch}); the nearest "
+                f"is {nearest}"
             )
     for warning in filter(None, (distance_warning(side, options, what=what) for side in sides)):
         say(warning)
@@ -75,7 +75,7 @@ def only(values: Sequence[int], *, flag: str, of: str) -> int:
     """
     value, *more = values
     if more:
-        raise UserError(f"{of} takes one --{flag}: name one")
+        raise UserError(f"{of} takes only one --{flag}: give one")
     return value
 
 

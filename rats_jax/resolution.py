@@ -35,6 +35,6 @@ def distance_warning(resolution: int, options: Options, *, what: str = "maps") -
     comparison = "larger" if resolution > trained else "smaller"
     return (
         f"warning: --resolution={resolution} is {factor} times {comparison} than the {trained} "
-        f"pixels that the model was trained at, so its {what} may mean little: compare with "
+        f"pixels that the model was trained at, so its {what} may be unreliable: compare with "
         f"--resolution={default_resolution(options)}"
     )

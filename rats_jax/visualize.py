@@ -1,7 +1,7 @@
 """rats visualize --checkpoint=RUN_OR_WEIGHTS --images=FILES_OR_FOLDER --output=DIR
 
 Pictures of the parts that a model sees in images: regions, the map of each register or head,
-attention, principal components, and HTML pages in which to try any number of regions.
+attention, principal components, and HTML pages in which any number of regions can be tried.
 """
 
 from __future__ import annotations
@@ -28,14 +28,17 @@ CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
 IMAGES = flags.DEFINE_multi_string(
     "images",
     [],
-    "An image, a folder of them, a pattern in quotes ('photos/*.jpg'), a .txt file with a name in "
-    "each line, or several of these with commas.",
+    "An image, a folder of images, a pattern in quotes ('photos/*.jpg'), a .txt file with one "
+    "name per line, or several of these separated by commas.",
 )
-OUTPUT = flags.DEFINE_string("output", "", "The folder to make.")
-TOP_K = define_top_k("8, or fewer if the model has fewer registers; for a ViT one a head.")
+OUTPUT = flags.DEFINE_string("output", "", "The folder to create.")
+TOP_K = define_top_k("8, or fewer if the model has fewer registers; for a ViT one for each head.")
 RESOLUTION = define_resolution("the longer side")
 LIMIT = flags.DEFINE_integer(
-    "limit", None, "Draw so many images, spread evenly over all of --images.", lower_bound=1
+    "limit",
+    None,
+    "Draw at most this many images, evenly spaced over all of --images.",
+    lower_bound=1,
 )
 SKIP_BROKEN = flags.DEFINE_bool("skip_broken", False, "Leave out images that cannot be read.")
 
@@ -50,14 +53,14 @@ def main() -> None:
     command_line.require(
         (CHECKPOINT, "a run's workdir, or a file of weights"),
         (IMAGES, "image files, or a folder of them"),
-        (OUTPUT, "the folder to make"),
+        (OUTPUT, "the folder to create"),
     )
     output = local_path(OUTPUT.value)
     target = free_folder(output)
     images = find_images(IMAGES.value)
     check_outside(target, folders_of(IMAGES.value))
     if LIMIT.value and LIMIT.value < len(images):
-        say(f"{LIMIT.value:,} of {len(images):,} images, spread evenly, by --limit")
+        say(f"{LIMIT.value:,} of {len(images):,} images, evenly spaced (--limit)")
         images = [images[i] for i in spread(len(images), LIMIT.value)]
     backbone = open_backbone(CHECKPOINT.value, weights=WEIGHTS.value)
     say(backbone.origin)
@@ -66,8 +69,8 @@ def main() -> None:
     resolution = only(sides, flag="resolution", of="rats visualize")
     trained = backbone.options.trained_size
     say(
-        f"images are seen at {resolution} pixels (the longer side, --resolution)"
-        + (f"; the model was trained at {trained}" if trained else "")
+        f"the model sees images at {resolution} pixels (the longer side, --resolution)"
+        + (f"; it was trained at {trained}" if trained else "")
     )
     with new_folder(target) as folder:
         drawn = draw(

@@ -64,7 +64,7 @@ def test_the_commands_are_listed_and_a_wrong_one_is_named():
         assert done.returncode == 0 and all(f"  {name} " in done.stdout for name in COMMANDS)
     done = python("rats_jax", "evalute")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: there is no command 'evalute': did you mean evaluate?\n"
+    assert done.stderr == "error: unknown command 'evalute': did you mean evaluate?\n"
 
 
 @pytest.mark.processes

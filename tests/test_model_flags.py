@@ -35,10 +35,13 @@ def test_tasks_may_have_another_default():
 @pytest.mark.parametrize(
     "given, message",
     [
-        (["x"], "--resolution=x: write pixels, such as 512, at most 8,192"),
-        (["64", "0"], "--resolution=64,0: write pixels"),
-        (["8208"], "--resolution=8208: write pixels"),
-        (["1000"], r"--resolution=1000 is no multiple of the patch \(16\); the nearest is 992"),
+        (["x"], "--resolution=x: give pixels, such as 512, at most 8,192"),
+        (["64", "0"], "--resolution=64,0: give pixels"),
+        (["8208"], "--resolution=8208: give pixels"),
+        (
+            ["1000"],
+            r"--resolution=1000 is not a multiple of the patch size \(16\); the nearest is 992",
+        ),
     ],
 )
 def test_resolutions_that_no_model_takes(given, message):
@@ -54,7 +57,7 @@ def test_numbers_of_regions():
 
 def test_one_value_where_only_one_is_taken():
     assert only([8], flag="top_k", of="rats visualize") == 8
-    with pytest.raises(UserError, match="rats visualize takes one --top_k: name one"):
+    with pytest.raises(UserError, match="rats visualize takes only one --top_k: give one"):
         only([8, 9], flag="top_k", of="rats visualize")
 
 
@@ -83,8 +86,8 @@ def test_both_commands_refuse_the_same_values_in_the_same_words(run_folder, tmp_
     for folder in ("images", "masks"):
         Image.new("L", (32, 32)).save(tmp_path / folder / "0.png")
     cases = {
-        "--resolution=30": "--resolution=30 is no multiple of the patch (8); the nearest is 32",
-        "--resolution=x": "--resolution=x: write pixels, such as 512, at most 8,192",
+        "--resolution=30": "--resolution=30 is not a multiple of the patch size (8); the nearest is 32",
+        "--resolution=x": "--resolution=x: give pixels, such as 512, at most 8,192",
         **{
             f"--resolution=32 --top_k={k}": f"--top_k={k}: the model has 6 registers; choose "
             "numbers from 1 to 6"

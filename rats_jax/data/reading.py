@@ -30,7 +30,7 @@ class LeftOut:
         """Leaves out the image that the error names. Raises UserError if that is not allowed."""
         line = str(error)
         if not self._skip_broken:
-            raise UserError(f"{line} (or leave it out with --skip_broken)") from error
+            raise UserError(f"{line} (or skip it with --skip_broken)") from error
         if line not in self._lines:
             self._lines[line] = None
             say(f"warning: skipped: {line}")

@@ -103,7 +103,9 @@ def evaluate_parts(
             pool.shutdown(cancel_futures=True)
             raise
     if not images:
-        raise UserError(f"no image of {dataset.name} could be read; the first: {left_out.lines[0]}")
+        raise UserError(
+            f"no image of {dataset.name} could be read; the first error: {left_out.lines[0]}"
+        )
     found = PartScores(images, left_out.lines)
     check(found.truth, of=dataset.name)
     return found

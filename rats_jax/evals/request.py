@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from rats_jax.data.counted import counted
 from rats_jax.errors import UserError
 from rats_jax.model_flags import given_resolutions, only
 from rats_jax.voice import say
@@ -36,10 +37,10 @@ class Request(NamedTuple):
         dataset: what --dataset must name. model: whether --checkpoint is needed.
         """
         needed = {"checkpoint": "a run's workdir, or a file of weights"} if model else {}
-        needed |= {"dataset": f"{dataset}, as KIND:PATH", "output": "the folder to make"}
+        needed |= {"dataset": f"{dataset}, as KIND:PATH", "output": "the folder to create"}
         for flag, what in needed.items():
             if not getattr(self, flag):
-                raise UserError(f"no --{flag}: name {what}")
+                raise UserError(f"--{flag} is missing: give {what}")
 
     def models(self) -> dict[str, Backbone]:
         """The model of --checkpoint and, if requested, its untrained twin, by their names in the
@@ -51,7 +52,7 @@ class Request(NamedTuple):
         if not self.untrained:
             return {"model": backbone}
         if backbone.config is None:
-            raise UserError("--untrained needs a run, whose config says how it started")
+            raise UserError("--untrained needs a run, whose config defines the untrained model")
         return {"model": backbone, "untrained": backbone.before_training()}
 
     def resolutions(self, options: Options, *, usual: int | None = None) -> tuple[int, ...]:
@@ -68,11 +69,11 @@ def images_used(count: int, whole: int) -> str:
     """Text for the number of images that are used, of all."""
     if count == whole:
         return f"{count:,} images"
-    return f"{count:,} of {whole:,} images, evenly spread (--limit)"
+    return f"{count:,} of {whole:,} images, evenly spaced (--limit)"
 
 
 def say_end(skipped: Sequence[str], target: Path) -> None:
     """Prints the last lines. skipped: a line for each image left out, with the reason."""
     if skipped:
-        say(f"left out: {len(skipped):,}, see results.json")
+        say(f"left out: {counted(len(skipped), 'image')}, see results.json")
     say(f"results: {target}")

@@ -138,7 +138,9 @@ def measure_norms(
         pictures += batch[:more]
         count += len(batch)
     if not count:
-        raise UserError(f"no image of {images.name} could be read; the first: {left_out.lines[0]}")
+        raise UserError(
+            f"no image of {images.name} could be read; the first error: {left_out.lines[0]}"
+        )
     of_models = {name: ModelNorms(found[name], np.stack(shown[name])) for name in models}
     return TokenNorms(of_models, count, np.stack(pictures))
 

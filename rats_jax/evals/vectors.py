@@ -112,7 +112,9 @@ def extract(
             found.append(jax.device_get(done))  # while the device works on the next
         known.append((batch.indices, batch.labels))
     if not known:
-        raise UserError(f"no image of {images.name} could be read; the first: {left_out.lines[0]}")
+        raise UserError(
+            f"no image of {images.name} could be read; the first error: {left_out.lines[0]}"
+        )
     found.append(jax.device_get(coming))
     indices, labels = (np.concatenate(arrays) for arrays in zip(*known, strict=True))
     of = {name: np.concatenate([batch[name] for batch in found]) for name in coming}

@@ -55,8 +55,8 @@ def looking(backbone: Backbone, *, resolution: int) -> Look:
             if not is_out_of_memory(error):
                 raise
             raise UserError(
-                f"{printable(str(path))} needs more memory at --resolution={resolution} than there "
-                "is: choose a smaller one"
+                f"{printable(str(path))} needs more memory at --resolution={resolution} than is "
+                "available: choose a smaller resolution"
             ) from error
         return Seen(image, size, grid, features, map_sets(features, options, grid=grid))
 
@@ -85,9 +85,9 @@ def first_look(
       UserError: no image can be read, or one cannot that may not be left out.
     """
     chosen = spread(len(images), count)
-    say(f"looking at {len(chosen)} of {len(images):,} images, for their principal components")
+    say(f"computing principal components from {len(chosen)} of {len(images):,} images")
     seen: dict[int, Seen] = {}
-    progress = Progress("looked at", len(chosen))
+    progress = Progress("principal components", len(chosen))
     for place, i in enumerate([*chosen, *range(len(images))]):
         if seen and place >= len(chosen):
             break

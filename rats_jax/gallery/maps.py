@@ -60,7 +60,7 @@ def map_sets(features: Features, options: Options, *, grid: tuple[int, int]) -> 
     (weights,) = features.attention.values()
     attention = np.asarray(weights)  # [1, H, 1 + N, L]
     heads = [f"head {i + 1}" for i in range(attention.shape[1])]
-    sets = [_attention("[CLS] attention, a map a head", attention[0, :, 0], heads, grid)]
+    sets = [_attention("[CLS] attention, one map per head", attention[0, :, 0], heads, grid)]
     if attention.shape[2] > 1:
         registers = [f"register {i + 1}" for i in range(attention.shape[2] - 1)]
         title = "attention of plain registers, the mean over heads"

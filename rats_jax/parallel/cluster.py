@@ -64,8 +64,8 @@ def find_place(
         endpoints = (metadata("worker-network-endpoints") or "").split(",")
         hosts = [endpoint.rsplit(":", 1)[-1] for endpoint in endpoints]
         lines = metadata("tpu-env") or ""  # as NAME: 'value'
-        told = dict(re.findall(r"^\s*(\w+)\s*:\s*'?(.*?)'?\s*$", lines, re.MULTILINE))
-        return _in_slices(environ, hosts, worker, {**told, **environ}.get)
+        settings = dict(re.findall(r"^\s*(\w+)\s*:\s*'?(.*?)'?\s*$", lines, re.MULTILINE))
+        return _in_slices(environ, hosts, worker, {**settings, **environ}.get)
     # A batch script or a shell of salloc is not a step of several tasks, whatever SLURM_NTASKS is.
     if int(environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in environ:
         return _in_slurm(environ, gpus)
@@ -85,7 +85,7 @@ def _by_flags(coordinator, processes, process, job_index) -> Place:
     flags = {"--coordinator": coordinator, "--processes": processes, "--process": process}
     if missing := [name for name, value in flags.items() if value is None]:
         raise UserError(
-            f"{' and '.join(missing)} missing: processes that are started by hand need "
+            f"{' and '.join(missing)} missing: processes that are started manually need "
             "--coordinator=HOST:PORT, --processes=N and --process=I"
         )
     host, _, port = coordinator.rpartition(":")
@@ -96,7 +96,8 @@ def _by_flags(coordinator, processes, process, job_index) -> Place:
         )
     if processes < 1 or not 0 <= process < processes:
         raise UserError(
-            f"--process={process} of --processes={processes}: processes count from 0 to N - 1"
+            f"--process={process} of --processes={processes}: processes are numbered from 0 to N "
+            "- 1"
         )
     return Place(coordinator, processes, process) if processes > 1 else Place()
 
@@ -142,8 +143,8 @@ def _slurm_gpus(environ, visible: int) -> tuple[int, ...] | None:
         return None
     if visible % here:
         raise UserError(
-            f"{here} tasks share {visible} GPUs on a node: start one for each GPU, as with "
-            f"--ntasks-per-node={visible}, or one for the node"
+            f"{here} tasks share {visible} GPUs on a node: start one task per GPU, as with "
+            f"--ntasks-per-node={visible}, or one task per node"
         )
     each, local = visible // here, int(environ["SLURM_LOCALID"])
     return tuple(range(local * each, (local + 1) * each))

@@ -31,7 +31,7 @@ def numbers_of_regions(
             usual |= {model.heads, model.registers} - {0, 1}
         return tuple(sorted(k for k in usual if k <= most)) or (most,)
     if not given or not all(isinstance(k, int) and 1 <= k <= most for k in given):
-        what = f"{patches} patches an image{where}"
+        what = f"{patches} patches per image{where}"
         if most == registers:
             what = f"{registers} {model.units}"
         raise _refusal(named, what, most)

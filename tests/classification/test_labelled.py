@@ -103,7 +103,7 @@ def test_a_tfds_data_set_is_named_with_split_and_folder(monkeypatch, place, expe
     "spec, message",
     [
         ("photos", "'photos' are not KIND:PATH; KIND is one of image_folder, records, tar"),
-        ("image_folder:", "write image_folder:FOLDER, which holds a folder for each class"),
+        ("image_folder:", "write image_folder:FOLDER, with a folder for each class"),
         ("image_folder:/no/such", "^image_folder:/no/such: /no/such does not exist; give"),
         ("tfds:pets@/data", "write tfds:NAME/SPLIT@DATA_DIR"),
         ("tfds:pets/train", "write tfds:NAME/SPLIT@DATA_DIR"),
@@ -162,7 +162,9 @@ def test_a_part_of_a_set_is_spread_over_its_classes(folder):
 def test_labels_beyond_the_names_are_a_users_mistake():
     assert relabelled(np.array([1, 0]), np.array([5, 7]), of="test").tolist() == [7, 5]
     assert relabelled(np.array([9]), None, of="test").tolist() == [9]
-    with pytest.raises(UserError, match="test has an image of label 2, and names of 2 classes"):
+    with pytest.raises(
+        UserError, match="test has an image with label 2, but names of only 2 classes"
+    ):
         relabelled(np.array([0, 2]), np.array([5, 7]), of="test")
 
 
@@ -176,11 +178,11 @@ def test_labels_that_no_array_can_hold_are_broken(label, reason):
 def test_images_that_are_learned_from_are_not_scored(folder, tmp_path):
     (tmp_path / "link").symlink_to(folder)
     drawn, same = open_labelled("procedural_parts:9"), open_labelled("procedural_parts:4@0")
-    with pytest.raises(UserError, match="the same images: name another seed, COUNT@SEED"):
+    with pytest.raises(UserError, match="among those to learn from: give another seed, COUNT@SEED"):
         check_apart(drawn, same)
     check_apart(drawn, open_labelled("procedural_parts:9@1"))
     images = open_labelled(f"image_folder:{folder}")
-    with pytest.raises(UserError, match="the same images: name others"):
+    with pytest.raises(UserError, match="among those to learn from: give others"):
         check_apart(images, open_labelled(f"image_folder:{tmp_path / 'link'}/"))
     check_apart(images, drawn)
 
@@ -223,7 +225,7 @@ def test_broken_and_unlabelled_images_are_named(capsys):
     indices, labels = read_labels(images, LeftOut(skip_broken=True))
     assert indices.tolist() == [0, 1, 3, 4, 5, 6, 8, 9]  # the bytes of 5 can be read
     assert labels.tolist() == [0, 1, 0, 1, 1, 0, 2, 0]
-    with pytest.raises(UserError, match="image 2: Input/output error .or leave it out with --skip"):
+    with pytest.raises(UserError, match="image 2: Input/output error .or skip it with --skip"):
         read_labels(images, LeftOut(skip_broken=False))
 
 
@@ -299,5 +301,7 @@ def test_a_data_set_without_a_readable_image_is_told():
     images = labelled.LabelledImages("flawed", Flawed(), ())
     model = {"colour": MeanColour()}
     compute = {"colour": model["colour"].taking(lambda f: f.global_vector)}
-    with pytest.raises(UserError, match="no image of flawed could be read; the first: flawed, im"):
+    with pytest.raises(
+        UserError, match="no image of flawed could be read; the first error: flawed, im"
+    ):
         extract(compute, model, images, [2, 7], 16, LeftOut(skip_broken=True))

@@ -22,7 +22,7 @@ def test_batches_are_full_and_in_order_without_what_is_left_out():
     assert left_out.lines == ["image 1", "image 5"]
     assert list(in_batches(read, range(2, 5), left_out, WORK, size=3)) == [[2, 3, 4]]
     assert list(in_batches(read, [1, 5], left_out, WORK, size=3)) == []
-    with pytest.raises(UserError, match="image 1 .or leave it out with --skip_broken"):
+    with pytest.raises(UserError, match="image 1 .or skip it with --skip_broken"):
         list(in_batches(read, range(9), LeftOut(skip_broken=False), WORK, size=3))
 
 

@@ -33,7 +33,7 @@ def test_numbers_of_regions(given, options, patches, expected):
         ([3, 0], 1024, "choose numbers from 1 to 15"),
         (["x"], 1024, "choose numbers from 1 to 15"),
         ([], 1024, "choose numbers from 1 to 15"),
-        ([10], 9, "the model has 9 patches an image of 24 pixels; choose numbers from 1 to 9"),
+        ([10], 9, "the model has 9 patches per image of 24 pixels; choose numbers from 1 to 9"),
     ],
 )
 def test_numbers_that_the_model_cannot_have_are_refused(given, patches, message):
@@ -42,7 +42,7 @@ def test_numbers_that_the_model_cannot_have_are_refused(given, patches, message)
 
 
 def test_a_vit_has_as_many_as_patches():
-    with pytest.raises(UserError, match="top_k: the model has 9 patches an image; choose"):
+    with pytest.raises(UserError, match="top_k: the model has 9 patches per image; choose"):
         numbers_of_regions([10], VIT, patches=9, named="top_k")
 
 

@@ -4,7 +4,7 @@ import errno
 import re
 
 REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "make the folder writable"),
 }
 
@@ -15,7 +15,7 @@ def error_number(error: BaseException) -> int | None:
     while cause:
         if isinstance(cause, OSError) and cause.errno:
             return cause.errno
-        if told := re.search(r"(?:os_error_code='|OS error )(\d+)", str(cause)):  # of tensorstore
-            return int(told[1])
+        if found := re.search(r"(?:os_error_code='|OS error )(\d+)", str(cause)):  # of tensorstore
+            return int(found[1])
         cause = cause.__cause__
     return None

@@ -107,17 +107,20 @@ class Stop:
                 return
             message = f"{heard.name} before the first step: there was nothing to save"
             if others := link():
-                others.tell(status, message)
+                others.end_others(status, message)
             _end(status, message)
         self._interrupts += heard == signal.SIGINT
         if self._interrupts == 2 and self._is_command:
-            _end(INTERRUPTED, "interrupted; the same command goes on from the last checkpoint")
+            _end(
+                INTERRUPTED,
+                "interrupted; run the same command again to resume from the last checkpoint",
+            )
         if self._asked is None:
             self._asked = status
             if others := link():
                 others.ask_to_stop(status)
-            again = "; Ctrl-C again ends at once" if self._interrupts else ""
-            say(f"{heard.name}: the run ends after this step, saved{again}")
+            again = "; press Ctrl-C again to end immediately" if self._interrupts else ""
+            say(f"{heard.name}: the run ends after this step and saves its state{again}")
 
 
 def _end(status: int, message: str) -> NoReturn:

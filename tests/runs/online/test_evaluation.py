@@ -261,16 +261,25 @@ def test_a_workdir_means_its_best_checkpoint_and_training_the_newest(tmp_path, c
     [
         ({"resolution": 30}, r"resolution 30 is not a multiple .*patch 8; the nearest is 32"),
         ({"top_k": (2, 7)}, r"top_k is \(2, 7\): the model has 6 registers; .* from 1 to 6"),
-        ({"top_k": (5,), "resolution": 16}, "the model has 4 patches an image"),
+        ({"top_k": (5,), "resolution": 16}, "the model has 4 patches per image"),
         ({"parts": "folder:/nowhere"}, "config.evaluation.parts: .*/nowhere does not exist"),
-        ({"images": 0}, "images is 0: say how many pictures to draw"),
-        ({"knn_test": ""}, "knn_train and knn_test go together"),
+        ({"images": 0}, "images is 0: give the number of images to draw"),
+        ({"knn_test": ""}, "knn_train and knn_test must be given together"),
         ({"knn_test": "photos:/nowhere"}, "config.evaluation.knn_test: labelled images 'photos:"),
         ({"knn_k": 21}, "knn_k 21 is more than the 20 images of config.evaluation.knn_train"),
-        ({"top_k": (4,)}, "best_metric is 'parts/m2o_2': this evaluation has parts/m2o_4"),
-        ({"parts": ""}, "best_metric is 'parts/m2o_2': this evaluation has knn/top1_3, registers/"),
-        ({"measures": ("part",)}, "measures has 'part': choose among parts, registers, knn"),
-        ({"every_epochs": 0.0}, "which an evaluation gives: set config.evaluation.every_epochs"),
+        (
+            {"top_k": (4,)},
+            "best_metric is 'parts/m2o_2', which .* measure: choose one of parts/m2o_4",
+        ),
+        (
+            {"parts": ""},
+            "best_metric is 'parts/m2o_2', which .* measure: choose one of knn/top1_3, registers/",
+        ),
+        ({"measures": ("part",)}, "measures has 'part': choose from parts, registers, knn"),
+        (
+            {"every_epochs": 0.0},
+            "which only an evaluation measures: set config.evaluation.every_epochs",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_told_before_training(fields, message):
@@ -287,5 +296,5 @@ def test_a_metric_that_no_evaluation_has_is_told_before_training():
 
 def test_the_lowest_score_is_not_kept_as_the_best_by_mistake():
     config = evaluated(run__best_is="lowest")
-    with pytest.raises(UserError, match="of which the highest is the best"):
+    with pytest.raises(UserError, match="for which higher is better"):
         open_evaluation(config, make_dino(config, images=40), one_device(config))

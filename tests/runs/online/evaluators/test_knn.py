@@ -62,4 +62,4 @@ def test_images_of_one_class_are_refused_and_strangers_warned_of(capsys):
     for _ in range(2):
         knn.measure({}, MOMENT)
     said = capsys.readouterr().out
-    assert said.count("warning: 1 of 2 images are of classes that knn_train has no image of") == 1
+    assert said.count("warning: 1 of 2 images are of classes of which knn_train has no image") == 1

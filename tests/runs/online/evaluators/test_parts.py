@@ -73,7 +73,7 @@ def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path, capsys):
     assert scalars["evaluation/left_out"] == 1 and "parts/m2o_2" in judged
     told = [json.loads(line) for line in events.file.read_text().splitlines()]
     (reason,) = [e["reason"] for e in told if e["event"] == "evaluation_left_out"]
-    assert "3.jpg is no image that can be read" in reason
+    assert "3.jpg is not a readable image" in reason
     said = capsys.readouterr().out
     assert reason in said
     assert f"M2O (K = 2) {100 * scalars['parts/m2o_2']:.1f} %" in said
@@ -81,7 +81,10 @@ def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path, capsys):
     (tmp_path / "images/1.jpg").unlink()
     scalars, judged, _ = measure(2)
     assert "parts/m2o_2" in scalars and judged == {}
-    assert "at step 2 leaves out 2 images, 1 at first" in capsys.readouterr().out
+    assert (
+        "at step 2 leaves out 2 images, but the first evaluation left out 1"
+        in capsys.readouterr().out
+    )
 
     shutil.rmtree(tmp_path / "images")
     assert measure(3) == ({}, {}, {})
