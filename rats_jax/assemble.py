@@ -40,8 +40,9 @@ def make_source(config: ConfigDict) -> Source:
     for field in NAMES_IMAGES:
         if data[field] != usual[field] and field not in kind.reads:
             raise UserError(
-                f"config.data.{field} is {printable(data[field])}, which config.data.source="
-                f"{data.source} does not read: name the source that does, or leave it out"
+                f"config.data.{field} is {printable(data[field])}, which "
+                f"config.data.source={data.source} does not use: choose the source that does, or "
+                "leave the field out"
             )
     field = "config.data.path" if kind.reads == ("path",) else "config.data"
     try:
@@ -61,7 +62,8 @@ def make_source(config: ConfigDict) -> Source:
     if data.length and len(source) != data.length:
         raise UserError(
             f"config.data.path {printable(data.path)} holds {len(source)} images, not "
-            f"{data.length}; complete it, or train on what is there with --config.data.length=0"
+            f"{data.length}; complete it, or train on the images that it holds with "
+            "--config.data.length=0"
         )
     return source
 
@@ -95,9 +97,9 @@ def make_mesh(config: ConfigDict, devices: Sequence | None = None) -> Mesh:
     multiple = batch_shards(mesh) * parts
     if batch % multiple:
         raise UserError(
-            f"config.optimizer.batch_size {batch} does not divide by {multiple} "
-            f"({batch_shards(mesh)} parts of the mesh, config.optimizer.accumulation {parts}); "
-            f"the nearest that does is {max(round(batch / multiple), 1) * multiple}"
+            f"config.optimizer.batch_size {batch} is not divisible by {multiple} "
+            f"({batch_shards(mesh)} parts of the mesh, config.optimizer.accumulation {parts}); the "
+            f"nearest multiple is {max(round(batch / multiple), 1) * multiple}"
         )
     return mesh
 
@@ -111,8 +113,8 @@ def _mesh_of_model(config: ConfigDict, devices: Sequence | None) -> Mesh:
     if heads % tensor:
         divisors = [str(n) for n in range(1, heads + 1) if heads % n == 0]
         raise UserError(
-            f"config.model.heads {heads} does not divide by config.mesh.tensor {tensor}, which "
-            f"splits them: choose one of {', '.join(divisors)}"
+            f"config.model.heads {heads} is not divisible by config.mesh.tensor {tensor}, which "
+            f"splits the heads: choose one of {', '.join(divisors)}"
         )
     return mesh
 

@@ -97,7 +97,7 @@ def _no_memory(error: Exception, remedy: str) -> str | None:
         asked = f" (an allocation of {found[1]}iB failed)"
     else:
         asked = ""
-    return f"out of memory on the device{asked}: {remedy}; or see what else uses its memory"
+    return f"out of memory on the device{asked}: {remedy}; or check what else uses its memory"
 
 
 def _first_line(error: Exception) -> str:

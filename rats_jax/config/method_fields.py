@@ -42,7 +42,7 @@ CROPS = (
         "Least and largest share of the image's area that a local crop covers.",
         check=AREAS,
     ),
-    Field("crops.local_crops", 10, "Local crops of an image.", check=NOT_NEGATIVE),
+    Field("crops.local_crops", 10, "Number of local crops of an image.", check=NOT_NEGATIVE),
 )
 
 PHOTOMETRICS = (
@@ -154,7 +154,8 @@ DINO = (
     Field(
         "dino.center_momentum",
         0.9,
-        "Share of the old center that a step keeps.",
+        "Share of the old center that a step keeps. The center is subtracted from the teacher's "
+        "outputs.",
         check=SHARE,
     ),
     Field(

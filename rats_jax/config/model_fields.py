@@ -13,7 +13,7 @@ RUN_WIDE = (
         "seed",
         0,
         "Seed of all random numbers of the run: parameters, order of the images, crops and "
-        "augmentation. A checkpoint holds the key that is made of it.",
+        "augmentation. A checkpoint holds the key that is made from it.",
         check=below(2**32),
         fixed=True,
     ),
@@ -21,7 +21,7 @@ RUN_WIDE = (
         "compute_dtype",
         "bfloat16",
         "Type of activations and matrix products. Parameters, optimizer state and teacher are "
-        "float32 always.",
+        "always float32.",
         check=one_of("bfloat16", "float32"),
         automatic=True,
     ),
@@ -148,7 +148,7 @@ MODEL = (
     Field(
         "model.plain_registers",
         0,
-        "ViT: register tokens beside [CLS] that all heads share.",
+        "ViT: number of register tokens, which all heads share, as they share [CLS].",
         check=NOT_NEGATIVE,
         fixed=True,
     ),
@@ -182,13 +182,13 @@ MESH = (
         "mesh.fsdp",
         1,
         "Devices along the axis `fsdp`, which splits parameters, optimizer moments and the teacher "
-        "as well as the batch. Or -1.",
+        "as well as the batch. -1 as for `mesh.data`.",
     ),
     Field(
         "mesh.tensor",
         1,
         "Devices along the axis `tensor`, which splits heads with their registers, MLPs and "
-        "prototypes. Must divide `model.heads`. Or -1.",
+        "prototypes. Must divide `model.heads`. -1 as for `mesh.data`.",
     ),
 )
 

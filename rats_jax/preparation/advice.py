@@ -17,7 +17,7 @@ def advice(folders: list[Path]) -> list[str]:
     flags = ["--task=knn", "--checkpoint=RUN", "--output=DIR", "--train=records:TRAIN"]
     flags.append(f"--dataset=records:{by_split['val']}")
     return [
-        "these are images to score a model on, with those that it learns classes from: "
+        "these images are for scoring a model, together with its training images: "
         + _command("rats_jax.evaluate", flags)
     ]
 

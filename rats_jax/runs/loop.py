@@ -91,7 +91,7 @@ def train(
         schedules, events = dino.schedules, Events(folder)
         say(
             f"{len(source):,} images, batch {config.optimizer.batch_size} on {describe(mesh)}: "
-            f"{schedules.steps:,} steps of {schedules.steps_per_epoch:,} to the epoch"
+            f"{schedules.steps:,} steps, {schedules.steps_per_epoch:,} per epoch"
         )
         for line in (*span_warnings(config, schedules), *slow_steps(config, mesh, schedules)):
             say(f"warning: {line}")
@@ -176,8 +176,10 @@ def take_steps(run: OpenRun, stop: Stop, state: dict, *, start: int, last: int) 
     guards.unreadable.say_count()
     if status is not None:
         run.events.add("stopped", step=last, status=status)
-        where = f"saved at step {last}" if last > start else f"no step was taken from {start}"
-        raise Stopped(f"{where}: the same command goes on from there", status)
+        where = f"no step was taken after step {start}"
+        if last > start:
+            where = f"saved at step {last}"
+        raise Stopped(f"{where}: run the same command again to continue", status)
 
 
 def _open_checkpoints(config: ConfigDict, dino: DINO, folder: Path) -> Checkpoints:

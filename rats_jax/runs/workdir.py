@@ -114,7 +114,10 @@ def _lock(file: TextIO) -> bool:
     try:
         return lock(file)
     except OSError as error:
-        say(f"warning: {file.name} cannot be locked ({error.strerror}): start no second run here")
+        say(
+            f"warning: {file.name} cannot be locked ({error.strerror}): do not start a second run "
+            "here"
+        )
         return True
 
 
@@ -127,8 +130,8 @@ def writing_to(workdir: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
         raise UserError(
-            f"{error.filename or workdir} cannot be written ({error.strerror}): make room and "
-            "start again; the checkpoints are whole"
+            f"{error.filename or workdir} cannot be written ({error.strerror}): free some space "
+            "and start again; the checkpoints are complete"
         ) from error
 
 
@@ -137,7 +140,7 @@ def check_in_place(workdir: Path) -> None:
     saved apart from the earlier ones."""
     if not (workdir / "config.json").exists():
         raise UserError(
-            f"{printable(str(workdir))} has no config.json any more, so it was moved or removed "
+            f"{printable(str(workdir))} no longer has a config.json, so it was moved or removed "
             "while the run trained: move it back, or give its new place as --workdir, and start "
             "again from the last checkpoint"
         )
@@ -146,10 +149,11 @@ def check_in_place(workdir: Path) -> None:
 def folder_of(path: str) -> Path:
     """The directory that --workdir names."""
     if not path:
-        raise UserError("no --workdir: name the directory that this run is kept in")
+        raise UserError("--workdir is missing: give the directory of this run")
     if "://" in path:
         raise UserError(
-            f"--workdir {path} is no directory: mount the bucket, or take a disk that hosts share"
+            f"--workdir {path} is not a directory: mount the bucket, or use a disk that all hosts "
+            "share"
         )
     workdir = local_path(path)
     if path.startswith("~") and str(workdir).startswith("~"):
@@ -180,8 +184,8 @@ def take_part(path: str, config: ConfigDict, word: str, theirs: Mapping) -> Path
     while not file.exists() or file.read_text(encoding="utf-8") != word:
         if time.monotonic() > until:
             raise UserError(
-                f"--workdir {path} is another directory here than for process 0: choose one on a "
-                "file system that all hosts share"
+                f"--workdir {path} is not the same directory here as in process 0: choose one on "
+                "a file system that all hosts share"
             )
         time.sleep(0.2)
     theirs, ours = flat(theirs), flat(as_json(config))
@@ -189,7 +193,7 @@ def take_part(path: str, config: ConfigDict, word: str, theirs: Mapping) -> Path
     for name in sorted(theirs | ours):
         if theirs.get(name) != ours.get(name) and name not in may_differ:
             raise UserError(
-                f"config.{name} is {ours.get(name)} here and {theirs.get(name)} for process 0: "
+                f"config.{name} is {ours.get(name)} here and {theirs.get(name)} in process 0: "
                 "start all processes with the same config"
             )
     return workdir
@@ -203,7 +207,9 @@ def load_config(workdir: Path) -> ConfigDict:
         tree.pop(AUTOMATIC, None)
         return ConfigDict(with_old_fields(tree))
     except FileNotFoundError:
-        raise UserError(f"{workdir} holds no config.json: it is not the workdir of a run") from None
+        raise UserError(
+            f"{workdir} contains no config.json: it is not the workdir of a run"
+        ) from None
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}): make it readable") from None
     except (ValueError, AttributeError) as error:
@@ -265,12 +271,12 @@ def changes(was: ConfigDict, config: ConfigDict, workdir: Path) -> list[str]:
     for name in changed:
         if is_fixed(name):
             raise UserError(
-                f"--workdir {workdir} holds another run: config.{name} is "
-                f"{old.get(name)} there and {new.get(name)} here; choose another --workdir"
+                f"--workdir {workdir} contains a different run: config.{name} is {old.get(name)} "
+                f"there and {new.get(name)} here; choose another --workdir"
             )
     silent = {field.name for field in fields() if field.silent}
     return [
-        f"config.{name} was {old.get(name)} and is {new.get(name)} from here on"
+        f"config.{name} was {old.get(name)} and is {new.get(name)} from now on"
         for name in changed
         if name not in silent
     ]
