@@ -146,7 +146,7 @@ def test_earlier_choices_are_kept_but_for_those_of_a_device_with_less_memory():
     config = tiny_config(optimizer__batch_size=AUTO, optimizer__accumulation=AUTO)
     config.model.remat = AUTO_TEXT
     kept = [
-        Choice("optimizer.batch_size", 64, "3 steps to the epoch", True),
+        Choice("optimizer.batch_size", 64, "3 steps per epoch", True),
         Choice("optimizer.accumulation", 1, "fits", True),
         Choice("model.remat", "none", "fits", True),
         Choice("head.prototypes", 5, "not automatic here", True),
@@ -166,7 +166,7 @@ def test_the_table_is_aligned_and_says_why():
     config = tiny_config(optimizer__batch_size=AUTO, run__log_every=AUTO)
     _, choices = resolve(config, images=4000, memory=None, step_bytes=None)
     assert table(choices) == [
-        "  optimizer.batch_size  32  125 steps to the epoch",
+        "  optimizer.batch_size  32  125 steps per epoch",
         "  run.log_every         10  100 reports in the run",
     ]
 

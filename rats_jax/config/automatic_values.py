@@ -53,7 +53,7 @@ def batch_size(facts: Facts) -> tuple[int, str]:
     target = min(target, max(_power_of_two(n / STEPS_TO_AN_EPOCH), 1))
     parts = facts.devices * max(facts.config.optimizer.accumulation, 1)  # AUTO is less
     chosen = max(target // parts, 1) * parts
-    return chosen, f"{_count(n // chosen, 'step')} to the epoch" + (
+    return chosen, f"{_count(n // chosen, 'step')} per epoch" + (
         f", {_count(chosen // facts.devices, 'image')} to each of {facts.devices} devices"
         if facts.devices > 1
         else ""

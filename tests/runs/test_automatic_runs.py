@@ -40,10 +40,10 @@ def test_a_run_keeps_what_its_first_start_chose(tmp_path, capsys, monkeypatch):
     loop.train(config_with_auto(run__stop_after=1), "run")
     told = capsys.readouterr().out
     assert "chosen automatically for 40 images" in told
-    assert "  optimizer.batch_size" in told and " 8  5 steps to the epoch" in told
+    assert "  optimizer.batch_size" in told and " 8  5 steps per epoch" in told
     tree = json.loads(Path("run/config.json").read_text())
     assert tree["optimizer"]["batch_size"] == 8 and tree["head"]["prototypes"] == 1024
-    assert tree["automatic"]["optimizer.batch_size"].startswith("5 steps to the epoch")
+    assert tree["automatic"]["optimizer.batch_size"].startswith("5 steps per epoch")
     assert len(tree["automatic"]) == 5
     assert "automatic" not in load_config(Path("run"))
     assert automatic_fields(load_config(Path("run"))) == set()
