@@ -63,11 +63,8 @@ def _of_run(backbone: Backbone, checkpoint: str, weights: str) -> Given:
     names = [weights] if weights else ["student", "teacher"]
     state = jax.device_get(restore_parts(run, [*names, "center"], step=backbone.step).state)
     sides = [side_of(state[name]) for name in names]
-    title = backbone.title
-    if not weights:
-        title = f"student and teacher{title.removeprefix('the teacher')}"
     return Given(
-        title,
+        backbone.title,
         backbone.options,
         sides[0],
         sides[-1],
@@ -91,13 +88,10 @@ def _of_file(backbone: Backbone, checkpoint: str, weights: str) -> Given:
         name: head if isinstance(head, str) else flat(head) for name, head in beside.heads.items()
     }
     sides = [Side(flat(backbones[name].params), heads[name]) for name in names]
-    title = backbone.title
-    if apart:
-        title = title.replace(": teacher", ": student and teacher", 1)
     left_out = not_taken(backbone.left_out, beside, beside.keys)
     left_out += [f"the weights of {name}" for name in beside.not_chosen]
     return Given(
-        title,
+        backbone.title,
         backbone.options,
         sides[0],
         sides[-1],

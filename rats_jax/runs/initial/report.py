@@ -50,6 +50,7 @@ def report(
             rest = [_called(name) for name in new if name.startswith(f"{part}/")]
             parts.append(part + (f" except {', '.join(rest)}" if rest else ""))
     parts += ["center"] if center else []
+    title += ", and its student" if apart else ""
     whose = "student and teacher each their own" if apart else "the same for student and teacher"
     lines = [f"starts from {title}", f"taken: {', '.join(parts)}; {whose}"]
     lines += [f"note: {note}" for note in notes]
