@@ -88,7 +88,7 @@ def initial_parts(config: ConfigDict, given: Given, source: Source) -> Initial:
         converted[name] = found
     not_taken = [*converted["teacher"].left_out, *given.left_out]
     if isinstance(heads, str):
-        not_taken.append(heads)
+        not_taken += [heads] + ["center"] * (given.center is not None)
     else:
         arrays |= {f"{s}/head/{p}": array for s, of in heads.items() for p, array in of.items()}
         center = fitting_center(given, shapes["center"])

@@ -5,7 +5,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from rats_jax.errors import UserError
-from rats_jax.models.options import Options
+from rats_jax.models.options import Options, ViTOptions
 
 #: Options that do not have to be the same: positions are resampled, and registers may be new.
 MAY_DIFFER = ("image_size", "position_offset", "registers_per_head")
@@ -23,7 +23,7 @@ def check_fits(given: Options, wanted: Options, config: ConfigDict, *, checkpoin
     of `given`. The options that only `config.model.imported` has must be the same already."""
     kinds = given.architecture, wanted.architecture
     if kinds == ("vit", "rats"):
-        if getattr(given, "gated_mlp", False):
+        if isinstance(given, ViTOptions) and given.gated_mlp:
             raise UserError(
                 f"config.init.checkpoint {checkpoint} is a ViT with a gated MLP, which a RATS does "
                 "not have: choose a ViT with a plain MLP, or --config.model.architecture=vit"
@@ -34,22 +34,20 @@ def check_fits(given: Options, wanted: Options, config: ConfigDict, *, checkpoin
     else:
         names = ("architecture", *given.config_fields())
         names = tuple(name for name in names if name not in MAY_DIFFER)
-    different = {name: getattr(given, name) for name in names if _differ(name, given, wanted)}
+    different = {
+        name: getattr(given, name)
+        for name in names
+        if _differ(name, getattr(given, name), getattr(wanted, name, config.model[name]))
+    }
     if different:
-        flags = _flags(different, config)
-        raise UserError(
-            f"config.init.checkpoint {checkpoint} is another {given.title} than config.model "
-            f"describes: set {' '.join(flags)}"
-            if kinds[0] == kinds[1] or kinds == ("vit", "rats")
-            else f"config.init.checkpoint {checkpoint} is a {given.title}, and a {wanted.title} "
-            f"cannot start from it: set {' '.join(flags)}"
-        )
+        what = f"is another {given.title} than config.model describes"
+        if "architecture" in different:
+            what = f"is a {given.title}, and a {wanted.title} cannot start from it"
+        flags = " ".join(_flags(different, config))
+        raise UserError(f"config.init.checkpoint {checkpoint} {what}: set {flags}")
 
 
-def _differ(name: str, given: Options, wanted: Options) -> bool:
-    if name == "architecture":
-        return given.architecture != wanted.architecture
-    was, now = getattr(given, name), getattr(wanted, name, None)
+def _differ(name: str, was: object, now: object) -> bool:
     if name == "plain_registers" and was == 0:
         return False  # the registers are new
     return was != now and now not in MAY_BECOME.get(name, {}).get(was, ())

@@ -98,11 +98,12 @@ def test_a_rats_takes_all_that_it_has(title, gated, tmp_path):
 
 
 def test_the_options_that_config_model_lacks_are_kept_in_one_field(tmp_path):
-    file = folder_of(weights("DINOv3", gated=True), tmp_path)
+    state = weights("DINOv3", gated=True)
+    file = folder_of(state, tmp_path)
     fields = FIELDS | {"model__architecture": "vit", "model__plain_registers": 2}
     config, _ = start(file, **fields)
     imported = json.loads(config.model.imported)
-    assert imported.pop("rope_periods") == weights("DINOv3")[PERIODS].tolist()
+    assert imported.pop("rope_periods") == state[PERIODS].tolist()
     expected = {"norm_eps": 1e-5, "layer_scale": True, "gated_mlp": True, "positions": "rope"}
     assert imported == expected
     again, _ = start(file, **fields, model__imported=config.model.imported)
@@ -138,7 +139,7 @@ _KERNEL = "embeddings.patch_embeddings.projection.weight"
         ({"model__width": 64}, "--config.model.width=128"),
         ({"model__heads": 4, "model__depth": 2}, "--config.model.depth=3 --config.model.heads=2"),
         (
-            {"model__patch": 8, "crops__local_size": 18},
+            {"model__patch": 8, "crops__local_size": 19},
             "--config.model.patch=4 --config.crops.local_size=20",
         ),
         ({"model__mlp_ratio": 4}, "--config.model.mlp_ratio=2"),
