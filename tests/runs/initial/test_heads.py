@@ -75,7 +75,7 @@ def test_one_set_can_be_chosen_for_both(tmp_path):
     norm = networks["student"].backbone.norm.weight.detach().numpy()
     np.testing.assert_array_equal(initial.arrays["teacher/backbone/norm/scale"], norm)
     assert "not taken: the weights of teacher" in said(initial)
-    with pytest.raises(UserError, match=r"choose --config\.init\.weights=teacher"):
+    with pytest.raises(UserError, match=r"choose --config\.init\.weights=student"):
         start(file, **FIELDS, init__weights="ema")
 
 
