@@ -25,6 +25,7 @@ flags.disclaim_key_flags()  # --config is a flag of the entry point that calls d
 
 NAME = "config"
 ASK = "name a recipe, such as --config=image_folder"
+AUTO_TEXT = "auto"  # as in rats_jax.config, which loads JAX
 TYPES = {kind.__name__: kind for kind in EXPECTED}
 #: The error of ml_collections when a recipe sets a field to a value of another type.
 WRONG_TYPE = re.compile(
@@ -58,7 +59,9 @@ def read_config(flag: flags.FlagHolder | flags.Flag) -> ConfigDict:
     if config is None:
         raise UserError(f"no --config: {ASK}")
     _check_complete(config)
-    return config
+    from rats_jax.config.sizes import with_size
+
+    return with_size(config, by_hand=config_flags.get_override_values(flags.FLAGS[NAME]))
 
 
 def _check_complete(config: ConfigDict) -> None:
@@ -73,10 +76,12 @@ def _check_complete(config: ConfigDict) -> None:
 
 def load_recipe(recipe: str) -> ConfigDict:
     """The config of a recipe, found by name or path as --config does. Raises UserError."""
+    from rats_jax.config.sizes import with_size
+
     config, problem = _load(recipe)
     if config is None:
         raise UserError(problem)
-    return config
+    return with_size(config) if "model" in config else config
 
 
 def is_given(arguments: Sequence[str]) -> bool:
@@ -114,9 +119,30 @@ def prepared(arguments: Sequence[str]) -> list[str]:
     """The arguments as absl and ml_collections understand them: paths in place of ~ and the names
     of recipes, each field once, and the default recipe of the command."""
     ready = with_paths(last_values([with_home(argument) for argument in arguments]))
+    ready = with_auto(ready)
     if _default and _recipe(ready) is None:
         ready = [f"--{NAME}={recipe_path(_default)}", *ready]
     return ready
+
+
+def with_auto(arguments: Sequence[str]) -> list[str]:
+    """The arguments, where the word `auto` for an automatic field that is a number is replaced by
+    the number that stands for it."""
+    if not any(argument.endswith(AUTO_TEXT) for argument in arguments):
+        return list(arguments)
+    from rats_jax.config import AUTO, fields  # loads JAX
+
+    numbers = {f"{NAME}.{field.name}" for field in fields() if field.is_auto(AUTO)}
+    replaced = list(arguments)
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if not name.startswith("-") or name.lstrip("-") not in numbers:
+            continue
+        if value == AUTO_TEXT:
+            replaced[i] = f"{name}={AUTO}"
+        elif not equals and arguments[i + 1 : i + 2] == [AUTO_TEXT]:
+            replaced[i + 1] = str(AUTO)
+    return replaced
 
 
 def with_home(argument: str) -> str:
@@ -293,14 +319,22 @@ def _problem_of_field(config: ConfigDict, name: str, value: str | None) -> str |
         return f"--{path} is a section: set a field, --{path}.FIELD=VALUE, of {', '.join(here)}"
     if index and isinstance(here, tuple):
         return f"--{NAME}.{name}: give all values at once, such as --{path}={written(here)}"
+    recipes = AUTO_TEXT if _is_auto(name, here) else written(here)
     if value is None:
         if isinstance(here, bool):  # --config.SECTION.FIELD alone is true
             return None
-        return f"--{path} needs a value: --{path}={written(here)} is the recipe's"
+        return f"--{path} needs a value: --{path}={recipes} is the recipe's"
     if not index and not _takes(type(here), value):
         expected = EXPECTED.get(type(here), type(here).__name__)
-        return f"--{path}={value}: give {expected}, such as {written(here)}"
+        return f"--{path}={value}: give {expected}, such as {recipes}"
     return None
+
+
+def _is_auto(name: str, value: object) -> bool:
+    """Whether the value of this field stands for one that is chosen at the start of a run."""
+    from rats_jax.config import fields
+
+    return any(field.is_auto(value) for field in fields() if field.name == name)
 
 
 def _meant(config: ConfigDict, section: str, name: str) -> str:

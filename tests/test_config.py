@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from rats_jax.assemble import make_dino, make_source
+from rats_jax.assemble import make_dino, make_source, without_automatic
 from rats_jax.config import default_config, schedules
 from rats_jax.configs import recipe_file, recipe_names
 from rats_jax.errors import UserError
@@ -33,7 +33,10 @@ def test_every_recipe_is_valid_and_can_be_assembled(name):
     if config.data.source == "image_folder":
         config.data.path = "somewhere"
     validate(config)
-    make_dino(config, images=config.data.length or 10_000)
+    images = config.data.length or 10_000
+    config, _ = without_automatic(config, images=images, memory=None)
+    validate(config)
+    make_dino(config, images=images)
 
 
 @pytest.mark.parametrize(

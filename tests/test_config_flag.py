@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from rats_jax.config_flag import explain, recipe_name, recipe_path, with_home, with_paths
+from rats_jax.config_flag import (
+    explain,
+    recipe_name,
+    recipe_path,
+    with_auto,
+    with_home,
+    with_paths,
+)
 from rats_jax.configs import FOLDER, recipe_names
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +74,32 @@ def test_a_right_field_has_nothing_to_explain(field):
     assert explain([DEMO, f"--config.{field}"]) is None
     name, _, value = field.partition("=")
     assert explain([DEMO, f"--config.{name}", value]) is None
+
+
+def test_auto_is_a_value_of_automatic_fields_alone():
+    given = [
+        "--config=demo",
+        "--config.optimizer.batch_size=auto",
+        "--config.run.log_every",
+        "auto",
+    ]
+    replaced = [given[0], "--config.optimizer.batch_size=-1", given[2], "-1"]
+    assert with_auto(given) == replaced
+    others = ["--config.model.remat=auto", "--config.optimizer.clip=auto", "--config.seed", "auto"]
+    assert with_auto(others) == others
+    assert explain(["--config=demo", others[1]]).startswith("--config.optimizer.clip=auto: give a")
+    wrong = explain(["--config=image_folder", "--config.optimizer.batch_size=many"])
+    assert wrong == "--config.optimizer.batch_size=many: give a whole number, such as auto"
+
+
+@pytest.mark.processes
+def test_a_size_and_a_width_on_one_command_line_are_refused():
+    size = "--config.model.size=Ti"
+    done = command(DEMO, size, "--config.model.width=96", "--workdir=nowhere")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: config.model.size=Ti sets config.model.width too: leave out one of the two\n"
+    )
 
 
 @pytest.mark.processes

@@ -10,8 +10,16 @@ RUN = (
         "Stop after this many steps, on the schedules of the whole run; 0 for the whole run.",
         check=NOT_NEGATIVE,
     ),
-    Field("run.log_every", 50, "Steps from one report to the next.", check=POSITIVE),
-    Field("run.checkpoint_every", 1000, "Steps from one checkpoint to the next.", check=POSITIVE),
+    Field(
+        "run.log_every", 50, "Steps from one report to the next.", check=POSITIVE, automatic=True
+    ),
+    Field(
+        "run.checkpoint_every",
+        1000,
+        "Steps from one checkpoint to the next.",
+        check=POSITIVE,
+        automatic=True,
+    ),
     Field("run.keep_checkpoints", 2, "How many of the newest checkpoints stay.", check=POSITIVE),
     Field(
         "run.keep_every_epochs",

@@ -1,6 +1,7 @@
 """The directory of a run, and the check that two starts belong to the same run.
 
-config.json       every field, as of the last start
+config.json       every field, as of the last start; under "automatic", why fields that were chosen
+                  automatically have their values
 checkpoints/      orbax, one directory per step
 damaged/          checkpoints that could not be restored
 metrics.jsonl     one line per report; metrics.old.jsonl: from before a start at step 0
@@ -35,16 +36,21 @@ from rats_jax.runs.checkpoints.folder_names import check_folder
 from rats_jax.voice import say
 
 SIGN = ".started"
+AUTOMATIC = "automatic"  # the entry of config.json that is no field
 ENDING_SECONDS = 5  # seconds that an earlier run may take to end
 SIGN_SECONDS = 10  # seconds until a network file system shows what another host has written
 
 
 @contextmanager
-def open_workdir(path: str, config: ConfigDict) -> Iterator[Path]:
+def open_workdir(
+    path: str, config: ConfigDict, *, automatic: Mapping[str, str] | None = None
+) -> Iterator[Path]:
     """Creates the directory or opens the run in it, and keeps other runs out until the block ends.
 
     A new directory gets its config.json at once. An existing config.json is not changed until
     `write_config`, so that a start that is refused changes nothing.
+
+    automatic: why automatic fields have their values, by field.
 
     Raises UserError if the directory cannot be written to, is in use by another run, or contains a
     run of another model.
@@ -56,18 +62,23 @@ def open_workdir(path: str, config: ConfigDict) -> Iterator[Path]:
             raise PermissionError(errno.EACCES, "no permission to write")
         stack.enter_context(_locked(workdir))
         if (workdir / "config.json").exists():
-            changes(load_config(workdir), config, workdir)
+            changes(
+                _comparable(load_config(workdir), workdir, config, automatic or {}), config, workdir
+            )
         else:
-            write_config(workdir, config)
+            write_config(workdir, config, automatic=automatic)
         block = stack.pop_all()
     with block:
         yield workdir
 
 
-def write_config(workdir: Path, config: ConfigDict) -> None:
-    """Writes config.json atomically."""
+def write_config(
+    workdir: Path, config: ConfigDict, *, automatic: Mapping[str, str] | None = None
+) -> None:
+    """Writes config.json atomically. automatic: as for `open_workdir`."""
+    tree = config.to_dict() | ({AUTOMATIC: dict(automatic)} if automatic else {})
     with _usable(workdir):
-        write_whole(workdir / "config.json", _json(config), durable=True)
+        write_whole(workdir / "config.json", _json(tree), durable=True)
 
 
 @contextmanager
@@ -192,7 +203,9 @@ def load_config(workdir: Path) -> ConfigDict:
     """The config of the run in a directory. Raises UserError if there is none."""
     file = workdir / "config.json"
     try:
-        return ConfigDict(with_old_fields(json.loads(file.read_text(encoding="utf-8"))))
+        tree = json.loads(file.read_text(encoding="utf-8"))
+        tree.pop(AUTOMATIC, None)
+        return ConfigDict(with_old_fields(tree))
     except FileNotFoundError:
         raise UserError(
             f"{workdir} contains no config.json: it is not the workdir of a run"
@@ -206,13 +219,35 @@ def load_config(workdir: Path) -> ConfigDict:
         ) from None
 
 
+def load_automatic(workdir: Path) -> dict[str, str]:
+    """Why automatic fields of the run have their values, by field. Call it after `load_config`."""
+    return json.loads((workdir / "config.json").read_text(encoding="utf-8")).get(AUTOMATIC, {})
+
+
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether the run has saved a state."""
+    return any(folder.name.isdigit() for folder in (workdir / "checkpoints").glob("*"))
+
+
+def _comparable(
+    was: ConfigDict, workdir: Path, config: ConfigDict, automatic: Mapping[str, str]
+) -> ConfigDict:
+    """The earlier config, where a run without a checkpoint has the new automatic values: no state
+    holds on to the earlier ones."""
+    if automatic and not has_checkpoint(workdir):
+        chosen = automatic.keys() & load_automatic(workdir).keys()
+        new = flat(config.to_dict())
+        was.update_from_flattened_dict({name: new[name] for name in chosen})
+    return was
+
+
 def as_json(config: ConfigDict) -> dict:
     """The config after a round trip through JSON, with lists instead of tuples."""
-    return json.loads(_json(config))
+    return json.loads(_json(config.to_dict()))
 
 
-def _json(config: ConfigDict) -> str:
-    return json.dumps(config.to_dict(), indent=2) + "\n"
+def _json(tree: Mapping) -> str:
+    return json.dumps(tree, indent=2) + "\n"
 
 
 def flat(tree: Mapping, prefix: str = "") -> dict:
