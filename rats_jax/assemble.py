@@ -10,11 +10,13 @@ from ml_collections import ConfigDict
 
 from rats_jax.config import default_config, schedules
 from rats_jax.config.automatic import Choice, resolve
+from rats_jax.config.imported import imported_options
 from rats_jax.data.crops import MultiCrop
 from rats_jax.data.samples import Canvases, ExactCrops, FastCrops, Samples
 from rats_jax.data.source_kinds import SOURCES
 from rats_jax.data.sources import OfOtherKind, Source
 from rats_jax.dino.network import Network, make_network
+from rats_jax.dino.optimizer import TakenRate
 from rats_jax.dino.step import DINO
 from rats_jax.errors import UserError
 from rats_jax.models import DINOHead, make_backbone
@@ -159,6 +161,7 @@ def backbone_options(config: ConfigDict) -> Options:
     model = config.model
     names = options_class(model.architecture).config_fields()
     options = {name: model[name] for name in names}
+    options |= imported_options(model.imported)
     size = {"image_size": config.crops.global_size}
     return options_of({"architecture": model.architecture} | options | size)
 
@@ -200,12 +203,18 @@ def make_model(config: ConfigDict) -> tuple[Network, Callable[[jax.Array], dict]
 def make_dino(config: ConfigDict, *, images: int) -> DINO:
     """The training method, for a data set of `images` images."""
     network, init_network = make_model(config)
+    steps, init = schedules(config, images=images), config.init
     return DINO(
         network=network,
         init_network=init_network,
-        schedules=schedules(config, images=images),
+        schedules=steps,
         clip=config.optimizer.clip,
         student_temperature=config.dino.student_temperature,
         center_momentum=config.dino.center_momentum,
         accumulation=config.optimizer.accumulation,
+        taken=TakenRate(
+            paths=tuple(init.taken.split()),
+            factor=init.learning_rate,
+            steps=round(init.learning_rate_epochs * steps.steps_per_epoch),
+        ),
     )

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from rats_jax.config import AUTO, fields, value
 from rats_jax.config.checks import check, one_of
+from rats_jax.config.imported import imported_options
 from rats_jax.data.source_kinds import SOURCES
 from rats_jax.errors import UserError
 from rats_jax.models.options import OPTIONS
@@ -45,7 +46,14 @@ def validate(config: ConfigDict) -> None:
         "config.dino.loss_scope=head needs registers owned by heads: "
         "set config.model.architecture=rats or config.dino.loss_scope=all",
     )
-    least = OPTIONS[model.architecture].least_depth
+    kind = OPTIONS[model.architecture]
+    foreign = imported_options(model.imported).keys() - {*kind.imported, "mlp_ratio"}
+    check(
+        not foreign,
+        f"config.model.imported has {', '.join(sorted(foreign))}, which a {model.architecture} "
+        "does not have: leave it out",
+    )
+    least = kind.least_depth
     check(
         model.depth >= least,
         f"config.model.depth {model.depth}: a {model.architecture} has at least {least} layers",

@@ -86,7 +86,9 @@ def test_both_commands_refuse_the_same_values_in_the_same_words(run_folder, tmp_
     for folder in ("images", "masks"):
         Image.new("L", (32, 32)).save(tmp_path / folder / "0.png")
     cases = {
-        "--resolution=30": "--resolution=30 is not a multiple of the patch size (8); the nearest is 32",
+        "--resolution=30": (
+            "--resolution=30 is not a multiple of the patch size (8); the nearest is 32"
+        ),
         "--resolution=x": "--resolution=x: give pixels, such as 512, at most 8,192",
         **{
             f"--resolution=32 --top_k={k}": f"--top_k={k}: the model has 6 registers; choose "

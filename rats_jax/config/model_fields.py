@@ -5,6 +5,7 @@ Nearly all of these set the shape of the state, so a run cannot be resumed with 
 
 from rats_jax.config.checks import BELOW_ONE, NOT_NEGATIVE, POSITIVE, below, one_of, one_of_or_empty
 from rats_jax.config.field import Field
+from rats_jax.config.imported import IMPORTED
 from rats_jax.models import SIZES
 from rats_jax.models.options import OPTIONS
 
@@ -154,6 +155,16 @@ MODEL = (
     ),
     Field("model.latents", 80, "Perceiver: number of latents.", check=POSITIVE, fixed=True),
     Field("model.queries", 96, "Perceiver: number of output queries.", check=POSITIVE, fixed=True),
+    Field(
+        "model.imported",
+        "",
+        "Options of weights from other implementations that no other field has, as JSON: epsilon "
+        "of the norms, LayerScale, gated MLP, kind of positions, periods of RoPE, a fractional "
+        "`mlp_ratio`. The first start takes them from `init.checkpoint`.",
+        check=IMPORTED,
+        fixed=True,
+        old_runs="",
+    ),
     Field(
         "model.remat",
         "none",

@@ -1,10 +1,9 @@
 """Bytes of one device's training step, counted by hand.
 
-The state and the arrays that blocks keep for the backward pass are counted exactly: a test compares
-them with what JAX keeps, to the byte. The rest of a step's peak (gradients, the block that is being
-computed, logits, crops) depends on the order that a compiler chooses. It is the sum of the parts
-below, with factors that were fitted to the CPU's and the TPU's compiler; `benchmarks/step_bytes.py`
-compares both with this count.
+The state and the arrays that blocks keep for the backward pass are counted exactly. The rest of a
+step's peak (gradients, the block that is being computed, logits, crops) depends on the order that a
+compiler chooses. It is a sum of parts whose factors were fitted to the compilers of CPUs and TPUs:
+`benchmarks/step_bytes.py` compares them, and docs/gpus.md has the table.
 """
 
 from typing import NamedTuple
@@ -22,6 +21,9 @@ GRADIENTS = 3
 #: The gradients of the block whose backward pass is being computed, in units of what a block keeps
 #: with remat=none, in float32.
 WORKING = 1.4
+#: What layouts and conversions add to the arrays that blocks keep in bfloat16, as a part of them:
+#: seen on TPUs (docs/gpus.md), and counted for all devices, to be rather above than below.
+PADDING = 0.08
 #: The step, the random key, the steps that were skipped, and Adam's two counts.
 COUNTERS = 28
 
@@ -80,7 +82,7 @@ def training_bytes(
     of_head = vectors * size * (options.width + 4 * hidden + 2 * bottleneck)
     logits = FLOAT32 * prototypes * (vectors + 2 * part * losses)
     pixels = sum(3 * count * side**2 for side, count in crops)
-    # Kernels are split patches in the compute dtype; the crops before them are float32.
+    # The patches of crops, in the compute dtype, and the float32 crops before them.
     inputs = part * pixels * (FLOAT32 + size)
     kept = int(blocks + of_head + logits + inputs)
 
@@ -92,7 +94,8 @@ def training_bytes(
         + logits  # their gradient
         + working
         + (GRADIENTS + (accumulation > 1)) * FLOAT32 * parameters // shards
-        + (2 * size * backbone if size < FLOAT32 else 0)  # kernels in the compute dtype
+        # Kernels in the compute dtype, of teacher and student.
+        + (2 * size * backbone + PADDING * blocks if size < FLOAT32 else 0)
     )
     return TrainingBytes(state, kept, int(peak))
 

@@ -1,7 +1,7 @@
 """A training step counted by hand, for hardware that nothing can be compiled for.
 
 Memory is `models.memory.training_bytes`. The traffic between devices and to memory is counted here.
-`docs/pods.md` says how far all of them are from what compilers count."""
+`docs/gpus.md` says how far all of them are from what compilers count."""
 
 import jax
 from ml_collections import ConfigDict

@@ -57,7 +57,7 @@ def _layout(plan: dict) -> list[str]:
     batch = plan["batch"]
     mesh = ", ".join(f"{axis} {size}" for axis, size in plan["mesh"].items())
     parameters = plan["parameters"]
-    told = " + ".join(f"{name} {count / 1e6:,.1f} M" for name, count in parameters.items())
+    listed = " + ".join(f"{name} {count / 1e6:,.1f} M" for name, count in parameters.items())
     return [
         f"hardware    {plan['hardware']}: {plan['chips']} {_unit(plan)}(s), "
         f"{plan['hosts']} host(s)",
@@ -66,7 +66,7 @@ def _layout(plan: dict) -> list[str]:
         f"{batch['per_chip']:g} a {_unit(plan)}, in {batch['accumulation']} micro-batch(es) of "
         f"{batch['micro_batch_per_shard']} images a shard",
         f"step        {plan['compute_dtype']}, remat {plan['remat']}, {_how(plan)}",
-        f"parameters  {sum(parameters.values()) / 1e6:,.1f} M: {told}",
+        f"parameters  {sum(parameters.values()) / 1e6:,.1f} M: {listed}",
     ]
 
 
@@ -103,10 +103,10 @@ def _counted_memory(memory: dict, state: int) -> list[str]:
 
 def _memory(plan: dict) -> list[str]:
     state, memory = plan["state_bytes_per_chip"], plan["memory"]
-    told = ", ".join(f"{name} {_size(count)}" for name, count in state.items())
+    listed = ", ".join(f"{name} {_size(count)}" for name, count in state.items())
     lines = [
         f"memory      {verdict(plan)}",
-        f"  state         {_size(sum(state.values()))}: {told}",
+        f"  state         {_size(sum(state.values()))}: {listed}",
     ]
     if plan["by_hand"]:
         return lines + _counted_memory(memory, sum(state.values()))
@@ -158,10 +158,10 @@ def _collectives(rows: list[dict]) -> list[str]:
 def _flops(plan: dict) -> list[str]:
     flops, batch = plan["flops_per_image"], plan["batch"]["global"]
     parts = ("teacher", "student", "backward", "recomputed")
-    told = ", ".join(f"{name} {_count(flops[name])}" for name in parts)
+    listed = ", ".join(f"{name} {_count(flops[name])}" for name in parts)
     return [
         f"operations  {_count(flops['model'] * batch)}FLOP a step by hand, "
-        f"{_count(flops['hardware'] * batch)}FLOP with what remat recomputes; an image: {told}",
+        f"{_count(flops['hardware'] * batch)}FLOP with what remat recomputes; an image: {listed}",
         f"            {_size(plan['hbm_bytes_per_step'])} to and from memory, a {_unit(plan)} and "
         "step, " + ("by hand" if plan["by_hand"] else "read from the compiled program"),
     ]
@@ -170,14 +170,14 @@ def _flops(plan: dict) -> list[str]:
 def _speed(plan: dict) -> list[str]:
     speed = plan["speed"]
     busy = speed["busy_seconds"]
-    told = ", ".join(f"{name} {seconds * 1e3:,.1f}" for name, seconds in busy.items() if seconds)
+    listed = ", ".join(f"{name} {seconds * 1e3:,.1f}" for name, seconds in busy.items() if seconds)
     cores = " or ".join(
         f"{count} core(s) with config.data.cropping={name}"
         for name, count in speed["cores_per_host"].items()
     )
     lines = [
         f"bound       {speed['step_seconds'] * 1e3:,.1f} ms a step at least, by "
-        f"{speed['bound_by']} (ms busy: {told}): MFU {speed['mfu']:.0%} at most"
+        f"{speed['bound_by']} (ms busy: {listed}): MFU {speed['mfu']:.0%} at most"
     ]
     if speed["xla_estimated_seconds"]:
         lines.append(

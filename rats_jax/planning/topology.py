@@ -1,4 +1,4 @@
-"""The hardware to plan for: machines that need not be available, fake devices, or local devices.
+"""The hardware to plan for: machines that need not be available, simulated or local devices.
 JAX must not have used a device before `open_hardware`."""
 
 import importlib.util
@@ -81,18 +81,18 @@ def open_hardware(topology: str, *, slices: int = 1) -> Hardware:
     if slices != 1 and name not in {chip.name for chip in TPUS}:
         raise UserError(f"--slices={slices} is for TPUs: give --topology too, such as v5e:16x16")
     if not topology:
-        return _at_hand()
+        return _local()
     if name == "cpu" and re.fullmatch("[1-9][0-9]*", shape):
-        return _fake(int(shape))
+        return _simulated(int(shape))
     if gpu and (nodes := _nodes(shape)):
         return _gpus(gpu, *nodes)
     chip = next((chip for chip in TPUS if chip.name == name), None)
-    if chip is None or not _lent(chip, shape):
+    if chip is None or not _offered(chip, shape):
         raise UserError(f"unknown --topology={topology}; known are {KNOWN}")
     return _absent(chip, shape, slices)
 
 
-def _at_hand() -> Hardware:
+def _local() -> Hardware:
     import jax
 
     quiet_libtpu()
@@ -101,7 +101,7 @@ def _at_hand() -> Hardware:
     sides = {getattr(device, "coords", None) for device in devices} - {None}
     shape = [max(side) + 1 for side in zip(*sides, strict=True)]
     return Hardware(
-        description=f"{len(devices)} {devices[0].device_kind} device(s) at hand",
+        description=f"{len(devices)} {devices[0].device_kind} device(s) of this machine",
         devices=tuple(devices),
         chip=chip,
         slices=1,
@@ -110,7 +110,7 @@ def _at_hand() -> Hardware:
     )
 
 
-def _fake(count: int) -> Hardware:
+def _simulated(count: int) -> Hardware:
     import jax
 
     flag = f"--xla_force_host_platform_device_count={count}"
@@ -118,7 +118,7 @@ def _fake(count: int) -> Hardware:
     jax.config.update("jax_platforms", "cpu")
     devices = jax.devices()[:count]
     return Hardware(
-        description=f"{count} fake CPU device(s)",
+        description=f"{count} simulated CPU device(s)",
         devices=tuple(devices),
         chip=None,
         slices=1,
@@ -129,7 +129,7 @@ def _fake(count: int) -> Hardware:
 
 def _gpus(chip: Chip, nodes: int, each: int) -> Hardware:
     fraction = memory_fraction()
-    devices = _fake(nodes * each).devices
+    devices = _simulated(nodes * each).devices
     count = f"{nodes} nodes of {each}" if nodes > 1 else f"{each}"
     return Hardware(
         description=f"{count} NVIDIA {chip.title}",
@@ -205,7 +205,7 @@ def _absent(chip: Chip, shape: str, slices: int) -> Hardware:
     )
 
 
-def _lent(chip: Chip, shape: str) -> bool:
+def _offered(chip: Chip, shape: str) -> bool:
     if chip.name in ("v5e", "v6e"):
         return shape in FLAT
     if shape in SMALL:

@@ -28,6 +28,7 @@ from rats_jax.runs.ending import next_line, nothing_to_do, say_end
 from rats_jax.runs.events import Events
 from rats_jax.runs.guards.guards import Guards
 from rats_jax.runs.guards.stop import Stop
+from rats_jax.runs.initial.first_start import first_start
 from rats_jax.runs.machine import check_memory, slow_steps
 from rats_jax.runs.memory import check_address_space, least_memory
 from rats_jax.runs.observer import Observer
@@ -37,7 +38,7 @@ from rats_jax.runs.programs import compile_train_step
 from rats_jax.runs.reporting import say_parameters
 from rats_jax.runs.same_data import data_facts
 from rats_jax.runs.spans import span_warnings
-from rats_jax.runs.starting import checked, open_together, start_state
+from rats_jax.runs.starting import open_together, start_state
 from rats_jax.runs.workdir import writing_to
 from rats_jax.validation import validate
 from rats_jax.voice import say
@@ -57,8 +58,9 @@ def train(
       workdir: the directory of the run.
       source: the images; by default those that `config.data` names.
       weights: the initial weights of student and teacher, {"backbone", "head"} as in a run's
-        teacher, with an optional "center"; random by default. `events.jsonl` has their fingerprint.
-        Ignored if the run has a checkpoint: it resumes from that.
+        teacher, with an optional "center"; by default those that `config.init` names, or random
+        ones. `events.jsonl` has their fingerprint. Ignored if the run has a checkpoint: it resumes
+        from that.
 
     Returns the workdir. Raises UserError for a config, data set or workdir that cannot be used and
     for a run that cannot continue; Stopped after SIGTERM or Ctrl-C, once the run is saved.
@@ -75,11 +77,10 @@ def train(
     say_choices(choices, images=len(source))
     validate(config)
     automatic = {choice.field: choice.reason for choice in choices}
+    config, initial = first_start(config, workdir, source, weights)
     dino = make_dino(config, images=len(source))
     mesh = make_mesh(config)
     check_memory(config, mesh, memory)
-    if weights is not None:
-        weights = checked(weights, dino, seed=config.seed)
     evaluation = open_evaluation(config, dino, mesh)
     data = data_facts(source, seed=config.seed)
     with (
@@ -105,7 +106,7 @@ def train(
             folder,
             data=data,
             evaluation=evaluation.about if evaluation else {},
-            weights=weights,
+            initial=initial,
             automatic=automatic,
         )
         say_parameters(state["student"])

@@ -59,19 +59,21 @@ def restore(
     weights: str = "teacher",
     step: int | None = None,
     best: bool = False,
+    flag: str = "--weights",
 ) -> Restored:
     """The teacher (or "student") of the newest undamaged checkpoint, or of the one at `step`, on
     the first device. A run may train in the workdir meanwhile.
 
     workdir: the run's, or a path in it, see `find_run`; also a checkpoint copied out of it.
     best: use the best undamaged checkpoint by `config.run.best_metric`, if the run keeps one.
+    flag: the flag that `weights` is given by, for messages.
 
     Raises:
       UserError: the run, the checkpoint or the weights do not exist or are damaged.
     """
     if weights not in ("teacher", "student"):
         raise UserError(
-            f"a run has no weights {weights!r}: choose --weights=teacher or --weights=student"
+            f"a run has no weights {weights!r}: choose {flag}=teacher or {flag}=student"
         )
     parts = restore_parts(workdir, [weights], step=step, best=best)
     return Restored(parts.network, parts.state[weights], parts.config, parts.step, parts.best)
@@ -169,7 +171,7 @@ def _abstract(config: ConfigDict, names: Sequence[str]) -> tuple[Network, dict]:
     center = jax.ShapeDtypeStruct((network.losses, config.head.prototypes), jnp.float32)
     step = jax.ShapeDtypeStruct((), jnp.int32)
     state = {"student": params, "teacher": params, "center": center, "step": step}
-    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return network, jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
         {name: state[name] for name in names},

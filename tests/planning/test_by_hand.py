@@ -9,7 +9,7 @@ from rats_jax.assemble import make_dino, make_mesh
 from rats_jax.errors import UserError
 from rats_jax.planning.advice import find_what_fits
 from rats_jax.planning.by_hand import count_step, memory_traffic, traffic_by_hand
-from rats_jax.planning.compiled import state_bytes
+from rats_jax.planning.compiled import compile_step, state_bytes
 from rats_jax.planning.figures import figures
 from rats_jax.planning.hardware import GPUS
 from rats_jax.planning.report import page
@@ -33,6 +33,37 @@ def gpus(count: int = 1, *, nodes: int = 1, memory: int | None = None) -> Hardwa
         by_hand=True,
         fraction=FRACTION,
     )
+
+
+LARGER = {
+    "model__width": 96,
+    "model__depth": 4,
+    "model__heads": 4,
+    "crops__global_size": 64,
+    "crops__local_size": 32,
+    "crops__local_crops": 4,
+    "head__hidden": 128,
+    "head__bottleneck": 32,
+    "head__prototypes": 1024,
+    "optimizer__batch_size": 16,
+    "data__size": 64,
+}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model__remat": "none"},
+        {"model__remat": "dots", "optimizer__accumulation": 4},
+        pytest.param({"model__architecture": "vit"}, marks=pytest.mark.slow),
+        pytest.param({"model__remat": "full"}, marks=pytest.mark.slow),
+    ],
+)
+def test_the_peak_by_hand_is_that_of_the_cpus_compiler_or_a_little_more(fields):
+    config = tiny_config(**LARGER, **fields)
+    simulated = dataclasses.replace(gpus(), chip=None, by_hand=False, fraction=None)
+    compiled = compile_step(config, simulated)
+    assert 1 <= count_step(config, gpus()).needs / compiled.needs <= 1.3
 
 
 def test_the_state_is_that_of_the_arrays_also_where_it_is_split():

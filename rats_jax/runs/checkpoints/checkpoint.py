@@ -43,6 +43,15 @@ REMAINS = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|removed)")
 NEVER = 10**9
 
 
+def steps_in(folder: Path) -> list[int]:
+    """The steps of the complete checkpoints in a folder, ascending."""
+    try:
+        entries = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(int(e.name) for e in entries if STEP.fullmatch(e.name) and e.is_dir())
+
+
 class Found(NamedTuple):
     """A restored checkpoint. damaged: those tried before it that are damaged, with the reason.
     value: the value of the best metric, None if it has none."""
@@ -111,12 +120,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps of the complete checkpoints, ascending."""
-        try:
-            entries = list(self._folder.iterdir())
-        except FileNotFoundError:
-            return []
-        names = [e.name for e in entries if STEP.fullmatch(e.name) and e.is_dir()]
-        return sorted(map(int, names))
+        return steps_in(self._folder)
 
     def latest(self) -> int | None:
         """The step of the newest complete checkpoint."""
