@@ -63,7 +63,7 @@ def test_values_and_accepted_values_in_words():
     assert accepted(field_of("head.norm_last_layer")) == "true or false"
     assert accepted(field_of("mesh.data")) == "a whole number"
     assert accepted(field_of("dino.center_momentum")) == "a number, from 0 to 1"
-    assert accepted(field_of("model.remat")) == "one of none, dots, full"
+    assert accepted(field_of("model.remat")) == "one of none, dots, full, or `auto`"
     assert accepted(field_of("crops.local_scale")).startswith("two shares of the image's area")
 
 

@@ -6,11 +6,12 @@ compiler chooses. It is a sum of parts whose factors were fitted to the compiler
 `benchmarks/step_bytes.py` compares them, and docs/gpus.md has the table.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from rats_jax.models.options import Options, PerceiverOptions, RATSOptions, ViTOptions
+from rats_jax.models.options import Options, PerceiverOptions, RATSOptions
 
 FLOAT32 = 4
 #: Trees of float32 parameters in a state: student, teacher, and two moments.
@@ -104,7 +105,7 @@ def backbone_parameters(options: Options) -> int:
     """The number of parameters of the backbone."""
     width, patch = options.width, options.patch
     embed = (3 * patch**2 + 1) * width
-    tokens, block = _PARAMETERS[options.architecture](options)
+    tokens, block = _PARAMETERS.get(options.architecture, _plain_parameters)(options)
     return int(embed + tokens * width + options.depth * block + 2 * width)
 
 
@@ -129,7 +130,8 @@ def kept_of_crop(options: Options, *, pixels: int, remat: str, size: int) -> flo
 
 def kept_of_layer(options: Options, *, pixels: int, remat: str, size: int) -> float:
     """Bytes that one layer of the loop over blocks keeps of one crop."""
-    return _KEPT[options.architecture](options, options.patches(pixels), remat, size)
+    kept = _KEPT.get(options.architecture, _plain_kept)
+    return kept(options, options.patches(pixels), remat, size)
 
 
 def _working(options: Options, pixels: int, remat: str, size: int) -> float:
@@ -158,8 +160,8 @@ def _rats_kept(options: RATSOptions, patches: int, remat: str, size: int) -> flo
     return kept
 
 
-def _vit_kept(options: ViTOptions, patches: int, remat: str, size: int) -> float:
-    return _block_kept(options, 1 + patches + options.registers, remat, size)
+def _plain_kept(options: Options, patches: int, remat: str, size: int) -> float:
+    return _block_kept(options, options.has_cls + patches + options.registers, remat, size)
 
 
 def _perceiver_kept(options: PerceiverOptions, patches: int, remat: str, size: int) -> float:
@@ -203,10 +205,14 @@ def _rats_parameters(options: RATSOptions) -> tuple[int, float]:
     return options.patches(options.image_size) + options.registers, block
 
 
-def _vit_parameters(options: ViTOptions) -> tuple[int, float]:
-    block = _block_parameters(options, gated=options.gated_mlp, scales=options.layer_scale)
-    positions = 0 if options.positions == "rope" else 1 + options.patches(options.image_size)
-    return positions + 1 + options.registers, block
+def _plain_parameters(options: Options) -> tuple[int, float]:
+    """Those of a ViT, or of a backbone like it without [CLS]."""
+    gated, scales = (getattr(options, name, False) for name in ("gated_mlp", "layer_scale"))
+    block = _block_parameters(options, gated=gated, scales=scales)
+    positions = options.has_cls + options.patches(options.image_size)
+    if getattr(options, "positions", "learned") == "rope":
+        positions = 0
+    return positions + options.has_cls + options.registers, block
 
 
 def _perceiver_parameters(options: PerceiverOptions) -> tuple[int, float]:
@@ -214,7 +220,11 @@ def _perceiver_parameters(options: PerceiverOptions) -> tuple[int, float]:
     return tokens, _block_parameters(options)
 
 
-#: By architecture: (tokens that are parameters, parameters of a block).
-_PARAMETERS = {"rats": _rats_parameters, "vit": _vit_parameters, "perceiver": _perceiver_parameters}
+#: By architecture: (tokens that are parameters, parameters of a block). Those that are not listed
+#: are counted as a ViT with the same tokens, here and in `_KEPT`.
+_PARAMETERS: dict[str, Callable[..., tuple[int, float]]] = {
+    "rats": _rats_parameters,
+    "perceiver": _perceiver_parameters,
+}
 #: By architecture: bytes that a layer keeps of a crop.
-_KEPT = {"rats": _rats_kept, "vit": _vit_kept, "perceiver": _perceiver_kept}
+_KEPT: dict[str, Callable[..., float]] = {"rats": _rats_kept, "perceiver": _perceiver_kept}
