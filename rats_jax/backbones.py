@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
+from rats_jax import demo_model
 from rats_jax.assemble import backbone_options
 from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
 from rats_jax.errors import UserError
@@ -38,7 +39,8 @@ class Backbone(NamedTuple):
 
     options: what `models.make_backbone` takes. graph, params: module and float32 weights.
     mean, std: for red, green and blue, to normalise images in 0..1.
-    origin: a text for people that says what this is and where it comes from.
+    origin: a text for people that says what this is and where it comes from. title: the same
+        without what was not read. left_out: the names of tensors of a file that were not read.
     workdir, step, config: of the run; None if it is not from a run."""
 
     options: Options
@@ -50,6 +52,8 @@ class Backbone(NamedTuple):
     workdir: Path | None = None
     step: int | None = None
     config: ConfigDict | None = None
+    title: str = ""
+    left_out: Sequence[str] = ()
 
     def __repr__(self) -> str:
         return f"Backbone({self.origin})"
@@ -100,7 +104,9 @@ class Backbone(NamedTuple):
         return taken
 
 
-def open_backbone(checkpoint: str | os.PathLike, *, weights: str = "teacher") -> Backbone:
+def open_backbone(
+    checkpoint: str | os.PathLike, *, weights: str = "teacher", flag: str = "--weights"
+) -> Backbone:
     """Loads the backbone in a checkpoint onto the first device.
 
     checkpoint: one of these:
@@ -108,19 +114,26 @@ def open_backbone(checkpoint: str | os.PathLike, *, weights: str = "teacher") ->
           `config.run.best_metric` is loaded, else the newest intact one;
         - the directory of one step (WORKDIR/checkpoints/STEP), or a copy of it;
         - a file of weights (.safetensors, .pth);
-        - a folder written by transformers or rats_jax.export, or a model in the cache of a hub.
+        - a folder written by transformers or rats_jax.export, or a model in the cache of a hub;
+        - "demo", or the folder rats_jax/demo_model: the model in the package. A file or folder of
+          the name demo takes precedence.
     weights: which set to load if there are several: "teacher" or "student" of a run; for a file
         see `weights.sets.choose`.
+    flag: the flag that `weights` is given by, for messages.
 
     Raises:
       UserError: the backbone cannot be loaded. The message is one line that names the first reason.
     """
     path = local_path(checkpoint)
     try:
+        if path.resolve() == demo_model.FOLDER.resolve() or (
+            os.fspath(checkpoint) == "demo" and not path.exists()
+        ):
+            return _of_package()
         if holds_weights(path) and not (path / "checkpoints").is_dir():
-            return _of_file(path, weights)
+            return _of_file(path, weights, flag)
         if place := find_run(path):
-            return _of_run(place, weights)
+            return _of_run(place, weights, flag)
         if not path.exists():
             given = os.fspath(checkpoint)
             raise UserError(f"{given if '://' in given else path} is not there: {_to_name(given)}")
@@ -128,7 +141,7 @@ def open_backbone(checkpoint: str | os.PathLike, *, weights: str = "teacher") ->
             raise UserError(reason)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): name another") from None
-    return _of_file(path, weights)
+    return _of_file(path, weights, flag)
 
 
 def _to_name(missing: str) -> str:
@@ -143,24 +156,26 @@ def _to_name(missing: str) -> str:
     return "name a run's workdir, or a file of weights"
 
 
-def _of_run(place: Place, weights: str) -> Backbone:
+def _of_run(place: Place, weights: str, flag: str) -> Backbone:
     if place.workdir is None:
         of = f"a run, in its copy {printable(place.folder.name)},"
     else:
         _check_config(place.workdir)
         of = f"the run in {printable(place.workdir.resolve().name)}"
-    found = restore(place.folder, weights=weights, best=True)
+    found = restore(place.folder, weights=weights, best=True, flag=flag)
     options = backbone_options(found.config)
     graph, _ = _abstract(options)
     which = f"at step {found.step:,}"
     if found.best:
         metric, value = found.best
         which += f", the best of {metric} ({formatted(metric, value)})"
+    origin = f"the {weights} of {of} {which}"
     return Backbone(
         options,
         graph,
         found.params["backbone"],
-        f"the {weights} of {of} {which}",
+        origin,
+        title=origin,
         workdir=place.workdir,
         step=found.step,
         config=found.config,
@@ -180,21 +195,39 @@ def _check_config(workdir: Path) -> None:
         _abstract(options)
 
 
-def _of_file(path: Path, weights: str) -> Backbone:
-    file = read(path, weights=weights)
+def _of_package() -> Backbone:
+    options = backbone_options(load_config(demo_model.FOLDER))
+    graph, _ = _abstract(options)
+    params = jax.device_put(demo_model.load()["backbone"])
+    about = f"after {demo_model.steps():,} steps on drawings"
+    return Backbone(options, graph, params, f"the demo model in the package, {about}")
+
+
+def _of_file(path: Path, weights: str, flag: str) -> Backbone:
+    file = read(path, weights=weights, flag=flag)
     with _making(file.file):
         found = recognise(file.tensors, file.settings)
         graph, like = _abstract(found.options)
         params = jax.device_put(from_torch(found.arrays, like, source=str(file.file)))
     size = f"width {found.options.width}, depth {found.options.depth}"
-    origin = f"{display_name(file.file)}: {file.about}, {found.layout}, {size}"
-    origin += "".join(f", {taken}" for taken in found.assumed)
+    title = f"{display_name(file.file)}: {file.about}, {found.layout}, {size}"
+    title += "".join(f", {taken}" for taken in found.assumed)
+    origin = title
     if file.not_chosen:
         origin += f"; not chosen: {_listed(file.not_chosen)}"
     if found.left_out:
         origin += f"; left out {_listed(grouped(found.left_out, file.tensors.prefix))}"
     mean, std = _normalisation(file.file, file.settings or {})
-    return Backbone(found.options, graph, params, origin, mean, std)
+    return Backbone(
+        found.options,
+        graph,
+        params,
+        origin,
+        mean,
+        std,
+        title=title,
+        left_out=found.left_out,
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from rats_jax import command_line, config_flag
 from rats_jax.errors import UserError
@@ -53,8 +54,11 @@ def main() -> None:
     from rats_jax.runs.spans import span_warnings
 
     images = IMAGES.value or config.data.length
+    config, chosen = _without_automatic(config, hardware, images)
     warnings = span_warnings(config, schedules(config, images=images)) if images else []
     tell = (lambda _: None) if JSON.value == "-" else say
+    for line in chosen:
+        tell(line)
     if hardware.by_hand:
         step = count_step(config, hardware)
     else:
@@ -76,6 +80,28 @@ def main() -> None:
         write_whole(to_file, json.dumps(plan, indent=2) + "\n", new=new)
     if not plan["fits"]:
         sys.exit(1)
+
+
+def _without_automatic(config, hardware, images: int) -> tuple[ConfigDict, list[str]]:
+    """The config with a value for each automatic field, and lines that say what was chosen."""
+    from rats_jax.assemble import without_automatic
+    from rats_jax.config.automatic import automatic_fields, table
+
+    if not (wanted := automatic_fields(config)):
+        return config, []
+    if not images:
+        raise UserError(
+            "this config chooses fields by the number of images, such as "
+            f"config.{max(wanted)}: say how many there are, --images=10000"
+        )
+    config, choices = without_automatic(
+        config,
+        images=images,
+        memory=hardware.memory,
+        devices=hardware.devices,
+        on_cpu=hardware.chip is None and hardware.devices[0].platform == "cpu",
+    )
+    return config, [f"chosen automatically for {images:,} images:", *table(choices)]
 
 
 def _json_file(given: str) -> Path:

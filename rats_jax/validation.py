@@ -6,17 +6,22 @@ fields are here.
 
 from ml_collections import ConfigDict
 
-from rats_jax.config import fields, value
+from rats_jax.config import AUTO, fields, value
 from rats_jax.config.checks import check, one_of
+from rats_jax.config.imported import imported_options
 from rats_jax.data.source_kinds import SOURCES
 from rats_jax.errors import UserError
 from rats_jax.models.options import OPTIONS
 
 
 def validate(config: ConfigDict) -> None:
-    """Raises UserError for the first field with a value that is not valid."""
+    """Raises UserError for the first field with a value that is not valid. Automatic values that
+    are still to be chosen are valid."""
     for field in fields():
-        if field.check and (problem := field.check.problem(value(config, field))):
+        given = value(config, field)
+        if field.is_auto(given):
+            continue
+        if field.check and (problem := field.check.problem(given)):
             raise UserError(f"config.{field.name} {problem}")
 
     model, crops, optimizer = config.model, config.crops, config.optimizer
@@ -41,13 +46,20 @@ def validate(config: ConfigDict) -> None:
         "config.dino.loss_scope=head needs registers owned by heads: "
         "set config.model.architecture=rats or config.dino.loss_scope=all",
     )
-    least = OPTIONS[model.architecture].least_depth
+    kind = OPTIONS[model.architecture]
+    foreign = imported_options(model.imported).keys() - {*kind.imported, "mlp_ratio"}
+    check(
+        not foreign,
+        f"config.model.imported has {', '.join(sorted(foreign))}, which a {model.architecture} "
+        "does not have: leave it out",
+    )
+    least = kind.least_depth
     check(
         model.depth >= least,
         f"config.model.depth {model.depth}: a {model.architecture} has at least {least} layers",
     )
     check(
-        optimizer.warmup_epochs < optimizer.epochs,
+        optimizer.warmup_epochs < optimizer.epochs or optimizer.epochs == AUTO,
         f"config.optimizer.warmup_epochs {optimizer.warmup_epochs} is not below "
         f"config.optimizer.epochs {optimizer.epochs}; shorten the one or lengthen the other",
     )

@@ -13,7 +13,8 @@ def with_old_fields(config: dict) -> dict:
     for field in fields():
         if field.old_runs is not None:
             section, _, name = field.name.rpartition(".")
-            (config.get(section, {}) if section else config).setdefault(name, field.old_runs)
+            place = config.setdefault(section, {}) if section else config
+            place.setdefault(name, field.old_runs)
     return config
 
 

@@ -9,11 +9,38 @@ Parameters are the tree {"backbone": ..., "head": {..., "last_layer": ...}}; arr
 are stacks of one tensor per layer.
 """
 
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
 
 ADAM = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
+
+
+class TakenRate(NamedTuple):
+    """The learning rate of the parameters that were taken from given weights.
+
+    paths: starts of their paths, such as "backbone/blocks". factor: on the learning rate, and so on
+    weight decay; 0 freezes them. steps: how long the factor holds; 0 for the whole run.
+    """
+
+    paths: tuple[str, ...] = ()
+    factor: float = 1.0
+    steps: int = 0
+
+    def factors(self, step: jax.Array) -> Callable[[Sequence[str]], jax.Array | float | None]:
+        """The function from the path of a parameter to its factor at a step, or to None for the
+        plain learning rate."""
+
+        def factor_of(names: Sequence[str]) -> jax.Array | float | None:
+            path = "/".join(names) + "/"
+            if self.factor == 1 or not any(path.startswith(f"{start}/") for start in self.paths):
+                return None
+            return jnp.where(step < self.steps, self.factor, 1.0) if self.steps else self.factor
+
+        return factor_of
 
 
 def init_optimizer(params: dict) -> dict:
@@ -31,8 +58,13 @@ def update_parameters(
     learning_rate: jax.Array,
     weight_decay: jax.Array,
     last_layer_frozen: jax.Array,
+    factor_of: Callable[[Sequence[str]], jax.Array | float | None] = lambda names: None,
 ) -> tuple[dict, dict]:
-    """One step; returns new parameters and state. clip: maximum norm of a tensor; 0 for none."""
+    """One step; returns new parameters and state.
+
+    clip: maximum norm of a tensor; 0 for none. factor_of: factor on the learning rate of the
+    parameter at a path; see `TakenRate.factors`.
+    """
     if clip:
         gradients = clip_by_tensor(gradients, clip)
     rest, last_layer = split_last_layer(gradients)
@@ -43,7 +75,9 @@ def update_parameters(
 
     def step(path, param, direction):
         names = [key.key for key in path]
-        moved = param - learning_rate * (direction + weight_decay * decays(names) * param)
+        factor = factor_of(names)
+        rate = learning_rate if factor is None else factor * learning_rate
+        moved = param - rate * (direction + weight_decay * decays(names) * param)
         return jnp.where(last_layer_frozen, param, moved) if "last_layer" in names else moved
 
     params = jax.tree_util.tree_map_with_path(step, params, directions)
@@ -51,8 +85,9 @@ def update_parameters(
 
 
 def decays(names: list[str]) -> bool:
-    """Whether weight decay applies to the parameter at this path: not to biases and LayerNorm."""
-    return names[-1] not in ("bias", "scale")
+    """Whether weight decay applies to the parameter at this path: not to biases, LayerNorm and
+    LayerScale."""
+    return names[-1] not in ("bias", "scale", "gamma")
 
 
 def clip_by_tensor(gradients: dict, clip: float) -> dict:

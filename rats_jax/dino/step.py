@@ -22,7 +22,7 @@ import optax
 
 from rats_jax.dino.loss import dino_loss, update_center
 from rats_jax.dino.network import Network
-from rats_jax.dino.optimizer import init_optimizer, update_parameters
+from rats_jax.dino.optimizer import TakenRate, init_optimizer, update_parameters
 from rats_jax.dino.schedules import Schedules
 from rats_jax.models.axes import BATCH, constrain
 
@@ -39,6 +39,8 @@ class DINO:
     center_momentum: float
     #: Number of micro-batches that a batch is split into; they are computed one after another.
     accumulation: int = 1
+    #: The learning rate of parameters that were taken from given weights.
+    taken: TakenRate = TakenRate()
 
     def init(self, seed: int) -> dict:
         """The state before the first step: the teacher starts as the student."""
@@ -114,6 +116,7 @@ class DINO:
                 learning_rate=learning_rate,
                 weight_decay=weight_decay,
                 last_layer_frozen=schedules.last_layer_frozen(step),
+                factor_of=self.taken.factors(step),
             )
         rate = schedules.teacher_rate(step)
         teacher = jax.tree.map(lambda t, s: t + rate * (s - t), state["teacher"], student)

@@ -32,6 +32,11 @@ RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     ("mlp/fc1/bias", (TENSOR,)),
     ("mlp/fc2/kernel", (TENSOR, FSDP)),
     ("mlp/fc2/bias", ()),
+    ("mlp/w12/kernel", (FSDP, TENSOR)),  # gate and value, one after the other
+    ("mlp/w12/bias", (TENSOR,)),
+    ("mlp/w3/kernel", (TENSOR, FSDP)),
+    ("mlp/w3/bias", ()),
+    ("ls[12]/gamma", ()),
     # DINO head: the hidden layer is split, the others sum over it
     ("head/fc1/kernel", (FSDP, TENSOR)),
     ("head/fc1/bias", (TENSOR,)),
@@ -50,7 +55,7 @@ def axes_of(path: str) -> tuple[str | None, ...]:
     for pattern, axes in RULES:
         if re.search(f"(^|/){pattern}$", path):
             return axes
-    raise ValueError(f"no rule in parallel/rules.py says how to split {path}")
+    raise ValueError(f"no rule in parallel/rules.py defines how to split {path}")
 
 
 def state_shardings(mesh: Mesh, state):

@@ -59,19 +59,21 @@ def restore(
     weights: str = "teacher",
     step: int | None = None,
     best: bool = False,
+    flag: str = "--weights",
 ) -> Restored:
     """The teacher (or "student") of the newest undamaged checkpoint, or of the one at `step`, on
     the first device. A run may train in the workdir meanwhile.
 
     workdir: the run's, or a path in it, see `find_run`; also a checkpoint copied out of it.
     best: use the best undamaged checkpoint by `config.run.best_metric`, if the run keeps one.
+    flag: the flag that `weights` is given by, for messages.
 
     Raises:
       UserError: the run, the checkpoint or the weights do not exist or are damaged.
     """
     if weights not in ("teacher", "student"):
         raise UserError(
-            f"a run has no weights {weights!r}: choose --weights=teacher or --weights=student"
+            f"a run has no weights {weights!r}: choose {flag}=teacher or {flag}=student"
         )
     parts = restore_parts(workdir, [weights], step=step, best=best)
     return Restored(parts.network, parts.state[weights], parts.config, parts.step, parts.best)
@@ -110,7 +112,9 @@ def restore_parts(
         else:
             found = checkpoints.restore_part(like)
     if found is None:
-        raise UserError(f"{place.workdir} holds no checkpoint yet: let the run reach one")
+        raise UserError(
+            f"{place.workdir} contains no checkpoint yet: wait until the run has saved one"
+        )
     best_of = None
     if by_metric and found.value is not None:
         best_of = run.best_metric, found.value
@@ -121,8 +125,8 @@ def _check_step(path: Path, named: int | None, *, wanted: int | None) -> None:
     """Raises UserError if the path names a checkpoint of a step other than the wanted one."""
     if None not in (named, wanted) and named != wanted:
         raise UserError(
-            f"{path} is the checkpoint at step {named}, and step {wanted} is asked for: name the "
-            "run's workdir, or leave out the step"
+            f"{path} is the checkpoint at step {named}, but step {wanted} was requested: give the "
+            "run's workdir, or omit the step"
         )
 
 
@@ -131,8 +135,8 @@ def _check_name(folder: Path) -> None:
     check_utf8(folder, "the run's directory")
     if "\\" in str(folder):
         raise UserError(
-            f"the run's directory {folder} has a backslash in its name, which is read as a slash: "
-            "choose or make another name"
+            f"the run's directory {folder} contains a backslash, which is read as a slash: rename "
+            "it, or choose another path"
         )
 
 
@@ -143,8 +147,8 @@ def _copied(folder: Path, names: Sequence[str]) -> Parts:
         config = meta["about"].get("config")
         if config is None:
             raise UserError(
-                f"{folder} does not say of which run it is: put it back into WORKDIR/checkpoints "
-                "and name the workdir"
+                f"{folder} does not record its run: put it back into WORKDIR/checkpoints and give "
+                "the workdir"
             )
         config = ConfigDict(with_old_fields(config))
         network, like = _abstract(config, [*names, "step"])
@@ -153,7 +157,8 @@ def _copied(folder: Path, names: Sequence[str]) -> Parts:
         verify(meta, state)
     except DamagedCheckpoint as reason:
         raise UserError(
-            f"the checkpoint {folder} is damaged ({reason}): name another, or the run's workdir"
+            f"the checkpoint {folder} is damaged ({reason}): give another checkpoint, or the "
+            "run's workdir"
         ) from None
     step = int(state.pop("step"))
     return Parts(network, state, config, step)
@@ -166,7 +171,7 @@ def _abstract(config: ConfigDict, names: Sequence[str]) -> tuple[Network, dict]:
     center = jax.ShapeDtypeStruct((network.losses, config.head.prototypes), jnp.float32)
     step = jax.ShapeDtypeStruct((), jnp.int32)
     state = {"student": params, "teacher": params, "center": center, "step": step}
-    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return network, jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
         {name: state[name] for name in names},

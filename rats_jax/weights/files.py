@@ -58,10 +58,10 @@ class Stored(NamedTuple):
     epoch: int | None = None
 
 
-def read(path: Path, *, weights: str = "teacher") -> Weights:
+def read(path: Path, *, weights: str = "teacher", flag: str = "--weights") -> Weights:
     """Reads one set of weights from a file, from the parts that an index lists, or from a folder.
 
-    weights: which set to read if there are several, see `sets.choose`. Nothing else is read.
+    weights, flag: which set to read if there are several, see `sets.choose`. Nothing else is read.
 
     Raises:
       UserError: the path has anything else; the message is one line.
@@ -69,7 +69,7 @@ def read(path: Path, *, weights: str = "teacher") -> Weights:
     with opened(path) as (file, stored):
         beside = file.with_name("config.json")
         settings = read_json(beside) if beside.exists() else None
-        chosen = choose(stored.names, weights, source=str(file))
+        chosen = choose(stored.names, weights, source=str(file), flag=flag)
         arrays = stored.read(chosen.keys.values())
     if stored.settings is not None:
         settings = stored.settings | (settings or {})

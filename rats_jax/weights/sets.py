@@ -70,18 +70,18 @@ class _Set(NamedTuple):
     root: tuple[str, ...]
 
 
-def choose(names: Collection[str], weights: str, *, source: str) -> Chosen:
+def choose(names: Collection[str], weights: str, *, source: str, flag: str = "--weights") -> Chosen:
     """Chooses the set that `weights` names among the tensors of a file.
 
     weights: the name of a set, or a word in it, such as "teacher" for `teacher_backbone`. The
         default, "teacher", also chooses the only set of a file that does not say whose it is.
-    source: the file, for messages.
+    source, flag: the file, and the flag that `weights` is given by, for messages.
 
     Raises:
       UserError: there is no such set, several sets have the name, or the choice is not clear.
     """
     sets = _sets(_prefixes(names, source))
-    chosen = _named(sets, weights, source)
+    chosen = _named(sets, weights, source, flag)
     others = [other for other in sets if other != chosen]
     keys: dict[str, str] = {}
     left_out = []
@@ -215,7 +215,7 @@ def _shared(paths: Sequence[tuple[str, ...]]) -> int:
     return len(os.path.commonprefix(paths))
 
 
-def _named(sets: Sequence[_Set], weights: str, source: str) -> _Set:
+def _named(sets: Sequence[_Set], weights: str, source: str, flag: str) -> _Set:
     """The set that `weights` refers to. Raises UserError."""
     by_word = [one for one in sets if weights.lower() in _words(one.title)]
     found = [one for one in sets if one.title == weights] or by_word
@@ -225,20 +225,19 @@ def _named(sets: Sequence[_Set], weights: str, source: str) -> _Set:
     listed = ", ".join(titles[:MOST_NAMED]) + (", ..." if len(titles) > MOST_NAMED else "")
     if by_word:
         raise UserError(
-            f"{source} holds several sets of weights that --weights={weights} may mean: give the "
+            f"{source} holds several sets of weights that {flag}={weights} may mean: give the "
             f"whole name, of {listed}"
         )
     if others and weights == DEFAULT:
         raise UserError(
-            f"{source} holds several sets of weights ({listed}): choose one, such as "
-            f"--weights={first}"
+            f"{source} holds several sets of weights ({listed}): choose one, such as {flag}={first}"
         )
     if not others and not whose(first):
         if weights == DEFAULT:
             return sets[0]
         raise UserError(
-            f"{source} has one set of weights and does not say whose: leave out --weights={weights}"
+            f"{source} has one set of weights and does not say whose: leave out {flag}={weights}"
         )
     raise UserError(
-        f"{source} has no {weights}; it has {listed}: choose --weights={whose(first) or first}"
+        f"{source} has no {weights}; it has {listed}: choose {flag}={whose(first) or first}"
     )

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from rats_jax.dino.optimizer import (
+    TakenRate,
     clip_by_tensor,
     decays,
     init_optimizer,
@@ -36,7 +37,7 @@ def like(params: dict, value: float) -> dict:
 
 def update(params, gradients, state, **options):
     defaults = dict(clip=0.0, learning_rate=0.1, weight_decay=0.0, last_layer_frozen=False)
-    return jax.jit(update_parameters, static_argnames="clip")(
+    return jax.jit(update_parameters, static_argnames=("clip", "factor_of"))(
         params, gradients, state, **(defaults | options)
     )
 
@@ -109,3 +110,62 @@ def test_without_clipping_gradients_pass_as_they_are(params):
     np.testing.assert_allclose(
         second["rest"].mu["backbone"]["registers"], 0.9 * 0.1 + 0.3, rtol=1e-5
     )
+
+
+TAKEN = ("backbone/blocks", "backbone/norm", "head/fc1")
+
+
+def is_taken(path) -> bool:
+    name = "/".join(key.key for key in path)
+    return name.startswith(("backbone/blocks/", "backbone/norm/", "head/fc1/"))
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.25])
+def test_what_was_taken_has_a_learning_rate_of_its_own(params, factor):
+    """0 leaves it as it is to the last bit, weight decay included."""
+    gradients = like(params, 0.01)
+    options = dict(weight_decay=0.3)
+    plain, _ = update(params, gradients, init_optimizer(params), **options)
+    of = TakenRate(TAKEN, factor).factors(jnp.int32(3))
+    slow, _ = update(params, gradients, init_optimizer(params), factor_of=of, **options)
+    for (path, was), full, own in zip(
+        jax.tree_util.tree_leaves_with_path(params),
+        *map(jax.tree.leaves, (plain, slow)),
+        strict=True,
+    ):
+        if not is_taken(path):
+            np.testing.assert_array_equal(own, full)
+        elif factor:
+            np.testing.assert_allclose(own - was, factor * (full - was), rtol=1e-4, atol=1e-7)
+        else:
+            np.testing.assert_array_equal(own, was)
+        assert np.abs(full - was).max() > 0
+
+
+def test_the_factor_holds_for_its_steps():
+    names = ["backbone", "norm", "scale"]
+    of = TakenRate(TAKEN, 0.5, steps=10)
+    assert [float(of.factors(jnp.int32(step))(names)) for step in (0, 9, 10)] == [0.5, 0.5, 1.0]
+    assert of.factors(jnp.int32(0))(["backbone", "normal", "scale"]) is None
+
+
+def test_without_a_factor_the_update_is_the_same_program(params):
+    def traced(**options) -> str:
+        return str(
+            jax.make_jaxpr(
+                lambda p, g, s: update_parameters(
+                    p,
+                    g,
+                    s,
+                    clip=0.3,
+                    learning_rate=0.1,
+                    weight_decay=0.1,
+                    last_layer_frozen=False,
+                    **options,
+                )
+            )(params, like(params, 0.1), init_optimizer(params))
+        )
+
+    for rate in (TakenRate(), TakenRate(TAKEN, 1.0, 5), TakenRate((), 0.5)):
+        assert traced(factor_of=rate.factors(jnp.int32(0))) == traced()
+    assert traced(factor_of=TakenRate(TAKEN, 0.5).factors(jnp.int32(0))) != traced()

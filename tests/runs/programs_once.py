@@ -9,7 +9,7 @@ import pytest
 from rats_jax.runs import programs
 
 #: Sections of a config that no program reads.
-READ_BY_NONE = ("run", "guards", "evaluation", "data")
+READ_BY_NONE = ("run", "guards", "evaluation", "data", "init")
 
 
 class Once:
@@ -46,7 +46,8 @@ def _kept(make: Callable) -> Callable:
     def once(dino, config, mesh) -> Once:
         read = {k: v for k, v in config.to_dict().items() if k not in READ_BY_NONE}
         canvas = config.data.canvas if config.data.cropping == "canvas" else 0
-        key = repr((read, canvas, dino.schedules, mesh, mesh.devices.tolist()))
+        taken = dino.taken if dino.taken.factor != 1 else None
+        key = repr((read, canvas, dino.schedules, taken, mesh, mesh.devices.tolist()))
         if key not in made:
             made[key] = Once(make(dino, config, mesh))
         return made[key]
