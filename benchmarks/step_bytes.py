@@ -64,8 +64,7 @@ def main() -> None:
 
 
 def row(case: str, hardware) -> list[str]:
-    from rats_jax.parallel.mesh import batch_shards
-    from rats_jax.planning.by_hand import step_bytes
+    from rats_jax.assemble import step_bytes
     from rats_jax.planning.compiled import compile_step
 
     architecture, size, images, parts, remat, prototypes = case.split()
@@ -76,7 +75,7 @@ def row(case: str, hardware) -> list[str]:
     config.head.prototypes = int(prototypes)
     config.optimizer.update(batch_size=int(images) * len(hardware.devices), accumulation=int(parts))
     step = compile_step(config, hardware)
-    counted = step_bytes(config, batch_shards(step.mesh))
+    counted = step_bytes(config, step.mesh)
     figures = (counted.state, counted.kept, counted.peak, step.needs)
     sizes = [f"{count / 1e9:.2f} GB" for count in figures]
     names = [f"{architecture} {size}", images, parts, remat, prototypes]

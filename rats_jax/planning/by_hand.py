@@ -6,9 +6,9 @@ Memory is `models.memory.training_bytes`. The traffic between devices and to mem
 import jax
 from ml_collections import ConfigDict
 
-from rats_jax.assemble import backbone_options, make_dino, make_mesh
+from rats_jax.assemble import backbone_options, make_dino, make_mesh, step_bytes
 from rats_jax.errors import UserError
-from rats_jax.models.memory import FLOAT32, TrainingBytes, kept_of_crop, training_bytes
+from rats_jax.models.memory import FLOAT32, kept_of_crop
 from rats_jax.parallel.mesh import batch_shards
 from rats_jax.planning.collectives import Traffic
 from rats_jax.planning.compiled import Compiled, state_bytes
@@ -46,31 +46,11 @@ def count_step(config: ConfigDict, hardware: Hardware) -> Compiled:
         )
     images = config.data.length or 1000 * config.optimizer.batch_size
     state = abstract_state(make_dino(config, images=images), config.seed, mesh)
-    counted = step_bytes(config, batch_shards(mesh), shards=mesh.shape["fsdp"])
+    counted = step_bytes(config, mesh)
     # The parts of the state as they are split: a few arrays are not.
     exact = sum(state_bytes(state).values())
     counted = counted._replace(state=exact, peak=counted.peak - counted.state + exact)
     return Compiled(mesh=mesh, state=state, seconds=0.0, counted=counted, needs=counted.peak)
-
-
-def step_bytes(config: ConfigDict, devices: int, *, shards: int = 1) -> TrainingBytes:
-    """The bytes of one of `devices` that split the batch; `shards` of them split the state."""
-    head, crops = config.head, config.crops
-    return training_bytes(
-        backbone_options(config),
-        hidden=head.hidden,
-        bottleneck=head.bottleneck,
-        prototypes=head.prototypes,
-        global_size=crops.global_size,
-        local_size=crops.local_size,
-        local_crops=crops.local_crops,
-        images=config.optimizer.batch_size // devices,
-        accumulation=config.optimizer.accumulation,
-        remat=config.model.remat,
-        dtype=config.compute_dtype,
-        losses=config.model.heads if config.dino.loss_scope == "head" else 1,
-        shards=shards,
-    )
 
 
 def traffic_by_hand(config: ConfigDict, step: Compiled) -> list[Traffic]:

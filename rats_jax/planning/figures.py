@@ -93,6 +93,7 @@ def _counted(config: ConfigDict, hardware: Hardware, step: Compiled, plan: dict,
     days = [speed["days"] * factor for factor in REALISTIC] if images else None
     rates = [config.optimizer.batch_size / seconds for seconds in (high, low)]
     speed["realistic"] = {
+        "times_the_bound": list(REALISTIC),
         "step_seconds": [low, high],
         "images_per_second": rates,
         "days": days,

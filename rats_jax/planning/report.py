@@ -187,9 +187,10 @@ def _speed(plan: dict) -> list[str]:
     if realistic := speed.get("realistic"):
         low, high = (seconds * 1e3 for seconds in realistic["step_seconds"])
         slow, fast = realistic["images_per_second"]
+        least, most = realistic["times_the_bound"]
         lines.append(
             f"realistic   {low:,.0f} to {high:,.0f} ms a step, {slow:,.0f} to {fast:,.0f} "
-            "images/s: 2 to 4 times the bound, an assumption"
+            f"images/s: {least:g} to {most:g} times the bound, an assumption"
         )
     lines += [
         f"input       {speed['images_per_second']:,.0f} images/s at the bound, "
