@@ -118,7 +118,8 @@ def _heads_and_center(
 ) -> tuple[Arrays, list[str]]:
     """Heads and center by path in the state, and what of them is not taken, in words."""
     if isinstance(heads, str):
-        return {}, [heads] + ["center"] * (given.center is not None)
+        others = {"center": given.center is not None, "the student": given.apart}
+        return {}, [heads, *(name for name, is_there in others.items() if is_there)]
     arrays = {f"{side}/head/{p}": array for side, of in heads.items() for p, array in of.items()}
     center = fitting_center(given, center_shape)
     if isinstance(center, str):
