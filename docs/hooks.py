@@ -13,36 +13,42 @@ LANGUAGES = {".py": "python", ".sh": "bash", ".sbatch": "bash", ".yaml": "yaml"}
 
 
 class Field(NamedTuple):
-    """One config field: its dotted name, its default, and what it means."""
+    """One config field: its dotted name, its default as it is written on a command line, the values
+    that it accepts, and what it means."""
 
     name: str
-    default: object
+    default: str
+    values: str
     text: str
 
 
 def fields() -> list[Field]:
     """Every config field, in the order of declaration: all that the site reads of the config."""
     from rats_jax import config
+    from rats_jax.config_text import accepted, shown
 
-    return [Field(field.name, field.default, described(field)) for field in config.fields()]
+    return [
+        Field(field.name, shown(field, field.default), accepted(field), described(field))
+        for field in config.fields()
+    ]
 
 
 def described(field) -> str:
-    """The text of a declared field, with the accepted values and what a resume allows."""
-    values = f" Values: {field.values}." if field.values else ""
-    return f"{field.text}{values}" + ("" if field.may_change_on_resume else " Fixed for a run.")
+    """The text of a declared field, and what a resume allows."""
+    return field.text + ("" if field.may_change_on_resume else " Fixed for a run.")
 
 
 def table() -> str:
     """All fields as Markdown, with a heading for each group."""
-    head = ["| field | default | meaning |", "|---|---|---|"]
+    head = ["| field | default | values | meaning |", "|---|---|---|---|"]
     lines, group = [*head], ""
     for field in fields():
         if (of := field.name.rpartition(".")[0]) != group:
             group = of
             lines += ["", f"### {group}", "", *head]
         text = field.text.replace("|", "\\|").replace("<", "&lt;")
-        lines.append(f"| `{field.name}` | `{field.default!r}` | {text} |")
+        default = f"`{field.default}`" if field.default else "empty"
+        lines.append(f"| `{field.name}` | {default} | {field.values} | {text} |")
     return "\n".join(lines)
 
 

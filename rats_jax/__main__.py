@@ -13,12 +13,12 @@ from rats_jax.voice import say
 
 COMMANDS = {
     "demo": "Train a small RATS on drawings on a CPU, score it, and draw its parts.",
-    "train": "Train by a recipe, or resume a training.",
-    "prepare": "Turn ImageNet, or any images, into shards that train fast.",
+    "train": "Train with a recipe, or resume a run.",
+    "prepare": "Pack ImageNet, or any images, into shards for fast training.",
     "evaluate": "Score parts, k-NN, a linear classifier, or outlier tokens.",
     "visualize": "Draw the parts that a model sees in images.",
-    "export": "Take weights to PyTorch, transformers, timm or ONNX.",
-    "plan": "Say what a training step needs, on hardware that need not be here.",
+    "export": "Export weights to PyTorch, transformers, timm or ONNX.",
+    "plan": "Show what a training step needs, also on hardware that you do not have.",
 }
 
 
@@ -39,7 +39,7 @@ def main() -> int:
         return 0
     close = difflib.get_close_matches(command, COMMANDS, n=1)
     meant = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}"
-    fail(f"there is no command {command!r}: {meant}")
+    fail(f"unknown command {command!r}: {meant}")
 
 
 if __name__ == "__main__":

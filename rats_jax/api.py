@@ -51,7 +51,7 @@ def compute_features(
     resolution = _resolution(backbone, resolution, usual=backbone.options.trained_size or 224)
     images = _listed(images)
     if not images:
-        raise UserError("there are no images: give one at least")
+        raise UserError("no images: give at least one")
     look, found = backbone.looking(), []
     for start in range(0, len(images), BATCH):
         chosen = images[start : start + BATCH]
@@ -101,7 +101,9 @@ def find_regions(
     )
     features = look(_resized(pixels, (resolution, resolution))[None])
     size = (resolution, resolution) if options.argmax == "pixel" else None
-    maps = region_maps(features, grid=(side, side), k=k, size=size, options=options)
+    maps = region_maps(
+        features, has_cls=model.has_cls, grid=(side, side), k=k, size=size, options=options
+    )
     return {way: resize_labels(labels[0], pixels.shape[:2]) for way, labels in maps.items()}
 
 
@@ -189,7 +191,7 @@ def _resolution(backbone: Backbone, given: int | None, *, usual: int) -> int:
     if given is None:
         return max(round(usual / patch), 1) * patch
     if given < 1 or given % patch:
-        raise UserError(f"resolution={given}: choose a multiple of the patch, {patch}")
+        raise UserError(f"resolution={given}: choose a multiple of the patch size, {patch}")
     return given
 
 

@@ -1,7 +1,7 @@
 """Makes the parts of a run from its config."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from rats_jax.config import default_config, schedules
+from rats_jax.config.automatic import Choice, resolve
 from rats_jax.config.imported import imported_options
 from rats_jax.data.crops import MultiCrop
 from rats_jax.data.samples import Canvases, ExactCrops, FastCrops, Samples
@@ -19,6 +20,7 @@ from rats_jax.dino.optimizer import TakenRate
 from rats_jax.dino.step import DINO
 from rats_jax.errors import UserError
 from rats_jax.models import DINOHead, make_backbone
+from rats_jax.models.memory import TrainingBytes, training_bytes
 from rats_jax.models.options import Options, options_class, options_of
 from rats_jax.models.start import Scales, rescale
 from rats_jax.parallel.mesh import batch_shards
@@ -40,8 +42,9 @@ def make_source(config: ConfigDict) -> Source:
     for field in NAMES_IMAGES:
         if data[field] != usual[field] and field not in kind.reads:
             raise UserError(
-                f"config.data.{field} is {printable(data[field])}, which config.data.source="
-                f"{data.source} does not read: name the source that does, or leave it out"
+                f"config.data.{field} is {printable(data[field])}, which "
+                f"config.data.source={data.source} does not use: choose the source that does, or "
+                "leave the field out"
             )
     field = "config.data.path" if kind.reads == ("path",) else "config.data"
     try:
@@ -61,7 +64,8 @@ def make_source(config: ConfigDict) -> Source:
     if data.length and len(source) != data.length:
         raise UserError(
             f"config.data.path {printable(data.path)} holds {len(source)} images, not "
-            f"{data.length}; complete it, or train on what is there with --config.data.length=0"
+            f"{data.length}; complete it, or train on the images that it holds with "
+            "--config.data.length=0"
         )
     return source
 
@@ -90,6 +94,19 @@ def make_mesh(config: ConfigDict, devices: Sequence | None = None) -> Mesh:
 
     Raises UserError when the config does not fit the mesh.
     """
+    mesh = _mesh_of_model(config, devices)
+    batch, parts = config.optimizer.batch_size, config.optimizer.accumulation
+    multiple = batch_shards(mesh) * parts
+    if batch % multiple:
+        raise UserError(
+            f"config.optimizer.batch_size {batch} is not divisible by {multiple} "
+            f"({batch_shards(mesh)} parts of the mesh, config.optimizer.accumulation {parts}); the "
+            f"nearest multiple is {max(round(batch / multiple), 1) * multiple}"
+        )
+    return mesh
+
+
+def _mesh_of_model(config: ConfigDict, devices: Sequence | None) -> Mesh:
     try:
         mesh = mesh_of(**config.mesh, devices=devices)
     except UserError as error:
@@ -98,18 +115,36 @@ def make_mesh(config: ConfigDict, devices: Sequence | None = None) -> Mesh:
     if heads % tensor:
         divisors = [str(n) for n in range(1, heads + 1) if heads % n == 0]
         raise UserError(
-            f"config.model.heads {heads} does not divide by config.mesh.tensor {tensor}, which "
-            f"splits them: choose one of {', '.join(divisors)}"
-        )
-    batch, parts = config.optimizer.batch_size, config.optimizer.accumulation
-    multiple = batch_shards(mesh) * parts
-    if batch % multiple:
-        raise UserError(
-            f"config.optimizer.batch_size {batch} does not divide by {multiple} "
-            f"({batch_shards(mesh)} parts of the mesh, config.optimizer.accumulation {parts}); "
-            f"the nearest that does is {max(round(batch / multiple), 1) * multiple}"
+            f"config.model.heads {heads} is not divisible by config.mesh.tensor {tensor}, which "
+            f"splits the heads: choose one of {', '.join(divisors)}"
         )
     return mesh
+
+
+def without_automatic(
+    config: ConfigDict,
+    *,
+    images: int,
+    memory: int | None,
+    devices: Sequence | None = None,
+    on_cpu: bool | None = None,
+    kept: Iterable[Choice] = (),
+) -> tuple[ConfigDict, list[Choice]]:
+    """The config with a value for each automatic field, and what was chosen, see `resolve`.
+
+    memory: bytes of one device; None if not known. devices: of the run, by default all available.
+    on_cpu: whether they are CPUs; None if they say so themselves.
+    """
+    mesh = _mesh_of_model(config, devices)
+    return resolve(
+        config,
+        images=images,
+        memory=memory,
+        step_bytes=lambda plain: step_bytes(plain, mesh).peak,
+        devices=batch_shards(mesh),
+        on_cpu=mesh.devices.flat[0].platform == "cpu" if on_cpu is None else on_cpu,
+        kept=kept,
+    )
 
 
 def make_samples(config: ConfigDict) -> Samples:
@@ -129,6 +164,26 @@ def backbone_options(config: ConfigDict) -> Options:
     options |= imported_options(model.imported)
     size = {"image_size": config.crops.global_size}
     return options_of({"architecture": model.architecture} | options | size)
+
+
+def step_bytes(config: ConfigDict, mesh: Mesh) -> TrainingBytes:
+    """The estimated bytes of a training step on one device of the mesh."""
+    optimizer, head, crops = config.optimizer, config.head, config.crops
+    return training_bytes(
+        backbone_options(config),
+        hidden=head.hidden,
+        bottleneck=head.bottleneck,
+        prototypes=head.prototypes,
+        global_size=crops.global_size,
+        local_size=crops.local_size,
+        local_crops=crops.local_crops,
+        images=-(-optimizer.batch_size // batch_shards(mesh)),
+        accumulation=optimizer.accumulation,
+        remat=config.model.remat,
+        dtype=config.compute_dtype,
+        losses=config.model.heads if config.dino.loss_scope == "head" else 1,
+        shards=mesh.shape["fsdp"],
+    )
 
 
 def make_model(config: ConfigDict) -> tuple[Network, Callable[[jax.Array], dict]]:

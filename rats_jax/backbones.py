@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
+from rats_jax import demo_model
 from rats_jax.assemble import backbone_options
 from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
 from rats_jax.errors import UserError
@@ -113,7 +114,9 @@ def open_backbone(
           `config.run.best_metric` is loaded, else the newest intact one;
         - the directory of one step (WORKDIR/checkpoints/STEP), or a copy of it;
         - a file of weights (.safetensors, .pth);
-        - a folder written by transformers or rats_jax.export, or a model in the cache of a hub.
+        - a folder written by transformers or rats_jax.export, or a model in the cache of a hub;
+        - "demo", or the folder rats_jax/demo_model: the model in the package. A file or folder of
+          the name demo takes precedence.
     weights: which set to load if there are several: "teacher" or "student" of a run; for a file
         see `weights.sets.choose`.
     flag: the flag that `weights` is given by, for messages.
@@ -123,6 +126,10 @@ def open_backbone(
     """
     path = local_path(checkpoint)
     try:
+        if path.resolve() == demo_model.FOLDER.resolve() or (
+            os.fspath(checkpoint) == "demo" and not path.exists()
+        ):
+            return _of_package()
         if holds_weights(path) and not (path / "checkpoints").is_dir():
             return _of_file(path, weights, flag)
         if place := find_run(path):
@@ -186,6 +193,14 @@ def _check_config(workdir: Path) -> None:
         ) from None
     with _making(workdir):
         _abstract(options)
+
+
+def _of_package() -> Backbone:
+    options = backbone_options(load_config(demo_model.FOLDER))
+    graph, _ = _abstract(options)
+    params = jax.device_put(demo_model.load()["backbone"])
+    about = f"after {demo_model.steps():,} steps on drawings"
+    return Backbone(options, graph, params, f"the demo model in the package, {about}")
 
 
 def _of_file(path: Path, weights: str, flag: str) -> Backbone:

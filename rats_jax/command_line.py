@@ -1,6 +1,5 @@
 """What the entry points share: flags, and user errors as one line with exit status 2."""
 
-import difflib
 import os
 import sys
 from collections.abc import Callable
@@ -17,7 +16,9 @@ from rats_jax.voice import complain, is_one_of_several, say, write_line
 flags.disclaim_key_flags()  # --help of an entry point lists the flags that it defines through here
 
 #: The message after Ctrl-C in a command that trains.
-GOES_ON = "interrupted; the same command resumes from the last checkpoint, if there is one"
+INTERRUPTED_TRAINING = (
+    "interrupted; run the same command again to resume from the last checkpoint, if there is one"
+)
 
 
 _running = False
@@ -66,13 +67,14 @@ def define_checkpoint() -> tuple[flags.FlagHolder, flags.FlagHolder]:
         "checkpoint",
         "",
         "A run's workdir, or one of its checkpoints (WORKDIR/checkpoints/STEP), or weights of "
-        "DINO, DINOv2, DINOv3, timm or transformers: a file or a folder.",
+        "DINO, DINOv2, DINOv3, timm or transformers: a file or a folder; or demo, a small RATS in "
+        "the package.",
     )
     weights = flags.DEFINE_string(
         "weights",
         "teacher",
-        "Which weights, where there are several: teacher or student of a run, or the name of a set "
-        "in a file (model_ema, target_encoder, ...).",
+        "Which weights to use, if there are several: teacher or student of a run, or the name of a "
+        "set in a file (model_ema, target_encoder, ...).",
     )
     return checkpoint, weights
 
@@ -81,7 +83,7 @@ def require(*needed: tuple[flags.FlagHolder, str]) -> None:
     """Raises UserError for the first flag without a value. The texts say what value to give."""
     for flag, what in needed:
         if not flag.value:
-            raise UserError(f"no --{flag.name}: name {what}")
+            raise UserError(f"--{flag.name} is missing: give {what}")
 
 
 def fail(message: str, status: int = FAILED) -> NoReturn:
@@ -100,33 +102,61 @@ def _leave(status: int) -> NoReturn:
 
 def _parse(argv: list[str]) -> list[str]:
     """Parses the flags; returns the other arguments. Handles --help and --version, and exits."""
-    if text := usage.asked_for(argv[1:]):
-        write_line(text, sys.stdout)
-        sys.exit(0)
-    arguments = [config_flag.with_home(_underscored(argument)) for argument in argv[1:]]
-    arguments = config_flag.with_paths(config_flag.last_values(arguments))
+    program, *given = argv
+    asked = usage.asked_for(given)
+    if asked is None:
+        left, problem = _parsed(program, given)
+        if problem:
+            fail(problem)
+        return left
+    write_line(asked(), sys.stdout)
+    given = usage.without_help(given)
+    if asked is usage.help_text and config_flag.is_given(given):
+        _list_fields(program, given)
+    sys.exit(0)
+
+
+def _list_fields(program: str, given: list[str]) -> None:
+    """Prints the fields of the config that the arguments give. If they cannot be parsed, prints
+    those of the recipe, and exits with the reason."""
+    _, problem = _parsed(program, given)
+    try:
+        config, recipe = config_flag.config_of_help(_prepared(given), parsed=not problem)
+    except UserError as error:
+        fail(problem or str(error))
+    from rats_jax.field_list import field_list  # loads JAX
+
+    write_line(f"\n{field_list(config, recipe)}", sys.stdout)
+    if problem:
+        fail(problem)
+
+
+def _prepared(given: list[str]) -> list[str]:
+    return config_flag.prepared([_underscored(argument) for argument in given])
+
+
+def _parsed(program: str, given: list[str]) -> tuple[list[str], str | None]:
+    """Sets the flags. Returns the arguments that are not flags, and what is wrong in one line."""
+    arguments = _prepared(given)
     # ml_collections looks up fields while absl parses. Its errors, and those of the recipe, are not
     # flags.Error.
     try:
-        left = flags.FLAGS([argv[0], *arguments])
+        left = flags.FLAGS([program, *arguments])
     except flags.UnrecognizedFlagError as error:
-        close = difflib.get_close_matches(error.flagname, flags.FLAGS, n=1)
-        meant = f"did you mean --{close[0]}?" if close else "--help lists the flags"
-        reason = config_flag.explain(arguments)
-        fail(reason or f"there is no flag --{error.flagname}: {meant}")
+        return [], config_flag.explain(arguments) or config_flag.explain_flag(error.flagname)
     except (Exception, SystemExit) as error:  # a recipe may raise SystemExit
         if reason := config_flag.explain(arguments):
-            fail(reason)
+            return [], reason
         if not isinstance(error, flags.Error):
             raise
-        fail(_one_line(error))
+        return [], _one_line(error)
     if reason := config_flag.check_loaded():
-        fail(reason)
+        return left, reason
     if len(left) > 1:
         # If it is a file, the shell has expanded a pattern.
-        hint = ", a pattern of files in quotes" if os.path.exists(left[1]) else ""
-        fail(f"unexpected argument {left[1]!r}; options are written --name=value{hint}")
-    return left
+        hint = ", and a pattern of files in quotes" if os.path.exists(left[1]) else ""
+        return left, f"unexpected argument {left[1]!r}; write options as --name=value{hint}"
+    return left, None
 
 
 def _underscored(argument: str) -> str:

@@ -16,23 +16,16 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from rats_jax.config_text import EXPECTED, written
 from rats_jax.configs import FOLDER, recipe_file, recipe_names
 from rats_jax.errors import UserError
+from rats_jax.nearest_fields import nearest_fields, same_field
 
 flags.disclaim_key_flags()  # --config is a flag of the entry point that calls define_config
 
 NAME = "config"
 ASK = "name a recipe, such as --config=image_folder"
-#: What a field accepts, by the type of its default.
-EXPECTED = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    tuple: "values in brackets",
-    str: "text",
-}
-
-
+AUTO_TEXT = "auto"  # as in rats_jax.config, which loads JAX
 TYPES = {kind.__name__: kind for kind in EXPECTED}
 #: The error of ml_collections when a recipe sets a field to a value of another type.
 WRONG_TYPE = re.compile(
@@ -41,41 +34,72 @@ WRONG_TYPE = re.compile(
 )
 
 
+_default: str | None = None  # the recipe of a command line without --config
+
+
 def define_config(default: str | None = None) -> flags.FlagHolder:
     """The flag --config of an entry point. Its value is a locked ConfigDict, see `read_config`.
 
     default: the name of a recipe in the package.
     """
+    global _default
+    _default = default
     return config_flags.DEFINE_config_file(
         NAME,
-        default and recipe_path(default),
+        None,  # ml_collections would set the fields of a default here, where errors are not caught
         help_string=f"Recipe: one of {', '.join(recipe_names())}, or a Python file with "
-        "get_config(). --config.SECTION.FIELD=VALUE sets a field; rats_jax/config/ lists all of "
-        "them.",
+        "get_config(). --config.SECTION.FIELD=VALUE sets a field; --config=RECIPE --help lists "
+        "all fields." + (f" Default: {default}." if default else ""),
     )
 
 
-def read_config(flag: flags.FlagHolder) -> ConfigDict:
+def read_config(flag: flags.FlagHolder | flags.Flag) -> ConfigDict:
     """The config of a `define_config` flag. Raises UserError unless it has every field."""
-    from rats_jax.config import default_config  # loads JAX, which data workers do without
-
     config = flag.value
     if config is None:
         raise UserError(f"no --config: {ASK}")
+    _check_complete(config)
+    from rats_jax.config.sizes import with_size
+
+    return with_size(config, by_hand=config_flags.get_override_values(flags.FLAGS[NAME]))
+
+
+def _check_complete(config: ConfigDict) -> None:
+    from rats_jax.config import default_config  # loads JAX, which data workers do without
+
     if missing := [name for name in _fields(default_config()) if not _has(config, name)]:
         raise UserError(
             f"the recipe has no config.{missing[0]}: let its get_config() start from "
             "rats_jax.config.default_config()"
         )
-    return config
 
 
 def load_recipe(recipe: str) -> ConfigDict:
     """The config of a recipe, found by name or path as --config does. Raises UserError."""
+    from rats_jax.config.sizes import with_size
+
     config, problem = _load(recipe)
     if config is None:
         raise UserError(problem)
-    return config
+    return with_size(config) if "model" in config else config
+
+
+def is_given(arguments: Sequence[str]) -> bool:
+    """Whether the arguments name a recipe or a field."""
+    return NAME in flags.FLAGS and any(True for _ in _given(arguments))
+
+
+def config_of_help(arguments: Sequence[str], *, parsed: bool) -> tuple[ConfigDict, str]:
+    """The config that help lists, and the name of its recipe. Raises UserError.
+
+    parsed: whether the flags could be parsed; if not, the config has the values of the recipe.
+    """
+    recipe = _recipe(arguments) or ""
+    if parsed:
+        return read_config(flags.FLAGS[NAME]), recipe_name(recipe)
+    config = load_recipe(recipe)
+    _check_complete(config)
+    return config, recipe_name(recipe)
 
 
 def check_loaded() -> str | None:
@@ -89,6 +113,36 @@ def check_loaded() -> str | None:
     except OSError:
         return _load(config_flags.get_config_filename(flags.FLAGS[NAME]))[1]
     return None
+
+
+def prepared(arguments: Sequence[str]) -> list[str]:
+    """The arguments as absl and ml_collections understand them: paths in place of ~ and the names
+    of recipes, each field once, and the default recipe of the command."""
+    ready = with_paths(last_values([with_home(argument) for argument in arguments]))
+    ready = with_auto(ready)
+    if _default and _recipe(ready) is None:
+        ready = [f"--{NAME}={recipe_path(_default)}", *ready]
+    return ready
+
+
+def with_auto(arguments: Sequence[str]) -> list[str]:
+    """The arguments, where the word `auto` for an automatic field that is a number is replaced by
+    the number that stands for it."""
+    if not any(argument.endswith(AUTO_TEXT) for argument in arguments):
+        return list(arguments)
+    from rats_jax.config import AUTO, fields  # loads JAX
+
+    numbers = {f"{NAME}.{field.name}" for field in fields() if field.is_auto(AUTO)}
+    replaced = list(arguments)
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if not name.startswith("-") or name.lstrip("-") not in numbers:
+            continue
+        if value == AUTO_TEXT:
+            replaced[i] = f"{name}={AUTO}"
+        elif not equals and arguments[i + 1 : i + 2] == [AUTO_TEXT]:
+            replaced[i + 1] = str(AUTO)
+    return replaced
 
 
 def with_home(argument: str) -> str:
@@ -141,23 +195,48 @@ def explain(arguments: Sequence[str]) -> str | None:
     """Why a command line with --config could not be parsed, in one line; None if its config is not
     the reason."""
     given = list(_given(arguments))
-    file = next((value for name, value in given if name == NAME), None)
+    file = _recipe(arguments)
     if file is None:
-        if NAME in flags.FLAGS and (default := flags.FLAGS[NAME].default) is not None:
-            file = config_flags.get_config_filename(flags.FLAGS[NAME]) or default
-        elif fields := [name for name, _ in given]:
-            return f"--{fields[0]} is a field of a recipe, and there is no --config: {ASK}"
-        else:
+        if not given:
             return None
-    config, problem = _load(str(file))
+        if given[0][0] == NAME:
+            return f"no --config: {ASK}"
+        return f"--{given[0][0]} is a field of a recipe, and there is no --config: {ASK}"
+    config, problem = _load(file)
     if config is None:
         return problem
+    if given[0][0] != NAME:
+        return f"--{given[0][0]} comes before --{NAME}: give --{NAME} first"
     problems = (
         _problem_of_field(config, name.removeprefix(f"{NAME}."), value)
         for name, value in given
         if name != NAME
     )
     return next(filter(None, problems), None)
+
+
+def explain_flag(flag: str) -> str:
+    """That a flag does not exist, in one line, with the flag or the fields that it may mean."""
+    close = difflib.get_close_matches(flag, flags.FLAGS, n=1)
+    names: list[str] = []
+    if NAME in flags.FLAGS:
+        from rats_jax.config import fields  # loads JAX
+
+        names = [field.name for field in fields()]
+    section, _, rest = flag.partition(".")
+    name = rest if rest and difflib.get_close_matches(section, [NAME]) else flag
+    if close and not same_field(name, names):
+        meant = f"did you mean --{close[0]}?"
+    elif near := nearest_fields(name, names):
+        meant = f"did you mean {_choice(near)}?"
+    else:
+        meant = "--help lists the flags"
+    return f"unknown flag --{flag}: {meant}"
+
+
+def _recipe(arguments: Sequence[str]) -> str | None:
+    """What --config is set to; None without --config."""
+    return next((value for name, value in _given(arguments) if name == NAME), None)
 
 
 def _given(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
@@ -169,8 +248,8 @@ def _given(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
         name = name.lstrip("-")
         if name != NAME and not name.startswith(f"{NAME}."):
             continue
-        following = arguments[i + 1] if i + 1 < len(arguments) else None
-        yield name, value if equals else following
+        following = next(iter(arguments[i + 1 : i + 2]), "--")
+        yield name, value if equals else None if following.startswith("--") else following
 
 
 def _load(path: str) -> tuple[ConfigDict | None, str]:
@@ -233,35 +312,44 @@ def _problem_of_field(config: ConfigDict, name: str, value: str | None) -> str |
         if not isinstance(here, ConfigDict):
             return f"--{NAME}.{name}: {path} is a field, not a section: write --{path}=VALUE"
         if part not in here:
-            return f"{path} has no field {part}{_meant(config, path, part)}"
+            missing = part or "''"
+            return f"{path} has no field {missing}{_meant(config, path, name)}"
         here, path = here[part], f"{path}.{part}"
     if isinstance(here, ConfigDict):
         return f"--{path} is a section: set a field, --{path}.FIELD=VALUE, of {', '.join(here)}"
     if index and isinstance(here, tuple):
-        return f"--{NAME}.{name}: give all values at once, such as --{path}={_shown(here)}"
+        return f"--{NAME}.{name}: give all values at once, such as --{path}={written(here)}"
+    recipes = AUTO_TEXT if _is_auto(name, here) else written(here)
     if value is None:
-        return f"--{path} needs a value: --{path}={_shown(here)} is the recipe's"
+        if isinstance(here, bool):  # --config.SECTION.FIELD alone is true
+            return None
+        return f"--{path} needs a value: --{path}={recipes} is the recipe's"
     if not index and not _takes(type(here), value):
         expected = EXPECTED.get(type(here), type(here).__name__)
-        return f"--{path}={value}: give {expected}, such as {_shown(here)}"
+        return f"--{path}={value}: give {expected}, such as {recipes}"
     return None
 
 
-def _meant(config: ConfigDict, section: str, part: str) -> str:
-    """Text for a name that is not a field: the closest field name, and what the section has."""
-    names = [f"{NAME}.{name}" for name in _fields(config)]
-    names.sort(key=lambda name: name.rpartition(".")[0] != section)  # this section's first
-    if section == NAME:
-        names = [*(f"{NAME}.{name}" for name in config), *names]
-    tests = (
-        lambda name: name == part,
-        lambda name: "".join(word[:1] for word in name.split("_")) == part,  # lr, wd
-        lambda name: bool(difflib.get_close_matches(part, [name], cutoff=0.7)),
-    )
-    meant = (name for test in tests for name in names if test(name.rpartition(".")[2]))
-    found = next(meant, None)
-    here = next((of for name, of in _sections(config) if name == section), config)
-    return (f": did you mean --{found}? " if found else ": ") + f"{section} has {', '.join(here)}"
+def _is_auto(name: str, value: object) -> bool:
+    """Whether the value of this field stands for one that is chosen at the start of a run."""
+    from rats_jax.config import fields
+
+    return any(field.is_auto(value) for field in fields() if field.name == name)
+
+
+def _meant(config: ConfigDict, section: str, name: str) -> str:
+    """Text for a name that is not a field: the nearest fields, and what the section has."""
+    near = nearest_fields(name, _fields(config))
+    sections = dict(_sections(config))
+    if not near and section == NAME:  # no field is near, but perhaps a section: --config.modl
+        near = difflib.get_close_matches(name.partition(".")[0], config, n=1)
+    meant = f"did you mean {_choice(near)}? " if near else ""
+    return f": {meant}{section} has {', '.join(sections[section])}"
+
+
+def _choice(fields: Sequence[str]) -> str:
+    *others, last = [f"--{NAME}.{field}" for field in fields]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _takes(kind: type, value: str) -> bool:
@@ -275,13 +363,6 @@ def _takes(kind: type, value: str) -> bool:
     except (ValueError, SyntaxError):
         return False
     return True
-
-
-def _shown(value) -> str:
-    """A value as it is written on a command line."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value).replace(" ", "") if isinstance(value, tuple) else str(value)
 
 
 def _sections(config: ConfigDict, path: str = NAME) -> Iterator[tuple[str, ConfigDict]]:

@@ -6,6 +6,7 @@ the same directory, it continues where it stopped.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -16,7 +17,7 @@ from rats_jax.paths import local_path
 from rats_jax.voice import say
 
 CONFIG = config_flag.define_config("demo")
-WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Where runs, scores and pictures are kept.")
+WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "The folder for runs, scores and pictures.")
 
 HELD_OUT_SEED = 1_000_003  # a world that is used neither for training nor for choices
 HELD_OUT = 600  # drawings scored
@@ -33,7 +34,7 @@ def main() -> None:
     _score(models, workdir / "results")
     picture = _draw(models, workdir / "parts.png")
     say(f"pictures in {picture}, scores in {workdir / 'results'}")
-    say(f"{(time.perf_counter() - started) / 60:.1f} minutes in all")
+    say(f"{(time.perf_counter() - started) / 60:.1f} minutes in total")
 
 
 def _train(workdir: Path) -> dict:
@@ -42,7 +43,7 @@ def _train(workdir: Path) -> dict:
     from rats_jax.backbones import open_backbone
     from rats_jax.runs.loop import train
 
-    say(f"== RATS, which starts from the model in the package ({demo_model.steps():,} steps)")
+    say(f"== training RATS from the model in the package ({demo_model.steps():,} steps)")
     config = config_flag.read_config(CONFIG)
     rats = open_backbone(train(config, str(workdir / "rats"), weights=demo_model.load()))
     return {"model": rats, "untrained": rats.before_training()}
@@ -62,8 +63,8 @@ def _score(models: dict, folder: Path) -> None:
 
     say(f"== scoring {HELD_OUT} held-out drawings of {PIXELS} pixels")
     say(
-        "model: RATS after training. untrained: the same RATS before any training.\n"
-        "grid, SLIC, colour entries, grid cells: what takes no model."
+        "model: RATS after training. untrained: the same RATS before any training.\ngrid, SLIC, "
+        "colour entries, grid cells: baselines that need no model."
     )
     held_out = drawings(ProceduralParts(size=PIXELS, length=HELD_OUT, seed=HELD_OUT_SEED))
     steps = {"in the package": demo_model.steps(), "here": models["model"].step}
@@ -99,10 +100,10 @@ def _draw(models: dict, file: Path) -> Path:
 
     from rats_jax.parts.ways import RegionOptions, region_maps
     from rats_jax.pictures.overlays import part_sheet, save_png
-    from rats_jax.procedural_parts import SUPER_CATEGORIES, ProceduralParts
+    from rats_jax.procedural_parts import SUPER_CATEGORIES, ProceduralParts, Sample
 
     source = ProceduralParts(size=PIXELS, length=HELD_OUT, seed=HELD_OUT_SEED)
-    first = {}
+    first: dict[int, Sample] = {}
     for sample in (source.sample(i) for i in range(HELD_OUT)):
         first.setdefault(sample.label, sample)
         if len(first) == len(SUPER_CATEGORIES):
@@ -111,20 +112,23 @@ def _draw(models: dict, file: Path) -> Path:
     images = np.stack([sample.image for sample in samples])
     options, k = models["model"].options, TOP_K[-1]
     side = PIXELS // options.patch
-    columns = {"truth": [sample.parts for sample in samples]}
+    columns: dict[str, Sequence[np.ndarray]] = {"truth": [sample.parts for sample in samples]}
     for name, title in (("model", "trained"), ("untrained", "untrained")):
         features = models[name].looking(attention_of=(options.attended_layer,))(images)
         for way in ("centered registers", "k-means"):
             maps = region_maps(
                 features,
+                has_cls=options.has_cls,
                 grid=(side, side),
                 k=k,
                 size=(PIXELS, PIXELS),
                 options=RegionOptions(SMOOTHING),
             )
-            columns[f"{title}: {way}"] = maps[way]
+            columns[f"{title}: {way}"] = [*maps[way]]
     return save_png(part_sheet(list(images), columns, truth="truth"), file)
 
 
 if __name__ == "__main__":
-    command_line.run(main, interrupted=command_line.GOES_ON, out_of_memory=TRAIN_SMALLER)
+    command_line.run(
+        main, interrupted=command_line.INTERRUPTED_TRAINING, out_of_memory=TRAIN_SMALLER
+    )

@@ -4,6 +4,7 @@ JAX raises its own errors for these, at any point in the program: a device that 
 too little memory. All other errors keep their traceback.
 """
 
+import errno
 import os
 import re
 import sys
@@ -69,14 +70,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device, or this machine, has too little memory."""
     # By name, since this module must not import JAX.
     is_jax = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
-    return isinstance(error, MemoryError) or bool(is_jax and _OUT_OF_MEMORY.search(str(error)))
+    return _is_of_this_machine(error) or bool(is_jax and _OUT_OF_MEMORY.search(str(error)))
+
+
+def _is_of_this_machine(error: BaseException) -> bool:
+    """Whether this machine, or a limit on this process, has too little memory. Python raises three
+    other errors for it than MemoryError: at a fork or a mapping, a new thread, and an import."""
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, RuntimeError) and "can't start new thread" in str(error))
+        or (isinstance(error, ImportError) and "failed to map segment" in str(error))
+    )
 
 
 def _no_memory(error: Exception, remedy: str) -> str | None:
     if not is_out_of_memory(error):
         return None
     text = str(error)
-    if isinstance(error, MemoryError):
+    if _is_of_this_machine(error):
         asked = f" ({_first_line(error)})" if text else ""
         return f"out of memory on this machine{asked}: {remedy}"
     if found := re.search(r"allocat\w* ([\d,]+) bytes", text):
@@ -85,7 +97,7 @@ def _no_memory(error: Exception, remedy: str) -> str | None:
         asked = f" (an allocation of {found[1]}iB failed)"
     else:
         asked = ""
-    return f"out of memory on the device{asked}: {remedy}; or see what else uses its memory"
+    return f"out of memory on the device{asked}: {remedy}; or check what else uses its memory"
 
 
 def _first_line(error: Exception) -> str:

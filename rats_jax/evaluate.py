@@ -7,6 +7,7 @@ from rats_jax.data.kinds import LABELLED, PART_MASKS, pattern
 from rats_jax.errors import UserError
 from rats_jax.evals.request import Request
 from rats_jax.evals.tasks import TASKS
+from rats_jax.model_flags import define_resolution
 
 __doc__ = "\n\n".join([__doc__ or "", *(task.__doc__ or "" for task in TASKS.values())])
 
@@ -15,21 +16,20 @@ TASK = flags.DEFINE_enum("task", "parts", [*TASKS], "What to measure.")
 DATASET = flags.DEFINE_string(
     "dataset",
     "",
-    f"KIND:PATH; {', '.join(PART_MASKS)}. For other tasks: {', '.join(map(pattern, LABELLED))}.",
+    f"Images, as KIND:PATH. KIND with part masks: {', '.join(PART_MASKS)}. For other tasks: "
+    f"{', '.join(map(pattern, LABELLED))}.",
 )
-OUTPUT = flags.DEFINE_string("output", "", "The folder to make.")
-RESOLUTION = flags.DEFINE_list(
-    "resolution",
-    None,
-    "Pixels of both sides, as the model sees an image; by default 512, and 224 for other tasks. "
-    "For parts several, as 224,512.",
+OUTPUT = flags.DEFINE_string("output", "", "The folder to create.")
+RESOLUTION = define_resolution(
+    "both sides",
+    " For whole images (knn, linear, norms) 224. --task=parts accepts several, such as 224,512.",
 )
-UNTRAINED = flags.DEFINE_bool("untrained", False, "Score the run's untrained model beside it.")
+UNTRAINED = flags.DEFINE_bool("untrained", False, "Also score the untrained model of the run.")
 SKIP_BROKEN = flags.DEFINE_bool("skip_broken", False, "Leave out samples that cannot be read.")
 LIMIT = flags.DEFINE_integer(
     "limit",
     None,
-    "A quick look: at most so many images of --dataset, and of --train, evenly spread.",
+    "Use at most this many images of --dataset, and of --train, evenly spaced.",
     lower_bound=1,
 )
 for _task in TASKS.values():
@@ -43,7 +43,7 @@ def main() -> None:
         for flag in task.FLAGS:
             if flag.present and flag.name not in own:
                 raise UserError(
-                    f"--{flag.name} is of --task={name}: leave it out, or name that task"
+                    f"--{flag.name} belongs to --task={name}: omit it, or choose that task"
                 )
     request = Request(
         task=TASK.value,
@@ -62,6 +62,7 @@ def main() -> None:
 if __name__ == "__main__":
     command_line.run(
         main,
-        interrupted="interrupted: no results are written; the same command starts anew",
+        interrupted="interrupted: no results were written; the same command starts from the "
+        "beginning",
         out_of_memory="choose a smaller --resolution, or score fewer images with --limit",
     )

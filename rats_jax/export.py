@@ -1,7 +1,7 @@
 """rats export --checkpoint=DIR --output=DIR [--format=safetensors,dino,hf,onnx]
 
-A backbone out of a run, or out of other weights, to a folder that PyTorch, transformers, the
-official DINO code or onnxruntime loads. Needs requirements-export.txt.
+Exports the backbone of a run, or of other weights, to a folder that PyTorch, transformers, the
+official DINO code or onnxruntime can load. Needs requirements-export.txt.
 """
 
 from absl import flags
@@ -9,8 +9,10 @@ from absl import flags
 from rats_jax import command_line
 
 CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
-OUTPUT = flags.DEFINE_string("output", "", "The folder to make.")
-FORMAT = flags.DEFINE_list("format", ["safetensors"], "Of safetensors, dino, hf, onnx.")
+OUTPUT = flags.DEFINE_string("output", "", "The folder to create.")
+FORMAT = flags.DEFINE_list(
+    "format", ["safetensors"], "Formats to write: safetensors, dino, hf, onnx."
+)
 
 
 def main() -> None:
@@ -18,7 +20,7 @@ def main() -> None:
 
     command_line.require(
         (CHECKPOINT, "a run's workdir, or a file of weights"),
-        (OUTPUT, "the folder to make"),
+        (OUTPUT, "the folder to create"),
     )
     export(
         CHECKPOINT.value,

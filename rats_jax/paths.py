@@ -29,7 +29,8 @@ def check_utf8(path: str | os.PathLike, what: str) -> None:
         os.fspath(path).encode("utf-8")
     except UnicodeEncodeError:
         raise UserError(
-            f"{what} {printable(os.fspath(path))} is not valid UTF-8: choose or make another name"
+            f"{what} {printable(os.fspath(path))} is not valid UTF-8: rename it, or choose "
+            "another path"
         ) from None
 
 

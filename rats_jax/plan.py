@@ -1,8 +1,9 @@
 """rats plan --config=RECIPE [--topology=v5e:16x16] [--config.FIELD=VALUE ...]
 
-Compiles the training step for hardware that need not be there, and says in a page what it takes
-and what bounds its speed; to machines with --json=FILE, or --json for standard output. Exit status
-0 where it fits, 1 where it does not: then other settings are tried until one does.
+Compiles the training step for hardware that need not be available, and reports on one page the
+memory that it needs and what limits its speed. For GPUs that are not available it counts both by
+hand. --json=FILE writes the figures to a file, --json to standard output. The exit status is 0 if
+the step fits in memory. If not, it is 1, and other settings are tried until some fit.
 """
 
 import json
@@ -12,23 +13,30 @@ import sys
 from pathlib import Path
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from rats_jax import command_line, config_flag
 from rats_jax.errors import UserError
 from rats_jax.files import write_whole
 from rats_jax.paths import local_path
+from rats_jax.progress import reports_time
 from rats_jax.voice import say
 
 CONFIG = config_flag.define_config()
 TOPOLOGY = flags.DEFINE_string(
-    "topology", "", "v5e:16x16, v5p:2x2x4, v6e:8x8, cpu:8 and the like; the devices at hand if not."
+    "topology",
+    "",
+    "TPUs, as v5e:16x16, v5p:2x2x4 or v6e:8x8; GPUs, as h100:8, rtx4090, or a100:4x8 for 4 nodes "
+    "of 8; simulated devices, as cpu:8. By default the devices of this machine.",
 )
-SLICES = flags.DEFINE_integer("slices", 1, "How many such slices, for TPUs.", lower_bound=1)
+SLICES = flags.DEFINE_integer("slices", 1, "Number of such slices, for TPUs.", lower_bound=1)
 IMAGES = flags.DEFINE_integer(
-    "images", 0, "Images of an epoch, where config.data.length is 0.", lower_bound=0
+    "images", 0, "Images of an epoch, if config.data.length is 0.", lower_bound=0
 )
-ADVICE = flags.DEFINE_bool("advice", True, "Where it does not fit, try what would.")
-JSON = flags.DEFINE_string("json", "", "A file for all figures; without one, standard output.")
+ADVICE = flags.DEFINE_bool("advice", True, "If the step does not fit, find settings that do.")
+JSON = flags.DEFINE_string(
+    "json", "", "File for all figures, as JSON; without a file, standard output."
+)
 
 
 def main() -> None:
@@ -39,16 +47,24 @@ def main() -> None:
     hardware = open_hardware(TOPOLOGY.value, slices=SLICES.value)
     # Imported here: these use no device, but JAX must first be configured for the hardware.
     from rats_jax.config import schedules
+    from rats_jax.planning.by_hand import count_step
     from rats_jax.planning.compiled import compile_step
     from rats_jax.planning.figures import figures
     from rats_jax.planning.report import page
     from rats_jax.runs.spans import span_warnings
 
     images = IMAGES.value or config.data.length
+    config, chosen = _without_automatic(config, hardware, images)
     warnings = span_warnings(config, schedules(config, images=images)) if images else []
     tell = (lambda _: None) if JSON.value == "-" else say
-    tell(f"compiling the training step for {hardware.description}: minutes for a large model")
-    step = compile_step(config, hardware)
+    for line in chosen:
+        tell(line)
+    if hardware.by_hand:
+        step = count_step(config, hardware)
+    else:
+        tell(f"compiling the training step for {hardware.description}: minutes for a large model")
+        with reports_time("  still compiling", tell):
+            step = compile_step(config, hardware)
     plan = figures(config, hardware, step, images=IMAGES.value)
     tell("\n".join(page(plan)))
     if images:
@@ -66,34 +82,61 @@ def main() -> None:
         sys.exit(1)
 
 
+def _without_automatic(config, hardware, images: int) -> tuple[ConfigDict, list[str]]:
+    """The config with a value for each automatic field, and lines that say what was chosen."""
+    from rats_jax.assemble import without_automatic
+    from rats_jax.config.automatic import automatic_fields, table
+
+    if not (wanted := automatic_fields(config)):
+        return config, []
+    if not images:
+        raise UserError(
+            "this config chooses fields by the number of images, such as "
+            f"config.{max(wanted)}: say how many there are, --images=10000"
+        )
+    config, choices = without_automatic(
+        config,
+        images=images,
+        memory=hardware.memory,
+        devices=hardware.devices,
+        on_cpu=hardware.chip is None and hardware.devices[0].platform == "cpu",
+    )
+    return config, [f"chosen automatically for {images:,} images:", *table(choices)]
+
+
 def _json_file(given: str) -> Path:
     """The file that --json names. Raises UserError early if it could not be written later."""
     file = local_path(given)
     if not file.parent.is_dir():
-        raise UserError(f"--json={file}: there is no folder {file.parent}; make it first")
+        raise UserError(f"--json={file}: there is no folder {file.parent}; create it first")
     if file.is_dir():
         raise UserError(f"--json={file} is a folder: name a file in it, such as {file}/plan.json")
     if not os.access(file.parent, os.W_OK | os.X_OK):
-        raise UserError(f"--json={file}: {file.parent} cannot be written to; choose another folder")
+        raise UserError(f"--json={file}: {file.parent} is not writable; choose another folder")
     return file
 
 
 def _advise(config, hardware, step, tell) -> dict:
     """Reports each try; returns {"tries": [...], "command": str or None}."""
     from rats_jax.planning.advice import find_what_fits
-    from rats_jax.planning.report import GiB
+    from rats_jax.planning.by_hand import count_step
+    from rats_jax.planning.compiled import compile_step
+    from rats_jax.planning.report import changes_as_flags, tried
 
-    tell("\ntrying what would fit, the likely fastest first:")
+    def compile_and_report(config, hardware):
+        chosen = f"remat {config.model.remat}, {config.optimizer.accumulation} micro-batch(es)"
+        tell(f"  compiling {chosen}, fsdp {config.mesh.fsdp}")
+        with reports_time("    still compiling", tell):
+            return compile_step(config, hardware)
+
+    tell("\nfinding settings that fit, those that are probably fastest first:")
     tries, command = [], None
-    for found in find_what_fits(config, hardware, step):
-        options = " ".join(f"--config.{name}={value}" for name, value in found.changes.items())
-        compiled = found.step is not None
-        result = "fits" if found.fits else "does not fit"
-        if not compiled:
-            result = "cannot fit, by the others"
-        least = "" if compiled and found.step.memory else "at least "
-        took = f", compiled in {found.step.seconds:.0f} s" if compiled else ""
-        tell(f"  {options}: {result}, {least}{found.needs / GiB:.2f} GiB a chip{took}")
+    compiler = count_step if hardware.by_hand else compile_and_report
+    for found in find_what_fits(config, hardware, step, compile_step=compiler):
+        options = changes_as_flags(found.changes)
+        if found.fits or not hardware.by_hand:
+            tell(f"  {options}: {tried(found)}")
+        compiled = found.step is not None and not hardware.by_hand
         tries.append(
             {"changes": found.changes, "compiled": compiled, "needs": found.needs}
             | {"fits": found.fits}
@@ -102,9 +145,9 @@ def _advise(config, hardware, step, tell) -> dict:
             given = shlex.join(sys.argv[1:])
             command = f"{shlex.quote(sys.executable)} -m rats_jax.plan {given} {options}"
     if command:
-        tell(f"\nthis fits (rats_jax.train takes the same fields):\n  {command}")
+        tell(f"\nthese settings fit (rats_jax.train takes the same fields):\n  {command}")
     else:
-        tell("\nnothing of this fits: take more chips, or a larger kind")
+        tell("\nnone of these settings fits: use more devices, or devices with more memory")
     return {"tries": tries, "command": command}
 
 

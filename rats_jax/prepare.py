@@ -9,15 +9,17 @@ from rats_jax.paths import local_path
 from rats_jax.preparation.advice import advice
 from rats_jax.preparation.run import prepare
 
-INTERRUPTED = "interrupted; run the same command again to make the shards that are missing"
+INTERRUPTED = "interrupted; run the same command again to write the missing shards"
 
 INPUT = flags.DEFINE_string(
     "input",
     "",
     "ImageNet's folder (the two tars, or train/ and val/), any folder of images, or a .tar file.",
 )
-OUTPUT = flags.DEFINE_string("output", "", "Folder in which train/ and val/ are made.")
-WORKERS = flags.DEFINE_integer("workers", os.cpu_count() or 1, "Processes.", lower_bound=1)
+OUTPUT = flags.DEFINE_string("output", "", "The folder in which train/ and val/ are created.")
+WORKERS = flags.DEFINE_integer(
+    "workers", os.cpu_count() or 1, "Number of worker processes.", lower_bound=1
+)
 SHARD_MB = flags.DEFINE_float(
     "shard_mb", 1024, "Size of a shard in MB (2^20 bytes).", lower_bound=2**-20
 )
@@ -32,7 +34,7 @@ SHORTER_SIDE = flags.DEFINE_integer(
 def main() -> None:
     command_line.require(
         (INPUT, "a folder of images or a .tar file"),
-        (OUTPUT, "the folder in which the shards are made"),
+        (OUTPUT, "the folder in which the shards are created"),
     )
     splits = prepare(
         local_path(INPUT.value),

@@ -1,7 +1,10 @@
-"""Reports the progress of long work on images, and the time that is left."""
+"""Reports the progress of long work, and the time that is left."""
 
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rats_jax.data.counted import counted
 from rats_jax.voice import say
@@ -69,3 +72,27 @@ def time_left(began: float, share: float) -> str:
     if minutes > 120:
         return f"about {minutes / 60:.0f} h left"
     return f"about {minutes:.0f} min left" if minutes > 1 else "less than a minute left"
+
+
+@contextmanager
+def reports_time(
+    label: str,
+    tell: Callable[[str], None] = say,
+    *,
+    seconds_between_lines: float = SECONDS_BETWEEN_LINES,
+) -> Iterator[None]:
+    """While the block runs, tells "LABEL, 40 s" every few seconds: for work whose end is not known,
+    such as compiling."""
+    finished, start = threading.Event(), time.monotonic()
+
+    def report() -> None:
+        while not finished.wait(seconds_between_lines):
+            tell(f"{label}, {time.monotonic() - start:.0f} s")
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()

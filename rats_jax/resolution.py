@@ -14,11 +14,12 @@ def is_far(resolution: int, options: Options) -> bool:
 
 
 def default_resolution(options: Options) -> int:
-    """512 pixels; if that is far from the training resolution, twice or half the latter."""
-    trained = options.trained_size
-    if trained is None or not is_far(USUAL, options):
-        return USUAL
-    return 2 * trained if trained < USUAL else trained // 2
+    """512 pixels; if that is far from the training resolution, twice or half the latter. The
+    nearest multiple of the patch."""
+    trained, side = options.trained_size, USUAL
+    if trained is not None and is_far(USUAL, options):
+        side = 2 * trained if trained < USUAL else trained // 2
+    return max(round(side / options.patch), 1) * options.patch
 
 
 def distance_warning(resolution: int, options: Options, *, what: str = "maps") -> str | None:
@@ -26,14 +27,14 @@ def distance_warning(resolution: int, options: Options, *, what: str = "maps") -
 
     what: the results that may be wrong at this resolution, in the plural.
     """
-    if not is_far(resolution, options):
-        return None
     trained = options.trained_size
+    if trained is None or not is_far(resolution, options):
+        return None
     times = max(resolution / trained, trained / resolution)
     factor = f"{times:.1f}".removesuffix(".0") if times < 10 else f"{times:.0f}"
     comparison = "larger" if resolution > trained else "smaller"
     return (
         f"warning: --resolution={resolution} is {factor} times {comparison} than the {trained} "
-        f"pixels that the model was trained at, so its {what} may mean little: compare with "
+        f"pixels that the model was trained at, so its {what} may be unreliable: compare with "
         f"--resolution={default_resolution(options)}"
     )

@@ -26,7 +26,7 @@ def free_folder(output: Path) -> Path:
         name = printable(str(output))
         raise UserError(f"--output {name} cannot be made ({reason}): choose another") from None
     raise UserError(
-        f"--output {printable(str(output))} is there already: name a new folder, or remove it"
+        f"--output {printable(str(output))} already exists: choose a new folder, or remove this one"
     )
 
 
@@ -36,8 +36,8 @@ def check_outside(target: Path, folders: Iterable[Path]) -> None:
     for folder in folders:
         if target.is_relative_to(folder.resolve()):
             raise UserError(
-                f"--output {printable(str(target))} is in {printable(str(folder))}, of which all "
-                "images are read: the next command would read its own results; name a folder "
+                f"--output {printable(str(target))} is in {printable(str(folder))}, whose images "
+                "are all read: the next command would read its own results; choose a folder "
                 "outside"
             )
 

@@ -1,6 +1,6 @@
 """rats train --config=RECIPE --workdir=DIR [--config.FIELD=VALUE ...]
 
-On TPU pods and SLURM the same command is started on all hosts, or as all tasks. Elsewhere several
+On TPU pods and SLURM, start the same command on every host, or in every task. Elsewhere, several
 processes also need --coordinator=HOST:PORT --processes=N --process=I.
 """
 
@@ -10,13 +10,19 @@ from rats_jax import command_line, config_flag
 from rats_jax.device_failures import TRAIN_SMALLER
 
 CONFIG = config_flag.define_config()
-WORKDIR = flags.DEFINE_string("workdir", "", "Where the run is kept; a run found there goes on.")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT at which process 0 is met.")
-PROCESSES = flags.DEFINE_integer("processes", None, "How many processes train together.")
-PROCESS = flags.DEFINE_integer("process", None, "Which of them this is, from 0.")
-LOCAL_DEVICES = flags.DEFINE_list("local_devices", None, "GPUs of this machine to take: 0,1.")
+WORKDIR = flags.DEFINE_string(
+    "workdir", "", "The folder of the run. If it already contains the run, training resumes."
+)
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, to which the other processes connect."
+)
+PROCESSES = flags.DEFINE_integer("processes", None, "The number of processes that train together.")
+PROCESS = flags.DEFINE_integer("process", None, "The number of this process, from 0.")
+LOCAL_DEVICES = flags.DEFINE_list(
+    "local_devices", None, "The GPUs of this machine to use, such as 0,1."
+)
 WAIT = flags.DEFINE_float(
-    "wait", 300, "Seconds within which all processes must have come.", lower_bound=1
+    "wait", 300, "Seconds within which all processes must join.", lower_bound=1
 )
 
 
@@ -36,4 +42,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, interrupted=command_line.GOES_ON, out_of_memory=TRAIN_SMALLER)
+    command_line.run(
+        main, interrupted=command_line.INTERRUPTED_TRAINING, out_of_memory=TRAIN_SMALLER
+    )

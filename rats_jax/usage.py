@@ -1,16 +1,15 @@
 """What --help and --version print."""
 
+import itertools
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
 
 from rats_jax import __version__
-from rats_jax.config_flag import recipe_name
 
 HELP = ("-h", "-help", "--help", "--helpshort")
 VERSION = ("-version", "--version")
@@ -18,16 +17,23 @@ _NAMES = 24  # columns for the names of flags
 _WIDEST = 100  # columns
 
 
-def asked_for(arguments: Sequence[str]) -> str | None:
-    """The help or the version, if the arguments ask for one of them."""
-    for argument in arguments:
-        if argument == "--":
-            break
+def asked_for(arguments: Sequence[str]) -> Callable[[], str] | None:
+    """Makes the help or the version, if the arguments ask for one of them."""
+    for argument in _options(arguments):
         if argument in HELP:
-            return help_text()
+            return help_text
         if argument in VERSION:
-            return version_text()
+            return version_text
     return None
+
+
+def without_help(arguments: Sequence[str]) -> list[str]:
+    """The arguments for which help is asked, without the flag that asks for it."""
+    return [argument for argument in _options(arguments) if argument not in HELP]
+
+
+def _options(arguments: Sequence[str]) -> Iterator[str]:
+    return itertools.takewhile(lambda argument: argument != "--", arguments)
 
 
 def version_text() -> str:
@@ -45,17 +51,22 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
+def wrapped(text: str, indent: int = 0) -> list[str]:
+    """The text in lines that fit the terminal, each behind so many spaces."""
+    width = min(shutil.get_terminal_size().columns, _WIDEST) - indent
+    lines = textwrap.wrap(text, max(width, 30), break_on_hyphens=False)
+    return [" " * indent + line for line in lines]
+
+
 def _described(flag: flags.Flag) -> list[str]:
     name = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
     text = " ".join(flag.help.split()).replace(".; repeat", ". Repeat")  # absl's own addition
     if default := _default(flag):
         text += f" Default: {default}."
-    width = min(shutil.get_terminal_size().columns, _WIDEST) - _NAMES - 2
-    first, *more = textwrap.wrap(text, max(width, 30), break_on_hyphens=False)
-    indent = " " * (_NAMES + 2)
+    indent = _NAMES + 2
     head = f"  {name:{_NAMES}}"
-    lines = [head + first] if len(head) == len(indent) else [head, indent + first]
-    return [*lines, *(indent + line for line in more)]
+    lines = wrapped(text, indent)
+    return [head + lines[0][indent:], *lines[1:]] if len(head) == indent else [head, *lines]
 
 
 def _default(flag: flags.Flag) -> str:
@@ -63,8 +74,6 @@ def _default(flag: flags.Flag) -> str:
     default = flag.default
     if default in (None, "", [], False):
         return ""
-    if isinstance(default, ConfigDict):
-        return recipe_name(config_flags.get_config_filename(flag))
     if isinstance(default, list):
         return ",".join(default)
     return "on" if default is True else str(default)

@@ -6,7 +6,7 @@ fields are here.
 
 from ml_collections import ConfigDict
 
-from rats_jax.config import fields, value
+from rats_jax.config import AUTO, fields, value
 from rats_jax.config.checks import check, one_of
 from rats_jax.config.imported import imported_options
 from rats_jax.data.source_kinds import SOURCES
@@ -15,9 +15,13 @@ from rats_jax.models.options import OPTIONS
 
 
 def validate(config: ConfigDict) -> None:
-    """Raises UserError for the first field with a value that is not valid."""
+    """Raises UserError for the first field with a value that is not valid. Automatic values that
+    are still to be chosen are valid."""
     for field in fields():
-        if field.check and (problem := field.check.problem(value(config, field))):
+        given = value(config, field)
+        if field.is_auto(given):
+            continue
+        if field.check and (problem := field.check.problem(given)):
             raise UserError(f"config.{field.name} {problem}")
 
     model, crops, optimizer = config.model, config.crops, config.optimizer
@@ -55,7 +59,7 @@ def validate(config: ConfigDict) -> None:
         f"config.model.depth {model.depth}: a {model.architecture} has at least {least} layers",
     )
     check(
-        optimizer.warmup_epochs < optimizer.epochs,
+        optimizer.warmup_epochs < optimizer.epochs or optimizer.epochs == AUTO,
         f"config.optimizer.warmup_epochs {optimizer.warmup_epochs} is not below "
         f"config.optimizer.epochs {optimizer.epochs}; shorten the one or lengthen the other",
     )

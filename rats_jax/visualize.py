@@ -1,38 +1,44 @@
 """rats visualize --checkpoint=RUN_OR_WEIGHTS --images=FILES_OR_FOLDER --output=DIR
 
 Pictures of the parts that a model sees in images: regions, the map of each register or head,
-attention, principal components, and HTML pages in which to try any number of regions.
+attention, principal components, and HTML pages in which any number of regions can be tried.
 """
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from rats_jax import command_line
-from rats_jax.resolution import LARGEST
+from rats_jax.model_flags import (
+    define_resolution,
+    define_top_k,
+    given_resolutions,
+    given_top_k,
+    only,
+)
 from rats_jax.voice import say
+
+if TYPE_CHECKING:
+    from rats_jax.models.options import Options
 
 CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
 IMAGES = flags.DEFINE_multi_string(
     "images",
     [],
-    "An image, a folder of them, a pattern in quotes ('photos/*.jpg'), a .txt file with a name in "
-    "each line, or several of these with commas.",
+    "An image, a folder of images, a pattern in quotes ('photos/*.jpg'), a .txt file with one "
+    "name per line, or several of these separated by commas.",
 )
-OUTPUT = flags.DEFINE_string("output", "", "The folder to make.")
-TOP_K = flags.DEFINE_integer(
-    "top_k", None, "Regions: of the best registers. 8 by default; of a ViT, one a head."
-)
-RESOLUTION = flags.DEFINE_integer(
-    "resolution",
-    None,
-    "Pixels of each image's longer side, as the model sees it. 512 by default; nearer to the "
-    "training resolution for a model that was trained far from that.",
-    lower_bound=1,
-    upper_bound=LARGEST,
-)
+OUTPUT = flags.DEFINE_string("output", "", "The folder to create.")
+TOP_K = define_top_k("8, or fewer if the model has fewer registers; for a ViT one for each head.")
+RESOLUTION = define_resolution("the longer side")
 LIMIT = flags.DEFINE_integer(
-    "limit", None, "Draw so many images, spread evenly over all of --images.", lower_bound=1
+    "limit",
+    None,
+    "Draw at most this many images, evenly spaced over all of --images.",
+    lower_bound=1,
 )
 SKIP_BROKEN = flags.DEFINE_bool("skip_broken", False, "Leave out images that cannot be read.")
 
@@ -42,37 +48,36 @@ def main() -> None:
     from rats_jax.gallery.finding import find_images, folders_of, spread
     from rats_jax.gallery.gallery import draw
     from rats_jax.paths import local_path, printable
-    from rats_jax.resolution import default_resolution, distance_warning
     from rats_jax.results_folder import check_outside, free_folder, new_folder
 
     command_line.require(
         (CHECKPOINT, "a run's workdir, or a file of weights"),
         (IMAGES, "image files, or a folder of them"),
-        (OUTPUT, "the folder to make"),
+        (OUTPUT, "the folder to create"),
     )
     output = local_path(OUTPUT.value)
     target = free_folder(output)
     images = find_images(IMAGES.value)
     check_outside(target, folders_of(IMAGES.value))
     if LIMIT.value and LIMIT.value < len(images):
-        say(f"{LIMIT.value:,} of {len(images):,} images, spread evenly, by --limit")
+        say(f"{LIMIT.value:,} of {len(images):,} images, evenly spaced (--limit)")
         images = [images[i] for i in spread(len(images), LIMIT.value)]
     backbone = open_backbone(CHECKPOINT.value, weights=WEIGHTS.value)
     say(backbone.origin)
-    resolution = RESOLUTION.value or default_resolution(backbone.options)
+    top_k = _top_k(backbone.options)
+    sides = given_resolutions(RESOLUTION.value, backbone.options)
+    resolution = only(sides, flag="resolution", of="rats visualize")
     trained = backbone.options.trained_size
     say(
-        f"images are seen at {resolution} pixels (the longer side, --resolution)"
-        + (f"; the model was trained at {trained}" if trained else "")
+        f"the model sees images at {resolution} pixels (the longer side, --resolution)"
+        + (f"; it was trained at {trained}" if trained else "")
     )
-    if warning := distance_warning(resolution, backbone.options):
-        say(warning)
     with new_folder(target) as folder:
         drawn = draw(
             backbone,
             images,
             folder,
-            top_k=TOP_K.value,
+            top_k=top_k,
             resolution=resolution,
             skip_broken=SKIP_BROKEN.value,
         )
@@ -87,6 +92,15 @@ def main() -> None:
     if drawn.ended:
         say(f"ended early: {drawn.images:,} of {len(images):,} images are drawn and kept")
         raise drawn.ended
+
+
+def _top_k(options: Options) -> int:
+    """K, from --top_k. options: of the backbone. Raises UserError."""
+    from rats_jax.parts.region_counts import number_of_maps
+
+    values = given_top_k(TOP_K.value)
+    given = None if values is None else only(values, flag="top_k", of="rats visualize")
+    return number_of_maps(given, options, named=f"--top_k={','.join(TOP_K.value or ())}")
 
 
 if __name__ == "__main__":

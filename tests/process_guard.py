@@ -1,8 +1,10 @@
 """Tests that start processes are marked `processes` or `slow`; others fail where they start one."""
 
+import os
 import subprocess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -19,6 +21,7 @@ def pytest_runtest_protocol(item):
     with pytest.MonkeyPatch.context() as patch:
         _refuse(patch, subprocess.Popen, "__init__")
         _refuse(patch, BaseProcess, "start")
+        patch.setattr(os, "fork", lambda: _fail("os.fork"))
         return (yield)
 
 
@@ -28,10 +31,14 @@ def _refuse(patch: pytest.MonkeyPatch, owner: type, method: str) -> None:
     def refusing(self, *arguments, **options):
         program = _program(arguments[0] if arguments else options.get("args"))
         if program not in QUICK:
-            pytest.fail(f"starts a process ({program}): mark the test `pytest.mark.processes`")
+            _fail(program)
         return allowed(self, *arguments, **options)
 
     patch.setattr(owner, method, refusing)
+
+
+def _fail(program: str) -> NoReturn:
+    pytest.fail(f"starts a process ({program}): mark the test `pytest.mark.processes`")
 
 
 def _program(command: object) -> str:

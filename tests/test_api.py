@@ -106,7 +106,7 @@ def test_images_are_seen_as_in_training_by_default(backbone, images):
 def test_mistakes_are_one_line(backbone, images, tmp_path):
     for call, message in (
         (lambda: rats_jax.compute_features(backbone, images, resolution=63), "multiple of the"),
-        (lambda: rats_jax.compute_features(backbone, []), "there are no images"),
+        (lambda: rats_jax.compute_features(backbone, []), "no images: give at least one"),
         (lambda: rats_jax.compute_features(backbone, [images[0] / 2]), "give uint8"),
         (lambda: rats_jax.compute_features(backbone, [tmp_path / "no.png"]), "cannot be read"),
         (lambda: rats_jax.find_regions(backbone, images[0], k=0), "k=0: choose 1 to"),

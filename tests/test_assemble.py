@@ -95,7 +95,7 @@ def test_the_field_is_named_where_a_source_cannot_be_opened(tmp_path):
         with pytest.raises(UserError, match="^config.data.path: .*nowhere"):
             make_source(tiny_config(data__source=kind, data__path=str(tmp_path / "nowhere")))
     tfds = {"data__name": "pets", "data__path": str(tmp_path)}
-    with pytest.raises(UserError, match="^config.data: .* holds no data set pets"):
+    with pytest.raises(UserError, match="^config.data: .* does not contain the data set pets"):
         make_source(tiny_config(data__source="tfds", **tfds))
 
 
@@ -116,7 +116,7 @@ def test_a_tar_given_as_a_folder_is_told_how_to_be_read_by_the_flags_at_hand(jpe
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"data__path": "photos"}, "path is photos, .*source=procedural_parts does not read"),
+        ({"data__path": "photos"}, "path is photos, .*source=procedural_parts does not use"),
         ({"data__name": "pets", "data__source": "tar", "data__path": "x"}, "name is pets"),
         ({"data__split": "val", "data__source": "records", "data__path": "x"}, "split is val"),
     ],

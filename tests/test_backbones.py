@@ -73,7 +73,7 @@ def test_parts_of_a_run_come_back(workdir):
 
 
 def test_a_step_that_is_not_there_is_told(workdir):
-    with pytest.raises(UserError, match="no checkpoint 15: there are 10, 20"):
+    with pytest.raises(UserError, match="no checkpoint 15: it has 10, 20"):
         open_backbone(f"{workdir}/checkpoints/15")
 
 
@@ -87,9 +87,9 @@ def test_a_damaged_step_is_told_if_it_is_named_and_else_passed_over(workdir):
 
 def test_a_run_without_a_checkpoint_is_told(tmp_path):
     with open_workdir(str(tmp_path), tiny_config()):
-        with pytest.raises(UserError, match="holds no checkpoint yet"):
+        with pytest.raises(UserError, match="contains no checkpoint yet"):
             open_backbone(str(tmp_path))
-        with pytest.raises(UserError, match="no checkpoint 5: there is none"):
+        with pytest.raises(UserError, match="no checkpoint 5: it has none"):
             open_backbone(f"{tmp_path}/checkpoints/5")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from rats_jax.assemble import make_dino, make_source
+from rats_jax.assemble import make_dino, make_source, without_automatic
 from rats_jax.config import default_config, schedules
 from rats_jax.configs import recipe_file, recipe_names
 from rats_jax.errors import UserError
@@ -33,7 +33,10 @@ def test_every_recipe_is_valid_and_can_be_assembled(name):
     if config.data.source == "image_folder":
         config.data.path = "somewhere"
     validate(config)
-    make_dino(config, images=config.data.length or 10_000)
+    images = config.data.length or 10_000
+    config, _ = without_automatic(config, images=images, memory=None)
+    validate(config)
+    make_dino(config, images=images)
 
 
 @pytest.mark.parametrize(
@@ -70,13 +73,13 @@ MISTAKES = [
     ({"model__drop_path": 1.0}, "drop_path"),
     ({"optimizer__warmup_epochs": 9.0}, "shorten the one or lengthen the other"),
     ({"data__source": "image_folder"}, r"config\.data\.path is empty"),
-    ({"data__source": "records"}, "folder that `python -m rats_jax.prepare` has made"),
+    ({"data__source": "records"}, "folder that `python -m rats_jax.prepare` has written"),
     ({"data__source": "tfds", "data__path": "somewhere"}, "config.data.name is empty"),
     ({"data__source": "http"}, "choose one of image_folder, records, tar, tfds, procedural_parts"),
     ({"data__cropping": "best"}, "choose one of fast, exact, canvas"),
     ({"data__max_unreadable": 1.5}, "from 0 to 1"),
     ({"data__canvas": 15}, "canvas 15 is smaller than config.crops.global_size 16"),
-    ({"data__length": 0}, "say how many"),
+    ({"data__length": 0}, "give the number"),
     ({"data__size": 4}, "8 to 2048 pixels"),
     ({"crops__global_scale": (0.5,)}, "two numbers are meant"),
     ({"crops__local_scale": ("a", "b")}, "two numbers are meant"),
@@ -139,7 +142,9 @@ def test_another_seed_on_the_same_workdir_is_refused(tmp_path):
     config = tiny_config()
     opened(tmp_path, config)
     config.seed = 1
-    with pytest.raises(UserError, match=r"holds another run: config\.seed is 0 there and 1 here"):
+    with pytest.raises(
+        UserError, match=r"contains a different run: config\.seed is 0 there and 1 here"
+    ):
         opened(tmp_path, config)
 
 

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from rats_jax.config_flag import explain, recipe_name, recipe_path, with_home, with_paths
+from rats_jax.config_flag import (
+    explain,
+    recipe_name,
+    recipe_path,
+    with_auto,
+    with_home,
+    with_paths,
+)
 from rats_jax.configs import FOLDER, recipe_names
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +35,12 @@ FIELDS = {
     "optimizer.lr=1": "no field lr: did you mean --config.optimizer.learning_rate? config.optimizer"
     " has accumulation, batch_size",
     "optimizer.wd=1": "no field wd: did you mean --config.optimizer.weight_decay?",
-    "modl.width=3": "config has no field modl: did you mean --config.model? config has compute_dt",
+    "modl.width=3": "config has no field modl: did you mean --config.model.width? config has compu",
+    "modl=3": "config has no field modl: did you mean --config.model? config has compute_dtype, ",
+    "optimizer.batchsize=3": "no field batchsize: did you mean --config.optimizer.batch_size?",
+    "optimiser.batch_size": "no field optimiser: did you mean --config.optimizer.batch_size?",
+    "temperature=0.1": "--config.dino.student_temperature, --config.dino.teacher_temperature or --",
+    "=3": "config has no field '': config has compute_dtype, ",
     "model.wdth=3": "config.model has no field wdth: did you mean --config.model.width?",
     "batch_size=3": "config has no field batch_size: did you mean --config.optimizer.batch_size?",
     "model.epochs=3": "did you mean --config.optimizer.epochs?",
@@ -62,6 +74,32 @@ def test_a_right_field_has_nothing_to_explain(field):
     assert explain([DEMO, f"--config.{field}"]) is None
     name, _, value = field.partition("=")
     assert explain([DEMO, f"--config.{name}", value]) is None
+
+
+def test_auto_is_a_value_of_automatic_fields_alone():
+    given = [
+        "--config=demo",
+        "--config.optimizer.batch_size=auto",
+        "--config.run.log_every",
+        "auto",
+    ]
+    replaced = [given[0], "--config.optimizer.batch_size=-1", given[2], "-1"]
+    assert with_auto(given) == replaced
+    others = ["--config.model.remat=auto", "--config.optimizer.clip=auto", "--config.seed", "auto"]
+    assert with_auto(others) == others
+    assert explain(["--config=demo", others[1]]).startswith("--config.optimizer.clip=auto: give a")
+    wrong = explain(["--config=image_folder", "--config.optimizer.batch_size=many"])
+    assert wrong == "--config.optimizer.batch_size=many: give a whole number, such as auto"
+
+
+@pytest.mark.processes
+def test_a_size_and_a_width_on_one_command_line_are_refused():
+    size = "--config.model.size=Ti"
+    done = command(DEMO, size, "--config.model.width=96", "--workdir=nowhere")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: config.model.size=Ti sets config.model.width too: leave out one of the two\n"
+    )
 
 
 @pytest.mark.processes
@@ -149,8 +187,12 @@ def test_a_recipe_without_some_fields_is_one_line(tmp_path):
         (["--config.model.width=wide"], "--config.model.width=wide: give a whole number"),
         (["--config.data.source=image_folder", "--config.data.path=nowhere"], "nowhere"),
         (["stray"], "unexpected argument 'stray'"),
-        (["--workdri=x"], "there is no flag --workdri: did you mean --workdir?"),
-        (["--zzz=x"], "there is no flag --zzz: --help lists the flags"),
+        (["--workdri=x"], "unknown flag --workdri: did you mean --workdir?"),
+        (["--confg=demo"], "unknown flag --confg: did you mean --config?"),
+        (["--confg.model.width=3"], "--confg.model.width: did you mean --config.model.width?"),
+        (["--batchsize=3"], "--batchsize: did you mean --config.optimizer.batch_size?"),
+        (["--epochs=3"], "unknown flag --epochs: did you mean --config.optimizer.epochs?"),
+        (["--zzz=x"], "unknown flag --zzz: --help lists the flags"),
         (["--processes=many"], "--processes=many: give a whole number"),
         (["--wait=long"], "--wait=long: give a number"),
         (["--wait=0"], "--wait=0"),

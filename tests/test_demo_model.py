@@ -11,6 +11,7 @@ from configs.demo import get_config
 from configs.drawings import get_config as drawings
 from rats_jax import demo_model
 from rats_jax.assemble import make_model
+from rats_jax.backbones import open_backbone
 from rats_jax.errors import UserError
 from rats_jax.runs.loop import train
 from rats_jax.runs.restore import restore_parts
@@ -40,6 +41,24 @@ def test_the_demo_goes_on_with_the_same_model():
     assert weights.pop("center").shape == (1, get_config().head.prototypes)
     shapes = jax.tree.map(lambda x: (x.shape, x.dtype), like)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), weights) == shapes
+
+
+@pytest.mark.parametrize("checkpoint", ["demo", demo_model.FOLDER, f"{demo_model.FOLDER}/"])
+def test_it_opens_as_a_backbone(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = open_backbone(checkpoint)
+    assert found.origin == "the demo model in the package, after 3,000 steps on drawings"
+    assert (found.options.heads, found.options.patch, found.options.trained_size) == (4, 8, 64)
+    jax.tree.map(np.testing.assert_array_equal, found.params, demo_model.load()["backbone"])
+    images = np.zeros((1, 64, 64, 3), np.uint8)
+    assert found.looking()(images).registers.shape == (1, 16, 96)
+
+
+def test_a_file_of_the_name_demo_takes_precedence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    with pytest.raises(UserError, match="demo"):
+        open_backbone("demo")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Devices that are missing or too small end a command with one line that says what to change."""
 
+import errno
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from rats_jax.device_failures import TRAIN_SMALLER, explained
 from rats_jax.errors import UserError
+from rats_jax.runs import loop
 from rats_jax.runs.loop import train
 from tests.runs.tiny import tiny_config
 
@@ -40,6 +42,25 @@ def test_too_little_memory_is_told_with_what_to_change(work):
         work()
     assert re.match(r"out of memory on .*(GiB|TiB).*: take less", str(raised.value))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("can't start new thread"),
+        ImportError("libjax.so: failed to map segment from shared object"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_every_error_of_a_limited_address_space_is_one_line(error):
+    line = "^out of memory on this machine.*: take less$"
+    with pytest.raises(UserError, match=line), explained("take less"):
+        raise error
+    for other in (OSError(errno.ENOENT, "no"), RuntimeError("thread"), ImportError("no jax")):
+        with pytest.raises(type(other)), explained("take less"):
+            raise other
 
 
 class JaxRuntimeError(RuntimeError):
@@ -122,9 +143,13 @@ def test_a_platform_that_is_not_there(platform, reason):
         assert "unset JAX_PLATFORMS" in line
 
 
-def test_a_training_that_does_not_fit_is_one_line(tmp_path):
+def test_a_training_that_does_not_fit_is_one_line(tmp_path, monkeypatch):
     too_large = tiny_config(head__prototypes=2 * 10**9, head__bottleneck=2000)  # 16 TB
     too_large.guards.collapse = "off"
+    with pytest.raises(UserError, match=r"a training step needs about [\d,.]+ GiB .* by estimate"):
+        train(too_large, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(loop, "least_memory", lambda: None)  # not known: found when it is tried
     with pytest.raises(UserError) as raised, explained(TRAIN_SMALLER):
         train(too_large, str(tmp_path / "run"))
     assert re.match("out of memory on the device.*config.optimizer.batch_size", str(raised.value))

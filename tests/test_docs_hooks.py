@@ -8,6 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from rats_jax.config import default_config
+from rats_jax.config_text import written
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -25,14 +26,18 @@ def test_the_table_has_every_field_with_its_default_and_meaning(hooks):
     config = default_config()
     for name, field in fields.items():
         section, _, last = name.rpartition(".")
-        assert (config[section] if section else config)[last] == field.default
+        assert written((config[section] if section else config)[last]) == field.default
     sections = [x for x in config.values() if isinstance(x, ConfigDict)]
     assert len(fields) == len(config) - len(sections) + sum(map(len, sections))
-    assert fields["optimizer.batch_size"].default == 1024
+    assert fields["optimizer.batch_size"].default == "1024"
     assert "0 for threads" in fields["data.workers"].text
     assert "cannot be read" in fields["data.max_unreadable"].text
-    row = f"| `data.workers` | `0` | {fields['data.workers'].text} |"
-    assert row in hooks.table().splitlines()
+    rows = hooks.table().splitlines()
+    row = f"| `data.workers` | `0` | a whole number, 0 or more | {fields['data.workers'].text} |"
+    assert row in rows
+    heads = "| `model.heads` | `6` | a whole number, more than 0 | Attention heads of a block. "
+    assert f"{heads}Fixed for a run. |" in rows
+    assert [row for row in rows if row.startswith("| `data.path` | empty | text | ")]
 
 
 def test_links_to_files_outside_docs_lead_to_pages_that_show_them(hooks):

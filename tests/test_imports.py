@@ -78,3 +78,13 @@ def test_importing_every_module_changes_no_logger_hook_signal_warning_or_other_m
     others = imported([])
     assert "jax" in others and "orbax.checkpoint" in others
     assert set(imported(others)) == set(others)
+
+
+@pytest.mark.processes
+def test_what_only_scores_and_pictures_need_is_not_imported_to_open_a_backbone():
+    """Each of these takes up to a second to import."""
+    code = "import sys, rats_jax.backbones; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert loaded.returncode == 0, loaded.stderr
+    slow = {"scipy.optimize", "scipy.sparse", "skimage", "matplotlib", "tensorboardX"}
+    assert not slow & set(loaded.stdout.split())

@@ -31,7 +31,7 @@ def test_the_run_resumes_and_its_losses_are_those_of_the_old_code(workdir, capsy
     recipe = runpy.run_path(str(OLD / "recipe.py"))["get_config"]()
     train(recipe, str(workdir))
     said = capsys.readouterr().out
-    assert "config.run.stop_after was 2 and is 0 from here on" in said
+    assert "config.run.stop_after was 2 and is 0 from now on" in said
     assert "was None" not in said, "a field that the run is older than has no old_runs"
     rows, expected = metrics(workdir), (OLD / "resumed_metrics.jsonl").read_text().splitlines()
     assert [row["step"] for row in rows] == [1, 2, 3, 4]

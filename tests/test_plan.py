@@ -73,3 +73,12 @@ def test_without_libtpu_a_tpu_is_refused_with_the_remedy(plan):
     assert done.returncode == 2
     assert "pip install -r requirements-tpu.txt" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_gpu_that_is_not_there_is_counted_by_hand(plan):
+    done = plan("--topology=rtx4090:2", "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["by_hand"] and figures["mesh"]["data"] == 2
+    assert figures["memory"]["peak"] < figures["memory"]["capacity"]
+    assert figures["speed"]["realistic"]["days"][1] > figures["speed"]["days"]

@@ -1,5 +1,6 @@
 """Only tests that are marked `processes` can start one; what is compiled does not grow for ever."""
 
+import os
 import subprocess
 import sys
 from multiprocessing import get_context
@@ -20,14 +21,25 @@ def start_a_function() -> int:
     return process.exitcode
 
 
-@pytest.mark.parametrize("start", [start_a_program, start_a_function])
+def start_a_copy() -> int:
+    if not (child := os.fork()):
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+STARTS = [start_a_program, start_a_function, start_a_copy]
+
+
+@pytest.mark.parametrize("start", STARTS)
 def test_a_test_without_the_marker_fails_where_it_starts_a_process(start):
     with pytest.raises(pytest.fail.Exception, match="mark the test `pytest.mark.processes`"):
         start()
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("start", [start_a_program, start_a_function])
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("start", STARTS)
 def test_one_with_it_may(start):
     assert start() == 0
 

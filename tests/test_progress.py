@@ -1,9 +1,13 @@
 """How long a work will take is said in words."""
 
+import re
+import threading
+import time
+
 import pytest
 
 from rats_jax import progress
-from rats_jax.progress import Progress, time_left
+from rats_jax.progress import Progress, reports_time, time_left
 
 
 @pytest.mark.parametrize(
@@ -65,3 +69,20 @@ def test_on_a_terminal_one_line_changes_in_place(monkeypatch, capsys):
     written = capsys.readouterr().out
     assert "\n" not in written and written.count("\r") == 3
     assert "train: 50 of 100 images" in written and written.endswith("\r\x1b[K")
+
+
+def test_the_time_of_work_without_a_known_end_is_told_until_it_ends():
+    lines, second = [], threading.Event()
+
+    def tell(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 2:
+            second.set()
+
+    with pytest.raises(ValueError), reports_time("compiling", tell, seconds_between_lines=0.01):
+        assert second.wait(60)
+        raise ValueError
+    ended = len(lines)
+    assert all(re.fullmatch(r"compiling, \d+ s", line) for line in lines)
+    time.sleep(0.1)
+    assert len(lines) == ended

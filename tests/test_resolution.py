@@ -8,13 +8,13 @@ from rats_jax.models.options import ViTOptions
 from rats_jax.resolution import default_resolution, distance_warning, is_far
 
 SHAPE = {"width": 12, "depth": 2, "heads": 3}
-DEMO, PAPER, DINOV2, LARGE = (ViTOptions(**SHAPE, image_size=size) for size in (64, 224, 518, 1400))
+DEMO, PAPER, DINOV2, LARGE = (ViTOptions(**SHAPE, image_size=size) for size in (64, 224, 518, 1408))
 ROPE = ViTOptions(**SHAPE, positions="rope", rope_periods=(1.0,))
 
 
 @pytest.mark.parametrize(
     "options, expected",
-    [(DEMO, 128), (PAPER, 512), (DINOV2, 512), (ROPE, 512), (LARGE, 700)],
+    [(DEMO, 128), (PAPER, 512), (DINOV2, 512), (ROPE, 512), (LARGE, 704)],
 )
 def test_the_default_is_512_where_that_is_near_the_training(options, expected):
     assert default_resolution(options) == expected

@@ -47,7 +47,7 @@ def test_ten_thousand_images_of_one_name_have_a_name_each():
 def test_a_folder_that_holds_something_is_left_as_it_is(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     for taken in (tmp_path, tmp_path / "mine.txt"):
-        with pytest.raises(UserError, match="is there already: name a new folder"):
+        with pytest.raises(UserError, match="already exists: choose a new folder"):
             free_folder(taken)
 
 
@@ -62,7 +62,7 @@ def test_results_among_what_is_read_are_refused(tmp_path):
         tmp_path / "link",
         tmp_path / "images" / ".." / "images",
     ):
-        with pytest.raises(UserError, match="would read its own results; name a folder outside"):
+        with pytest.raises(UserError, match="would read its own results; choose a folder outside"):
             check_outside(free_folder(out), [folder])
 
 
@@ -89,7 +89,7 @@ def test_any_name_that_the_file_system_takes_is_filled(tmp_path, name):
     with new_folder(free_folder(tmp_path / name)) as folder:
         (folder / "file").write_text("")
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    with pytest.raises(UserError, match="is there already") as refused:
+    with pytest.raises(UserError, match="already exists") as refused:
         free_folder(tmp_path / name)
     assert str(refused.value).isprintable()
 

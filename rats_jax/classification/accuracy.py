@@ -41,9 +41,14 @@ def check_classes(learned: np.ndarray, scored: int, *, of: str) -> None:
     classes, or if no image is scored."""
     if len(np.unique(learned)) < 2:
         tars = "; in a tar, .cls or .json must hold whole numbers" if of.startswith("tar:") else ""
-        raise UserError(f"{of} has images of fewer than two classes: name images of several{tars}")
+        raise UserError(
+            f"{of} has images of fewer than two classes: give images of several classes{tars}"
+        )
     if not scored:
-        raise UserError(f"a fifth of each class of {of} is no image at all: name more, or --train")
+        raise UserError(
+            f"a fifth of each class of {of} is less than one image: give more images, or a "
+            "training set with --train"
+        )
 
 
 def label_warnings(learned: np.ndarray, labels: np.ndarray, *, of: str) -> list[str]:
@@ -54,13 +59,13 @@ def label_warnings(learned: np.ndarray, labels: np.ndarray, *, of: str) -> list[
     lines = []
     if not np.isin(labels, known).any():
         raise UserError(
-            f"none of the {images} scored has a label of {of}, so that every model would score 0: "
-            "name two sets of the same classes"
+            f"none of the {images} that are scored has a label of {of}, so every model would score "
+            "0: give two sets with the same classes"
         )
     if strangers := np.count_nonzero(~np.isin(labels, known)):
-        lines.append(f"{strangers} of {images} are of classes that {of} has no image of")
+        lines.append(f"{strangers} of {images} are of classes of which {of} has no image")
     if missing := np.count_nonzero(~np.isin(known, scored)):
-        lines.append(f"{missing} of {len(known)} classes have no image that is scored")
+        lines.append(f"{missing} of {len(known)} classes have no image among those that are scored")
     if len(scored) == 1:
         lines.append(f"all {images} that are scored are of one class")
     return [f"warning: {line}" for line in lines]

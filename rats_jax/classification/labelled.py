@@ -102,8 +102,8 @@ def labels_as(train: LabelledImages, test: LabelledImages) -> np.ndarray | None:
     if unknown:
         raise UserError(
             f"{len(unknown)} of the {len(test.classes)} classes of {test.name} are not in "
-            f"{train.name} ({', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}): name "
-            "two sets of the same classes"
+            f"{train.name} ({', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}): give "
+            "two sets with the same classes"
         )
     return np.array([labels[name] for name in test.classes], np.int64)
 
@@ -127,8 +127,8 @@ def relabelled(labels: np.ndarray, as_learned: np.ndarray | None, *, of: str) ->
         return labels
     if len(labels) and labels.max() >= len(as_learned):
         raise UserError(
-            f"{of} has an image of label {labels.max()}, and names of {len(as_learned)} classes "
-            "only: prepare it again"
+            f"{of} has an image with label {labels.max()}, but names of only {len(as_learned)} "
+            "classes: prepare it again"
         )
     return as_learned[labels]
 
@@ -138,8 +138,8 @@ def check_apart(train: LabelledImages, test: LabelledImages) -> None:
     if _identity(train) == _identity(test):
         apart = "another seed, COUNT@SEED" if train.name.startswith("procedural") else "others"
         raise UserError(
-            f"{test.name} would be scored by what {train.name} has learned from, the same images: "
-            f"name {apart}"
+            f"{test.name} and {train.name} are the same images, so the images to score would be "
+            f"among those to learn from: give {apart}"
         )
 
 

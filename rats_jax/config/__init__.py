@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from rats_jax.config.checks import check
 from rats_jax.config.data_fields import DATA
-from rats_jax.config.field import Field
+from rats_jax.config.field import AUTO, AUTO_TEXT, Field
 from rats_jax.config.init_fields import INIT
 from rats_jax.config.method_fields import CROPS, DINO, OPTIMIZER, PHOTOMETRICS
 from rats_jax.config.model_fields import HEAD, MESH, MODEL, RUN_WIDE
@@ -75,3 +75,6 @@ def schedules(config: ConfigDict, *, images: int) -> Schedules:
         temperature_warmup_epochs=dino.teacher_temperature_warmup_epochs,
         freeze_last_layer_steps=round(dino.freeze_last_layer_epochs * steps_per_epoch),
     )
+
+
+__all__ = ["AUTO", "AUTO_TEXT", "Field", "default_config", "fields", "schedules", "value"]

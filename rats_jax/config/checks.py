@@ -31,6 +31,14 @@ def one_of(*choices: str) -> Check:
     )
 
 
+def one_of_or_empty(*choices: str) -> Check:
+    among = one_of(*choices)
+    return Check(
+        values=f"{among.values}, or empty",
+        problem=lambda x: among.problem(x) if x != "" else None,
+    )
+
+
 def below(limit: int) -> Check:
     """A check for whole numbers from 0 up to, but not including, the limit."""
 

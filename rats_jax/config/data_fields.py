@@ -40,7 +40,7 @@ DATA = (
     Field(
         "data.seed",
         0,
-        "procedural_parts: which world is drawn. Another seed draws other pictures.",
+        "procedural_parts: seed of the pictures. Another seed draws other pictures.",
         check=below(2**63),
     ),
     Field(
@@ -60,21 +60,21 @@ DATA = (
     Field(
         "data.workers",
         0,
-        "Processes that prepare samples; 0 for threads of the training process.",
+        "Number of processes that prepare samples; 0 for threads of the training process.",
         check=NOT_NEGATIVE,
         per_process=True,
     ),
     Field(
         "data.threads",
         4,
-        "Threads that prepare samples, in each of these processes.",
+        "Number of threads that prepare samples, in each of these processes.",
         check=POSITIVE,
         per_process=True,
     ),
     Field(
         "data.prefetch",
         2,
-        "Batches that are placed on the devices ahead of the training step.",
+        "Number of batches that are placed on the devices ahead of the training step.",
         check=POSITIVE,
     ),
     Field(
@@ -87,8 +87,8 @@ DATA = (
     Field(
         "data.accept",
         "",
-        "A resumed run that finds other images than before ends. Its last line has the value to "
-        "set here to continue with them.",
+        "When a run is resumed and finds other images than before, it ends. The last line of its "
+        "output has the value to set here to continue with them.",
         old_runs="",
         silent=True,
     ),

@@ -5,6 +5,10 @@ from typing import Any
 
 from rats_jax.config.checks import Check
 
+#: The value of an automatic field that is chosen at the first start of a run, by
+#: `rats_jax.config.automatic`: of numbers, and of text. A command line says `auto` for both.
+AUTO, AUTO_TEXT = -1, "auto"
+
 
 @dataclass(frozen=True)
 class Field:
@@ -21,6 +25,7 @@ class Field:
         there are no such runs.
     per_process: the processes of one run may have different values.
     silent: a resume does not report that the value has changed.
+    automatic: there is a rule for it in `config.automatic_rules`, and AUTO asks for it.
     """
 
     name: str
@@ -32,6 +37,7 @@ class Field:
     old_runs: Any = None
     per_process: bool = False
     silent: bool = False
+    automatic: bool = False
 
     @property
     def section(self) -> str:
@@ -45,7 +51,12 @@ class Field:
     @property
     def values(self) -> str:
         """The accepted values in words; "" for all values of the type."""
-        return self.check.values if self.check else ""
+        given = self.check.values if self.check else ""
+        return f"{given}, or `auto`" if self.automatic else given
+
+    def is_auto(self, value: object) -> bool:
+        """Whether this value stands for one that is still to be chosen."""
+        return self.automatic and value == (AUTO_TEXT if self.type is str else AUTO)
 
     @property
     def may_change_on_resume(self) -> bool:

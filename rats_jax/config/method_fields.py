@@ -42,7 +42,7 @@ CROPS = (
         "Least and largest share of the image's area that a local crop covers.",
         check=AREAS,
     ),
-    Field("crops.local_crops", 10, "Local crops of an image.", check=NOT_NEGATIVE),
+    Field("crops.local_crops", 10, "Number of local crops of an image.", check=NOT_NEGATIVE),
 )
 
 PHOTOMETRICS = (
@@ -135,23 +135,27 @@ DINO = (
         0.04,
         "Temperature of the teacher's softmax at the first step.",
         check=POSITIVE,
+        automatic=True,
     ),
     Field(
         "dino.teacher_temperature",
         0.07,
         "Temperature of the teacher's softmax after its warm-up.",
         check=POSITIVE,
+        automatic=True,
     ),
     Field(
         "dino.teacher_temperature_warmup_epochs",
         30,
         "Epochs in which the teacher's temperature rises linearly to its last value.",
         check=NOT_NEGATIVE,
+        automatic=True,
     ),
     Field(
         "dino.center_momentum",
         0.9,
-        "Share of the old center that a step keeps.",
+        "Share of the old center that a step keeps. The center is subtracted from the teacher's "
+        "outputs.",
         check=SHARE,
     ),
     Field(
@@ -160,12 +164,14 @@ DINO = (
         "Share of the old teacher that a step keeps, at the first step; it rises to 1 on a cosine "
         "over the run.",
         check=SHARE,
+        automatic=True,
     ),
     Field(
         "dino.freeze_last_layer_epochs",
         1.0,
         "Epochs at the start in which the last layer of the head is not trained.",
         check=NOT_NEGATIVE,
+        automatic=True,
     ),
 )
 
@@ -175,6 +181,7 @@ OPTIMIZER = (
         1024,
         "Images of a step, over all devices and processes.",
         check=POSITIVE,
+        automatic=True,
     ),
     Field(
         "optimizer.accumulation",
@@ -182,19 +189,24 @@ OPTIMIZER = (
         "Micro-batches, one after another, that a batch is computed in. Less memory for the same "
         "result.",
         check=POSITIVE,
+        automatic=True,
     ),
-    Field("optimizer.epochs", 100.0, "Length of the run, in epochs.", check=POSITIVE),
+    Field(
+        "optimizer.epochs", 100.0, "Length of the run, in epochs.", check=POSITIVE, automatic=True
+    ),
     Field(
         "optimizer.warmup_epochs",
         10.0,
         "Epochs in which the learning rate rises linearly from 0. Fewer than `optimizer.epochs`.",
         check=NOT_NEGATIVE,
+        automatic=True,
     ),
     Field(
         "optimizer.learning_rate",
         5e-4,
         "Peak learning rate for a batch of 256 images. It is multiplied by `batch_size` / 256.",
         check=POSITIVE,
+        automatic=True,
     ),
     Field(
         "optimizer.end_learning_rate",

@@ -3,9 +3,10 @@
 Nearly all of these set the shape of the state, so a run cannot be resumed with other values.
 """
 
-from rats_jax.config.checks import BELOW_ONE, NOT_NEGATIVE, POSITIVE, below, one_of
+from rats_jax.config.checks import BELOW_ONE, NOT_NEGATIVE, POSITIVE, below, one_of, one_of_or_empty
 from rats_jax.config.field import Field
 from rats_jax.config.imported import IMPORTED
+from rats_jax.models import SIZES
 from rats_jax.models.options import OPTIONS
 
 RUN_WIDE = (
@@ -13,7 +14,7 @@ RUN_WIDE = (
         "seed",
         0,
         "Seed of all random numbers of the run: parameters, order of the images, crops and "
-        "augmentation. A checkpoint holds the key that is made of it.",
+        "augmentation. A checkpoint holds the key that is made from it.",
         check=below(2**32),
         fixed=True,
     ),
@@ -21,8 +22,9 @@ RUN_WIDE = (
         "compute_dtype",
         "bfloat16",
         "Type of activations and matrix products. Parameters, optimizer state and teacher are "
-        "float32 always.",
+        "always float32.",
         check=one_of("bfloat16", "float32"),
+        automatic=True,
     ),
 )
 
@@ -33,6 +35,16 @@ MODEL = (
         "The backbone: RATS, a plain ViT, or a Perceiver.",
         check=one_of(*OPTIONS),
         fixed=True,
+    ),
+    Field(
+        "model.size",
+        "",
+        "Sets width, depth and heads together: "
+        + "; ".join(f"{name}: {', '.join(map(str, of.values()))}" for name, of in SIZES.items())
+        + ". Empty to set them one by one.",
+        check=one_of_or_empty(*SIZES),
+        old_runs="",
+        silent=True,
     ),
     Field(
         "model.width",
@@ -137,7 +149,7 @@ MODEL = (
     Field(
         "model.plain_registers",
         0,
-        "ViT: register tokens beside [CLS] that all heads share.",
+        "ViT: number of register tokens, which all heads share, as they share [CLS].",
         check=NOT_NEGATIVE,
         fixed=True,
     ),
@@ -160,6 +172,7 @@ MODEL = (
         "(`none`), all but the most expensive matrix products (`dots`), or all of a block "
         "(`full`).",
         check=one_of("none", "dots", "full"),
+        automatic=True,
     ),
     Field(
         "model.unroll",
@@ -180,13 +193,13 @@ MESH = (
         "mesh.fsdp",
         1,
         "Devices along the axis `fsdp`, which splits parameters, optimizer moments and the teacher "
-        "as well as the batch. Or -1.",
+        "as well as the batch. -1 as for `mesh.data`.",
     ),
     Field(
         "mesh.tensor",
         1,
         "Devices along the axis `tensor`, which splits heads with their registers, MLPs and "
-        "prototypes. Must divide `model.heads`. Or -1.",
+        "prototypes. Must divide `model.heads`. -1 as for `mesh.data`.",
     ),
 )
 
@@ -199,7 +212,14 @@ HEAD = (
         check=POSITIVE,
         fixed=True,
     ),
-    Field("head.prototypes", 65_536, "Number of prototypes.", check=POSITIVE, fixed=True),
+    Field(
+        "head.prototypes",
+        65_536,
+        "Number of prototypes.",
+        check=POSITIVE,
+        fixed=True,
+        automatic=True,
+    ),
     Field(
         "head.norm_last_layer",
         True,

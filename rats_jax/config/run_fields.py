@@ -10,19 +10,27 @@ RUN = (
         "Stop after this many steps, on the schedules of the whole run; 0 for the whole run.",
         check=NOT_NEGATIVE,
     ),
-    Field("run.log_every", 50, "Steps from one report to the next.", check=POSITIVE),
-    Field("run.checkpoint_every", 1000, "Steps from one checkpoint to the next.", check=POSITIVE),
+    Field(
+        "run.log_every", 50, "Steps from one report to the next.", check=POSITIVE, automatic=True
+    ),
+    Field(
+        "run.checkpoint_every",
+        1000,
+        "Steps from one checkpoint to the next.",
+        check=POSITIVE,
+        automatic=True,
+    ),
     Field("run.keep_checkpoints", 2, "How many of the newest checkpoints stay.", check=POSITIVE),
     Field(
         "run.keep_every_epochs",
         0.0,
-        "One checkpoint in so many epochs stays for good; 0 for none.",
+        "Epochs from one checkpoint that is kept for good to the next; 0 for none.",
         check=NOT_NEGATIVE,
     ),
     Field(
         "run.keep_best",
         0,
-        "How many of the checkpoints with the best values of `run.best_metric` stay.",
+        "How many of the checkpoints with the best values of `run.best_metric` are kept.",
         check=NOT_NEGATIVE,
     ),
     Field(
@@ -58,21 +66,21 @@ EVALUATION = (
     Field(
         "evaluation.measures",
         ("parts", "registers", "knn"),
-        "What is measured, by the names of `rats_jax.runs.online.evaluators`: `parts` and `knn` on "
-        "the images named below; `registers` on those of parts, else on a training batch.",
+        "What is measured, by the names of `rats_jax.runs.online.evaluators`: `parts`, on the "
+        "images of `evaluation.parts`; `registers`, on the same images, or on a training batch if "
+        "there are none; `knn`, on those of `evaluation.knn_train` and `evaluation.knn_test`.",
         old_runs=("parts", "registers", "knn"),
     ),
     Field(
         "evaluation.parts",
         "",
-        "Images with part masks: KIND:PATH as of `rats_jax.evaluate`, or `procedural_parts`, "
-        "drawings of a world of their own. Empty for none: registers are then measured on a "
-        "training batch.",
+        "Images with part masks: KIND:PATH as for `--dataset` of `rats evaluate`, or "
+        "`procedural_parts` for drawings with a seed of their own. Empty for none.",
     ),
     Field(
         "evaluation.images",
         0,
-        "At most so many of these images, evenly spread; 0 for all.",
+        "Use at most this many images of `evaluation.parts`, evenly spread; 0 for all.",
         check=NOT_NEGATIVE,
     ),
     Field(
@@ -84,8 +92,8 @@ EVALUATION = (
     Field(
         "evaluation.top_k",
         (),
-        "Numbers of regions; `()` for those of 6, 12, 33 and 96 that the model has. A ViT has one "
-        "region for each head.",
+        "Numbers of regions that are scored; `()` for those of 6, 12, 33 and 96 that the model "
+        "has. A ViT has one region for each head.",
     ),
     Field(
         "evaluation.smoothing",
@@ -96,14 +104,15 @@ EVALUATION = (
     Field(
         "evaluation.centered",
         False,
-        "Whether regions come from cosines that are centered: docs/evaluation.md.",
+        "Whether regions come from centered registers, that is, without the mean of their image, "
+        "and patches likewise. See docs/evaluation.md.",
         old_runs=False,
     ),
     Field(
         "evaluation.knn_train",
         "",
-        "k-NN: the labelled images that vote, KIND:PATH as of `rats_jax.evaluate`; empty for no "
-        "k-NN.",
+        "k-NN: the labelled images that vote, KIND:PATH as for `--dataset` of `rats evaluate`; "
+        "empty for no k-NN.",
     ),
     Field(
         "evaluation.knn_test",
@@ -113,7 +122,7 @@ EVALUATION = (
     Field(
         "evaluation.knn_images",
         0,
-        "k-NN: at most so many images of each, evenly spread; 0 for all.",
+        "k-NN: use at most this many images of either set, evenly spread; 0 for all.",
         check=NOT_NEGATIVE,
     ),
     Field("evaluation.knn_k", 20, "k-NN: number of neighbours that vote.", check=POSITIVE),
@@ -123,20 +132,21 @@ GUARDS = (
     Field(
         "guards.nonfinite_steps",
         10,
-        "The run stops after so many steps in a row that were not applied because of a NaN or an "
+        "The run stops after this many steps in a row that were not applied because of a NaN or an "
         "infinity.",
         check=POSITIVE,
     ),
     Field(
         "guards.collapse",
         "warn",
-        "What an alarm of a collapse does: a warning, the end of the run, or no alarm at all.",
+        "What an alarm of a collapse does: report a warning (`warn`) or end the run (`stop`); "
+        "`off` for no such alarm.",
         check=one_of("warn", "stop", "off"),
     ),
     Field(
         "guards.stall_minutes",
         30.0,
-        "The run ends after so many minutes without a step; 0 to wait forever.",
+        "The run ends after this many minutes without a step; 0 to wait forever.",
         check=NOT_NEGATIVE,
     ),
 )

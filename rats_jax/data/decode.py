@@ -107,8 +107,8 @@ def _open(file: io.BytesIO, formats: tuple[str, ...], pixels: bool) -> Image.Ima
 def _check_size(width: int, height: int) -> None:
     if width * height > LARGEST:
         raise UnreadableImage(
-            f"{width:,} x {height:,} pixels are over the limit of {LARGEST / 1e6:.0f} million; "
-            "make it smaller"
+            f"{width:,} x {height:,} pixels exceed the limit of {LARGEST / 1e6:.0f} million; make "
+            "the image smaller"
         )
 
 

@@ -10,20 +10,20 @@ from rats_jax.procedural_parts.place import PATTERN
 
 #: Kinds of images with part masks, and how each is written.
 PART_MASKS = {
-    "folder": "folder:PATH, which holds images/ and masks/",
-    "ade20k": "ade20k:PATH, which holds images/ and annotations/",
-    "coco-panoptic": "coco-panoptic:PATH, a JSON file or the folder that holds annotations/",
-    "coco-instances": "coco-instances:PATH, a JSON file or the folder that holds annotations/",
-    "imagenet-s": "imagenet-s:PATH, which holds validation/ and validation-segmentation/",
-    "partimagenet": "partimagenet:PATH, which holds images/ and annotations/",
-    "sam": "sam:PATH, which holds images and what SAM wrote for each",
+    "folder": "folder:PATH, a folder with images/ and masks/",
+    "ade20k": "ade20k:PATH, a folder with images/ and annotations/",
+    "coco-panoptic": "coco-panoptic:PATH, a JSON file or the folder that contains annotations/",
+    "coco-instances": "coco-instances:PATH, a JSON file or the folder that contains annotations/",
+    "imagenet-s": "imagenet-s:PATH, a folder with validation/ and validation-segmentation/",
+    "partimagenet": "partimagenet:PATH, a folder with images/ and annotations/",
+    "sam": "sam:PATH, a folder with images and the output of SAM for each of them",
     "procedural_parts": PATTERN,
 }
 #: Kinds of images with one class each.
 LABELLED = {kind: source.written for kind, source in SOURCES.items()}
 _WHAT = {
-    "part masks": (PART_MASKS, "--task=parts takes"),
-    "labelled images": (LABELLED, "--task=knn, linear and norms take"),
+    "part masks": (PART_MASKS, "--task=parts uses"),
+    "labelled images": (LABELLED, "--task=knn, linear and norms use"),
 }
 
 
@@ -51,7 +51,7 @@ def kind_and_place(spec: str, *, wanted: str) -> tuple[str, str]:
     for other, (theirs, task) in _WHAT.items():
         if kind in theirs:
             raise UserError(
-                f"{spec!r} has {other}, which {task}; here {wanted} are needed: {one_of}"
+                f"{spec!r} has {other}, which {task}; {wanted} are needed here: {one_of}"
             )
     raise UserError(f"{wanted} {spec!r} are not KIND:PATH{_hint(spec, kinds)}; {one_of}")
 

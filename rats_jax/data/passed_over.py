@@ -10,20 +10,20 @@ HIDDEN = "hidden files"
 OTHER = "other files"
 OTHER_FORMAT = "images that are neither JPEG, PNG nor WebP (convert them)"
 ARCHIVE = "archives (unpack them)"
-TAR = "tars (the source tar reads them, python -m rats_jax.prepare those within a tar)"
+TAR = "tars (the source tar reads them; python -m rats_jax.prepare also reads tars within a tar)"
 SHARD = "shards (the sources records and tfds read them)"
-BROKEN_LINK = "links to nothing"
-LOOSE = "images beside the tars (read them as an image_folder)"
-FOLDER = "folders (name one, or use a pattern)"
-FOLDER_AGAIN = "folders that were already listed by another way"
-LINK = "links that lead to no file in the tar"
+BROKEN_LINK = "broken links"
+LOOSE = "images next to the tars (read them as an image_folder)"
+FOLDER = "folders (give one of them, or use a pattern)"
+FOLDER_AGAIN = "folders that were already listed under another path"
+LINK = "links whose target is not a file in the tar"
 UNLISTED = "shards that are not in manifest.json (prepare the data again)"
 SPARSE = "sparse files (pack them without --sparse)"
-SPECIAL = "pipes, devices and others that are no files"
-REPLACED = "members that a later one of the same name replaces"
-ZEROS = "many zeros after the end of a tar (an unfinished download leaves them)"
+SPECIAL = "pipes, devices and other special files"
+REPLACED = "members that are replaced by a later one of the same name"
+ZEROS = "many zeros after the end of a tar (as an unfinished download leaves)"
 JUNK = "data after the end of a tar that belongs to no member"
-BAD_LABEL = "labels that are no whole number from 0 to 2^63"
+BAD_LABEL = "labels that are not whole numbers from 0 to 2^63"
 LONE_LABEL = "labels without an image"
 
 #: Reasons without a warning, since any data set has such files.
@@ -69,7 +69,7 @@ class PassedOver:
     def notes(self, place: object) -> list[str]:
         """A line for the user; empty if nothing was passed over."""
         warning = "" if self.found.keys() <= EXPECTED else "warning: "
-        return [f"{warning}passed over in {printable(str(place))}: {self}"] if self.found else []
+        return [f"{warning}skipped in {printable(str(place))}: {self}"] if self.found else []
 
     def __str__(self) -> str:
         return "; ".join(

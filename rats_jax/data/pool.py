@@ -102,8 +102,8 @@ class Processes:
                     worker.start()
                 except (pickle.PicklingError, AttributeError, TypeError) as error:
                     raise UserError(
-                        f"what the workers need cannot be sent to them ({error}); keep open files, "
-                        "locks and local functions out of it"
+                        f"the data source cannot be sent to the worker processes ({error}); it "
+                        "must not contain open files, locks or local functions"
                     ) from error
                 theirs.close()  # so that the worker's death closes the pipe
                 self._workers[ours], self._load[ours] = worker, 0
@@ -166,9 +166,9 @@ class Processes:
         if code is None or code >= 0:
             how = f"ended with status {code}; its own message, if any, is above"
         else:
-            how = f"was ended by {signal.Signals(-code).name}"
+            how = f"was killed by {signal.Signals(-code).name}"
             if -code == signal.SIGKILL:
-                how += f", as the kernel does when memory runs out: {self._advice}"
+                how += f", which the kernel sends when memory runs out: {self._advice}"
         raise UserError(f"a worker (process {worker.pid}) {how}; run the same command again")
 
 
@@ -196,8 +196,8 @@ def _serve(connection: Connection, work: Work, threads: int) -> None:
         done = _do(work, key, task)
         if done.error is not None and not isinstance(done.error, UserError):
             # Not every exception can be pickled, and tracebacks never can.
-            told = "".join(traceback.format_exception(done.error))
-            done = Done(key, None, RuntimeError(f"in a worker:\n{told}"))
+            trace = "".join(traceback.format_exception(done.error))
+            done = Done(key, None, RuntimeError(f"in a worker:\n{trace}"))
         try:
             with sending:
                 connection.send(done)

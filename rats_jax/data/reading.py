@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rats_jax.errors import BrokenImage, UserError
+from rats_jax.progress import Progress
 from rats_jax.voice import say
 
 
@@ -29,17 +30,22 @@ class LeftOut:
         """Leaves out the image that the error names. Raises UserError if that is not allowed."""
         line = str(error)
         if not self._skip_broken:
-            raise UserError(f"{line} (or leave it out with --skip_broken)") from error
+            raise UserError(f"{line} (or skip it with --skip_broken)") from error
         if line not in self._lines:
             self._lines[line] = None
             say(f"warning: skipped: {line}")
 
 
 def in_threads(
-    work: Callable[[Any], Any], tasks: Iterable, left_out: LeftOut, *, ahead: int
+    work: Callable[[Any], Any],
+    tasks: Iterable,
+    left_out: LeftOut,
+    progress: Progress,
+    *,
+    ahead: int,
 ) -> Iterator:
     """Yields `work(task)` for each task, in order. Tasks that raise BrokenImage or UserError, whose
-    messages name an image, are added to `left_out` instead."""
+    messages name an image, are added to `left_out` instead. `progress` counts both."""
     waiting: deque[Future] = deque()
     pool = ThreadPoolExecutor(max(os.cpu_count() or 1, 2))
     try:
@@ -57,12 +63,18 @@ def in_threads(
                 left_out.add(error)
             else:
                 yield result
+            progress.add(1)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def in_batches(
-    work: Callable[[Any], Any], tasks: Iterable, left_out: LeftOut, *, size: int
+    work: Callable[[Any], Any],
+    tasks: Iterable,
+    left_out: LeftOut,
+    progress: Progress,
+    *,
+    size: int,
 ) -> Iterator[list]:
     """Yields the results of `in_threads` in lists of `size`; the last may be shorter.
 
@@ -71,7 +83,7 @@ def in_batches(
     Raises:
       UserError: an image is broken and may not be left out.
     """
-    results = in_threads(work, tasks, left_out, ahead=2 * size)
+    results = in_threads(work, tasks, left_out, progress, ahead=2 * size)
     with closing(results):
         while batch := list(islice(results, size)):
             yield batch

@@ -44,7 +44,7 @@ def unpack(record: bytes) -> tuple[str, int, bytes]:
         fields = json.loads(header)
         return fields["name"], int(fields["label"]), image
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"no record of rats_jax: {header[:40]!r}...") from error
+        raise ValueError(f"not a record of rats_jax: {header[:40]!r}...") from error
 
 
 def open_writer(path: str | os.PathLike) -> ArrayRecordWriter:
@@ -63,8 +63,8 @@ def check_path(path: str | os.PathLike, what: str) -> None:
     check_utf8(path, what)
     if "\n" in os.fspath(path):
         raise UserError(
-            f"{what} {printable(os.fspath(path))} has a line end (\\n), and shards there cannot be "
-            "read: choose or make another name"
+            f"{what} {printable(os.fspath(path))} contains a line break (\\n), so shards there "
+            "cannot be read: rename it, or choose another path"
         )
 
 
@@ -98,11 +98,11 @@ class Records:
             listed = {shard["file"] for shard in manifest["shards"]}
         except (KeyError, TypeError) as error:
             raise UserError(
-                f"{self.root / MANIFEST} lacks {error}; write it anew with "
-                "python -m rats_jax.prepare"
+                f"{self.root / MANIFEST} lacks {error}; create it again with python -m "
+                "rats_jax.prepare"
             ) from error
         if not shards:
-            raise UserError(f"{self.root} holds no image; prepare another folder")
+            raise UserError(f"{self.root} contains no image; prepare another folder")
         self._contents = [
             f"{shard['images']} {shard.get('sha256') or shard['bytes']}"
             for shard in manifest["shards"]
@@ -175,8 +175,8 @@ def _read_manifest(root: Path) -> dict:
         raise UserError(f"{root} has no {MANIFEST}; {remedy}") from error
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{root / MANIFEST} cannot be read ({error}); write it anew with "
-            "python -m rats_jax.prepare"
+            f"{root / MANIFEST} cannot be read ({error}); create it again with python -m "
+            "rats_jax.prepare"
         ) from error
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT:
@@ -195,14 +195,14 @@ def _allow_open_files(shards: int) -> None:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise UserError(
-            f"{shards} shards may be open at once, and this process may open {hard} files; raise "
-            "the limit (ulimit -Hn), or prepare with a larger --shard_mb"
+            f"up to {shards} shards are open at once, but this process may open only {hard} files; "
+            "raise the limit (ulimit -Hn), or prepare with a larger --shard_mb"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def _check_shard(path: Path, size: int) -> None:
-    remedy = "copy it again, or run python -m rats_jax.prepare again, which makes it anew"
+    remedy = "copy it again, or run python -m rats_jax.prepare again, which creates it again"
     try:
         found = path.stat().st_size
     except OSError as error:

@@ -79,14 +79,14 @@ SOURCES = {
         reads=("path",),
         needs={"path": "give the folder of images to train on"},
         open_place=lambda place: ImageFolder(local_path(place)),
-        written="image_folder:FOLDER, which holds a folder for each class",
+        written="image_folder:FOLDER, with a folder for each class",
     ),
     "records": SourceKind(
         open=lambda path: Records(path),
         reads=("path",),
-        needs={"path": "give a folder that `python -m rats_jax.prepare` has made"},
+        needs={"path": "give a folder that `python -m rats_jax.prepare` has written"},
         open_place=_records,
-        written="records:FOLDER, which python -m rats_jax.prepare has made",
+        written="records:FOLDER, written by python -m rats_jax.prepare",
     ),
     "tar": SourceKind(
         open=lambda path: Tars(path),
@@ -101,8 +101,8 @@ SOURCES = {
         open=lambda name, split, path: TFDS(name, split, path),
         reads=("name", "split", "path"),
         needs={
-            "path": "give the data_dir of tensorflow-datasets, which holds the prepared data set",
-            "name": "say which data set, such as imagenet2012:5.1.0",
+            "path": "give the data_dir of tensorflow-datasets, which has the prepared data set",
+            "name": "name the data set, such as imagenet2012:5.1.0",
         },
         open_place=_tfds,
         written="tfds:NAME/SPLIT@DATA_DIR",
@@ -111,7 +111,7 @@ SOURCES = {
     "procedural_parts": SourceKind(
         open=ProceduralParts,
         reads=("size", "length", "seed"),
-        needs={"length": "say how many pictures to draw"},
+        needs={"length": "give the number of images to draw"},
         open_place=_drawings,
         written=DRAWINGS,
         which=_drawings_which,

@@ -127,8 +127,8 @@ def check_folder(path: str | os.PathLike, what: str) -> Path:
 def no_image(place: object, passed_over: PassedOver) -> str:
     """The error message if a place contains no image. It lists what was passed over."""
     expected = f"expected files that end in {', '.join(EXTENSIONS)} (in any case)"
-    instead = f"; passed over: {passed_over}" if passed_over.found else ""
-    return printable(f"{place} holds no image; {expected}{instead}")
+    instead = f"; skipped: {passed_over}" if passed_over.found else ""
+    return printable(f"{place} contains no image; {expected}{instead}")
 
 
 def list_images(root: Path, passed_over: PassedOver) -> list[str]:
@@ -208,7 +208,7 @@ def odd_classes(
         inner = {name.split("/")[1] for name in names if name.count("/") > 1}
         if len(inner) > 1:
             return [
-                f"all images are in {shown}, so that its {len(inner):,} folders are one class; "
-                f"to have them as classes, {remedy}"
+                f"all images are in {shown}, so its {len(inner):,} folders count as one class; to "
+                f"use them as classes, {remedy}"
             ]
     return []

@@ -55,7 +55,7 @@ def load_index(tar: str) -> TarIndex:
     try:
         stat = os.stat(tar)
         if not S_ISREG(stat.st_mode):  # opening a pipe would wait for its writer
-            raise UserError(printable(f"{tar} is no file; give an uncompressed .tar"))
+            raise UserError(printable(f"{tar} is not a file; give an uncompressed .tar"))
         key = np.array([FORMAT, stat.st_size, stat.st_mtime_ns])
         kept = _read_index(path, key)
         if kept:

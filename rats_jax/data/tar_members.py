@@ -13,7 +13,7 @@ BLOCK = tarfile.BLOCKSIZE
 CHUNK = 2048 * BLOCK  # bytes read at once in search of another tar
 MOST_ZEROS = 2048 * BLOCK  # bytes at the end of a tar; most tars end with 10,240
 LINKS = 16  # most links in a chain of links
-REMEDY = "get it again, or pack it again"
+REMEDY = "download it again, or pack it again"
 GNU_MAGIC = b"ustar  \0"
 GNU_FOLDER = b"D"  # a folder with a list of its names, in an incremental tar
 
@@ -57,7 +57,9 @@ def _check_start(file: BinaryIO, start: int) -> None:
     file.seek(start)
     head = file.read(8)
     if head.startswith(COMPRESSED):
-        raise tarfile.ReadError("is compressed; unpack it first, with gunzip, unzstd or the like")
+        raise tarfile.ReadError(
+            "is compressed; unpack it first, with gunzip, unzstd or a similar tool"
+        )
     if head.startswith(ZIP):
         raise tarfile.ReadError(
             "is a zip archive; unzip it, and give the folder (in a config with "
@@ -76,11 +78,11 @@ def _list_one(file: BinaryIO, start: int, end: int, passed_over: PassedOver) -> 
                 tar.members.clear()  # a million members would need half a gigabyte
                 data = member.size if member.isreg() and not member.issparse() else 0
                 if member.offset_data + data > end:
-                    raise tarfile.ReadError(f"{member.name} has no end")
+                    raise tarfile.ReadError(f"{member.name} is incomplete")
                 members.add(member)
             stop = tar.offset
     except (tarfile.TarError, ValueError, OverflowError) as error:
-        raise tarfile.ReadError(f"is no tar, or a damaged one ({error}); {REMEDY}") from error
+        raise tarfile.ReadError(f"is not a tar, or is damaged ({error}); {REMEDY}") from error
     # tarfile treats a header that it does not understand as the end.
     file.seek(stop)
     if stop + BLOCK > end or file.read(BLOCK) != bytes(BLOCK):

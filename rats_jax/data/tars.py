@@ -151,16 +151,16 @@ def _find_tars(path: str, passed_over: PassedOver) -> list[str]:
         if missing and len(found) > 1:
             raise UserError(
                 printable(
-                    f"of the {len(found)} tars of {path}, {len(missing)} cannot be found, "
-                    f"{missing[0]} the first; complete them or change the pattern"
+                    f"{len(missing)} of the {len(found)} tars of {path} cannot be found, the first "
+                    f"is {missing[0]}; complete them or change the pattern"
                 )
             )
         tars = list(itertools.chain.from_iterable(found.values()))
     if not tars:
-        instead = f"; passed over: {passed_over}" if passed_over.found else ""
+        instead = f"; skipped: {passed_over}" if passed_over.found else ""
         raise UserError(
             printable(
-                f"{path} names no tar; give an uncompressed .tar, a folder of them, a glob "
+                f"{path} matches no tar; give an uncompressed .tar, a folder of them, a glob "
                 f"(images-*.tar) or a pattern (images-{{000..146}}.tar){instead}"
             )
         )
@@ -210,7 +210,7 @@ def _label_by_folder(indices: list[TarIndex]) -> tuple[list[str], list[str]]:
     unlabelled = [index.labels == UNLABELLED for index in indices]
     count, images = sum(each.sum() for each in unlabelled), sum(map(len, unlabelled))
     if count < images:
-        return [], [f"warning: {count:,} of {images:,} images without a label"] if count else []
+        return [], [f"warning: {count:,} of {images:,} images have no label"] if count else []
     names = [[index.name(i) for i in range(len(index.labels))] for index in indices]
     classes = sorted({top_folder(name) for name in itertools.chain.from_iterable(names)})
     numbers = {name: number for number, name in enumerate(classes)}

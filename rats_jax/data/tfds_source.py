@@ -59,18 +59,21 @@ class TFDS:
         image, label, file_name = map(dict(features).get, ("image", "label", "file_name"))
         if not isinstance(image, tfds.features.Image) or image.np_dtype not in PIXELS:
             raise UserError(
-                f"{info.full_name} has no feature `image` of uint8 or uint16, but "
-                f"{', '.join(features) or info.features}; choose another data set"
+                f"{info.full_name} has no feature `image` of uint8 or uint16 (its features are "
+                f"{', '.join(features) or info.features}); choose another data set"
             )
         self._name, self._split = info.full_name, split
         named = re.findall(r"\w+", split)
         others = [each for each in info.splits if not {each, "all"} & set(named)]
-        self.notes = [f"passed over: the splits {', '.join(others)}"] if others else []
+        self.notes = [f"not read: the splits {', '.join(others)}"] if others else []
         self._labelled = (
             label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
         )
         if not self._labelled:
-            self.notes.append("warning: there is no feature `label` of whole numbers: no labels")
+            self.notes.append(
+                "warning: there is no feature `label` of whole numbers, so the images have no "
+                "labels"
+            )
         self._named = isinstance(file_name, tfds.features.Text)
         self.classes = label.names if isinstance(label, tfds.features.ClassLabel) else []
 
@@ -125,8 +128,8 @@ def _find(name: str, data_dir: str):
         found = itertools.chain.from_iterable(Path(data_dir).glob(p) for p in patterns)
         there = sorted(path.parent.relative_to(data_dir).as_posix() for path in found)
         raise UserError(
-            f"{data_dir} holds no data set {name}, but "
-            f"{', '.join(there) or 'none at all'}; give the data_dir of TFDS and name:version"
+            f"{data_dir} does not contain the data set {name} (it contains "
+            f"{', '.join(there) or 'none'}); give the data_dir of TFDS and name:version"
         ) from error
     except ValueError as error:  # an invalid name, or files from before features.json
         reason = str(error).strip().partition("\n")[0]

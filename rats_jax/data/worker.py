@@ -101,13 +101,13 @@ class Fill:
                 return index
             except MemoryError as error:
                 raise UserError(
-                    f"{name_of(source, index)}: no memory is left to read it; lower "
+                    f"{name_of(source, index)}: not enough memory to read it; lower "
                     "config.data.workers or config.data.threads, or make the image smaller"
                 ) from error
             except (OSError, UnreadableImage) as error:
                 if isinstance(error, OSError) and error.errno in OF_THE_SYSTEM:
                     raise UserError(
-                        f"{name_of(source, index)}: {error.strerror}; free what is short, or raise "
+                        f"{name_of(source, index)}: {error.strerror}; free this resource, or raise "
                         "the limit (ulimit -n), and start again"
                     ) from error
                 unreadable[index] = printable(str(error))
@@ -116,8 +116,8 @@ class Fill:
             f"{name_of(source, index)} ({unreadable[index]})" for index in failures[:3]
         )
         raise UserError(
-            f"{counted(len(failures), 'image')} in a row cannot be read: {named}; "
-            "check that the data set is still mounted and that its files are whole"
+            f"{counted(len(failures), 'image')} in a row cannot be read: {named}; check that the "
+            "data set is still mounted and that its files are complete"
         )
 
 
@@ -131,6 +131,6 @@ def _check_shared_memory(needed: int, folder: str = "/dev/shm") -> None:
     # A process that writes past the end of a small tmpfs is killed by SIGBUS, without a message.
     if os.path.isdir(folder) and shutil.disk_usage(folder).free < needed:
         raise UserError(
-            f"{folder} has less free space than the {needed / 2**20:.0f} MB of batches that the "
-            "data workers fill; enlarge it (docker run --shm-size=8g) or set data.workers=0"
+            f"{folder} has less free space than the {needed / 2**20:.0f} MB that the batches of "
+            "the data workers need; enlarge it (docker run --shm-size=8g) or set data.workers=0"
         )

@@ -21,7 +21,7 @@ def main() -> None:
         config=found.config,
         step=found.step,
     )
-    say(f"step {found.step:,} of the run is in {FOLDER / WEIGHTS}")
+    say(f"wrote step {found.step:,} of the run to {FOLDER / WEIGHTS}")
 
 
 if __name__ == "__main__":

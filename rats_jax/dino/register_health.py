@@ -16,11 +16,11 @@ from rats_jax.models import Features
 DEAD = 0.01
 
 
-def health_sums(features: Features, present: jax.Array) -> dict[str, jax.Array]:
+def health_sums(features: Features, present: jax.Array, *, has_cls: bool) -> dict[str, jax.Array]:
     """Sums over the images that are `present`, [B] bool; float32.
 
-    features: of a batch, with the attention of one layer. For a ViT only the attention of [CLS] is
-    used, normalised over the patches.
+    features: of a batch, with the attention of one layer. has_cls: of the backbone's options; if
+    so, only the attention of [CLS] is used, normalised over the patches.
 
     images: [], their number. attention: [H], the entropy of the attention over the patches, divided
     by its maximum (ln L), mean over a head's registers. shared: [], the squared length of the mean
@@ -29,7 +29,7 @@ def health_sums(features: Features, present: jax.Array) -> dict[str, jax.Array]:
     """
     here = present.astype(jnp.float32)
     (attention,) = features.attention.values()
-    if attention.shape[-2] == 1 + features.registers.shape[1]:
+    if has_cls:
         attention = attention[..., :1, :]
     patches = features.patches.astype(jnp.float32)
     lengths = jnp.maximum(jnp.linalg.norm(patches, axis=-1), jnp.finfo(jnp.float32).tiny)

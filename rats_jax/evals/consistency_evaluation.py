@@ -100,7 +100,7 @@ def evaluate_consistency(
     patch = next(iter(models.values())).options.patch
     if not reader.count(first=1):
         raise UserError(
-            f"{dataset.name} has one image: two are needed, one to fit and one to score"
+            f"{dataset.name} has only one image: two are needed, one to fit and one to score"
         )
     fitted = _fit(reader, look, patch=patch, entries=entries, seed=seed)
     pooled: dict[str, Pooled] = {}
@@ -116,14 +116,14 @@ def evaluate_consistency(
         raise UserError(f"{dataset.name} has no second image that could be read: give more images")
     found = next(iter(pooled.values())).parts
     if background is not None and (background not in found or len(found) == 1):
-        which = "no id" if background not in found else "the only id"
+        which = "not an id" if background not in found else "the only id"
         raise UserError(
             f"--background={background} is {which} of these masks, which have "
             f"{', '.join(map(str, sorted(found)[:8]))}{', ...' if len(found) > 8 else ''}"
         )
     if count < FEW:
         say(
-            f"warning: {count} images are few: NMI is not adjusted for chance, and all rows are "
+            f"warning: NMI is not adjusted for chance: with only {count} images, all rows are "
             "higher than with more images"
         )
 
@@ -169,9 +169,8 @@ class _Reader:
         """Samples, and their images uint8 [BATCH, side, side, 3], padded with zeros if there are
         fewer than BATCH samples."""
         chosen = range(first, len(self._dataset), 2)
-        for batch in in_batches(self._read, chosen, self.left_out, size=BATCH):
+        for batch in in_batches(self._read, chosen, self.left_out, self._progress, size=BATCH):
             samples, images = zip(*batch, strict=True)
-            self._progress.add(len(samples))
             yield samples, padded(images, BATCH)
 
     def _read(self, i: int) -> tuple[Labelled, np.ndarray]:
@@ -228,8 +227,8 @@ def _fit(reader: _Reader, look: Mapping, *, patch: int, entries: int, seed: int)
             continue
         if len(vectors) < entries:
             raise UserError(
-                f"--entries={entries}: half of the images have {len(vectors)} vectors of {key[1]}; "
-                "choose fewer"
+                f"--entries={entries}: half of the images have only {len(vectors)} vectors of "
+                f"{key[1]}; choose a smaller number"
             )
         fitted[key] = _clustered(vectors, entries, seed)
     return fitted

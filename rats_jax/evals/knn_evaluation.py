@@ -66,8 +66,8 @@ def numbers_of_neighbours(given: Sequence[str] | None, most: int) -> tuple[int, 
         return tuple(k for k in USUAL_K if k <= most) or (most,)
     if not given or not all(k.strip().isdecimal() and 1 <= int(k) <= most for k in given):
         raise UserError(
-            f"--knn_k={','.join(given)}: no more than {most} images are learned from; choose "
-            f"numbers from 1 to {most}"
+            f"--knn_k={','.join(given)}: there are at most {most} training images; choose numbers "
+            f"from 1 to {most}"
         )
     return tuple(sorted({int(k) for k in given}))
 

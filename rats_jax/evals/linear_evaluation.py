@@ -100,8 +100,8 @@ def choose_recipe(
         rates = ()
     if not rates or not all(0 < rate < math.inf for rate in rates):
         raise UserError(
-            f"--learning_rates={','.join(learning_rates)}: give positive numbers with commas, such "
-            "as 0.0003,0.001,0.003"
+            f"--learning_rates={','.join(learning_rates)}: give positive numbers separated by "
+            "commas, such as 0.0003,0.001,0.003"
         )
     return Recipe(
         last_blocks, not small if average_patches is None else average_patches, rates, epochs
@@ -173,7 +173,7 @@ def evaluate_linear(
             for learner in learners.values():
                 learner.learn_from(batch, rates)
         if not seen:
-            raise UserError(f"no image of {learned.name} can be decoded: name others")
+            raise UserError(f"no image of {learned.name} can be decoded: give other images")
         left = time_left(began, (epoch + 1) / recipe.epochs)
         for name, learner in learners.items():
             found = learner.end_epoch(test.of[name], expected)
@@ -207,9 +207,8 @@ def _epoch(
     size = min(BATCH, len(order))
     rates = rates_at(epoch, epochs=recipe.epochs, rates=recipe.learning_rates, batch=size)
     progress = Progress(f"epoch {epoch + 1} of {recipe.epochs}", len(order))
-    for batch in batches(images, order, view, left_out, batch=size):
+    for batch in batches(images, order, view, left_out, progress, batch=size):
         yield batch, rates
-        progress.add(len(batch.indices))
 
 
 class _Learner:

@@ -16,6 +16,7 @@ from rats_jax.data.reading import LeftOut, in_batches, padded
 from rats_jax.errors import UserError
 from rats_jax.evals.part_scores import Measured, PartScores, Row, Scored
 from rats_jax.models import Features
+from rats_jax.models.options import Options
 from rats_jax.parts.datasets import VOID, Labelled, PartDataset
 from rats_jax.parts.null_regions import grid_regions, slic_regions
 from rats_jax.parts.region_metrics import score
@@ -64,12 +65,13 @@ def evaluate_parts(
         none has two regions, see `truth.check`.
     """
     look = {name: _looking(model, options) for name, model in models.items()}
-    patch = next((model.options.patch for model in models.values()), None)
-    label = partial(_label_maps, look, patch=patch, top_k=top_k, options=options)
+    shape = next((model.options for model in models.values()), None)
+    label = partial(_label_maps, look, shape=shape, top_k=top_k, options=options)
     images: list[Scored] = []
     left_out = LeftOut(skip_broken=skip_broken)
     read = partial(_seen, dataset, resolutions=resolutions, saved=saved)
-    reading = in_batches(read, range(len(dataset)), left_out, size=BATCH)
+    progress = Progress(dataset.name, len(dataset))
+    reading = in_batches(read, range(len(dataset)), left_out, progress, size=BATCH)
 
     def finished(work: Iterable[Future]) -> Iterator[Scored]:
         for one in work:
@@ -80,7 +82,7 @@ def evaluate_parts(
 
     with ThreadPoolExecutor(max(os.cpu_count() or 1, 2)) as pool, closing(reading):
         try:
-            scoring, progress = deque(), Progress(dataset.name, len(dataset))
+            scoring = deque()
             for seen in reading:
                 maps: list[dict[Row, np.ndarray]] = [{} for _ in seen]
                 for resolution in resolutions:
@@ -95,14 +97,15 @@ def evaluate_parts(
                     images += finished(scoring.popleft())
                     if len(images) >= EARLY > len(images) - BATCH:
                         _warn_early(images, of=dataset.name)
-                progress.add(len(seen))
             for work in scoring:
                 images += finished(work)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     if not images:
-        raise UserError(f"no image of {dataset.name} could be read; the first: {left_out.lines[0]}")
+        raise UserError(
+            f"no image of {dataset.name} could be read; the first error: {left_out.lines[0]}"
+        )
     found = PartScores(images, left_out.lines)
     check(found.truth, of=dataset.name)
     return found
@@ -144,13 +147,14 @@ def _label_maps(
     look: Mapping[str, Look],
     images: np.ndarray,
     *,
-    patch: int,
+    shape: Options,
     top_k: Sequence[int],
     options: RegionOptions,
 ) -> dict[Row, np.ndarray]:
-    """Labels [n, ...] of patches or of pixels, for n images uint8 [n, S, S, 3]."""
+    """Labels [n, ...] of patches or of pixels, for n images uint8 [n, S, S, 3]. shape: the options
+    of a backbone, of which those that count here are the same for all."""
     side = images.shape[1]
-    grid = (side // patch, side // patch)
+    grid = (side // shape.patch, side // shape.patch)
     size = (side, side) if options.argmax == "pixel" else None
     together = BATCH
     while together > 1 and together * grid[0] * grid[1] > _PATCHES:
@@ -162,7 +166,9 @@ def _label_maps(
         for name, model in look.items():
             features = model(whole)
             for k in top_k:
-                ways = region_maps(features, grid=grid, k=k, size=size, options=options)
+                ways = region_maps(
+                    features, has_cls=shape.has_cls, grid=grid, k=k, size=size, options=options
+                )
                 for way, labels in ways.items():
                     small = labels[: len(batch)].astype(np.min_scalar_type(k - 1))
                     maps[Row(k, side, f"{name}: {way}")].append(small)

@@ -61,15 +61,15 @@ def write_results(
             "images": of_row.images,
         }
     masks = found.truth._asdict() | {"report": report(found.truth)}
-    told = {**about, "images": len(found.images), "skipped": found.skipped, "masks": masks}
+    record = {**about, "images": len(found.images), "skipped": found.skipped, "masks": masks}
     rows = [image.rows for image in found.images]
     differences = from_untrained(rows) + [difference(rows, *pair) for pair in against]
-    told["differences"] = [plain_difference(one) for one in differences]
+    record["differences"] = [plain_difference(one) for one in differences]
     table = result_table(results)
     if differences:
         table += f"\n\n{difference_table(differences)}"
     say(table)
-    write_json(folder / "results.json", told | {"scores": scores})
+    write_json(folder / "results.json", record | {"scores": scores})
     write_text(folder / "table.md", table)
     _write_means(folder / "images.csv", "name", [(image.name, image) for image in found.images])
     if any(image.group for image in found.images):

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from rats_jax.data.counted import counted
 from rats_jax.errors import UserError
+from rats_jax.model_flags import given_resolutions, only
 from rats_jax.voice import say
 
 if TYPE_CHECKING:
     from rats_jax.backbones import Backbone
     from rats_jax.models.options import Options
 
-PARTS_PIXELS, WHOLE_PIXELS = 512, 224  # the usual resolutions: for parts, and for whole images
+WHOLE_PIXELS = 224  # the default of --resolution for whole images
 
 
 class Request(NamedTuple):
@@ -35,10 +37,10 @@ class Request(NamedTuple):
         dataset: what --dataset must name. model: whether --checkpoint is needed.
         """
         needed = {"checkpoint": "a run's workdir, or a file of weights"} if model else {}
-        needed |= {"dataset": f"{dataset}, as KIND:PATH", "output": "the folder to make"}
+        needed |= {"dataset": f"{dataset}, as KIND:PATH", "output": "the folder to create"}
         for flag, what in needed.items():
             if not getattr(self, flag):
-                raise UserError(f"no --{flag}: name {what}")
+                raise UserError(f"--{flag} is missing: give {what}")
 
     def models(self) -> dict[str, Backbone]:
         """The model of --checkpoint and, if requested, its untrained twin, by their names in the
@@ -50,52 +52,28 @@ class Request(NamedTuple):
         if not self.untrained:
             return {"model": backbone}
         if backbone.config is None:
-            raise UserError("--untrained needs a run, whose config says how it started")
+            raise UserError("--untrained needs a run, whose config defines the untrained model")
         return {"model": backbone, "untrained": backbone.before_training()}
 
-    def resolutions(self, options: Options, *, usual: int) -> tuple[int, ...]:
-        """The values of --resolution in ascending order. Warns of those far from the resolution in
-        training; raises UserError for one that the model does not accept.
+    def resolutions(self, options: Options, *, usual: int | None = None) -> tuple[int, ...]:
+        """See `model_flags.given_resolutions`."""
+        return given_resolutions(self.resolution, options, usual=usual, what="scores")
 
-        options: of the backbone. usual: the default.
-        """
-        from rats_jax.resolution import LARGEST, distance_warning
-
-        given, patch = self.resolution or [str(usual)], options.patch
-        for side in given:
-            if not side.strip().isdecimal() or not 1 <= int(side) <= LARGEST:
-                raise UserError(
-                    f"--resolution={','.join(given)}: write pixels, such as {usual}, at most "
-                    f"{LARGEST:,}"
-                )
-            if int(side) % patch:
-                nearest = max(round(int(side) / patch), 1) * patch
-                raise UserError(
-                    f"--resolution={side} is no multiple of the patch ({patch}); the nearest is "
-                    f"{nearest}"
-                )
-        sides = tuple(sorted({int(side) for side in given}))
-        for warning in filter(None, (distance_warning(s, options, what="scores") for s in sides)):
-            say(warning)
-        return sides
-
-    def one_resolution(self, options: Options, *, usual: int) -> int:
+    def one_resolution(self, options: Options, *, usual: int | None = None) -> int:
         """As `resolutions`, for a task that takes only one."""
-        resolution, *more = self.resolutions(options, usual=usual)
-        if more:
-            raise UserError(f"--task={self.task} takes one --resolution: name one")
-        return resolution
+        sides = self.resolutions(options, usual=usual)
+        return only(sides, flag="resolution", of=f"--task={self.task}")
 
 
 def images_used(count: int, whole: int) -> str:
     """Text for the number of images that are used, of all."""
     if count == whole:
         return f"{count:,} images"
-    return f"{count:,} of {whole:,} images, evenly spread (--limit)"
+    return f"{count:,} of {whole:,} images, evenly spaced (--limit)"
 
 
 def say_end(skipped: Sequence[str], target: Path) -> None:
     """Prints the last lines. skipped: a line for each image left out, with the reason."""
     if skipped:
-        say(f"left out: {len(skipped):,}, see results.json")
+        say(f"left out: {counted(len(skipped), 'image')}, see results.json")
     say(f"results: {target}")

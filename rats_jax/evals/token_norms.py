@@ -127,7 +127,7 @@ def measure_norms(
     shown: dict[str, list[np.ndarray]] = {name: [] for name in models}
     pictures: list[np.ndarray] = []
     count, progress = 0, Progress(images.name, len(images.source))
-    for batch in in_batches(crop, range(len(images.source)), left_out, size=BATCH):
+    for batch in in_batches(crop, range(len(images.source)), left_out, progress, size=BATCH):
         pixels = padded(batch, BATCH)
         more = max(SHOWN - len(pictures), 0)
         for name, norms_of in look.items():
@@ -137,9 +137,10 @@ def measure_norms(
             shown[name] += list(norms["patches"][:more, -1])
         pictures += batch[:more]
         count += len(batch)
-        progress.add(len(batch))
     if not count:
-        raise UserError(f"no image of {images.name} could be read; the first: {left_out.lines[0]}")
+        raise UserError(
+            f"no image of {images.name} could be read; the first error: {left_out.lines[0]}"
+        )
     of_models = {name: ModelNorms(found[name], np.stack(shown[name])) for name in models}
     return TokenNorms(of_models, count, np.stack(pictures))
 

@@ -41,7 +41,13 @@ class Vectors(NamedTuple):
 
 
 def batches(
-    images: LabelledImages, indices: Sequence[int], view: View, left_out: LeftOut, *, batch: int
+    images: LabelledImages,
+    indices: Sequence[int],
+    view: View,
+    left_out: LeftOut,
+    progress: Progress,
+    *,
+    batch: int,
 ) -> Iterator[Batch]:
     """Decodes the images with these indices, in this order, and applies `view`. Reads as
     `in_batches` does.
@@ -57,7 +63,7 @@ def batches(
         except UnreadableImage as error:
             raise images.broken(index, error) from error
 
-    for samples in in_batches(sample, indices, left_out, size=batch):
+    for samples in in_batches(sample, indices, left_out, progress, size=batch):
         found, labels, views = zip(*samples, strict=True)
         yield Batch(np.array(found, np.int64), np.array(labels, np.int64), padded(views, batch))
 
@@ -70,10 +76,8 @@ def read_labels(images: LabelledImages, left_out: LeftOut) -> tuple[np.ndarray, 
         return index, images.read(index)[1]
 
     count = len(images.source)
-    found, progress = [], Progress(f"labels of {images.name}", count)
-    for pair in in_threads(label, range(count), left_out, ahead=256):
-        found.append(pair)
-        progress.add(1)
+    progress = Progress(f"labels of {images.name}", count)
+    found = list(in_threads(label, range(count), left_out, progress, ahead=256))
     table = np.array(found, np.int64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
 
@@ -101,15 +105,16 @@ def extract(
 
     progress = Progress(images.name, len(indices))
     known, found, coming = [], [], None
-    for batch in batches(images, indices, view, left_out, batch=BATCH):
+    for batch in batches(images, indices, view, left_out, progress, batch=BATCH):
         done = coming
         coming = {name: of(models[name].params, batch.pixels) for name, of in jitted.items()}
         if done is not None:
             found.append(jax.device_get(done))  # while the device works on the next
         known.append((batch.indices, batch.labels))
-        progress.add(len(batch.indices))
     if not known:
-        raise UserError(f"no image of {images.name} could be read; the first: {left_out.lines[0]}")
+        raise UserError(
+            f"no image of {images.name} could be read; the first error: {left_out.lines[0]}"
+        )
     found.append(jax.device_get(coming))
     indices, labels = (np.concatenate(arrays) for arrays in zip(*known, strict=True))
     of = {name: np.concatenate([batch[name] for batch in found]) for name in coming}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rats_jax.classification.labelled import LabelledImages
 
 TRAIN = flags.DEFINE_string(
-    "train", "", "KIND:PATH of the images to learn from; by default four fifths of --dataset."
+    "train", "", "KIND:PATH of the training images; by default four fifths of --dataset."
 )
 
 
@@ -64,11 +64,11 @@ def open_classified(request: Request) -> Opened:
     train = open_labelled(TRAIN.value) if TRAIN.value else None
     opened = open_images(request)
     if train is None:
-        say("without --train, a fifth of each class, drawn by a fixed seed, is scored")
+        say("without --train, a fifth of each class, chosen at random with a fixed seed, is scored")
     else:
         whole, train = len(train.source), train.limited(request.limit)
-        say(f"{train.name}: {images_used(len(train.source), whole)} to learn from")
+        say(f"{train.name}: {images_used(len(train.source), whole)} for training")
         if not (train.classes and opened.dataset.classes):
-            say("classes are matched by their numbers, as not both sets have names of them")
+            say("classes are matched by their numbers, since not both sets have class names")
     learned = train.name if train else f"four fifths of {opened.dataset.name}"
     return opened._replace(about=opened.about | {"train": learned}, train=train)

@@ -38,7 +38,7 @@ def find_images(given: Sequence[str]) -> list[tuple[str, Path]]:
         os.path.abspath(file) for value in given for one in _split(value) for file in _files(one)
     )
     if not files:
-        raise UserError("--images names no image: give image files, or a folder of them")
+        raise UserError("--images matches no image: give image files, or a folder of them")
     if len(given) == 1 and os.path.isdir(local_path(given[0])):
         root = os.path.abspath(local_path(given[0]))
     else:
@@ -80,9 +80,9 @@ def _files(name: str, *, of_list: bool = False) -> list[str]:
         if inside := _images_in(path):
             return inside
         raise UserError(
-            f"--images {printable(name)} holds no image; expected files that end in "
-            f"{', '.join(EXTENSIONS)}, in the folder or below it (others by a pattern, such as "
-            "'DIR/*.tif')"
+            f"--images {printable(name)} contains no image; expected files that end in "
+            f"{', '.join(EXTENSIONS)}, in the folder or its subfolders (for other files use a "
+            "pattern, such as 'DIR/*.tif')"
         )
     if not of_list and path.suffix.lower() == ".txt" and os.path.exists(path):
         return [file for line in _lines(path) for file in _files(line, of_list=True)]
@@ -118,7 +118,7 @@ def _lines(path: Path) -> list[str]:
     except OSError as error:
         raise UserError(f"--images {shown} cannot be read ({error.strerror})") from None
     if b"\0" in data:
-        raise UserError(f"--images {shown} is not a list of names: write one in each line")
+        raise UserError(f"--images {shown} is not a list of names: write one name per line")
     lines = data.removeprefix(b"\xef\xbb\xbf").splitlines()
     return [os.fsdecode(line) for line in lines if line.strip()]
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from rats_jax.backbones import Backbone
 from rats_jax.data.reading import LeftOut
 from rats_jax.errors import BrokenImage, UserError
@@ -44,7 +46,7 @@ def draw(
     images: Sequence[tuple[str, Path]],
     folder: Path,
     *,
-    top_k: int | None,
+    top_k: int,
     resolution: int,
     skip_broken: bool = False,
 ) -> Drawn:
@@ -59,20 +61,22 @@ def draw(
     If drawing ends early, but after the first image (a broken image, Ctrl-C, a full disk, too
     little memory), the pages are still written, with the images that are drawn.
 
-    top_k: K; None for 8, or fewer if the model has fewer, or for all heads of a ViT. resolution:
-    see `images.resized`. skip_broken: leave out files that cannot be read.
+    top_k: K, from `number_of_maps`. resolution: see `images.resized`. skip_broken: leave out files
+    that cannot be read.
 
     Raises:
-      UserError: a file is not an image, or the model has fewer than K registers or heads. Any other
-        error before the first image is drawn is raised too.
+      UserError: a file is not an image. Any other error before the first image is drawn is raised
+        too.
     """
     left_out, look = LeftOut(skip_broken=skip_broken), looking(backbone, resolution=resolution)
     count = fitted_images(resolution=resolution, patch=backbone.options.patch)
-    seen, k = first_look(look, images, left_out, count=count, top_k=top_k)
-    components = principal_components([one.features.patches[0] for one in seen.values()])
+    seen = first_look(look, images, left_out, count=count)
+    components = principal_components(
+        [np.asarray(one.features.patches[0]) for one in seen.values()]
+    )
     sets = next(iter(seen.values())).sets
-    pages = Pages(folder, origin=backbone.origin, sets=sets, top_k=k, pca=str(components))
-    files = ImageFiles(folder, k, backbone.options, components)
+    pages = Pages(folder, origin=backbone.origin, sets=sets, top_k=top_k, pca=str(components))
+    files = ImageFiles(folder, top_k, backbone.options, components)
     stems, progress = file_names([name for name, _ in images]), Progress("drawn", len(images))
     drawn, ended, unfinished = 0, None, None
     try:

@@ -31,7 +31,8 @@ class ImageFiles(NamedTuple):
     def write(self, one: Seen, name: str, stem: str) -> dict:
         """Writes a PNG to each folder. Returns the data of the image for the page. stem: the file
         name without extension."""
-        best, colours = one.sets[0], self.components.colours(one.features.patches[0])
+        best = one.sets[0]
+        colours = self.components.colours(np.asarray(one.features.patches[0]))
         labels = best.regions(self.k)
         save_png(_label_image(labels, best, one.size), self._file("labels", stem))
         save_png(_maps_sheet(one, self.k), self._file("maps", stem))
@@ -64,7 +65,7 @@ class ImageFiles(NamedTuple):
         return sheet([(name, cells)], side=384)
 
 
-def register_colours(kept: Sequence[int]) -> np.ndarray:
+def register_colours(kept: Sequence[int] | np.ndarray) -> np.ndarray:
     """The colours of K registers, ordered by rank, uint8 [K, 3]. A register has the same colour in
     all images, `PALETTE[register]`, unless one of better rank has it: then the next free colour.
     The page does the same."""

@@ -19,7 +19,6 @@ from rats_jax.paths import printable
 from rats_jax.progress import Progress
 from rats_jax.voice import say
 
-USUAL_K = 8
 # The principal components are computed from at most FITTED images, spread evenly over all, with
 # FITTED_PATCHES patches in total. Their features are in memory at once, a few hundred megabytes.
 FITTED, FITTED_PATCHES = 16, 65_536
@@ -56,8 +55,8 @@ def looking(backbone: Backbone, *, resolution: int) -> Look:
             if not is_out_of_memory(error):
                 raise
             raise UserError(
-                f"{printable(str(path))} needs more memory at --resolution={resolution} than there "
-                "is: choose a smaller one"
+                f"{printable(str(path))} needs more memory at --resolution={resolution} than is "
+                "available: choose a smaller resolution"
             ) from error
         return Seen(image, size, grid, features, map_sets(features, options, grid=grid))
 
@@ -76,21 +75,19 @@ def first_look(
     left_out: LeftOut,
     *,
     count: int,
-    top_k: int | None,
-) -> tuple[dict[int, Seen], int]:
-    """Looks at images spread evenly over all. Returns them by index, and K (`top_k`, or a default).
+) -> dict[int, Seen]:
+    """Looks at images spread evenly over all. Returns them by index.
 
     count: the largest number of images. Images that cannot be read are left out. If none of the
     chosen images can be read, the first readable one of all images is used.
 
     Raises:
-      UserError: no image can be read, or one cannot that may not be left out; or the model has
-        fewer than K maps.
+      UserError: no image can be read, or one cannot that may not be left out.
     """
     chosen = spread(len(images), count)
-    say(f"looking at {len(chosen)} of {len(images):,} images, for their principal components")
+    say(f"computing principal components from {len(chosen)} of {len(images):,} images")
     seen: dict[int, Seen] = {}
-    progress = Progress("looked at", len(chosen))
+    progress = Progress("principal components", len(chosen))
     for place, i in enumerate([*chosen, *range(len(images))]):
         if seen and place >= len(chosen):
             break
@@ -98,18 +95,8 @@ def first_look(
             seen[i] = look(images[i][1])
         except BrokenImage as error:
             left_out.add(error)
-        else:
-            k = _checked_k(top_k, seen[i].sets[0])
+        if place < len(chosen):
             progress.add(1)
     if not seen:
         raise UserError(f"none of {len(images):,} images can be read; {left_out.lines[0]}")
-    return seen, k
-
-
-def _checked_k(top_k: int | None, maps: MapSet) -> int:
-    count = len(maps.maps)
-    if top_k is None:
-        return count if maps.unit == "heads" else min(USUAL_K, count)
-    if not 1 <= top_k <= count:
-        raise UserError(f"--top_k={top_k}: the model has {count} {maps.unit}; choose 1 to {count}")
-    return top_k
+    return seen

@@ -57,9 +57,10 @@ def map_sets(features: Features, options: Options, *, grid: tuple[int, int]) -> 
     """
     if not options.has_cls:
         return [_cosines(features, options, grid)]
-    (attention,) = features.attention.values()  # [1, H, 1 + N, L]
+    (weights,) = features.attention.values()
+    attention = np.asarray(weights)  # [1, H, 1 + N, L]
     heads = [f"head {i + 1}" for i in range(attention.shape[1])]
-    sets = [_attention("[CLS] attention, a map a head", attention[0, :, 0], heads, grid)]
+    sets = [_attention("[CLS] attention, one map per head", attention[0, :, 0], heads, grid)]
     if attention.shape[2] > 1:
         registers = [f"register {i + 1}" for i in range(attention.shape[2] - 1)]
         title = "attention of plain registers, the mean over heads"
@@ -73,9 +74,9 @@ def attention_rows(
     """Rows of (title, [(label, map [L]), ...]) from the features of one image, with the attention
     of one layer. RATS and the Perceiver have a row for each head; a ViT has a row for each token,
     [CLS] first. Each map is divided by its mean over the patches."""
-    (attention,) = features.attention.values()
-    attention = np.asarray(attention[0])  # [H, n, L]
-    to_patches, attention = attention.sum(-1), _times_uniform(attention)
+    (weights,) = features.attention.values()
+    of_image = np.asarray(weights[0])  # [H, n, L]
+    to_patches, attention = of_image.sum(-1), _times_uniform(of_image)
     heads = [f"head {i + 1}" for i in range(len(attention))]
     if options.has_cls:
         tokens = ["[CLS]", *(f"register {i}" for i in range(1, attention.shape[1]))]

@@ -37,13 +37,13 @@ def principal_components(patches: Sequence[np.ndarray]) -> Components:
     component is arbitrary; it is chosen so that the weight of largest magnitude is positive.
     """
     step = -(-sum(map(len, patches)) // MOST)
-    patches = np.concatenate([one[::step] for one in patches]).astype(np.float64)
-    mean = patches.mean(0)
-    centred = patches - mean
-    variances, vectors = np.linalg.eigh(centred.T @ centred / len(patches))
+    rows = np.concatenate([one[::step] for one in patches]).astype(np.float64)
+    mean = rows.mean(0)
+    centred = rows - mean
+    variances, vectors = np.linalg.eigh(centred.T @ centred / len(rows))
     axes = vectors[:, :-4:-1]  # eigh's order is ascending
     axes = axes * np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])
     low, high = np.percentile(centred @ axes, (1, 99), axis=0)
-    length = np.sqrt((patches**2).sum(1).mean())
+    length = np.sqrt((rows**2).sum(1).mean())
     shares = variances[:-4:-1] / max(variances.sum(), 1e-12)
     return Components(mean, axes, (low + high) / 2, np.maximum(high - low, length), shares)

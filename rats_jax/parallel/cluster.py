@@ -55,17 +55,17 @@ def find_place(
     """
     if (coordinator, processes, process) != (None, None, None):
         return _by_flags(coordinator, processes, process, environ.get("JOB_COMPLETION_INDEX"))
-    hosts = environ.get("TPU_PROCESS_ADDRESSES") or environ.get("TPU_WORKER_HOSTNAMES")
-    if hosts and not environ.get("JAX_PLATFORMS", "").startswith("cpu"):
-        hosts = [host.rsplit(":", 1)[0] for host in hosts.split(",")]
+    addresses = environ.get("TPU_PROCESS_ADDRESSES") or environ.get("TPU_WORKER_HOSTNAMES")
+    if addresses and not environ.get("JAX_PLATFORMS", "").startswith("cpu"):
+        hosts = [host.rsplit(":", 1)[0] for host in addresses.split(",")]
         return _in_slices(environ, hosts, environ.get("TPU_WORKER_ID", "0"), environ.get)
     if metadata and (worker := metadata("agent-worker-number")) is not None:
         # An endpoint is either a name or name:id:address.
         endpoints = (metadata("worker-network-endpoints") or "").split(",")
         hosts = [endpoint.rsplit(":", 1)[-1] for endpoint in endpoints]
         lines = metadata("tpu-env") or ""  # as NAME: 'value'
-        told = dict(re.findall(r"^\s*(\w+)\s*:\s*'?(.*?)'?\s*$", lines, re.MULTILINE))
-        return _in_slices(environ, hosts, worker, {**told, **environ}.get)
+        settings = dict(re.findall(r"^\s*(\w+)\s*:\s*'?(.*?)'?\s*$", lines, re.MULTILINE))
+        return _in_slices(environ, hosts, worker, {**settings, **environ}.get)
     # A batch script or a shell of salloc is not a step of several tasks, whatever SLURM_NTASKS is.
     if int(environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in environ:
         return _in_slurm(environ, gpus)
@@ -85,7 +85,7 @@ def _by_flags(coordinator, processes, process, job_index) -> Place:
     flags = {"--coordinator": coordinator, "--processes": processes, "--process": process}
     if missing := [name for name, value in flags.items() if value is None]:
         raise UserError(
-            f"{' and '.join(missing)} missing: processes that are started by hand need "
+            f"{' and '.join(missing)} missing: processes that are started manually need "
             "--coordinator=HOST:PORT, --processes=N and --process=I"
         )
     host, _, port = coordinator.rpartition(":")
@@ -96,7 +96,8 @@ def _by_flags(coordinator, processes, process, job_index) -> Place:
         )
     if processes < 1 or not 0 <= process < processes:
         raise UserError(
-            f"--process={process} of --processes={processes}: processes count from 0 to N - 1"
+            f"--process={process} of --processes={processes}: processes are numbered from 0 to N "
+            "- 1"
         )
     return Place(coordinator, processes, process) if processes > 1 else Place()
 
@@ -115,8 +116,9 @@ def _in_slices(environ, hosts: list[str], worker: str, slices: Callable) -> Plac
 
 
 def _in_slurm(environ, gpus: int) -> Place:
-    nodes = re.match(r"(?:[^,\[]|\[[^\]]*\])+", environ["SLURM_STEP_NODELIST"])[0]
-    first = re.sub(r"\[(\w+)[^\]]*\]", r"\1", nodes)  # n[07-09,12] -> n07
+    nodes = re.match(r"(?:[^,\[]|\[[^\]]*\])+", environ["SLURM_STEP_NODELIST"])
+    assert nodes  # SLURM names one node at least
+    first = re.sub(r"\[(\w+)[^\]]*\]", r"\1", nodes[0])  # n[07-09,12] -> n07
     # The port depends on job and step, since two of them may share a node.
     number = int(environ["SLURM_JOB_ID"]) + 1009 * int(environ.get("SLURM_STEP_ID", 0))
     port = environ.get("JAX_COORDINATOR_PORT", SLURM_PORTS[number % len(SLURM_PORTS)])
@@ -141,8 +143,8 @@ def _slurm_gpus(environ, visible: int) -> tuple[int, ...] | None:
         return None
     if visible % here:
         raise UserError(
-            f"{here} tasks share {visible} GPUs on a node: start one for each GPU, as with "
-            f"--ntasks-per-node={visible}, or one for the node"
+            f"{here} tasks share {visible} GPUs on a node: start one task per GPU, as with "
+            f"--ntasks-per-node={visible}, or one task per node"
         )
     each, local = visible // here, int(environ["SLURM_LOCALID"])
     return tuple(range(local * each, (local + 1) * each))
@@ -185,9 +187,10 @@ def gce_metadata(key: str) -> str | None:
                 return None
             reason = f"{error.code} {error.reason}"
         except OSError as error:
-            reason = getattr(error, "reason", error)
-            if not isinstance(reason, TimeoutError):  # an unknown name: not on GCE
+            cause = getattr(error, "reason", error)
+            if not isinstance(cause, TimeoutError):  # an unknown name: not on GCE
                 return None
+            reason = str(cause)
         time.sleep(attempt)
     raise UserError(
         f"the metadata server of this TPU VM does not answer ({reason}): try again, or "

@@ -148,7 +148,7 @@ def _initialize(place: cluster.Place, service: str, wait: float) -> None:
     except jax.errors.JaxRuntimeError as error:
         raise UserError(
             f"the coordination service of JAX cannot be reached at {service} "
-            f"({str(error).splitlines()[0]}): see whether a firewall lies between"
+            f"({str(error).splitlines()[0]}): check whether a firewall blocks it"
         ) from None
 
 
@@ -172,15 +172,15 @@ def _end_the_others(link: Link, process: int) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        link.tell(errors.FAILED, f"process {process}: {error}")
+        link.end_others(errors.FAILED, f"process {process}: {error}")
         raise
     except KeyboardInterrupt:
-        link.tell(errors.INTERRUPTED, f"process {process} was interrupted")
+        link.end_others(errors.INTERRUPTED, f"process {process} was interrupted")
         raise
     except BaseException as error:
         # Collectives may fail shortly before a lost process is detected, which is reported instead.
         time.sleep(2)
-        link.tell(FAILED, f"process {process} failed: {type(error).__name__}, see its own output")
+        link.end_others(FAILED, f"process {process} failed: {type(error).__name__}; see its output")
         traceback.print_exc()
         sys.stdout.flush()
         os._exit(FAILED)  # a normal exit would wait for the others

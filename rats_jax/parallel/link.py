@@ -19,7 +19,7 @@ STEPS_AHEAD = 2  # steps that a process may be ahead of process 0
 class Link:
     """Watches the other processes, with a thread for each.
 
-    If one is lost or calls `tell`, this process ends: with one line on standard error and
+    If one is lost or calls `end_others`, this process ends: with one line on standard error and
     `os._exit`, since nothing else ends a thread that waits in a collective.
 
     Args:
@@ -35,10 +35,12 @@ class Link:
         self._over = threading.Event()
         self._sending = threading.Lock()
         # For `gather`: process 0 gets one value from each, the others get all from process 0.
-        self._values = {number: queue.SimpleQueue() for number in peers}
+        self._values: dict[int, queue.SimpleQueue] = {
+            number: queue.SimpleQueue() for number in peers
+        }
         self._stop: int | None = None  # the exit status of a requested stop
         self._stop_before: int | None = None  # the step, once it is decided
-        self._settled = queue.SimpleQueue()  # the processes that know it
+        self._settled: queue.SimpleQueue = queue.SimpleQueue()  # the processes that know it
         self._watches = [
             threading.Thread(target=self._watch, args=item, name=f"process-{item[0]}", daemon=True)
             for item in peers.items()
@@ -89,7 +91,7 @@ class Link:
             self._send(0, done=True)
         self._over.wait()
 
-    def tell(self, status: int, message: str) -> None:
+    def end_others(self, status: int, message: str) -> None:
         """Ends the other processes with `message`. Call when this process is about to end."""
         if self._begin_to_end():
             self._spread(status, message)
@@ -115,8 +117,8 @@ class Link:
         who = f"process {process}" + (f" ({peer.about})" if peer.about else "")
         self._end(
             LOST,
-            f"{who} was lost, see its own output; the same command goes on from the last "
-            "checkpoint, if there is one",
+            f"{who} was lost; see its output, and run the same command again to resume from the "
+            "last checkpoint, if there is one",
         )
 
     def _send(self, process: int, **message) -> None:

@@ -28,8 +28,8 @@ def make_mesh(
     sizes = _sizes({"data": data, "fsdp": fsdp, "tensor": tensor}, len(devices))
     if sizes["data"] % slices:
         raise UserError(
-            f"data is {sizes['data']} on {slices} slices (or nodes): fsdp and tensor must lie "
-            f"within one, so make data a multiple of {slices}"
+            f"data is {sizes['data']} on {slices} slices (or nodes): fsdp and tensor must fit in "
+            f"one of them, so make data a multiple of {slices}"
         )
     shape = tuple(sizes.values())
     if slices > 1:
@@ -43,18 +43,18 @@ def make_mesh(
 
 
 def _sizes(asked: dict[str, int], devices: int) -> dict[str, int]:
-    told = " ".join(f"{name}={size}" for name, size in asked.items())
+    given = " ".join(f"{name}={size}" for name, size in asked.items())
     if any(size < 1 and size != -1 for size in asked.values()):
-        raise UserError(f"{told}: sizes are 1 or more, or -1 for what is left")
+        raise UserError(f"{given}: sizes are 1 or more, or -1 for the remaining devices")
     known = math.prod(size for size in asked.values() if size != -1)
     unknown = [name for name, size in asked.items() if size == -1]
     if len(unknown) > 1:
-        raise UserError(f"{told}: only one size may be -1")
+        raise UserError(f"{given}: only one size may be -1")
     if devices % known or (not unknown and known != devices):
         raise UserError(
-            f"{told} make a mesh of {known if not unknown else f'a multiple of {known}'} devices, "
-            f"and there are {devices}; leave one size at -1 and let the others' product divide "
-            f"{devices}"
+            f"{given} need {known if not unknown else f'a multiple of {known}'} devices, but there "
+            f"are {devices}; set one size to -1 and choose the others so that their product "
+            f"divides {devices}"
         )
     return asked | {name: devices // known for name in unknown}
 

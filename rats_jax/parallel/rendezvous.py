@@ -89,9 +89,10 @@ def _gather(place: Place, port: int, *, wait: float) -> dict[int, Peer]:
                 _refuse(
                     Missing,
                     peers.values(),
-                    f"{len(peers) + 1} of {place.processes} processes came to {place.coordinator} "
-                    f"within {wait:g} s, not process {_some(missing)}: see whether they run and "
-                    "can reach that address, or allow more time with --wait",
+                    f"{len(peers) + 1} of {place.processes} processes joined at "
+                    f"{place.coordinator} within {wait:g} s, but not process {_some(missing)}: "
+                    "check whether they run and can reach that address, or allow more time with "
+                    "--wait",
                 )
             peer = _connected(wire)
             wire.settimeout(5)
@@ -103,10 +104,10 @@ def _gather(place: Place, port: int, *, wait: float) -> dict[int, Peer]:
             process, peer = hello["process"], peer._replace(about=hello["about"])
             who, problem = f"process {process} ({peer.about})", None
             if hello["processes"] != place.processes:
-                total = f"{hello['processes']}, process 0 as one of {place.processes}"
+                total = f"{hello['processes']}, but process 0 as one of {place.processes}"
                 problem = f"{who} was started as one of {total}"
             elif process == 0 or process in peers:
-                problem = f"{who} came, and another of that number"
+                problem = f"{who} joined, but there is already a process with this number"
             if problem:
                 _refuse(UserError, [*peers.values(), peer], problem)
             peers[process] = peer
@@ -115,11 +116,9 @@ def _gather(place: Place, port: int, *, wait: float) -> dict[int, Peer]:
 
 def _listen(port: int) -> socket.socket:
     try:
-        if socket.has_dualstack_ipv6():
-            family = {"family": socket.AF_INET6, "dualstack_ipv6": True}
-        else:
-            family = {}
-        return socket.create_server(("", port), backlog=1024, **family)
+        both = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both else socket.AF_INET
+        return socket.create_server(("", port), family=family, backlog=1024, dualstack_ipv6=both)
     except OSError as error:
         raise UserError(
             f"process 0 cannot listen on port {port} ({error.strerror}): choose another with "
@@ -145,8 +144,8 @@ def _reach(place: Place, address, *, about: str, wait: float) -> tuple[dict[int,
             if time.monotonic() > deadline:
                 raise Missing(
                     f"process {place.process} did not reach process 0 at {place.coordinator} "
-                    f"within {wait:g} s ({error.strerror or error}): see whether process 0 runs "
-                    "there and the network lets it be reached"
+                    f"within {wait:g} s ({error.strerror or error}): check whether process 0 runs "
+                    "there and can be reached over the network"
                 ) from None
         time.sleep(0.2)
     peer = _connected(wire)
@@ -158,8 +157,8 @@ def _reach(place: Place, address, *, about: str, wait: float) -> tuple[dict[int,
         raise (Missing if answer["missing"] else UserError)(answer["refused"])
     if "service" not in answer:
         raise Missing(
-            f"process 0 at {place.coordinator} hung up before all had come: see what it says, and "
-            "whether it is of this run"
+            f"process 0 at {place.coordinator} closed the connection before all processes had "
+            "joined: check its output, and whether it belongs to this run"
         )
     return {0: peer}, answer["service"]
 

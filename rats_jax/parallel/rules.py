@@ -55,7 +55,7 @@ def axes_of(path: str) -> tuple[str | None, ...]:
     for pattern, axes in RULES:
         if re.search(f"(^|/){pattern}$", path):
             return axes
-    raise ValueError(f"no rule in parallel/rules.py says how to split {path}")
+    raise ValueError(f"no rule in parallel/rules.py defines how to split {path}")
 
 
 def state_shardings(mesh: Mesh, state):

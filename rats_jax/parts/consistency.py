@@ -109,7 +109,8 @@ class Pooled:
         cells, cell = np.unique(triples, axis=0, return_inverse=True)
         shape = len(lengths), len(cells)
         table = csr_array((counts[kept].astype(np.float64), (image[kept], cell.ravel())), shape)
-        return _Cells(table, *cells.T, has_classes=names[0] != "" if len(names) else False)
+        of_class, part, id_ = cells.T
+        return _Cells(table, of_class, part, id_, names[0] != "" if len(names) else False)
 
 
 class _Cells(NamedTuple):
@@ -139,7 +140,8 @@ def _interval(mean: Agreement, resampled: np.ndarray) -> tuple[Agreement, Agreem
     resample has fewer distinct images, which agree more."""
     excess = resampled.mean(0) - mean
     ends = np.percentile(resampled, (2.5, 97.5), 0) - excess
-    return tuple(Agreement(*of.tolist()) for of in ends)
+    low, high = (Agreement(*of.tolist()) for of in ends)
+    return low, high
 
 
 def _agreements(counts: np.ndarray, cells: _Cells) -> np.ndarray:

@@ -118,7 +118,7 @@ def merge_alike(segments: np.ndarray, colours: np.ndarray, *, k: int) -> np.ndar
 
     cost, joined = np.stack([costs(i) for i in range(count)]), np.arange(count)
     for _ in range(count - k):
-        i, j = np.unravel_index(cost.argmin(), cost.shape)
+        i, j = map(int, np.unravel_index(cost.argmin(), cost.shape))
         means[i] = np.average(means[[i, j]], axis=0, weights=sizes[[i, j]])
         sizes[i] += sizes[j]
         touch[i] |= touch[j]
@@ -167,7 +167,7 @@ def kmeans_regions(
 
 def _clusters(points: jax.Array, uniform: np.ndarray) -> jax.Array:
     """int32 [L], the cluster of each of the points [L, D]."""
-    centres, there = _spread_centres(points, uniform)
+    centres, there = _spread_centres(points, jnp.asarray(uniform))
 
     def nearest(centres: jax.Array) -> jax.Array:
         products = jnp.einsum("ld,kd->lk", points, centres, precision=EXACT)
@@ -183,7 +183,7 @@ def _clusters(points: jax.Array, uniform: np.ndarray) -> jax.Array:
     return nearest(jax.lax.fori_loop(0, _LLOYD - 1, moved, centres))
 
 
-def _spread_centres(points: jax.Array, uniform: np.ndarray) -> tuple[jax.Array, jax.Array]:
+def _spread_centres(points: jax.Array, uniform: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Greedy k-means++ seeds: each is the draw, of a few, that reduces the error most, as in
     scikit-learn, because a baseline should not lose by an unlucky draw.
 

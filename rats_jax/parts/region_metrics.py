@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from rats_jax.errors import UserError
 
@@ -24,7 +23,7 @@ class RegionScores(NamedTuple):
 
 
 #: Their names in tables and pictures.
-HEADERS = RegionScores(m2o="M2O", o2o="O2O", ari="ARI")._asdict()
+HEADERS = dict(zip(RegionScores._fields, ("M2O", "O2O", "ARI"), strict=True))
 UNSCORED = RegionScores(*[np.nan] * len(RegionScores._fields))  # of an image of void pixels
 
 
@@ -118,6 +117,14 @@ def positions(ids: np.ndarray) -> tuple[np.ndarray, int]:
     return places, len(values)
 
 
+def best_pairs(iou: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows and the columns of the one-to-one assignment with the largest sum."""
+    # Imported here, since it takes half a second, and evaluations are imported for their names.
+    from scipy.optimize import linear_sum_assignment
+
+    return linear_sum_assignment(iou, maximize=True)
+
+
 def _many_to_one(counts: np.ndarray) -> float:
     owner = counts.argmax(0)  # of equals argmax takes the first, which has the lowest id
     joined = owner == np.arange(len(counts))[:, None]
@@ -128,7 +135,7 @@ def _many_to_one(counts: np.ndarray) -> float:
 
 def _one_to_one(counts: np.ndarray) -> float:
     iou = pairwise_iou(counts)
-    return float(iou[linear_sum_assignment(iou, maximize=True)].sum() / len(counts))
+    return float(iou[best_pairs(iou)].sum() / len(counts))
 
 
 def adjusted_rand(counts: np.ndarray) -> float:

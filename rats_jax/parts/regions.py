@@ -148,6 +148,7 @@ def _strongest(
     maps = maps.reshape(*maps.shape[:2], *grid)
     matrices = [_gaussian_matrix(length, sigma) for length in grid]
     if argmax == "pixel":
+        assert size, "argmax over pixels needs their size"
         pairs = zip(size, matrices, strict=True)
         return _strongest_pixels(maps, *(_bilinear_matrix(n, len(m)) @ m for n, m in pairs))
     if sigma > 0:

@@ -48,7 +48,8 @@ class SavedRegions:
             labels = _read(path)
             ids, places = np.unique(labels, return_inverse=True)
             _check_number(path, len(ids))
-            labels = places.reshape(labels.shape)
+            height, width = labels.shape
+            labels = places.reshape(height, width)
             if not _has_aspect(labels.shape, size):
                 if orientation not in exif.QUARTERS or not _has_aspect(labels.shape, size[::-1]):
                     raise UserError(_other_aspect(path, labels.shape, size))
@@ -110,8 +111,8 @@ def _named(spec: str) -> tuple[str, Path]:
     name = printable(name or folder.resolve().name)
     if name in ("grid", "SLIC") or any(mark in name for mark in (" like ", ": ", "|")):
         raise UserError(
-            f"--regions={spec}: {name} is taken for other rows, or no name in a table; write "
-            f"--regions=NAME={folder}"
+            f"--regions={spec}: {name} is reserved for other rows, or is not a valid name in a "
+            f"table; write --regions=NAME={folder}"
         )
     return name, folder
 
@@ -129,13 +130,14 @@ def _listed(folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
             continue
         if stem in files:
             raise UserError(
-                f"{files[stem]} and {folder / file} are two label maps of one name; remove one"
+                f"{files[stem]} and {folder / file} are two label maps with the same name; remove "
+                "one"
             )
         files[stem] = folder / file
     if not files:
         but = f", but {next(iter(others.values()))}" if others else ""
         raise UserError(
-            f"--regions {folder} holds no label map{but}; expected {', '.join(ENDINGS)}"
+            f"--regions {folder} contains no label map{but}; expected {', '.join(ENDINGS)}"
         )
     return files, others
 
@@ -154,13 +156,13 @@ def _matched(folder: Path, files: Mapping[str, Path], samples: Sequence[str]) ->
             continue
         if path in owners:
             raise UserError(
-                f"{path} would be the label map of {owners[path]} and of {sample}; keep the "
-                "folders of the images"
+                f"{path} matches both {owners[path]} and {sample}; keep the folder structure of "
+                "the images"
             )
         matched[sample], owners[path] = path, sample
     if not matched:
         raise UserError(
-            f"--regions {folder} has no label map for any image; one is expected as "
+            f"--regions {folder} has no label map for any image; the first is expected as "
             f"{folder / stem_of(samples[0])}.png, and there is {next(iter(files.values()))}"
         )
     return matched
@@ -182,8 +184,8 @@ def _read(path: Path) -> np.ndarray:
 def _check_number(path: Path, regions: int) -> None:
     if regions > MOST_REGIONS:
         raise UserError(
-            f"{path} holds {regions:,} labels, and {MOST_REGIONS:,} are the most: it seems to be a "
-            "picture; write a label for each region"
+            f"{path} holds {regions:,} labels, more than the limit of {MOST_REGIONS:,}: it seems "
+            "to be a photograph; write one label per region"
         )
 
 
@@ -196,6 +198,6 @@ def _has_aspect(labels: Size, mask: Size) -> bool:
 def _other_aspect(path: Path, labels: Size, mask: Size) -> str:
     (h, w), (height, width) = labels, mask
     return (
-        f"{path} is {w} x {h}, and its image {width} x {height}: the shapes differ; bring the "
-        "labels to the image's, without interpolation"
+        f"{path} is {w} x {h}, but its image {width} x {height}: the aspect ratios differ; resize "
+        "the labels to the size of the image, without interpolation"
     )

@@ -74,7 +74,7 @@ def check(truth: Truth, *, of: str) -> None:
         raise UserError(f"no image of {of} has a labelled pixel to score: all are void")
     if truth.images == truth.all_void + truth.single:
         raise UserError(
-            f"no image of {of} has two regions to tell apart ({truth.single:,} have one, "
+            f"no image of {of} has two regions to distinguish ({truth.single:,} have one, "
             f"{truth.all_void:,} are void): every method would score M2O 100; check the masks, "
             "their ids and the kind of the data set"
         )
@@ -92,8 +92,8 @@ def report(truth: Truth) -> list[str]:
         "have no labelled pixel and are not scored": truth.all_void,
         "have a single region, so that every method gets M2O 100 for them": truth.single,
         "have fewer than 1 % of their pixels labelled: check which id is void": truth.little,
-        "have masks of lines and specks for the most part, as resizing with interpolation and JPEG "
-        "leave them: make them again with nearest neighbour, as PNG": truth.thin,
+        "have masks that consist mostly of lines and specks, as after resizing with interpolation "
+        "or saving as JPEG: make them again with nearest neighbour, as PNG": truth.thin,
     }
     lines += [
         f"warning: {count:,} of {n:,} images {what}" for what, count in warnings.items() if count
@@ -106,16 +106,18 @@ def _report_exif(truth: Truth) -> list[str]:
     lines = []
     if stored or upright:
         lines.append(
-            f"EXIF turns {stored + upright:,} images by a quarter: {upright:,} masks have their "
-            f"upright size, and {stored:,} that of the stored pixels, and were turned as the image"
+            f"EXIF rotates {stored + upright:,} images by 90 degrees: {upright:,} masks have the "
+            f"upright size, and {stored:,} have the size of the stored pixels and were rotated "
+            "like the image"
         )
     if either:
         likely = " (and those of the other images were)" if stored and not upright else ""
         lines.append(
-            f"warning: EXIF turns {either:,} images in a way that their masks do not tell (the "
-            "size stays as it is, or polygons without a size fit both ways), and the upright "
-            "pixels are assumed; if the masks were made on the stored ones, as PIL opens them"
-            f"{likely}, remove the orientation from the images, with exiftool -Orientation= FILES"
+            f"warning: EXIF turns {either:,} images, and their masks do not show whether they "
+            "were turned as well (the size does not change, or polygons without a size fit both "
+            "ways); masks of the upright images are assumed; if the masks were made on the stored "
+            f"pixels, as PIL opens them{likely}, remove the orientation from the images with "
+            "exiftool -Orientation= FILES"
         )
     return lines
 

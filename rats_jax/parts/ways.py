@@ -2,9 +2,11 @@
 
 from typing import Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from rats_jax.models import Features
+from rats_jax.models.features import Tokens
 from rats_jax.parts.null_regions import kmeans_regions
 from rats_jax.parts.regions import Argmax, Size, attention_regions, register_regions
 
@@ -25,6 +27,7 @@ class RegionOptions(NamedTuple):
 def region_maps(
     features: Features,
     *,
+    has_cls: bool,
     grid: Size,
     k: int,
     size: Size | None,
@@ -40,8 +43,10 @@ def region_maps(
     `options.argmax` is.
 
     features: with the last layer's attention for a ViT, and its tokens for `options.norm` "pre".
+    has_cls: of the backbone's options: whether it is a ViT.
     """
-    maps, tokens = {}, features
+    maps: dict[str, jax.Array | np.ndarray] = {}
+    tokens: Features | Tokens = features
     if options.norm == "pre":
         ((_, layer),) = features.layers.items()
         tokens = layer.raw
@@ -51,17 +56,17 @@ def region_maps(
         "size": size,
         "argmax": options.argmax,
     }
-    attention = next(iter(features.attention.values()), None)
     registers = tokens.registers.shape[1]
-    is_vit = attention is not None and attention.shape[-2] == 1 + registers
-    if registers >= k and not is_vit:
+    if registers >= k and not has_cls:
         of = {"registers": tokens.registers, "patches": tokens.patches, "top_k": k}
         maps["registers"] = register_regions(**of, **shape)
         maps["centered registers"] = register_regions(**of, **shape, centered=True)
-    if is_vit and attention.shape[1] == k:
-        maps["[CLS] attention"] = attention_regions(attention=attention[:, :, 0], **shape)
-    if is_vit and registers == k:
-        of_registers = attention[:, :, 1:].mean(1)
-        maps["register attention"] = attention_regions(attention=of_registers, **shape)
+    if has_cls:
+        (attention,) = features.attention.values()
+        if attention.shape[1] == k:
+            maps["[CLS] attention"] = attention_regions(attention=attention[:, :, 0], **shape)
+        if registers == k:
+            of_registers = attention[:, :, 1:].mean(1)
+            maps["register attention"] = attention_regions(attention=of_registers, **shape)
     maps["k-means"] = kmeans_regions(tokens.patches, grid=grid, k=k, size=size)
     return {name: np.asarray(labels) for name, labels in maps.items()}

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from scipy.optimize import linear_sum_assignment
 
-from rats_jax.parts.region_metrics import overlaps, pairwise_iou, score
+from rats_jax.parts.region_metrics import best_pairs, overlaps, pairwise_iou, score
 
 # Okabe and Ito's seven, then 41 more. Each is the sRGB colour with the largest CIELAB distance to
 # all before it; the distance is the minimum over normal, protanopic and deuteranopic vision
@@ -69,7 +68,7 @@ def matched_colours(
     valid = np.ones(truth.shape, bool) if void is None else truth != void
     iou = pairwise_iou(overlaps(prediction, truth, void=void))
     truth_ids, predicted_ids = np.unique(truth[valid]), np.unique(prediction[valid])
-    for row, column in zip(*linear_sum_assignment(iou, maximize=True), strict=True):
+    for row, column in zip(*best_pairs(iou), strict=True):
         if iou[row, column] > 0:
             colours[int(predicted_ids[column])] = partners[int(truth_ids[row])]
     return colours

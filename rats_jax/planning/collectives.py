@@ -107,11 +107,11 @@ def _groups(instruction: Instruction, devices: int) -> list[list[int]]:
         sizes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", mesh[1])}
         ids = np.arange(math.prod(sizes.values()))
         if order := re.search(r"device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\)", mesh[2]):
-            told = _integers(order[1])
+            listed = _integers(order[1])
             if order[2]:
-                ids = ids.reshape(told).transpose(_integers(order[2])).ravel()
-            elif len(told) == len(ids):
-                ids = np.array(told)
+                ids = ids.reshape(listed).transpose(_integers(order[2])).ravel()
+            elif len(listed) == len(ids):
+                ids = np.array(listed)
         return _mesh_groups(ids.reshape(tuple(sizes.values())), list(sizes), mesh[3])
     return [list(range(devices))]
 
@@ -120,19 +120,19 @@ def _integers(text: str) -> list[int]:
     return [int(x) for x in text.split(",")]
 
 
-def _mesh_groups(ids: np.ndarray, names: list[str], told: str) -> list[list[int]]:
+def _mesh_groups(ids: np.ndarray, names: list[str], along: str) -> list[list[int]]:
     """Groups along some axes of a mesh of ids. 'a':(1)2 is a part of axis a: its size is 2, and the
     size of the part before it is 1."""
     shape, parts = [], []
     for i, name in enumerate(names):
         size = ids.shape[i]
-        if sub := re.search(rf"'{re.escape(name)}':\((\d+)\)(\d+)", told):
+        if sub := re.search(rf"'{re.escape(name)}':\((\d+)\)(\d+)", along):
             before, length = int(sub[1]), int(sub[2])
             shape += [before, length, size // before // length]
             parts += [False, True, False]
         else:
             shape.append(size)
-            parts.append(re.search(rf"'{re.escape(name)}'", told) is not None)
+            parts.append(re.search(rf"'{re.escape(name)}'", along) is not None)
     ids = ids.reshape(shape)
     within = [i for i, part in enumerate(parts) if part]
     across = [i for i, part in enumerate(parts) if not part]
@@ -142,13 +142,13 @@ def _mesh_groups(ids: np.ndarray, names: list[str], told: str) -> list[list[int]
 
 def _axes(groups: list[list[int]], mesh_shape: dict[str, int]) -> tuple[str, ...]:
     """The axes of the mesh that have exactly these groups; () if no axes do."""
-    told = {frozenset(group) for group in groups}
+    wanted = {frozenset(group) for group in groups}
     ids = np.arange(math.prod(mesh_shape.values())).reshape(tuple(mesh_shape.values()))
     names = [name for name, size in mesh_shape.items() if size > 1]
     for count in range(1, len(names) + 1):
         for chosen in itertools.combinations(names, count):
             along = " ".join(f"'{name}'" for name in chosen)
-            if {frozenset(g) for g in _mesh_groups(ids, list(mesh_shape), along)} == told:
+            if {frozenset(g) for g in _mesh_groups(ids, list(mesh_shape), along)} == wanted:
                 return chosen
     return ()
 
@@ -172,12 +172,12 @@ def _origin(program: Program, instruction: Instruction) -> str:
     """The pass, the part of the network and the module, such as "backward, backbone, MLP"."""
     made_by = instruction.attribute(r'op_name="([^"]*)"') or ""
     words = set(re.findall(r"\w+", made_by))
-    told = ["backward"] if "transpose" in words else []
-    told = told or [name for name in _PASSES if name in words][:1]
-    told += [name for name in _PLACES if name in words][:1]
+    parts = ["backward"] if "transpose" in words else []
+    parts = parts or [name for name in _PASSES if name in words][:1]
+    parts += [name for name in _PLACES if name in words][:1]
     modules = [
         function.split(".")[0]
         for file, function in program.frames(instruction)
         if "/rats_jax/models/" in file and re.match(r"[A-Z]\w*\.", function)
     ]
-    return ", ".join(told + modules[:1]) or "not told"
+    return ", ".join(parts + modules[:1]) or "unknown"

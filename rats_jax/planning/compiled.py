@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from rats_jax.assemble import make_dino, make_mesh
+from rats_jax.models.memory import TrainingBytes
 from rats_jax.planning.hlo import Program, read_program
 from rats_jax.planning.topology import Hardware
 from rats_jax.runs.programs import abstract_samples, abstract_state, make_train_step
@@ -43,13 +44,15 @@ class Memory:
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
     """A training step. memory and program are None if XLA refused to compile it: it then needs at
-    least `needs` bytes, more than are `available`. seconds: for lowering and compiling."""
+    least `needs` bytes, more than are `available`. counted: for a step that was counted by hand
+    instead (by_hand.py). seconds: for lowering and compiling."""
 
     mesh: Mesh
     state: dict
     seconds: float
     memory: Memory | None = None
     program: Program | None = None
+    counted: TrainingBytes | None = None
     needs: int = 0
     available: int = 0
 

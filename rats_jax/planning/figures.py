@@ -11,11 +11,13 @@ from rats_jax.config import schedules
 from rats_jax.models.flops import image_flops
 from rats_jax.parallel.mesh import batch_shards
 from rats_jax.planning.activations import kept_stacks
+from rats_jax.planning.by_hand import REALISTIC, memory_traffic, traffic_by_hand
 from rats_jax.planning.collectives import collectives
 from rats_jax.planning.compiled import Compiled, parameter_sizes, state_bytes
+from rats_jax.planning.hardware import in_dtype
 from rats_jax.planning.hbm import hbm_bytes
 from rats_jax.planning.roofline import bound
-from rats_jax.planning.topology import Hardware
+from rats_jax.planning.topology import RESERVE, Hardware
 
 #: Images per second that a core prepares, see docs/performance.md.
 CORE = {"exact": 117, "fast": 430, "canvas": 1000}
@@ -37,6 +39,7 @@ def figures(config: ConfigDict, hardware: Hardware, step: Compiled, *, images: i
         "mesh": dict(step.mesh.shape),
         "compute_dtype": config.compute_dtype,
         "remat": config.model.remat,
+        "by_hand": hardware.by_hand,
         "batch": {
             "global": batch,
             "per_host": batch / hardware.hosts,
@@ -52,6 +55,9 @@ def figures(config: ConfigDict, hardware: Hardware, step: Compiled, *, images: i
         "memory": {"capacity": hardware.memory, "peak": step.needs},
         "flops_per_image": _flops(config),
     }
+    images = images or config.data.length
+    if step.counted:
+        return plan | _counted(config, hardware, step, plan, images)
     if step.memory is None:
         return plan
     plan["memory"] |= dataclasses.asdict(step.memory) | {"kept": _kept(config, step)}
@@ -63,8 +69,35 @@ def figures(config: ConfigDict, hardware: Hardware, step: Compiled, *, images: i
     plan["xla_estimated_cycles"] = cycles or None
     plan["speed"] = None
     if hardware.chip:
-        plan["speed"] = _speed(config, hardware, plan, traffic, images or config.data.length)
+        plan["speed"] = _speed(config, hardware, plan, traffic, images)
     return plan
+
+
+def _counted(config: ConfigDict, hardware: Hardware, step: Compiled, plan: dict, images: int):
+    """The figures of a step that was counted by hand, beside those of every plan."""
+    counted, traffic = step.counted, traffic_by_hand(config, step)
+    share = config.optimizer.batch_size // config.optimizer.accumulation // batch_shards(step.mesh)
+    kept = {"bytes": counted.kept, "per_image": counted.kept / share}
+    board = hardware.chip.total
+    needed = counted.peak / (1 - RESERVE) / board
+    more = {
+        "memory": plan["memory"]
+        | {"board": board, "fraction": hardware.fraction, "reserve": RESERVE}
+        | {"fraction_needed": needed, "kept": kept},
+        "collectives": [dataclasses.asdict(row) for row in traffic],
+        "hbm_bytes_per_step": memory_traffic(config, step),
+        "xla_estimated_cycles": None,
+    }
+    speed = _speed(config, hardware, plan | more, traffic, images)
+    low, high = (speed["step_seconds"] * factor for factor in REALISTIC)
+    days = [speed["days"] * factor for factor in REALISTIC] if images else None
+    rates = [config.optimizer.batch_size / seconds for seconds in (high, low)]
+    speed["realistic"] = {
+        "step_seconds": [low, high],
+        "images_per_second": rates,
+        "days": days,
+    }
+    return more | {"speed": speed}
 
 
 def _parameters(state: dict) -> dict[str, int]:
@@ -113,8 +146,8 @@ def _tokens(config: ConfigDict) -> int:
 
 
 def _speed(config, hardware: Hardware, plan: dict, traffic, images: int) -> dict:
-    chip, batch, chips = hardware.chip, config.optimizer.batch_size, plan["chips"]
-    flops = plan["flops_per_image"]
+    chip = in_dtype(hardware.chip, config.compute_dtype)
+    batch, chips, flops = config.optimizer.batch_size, plan["chips"], plan["flops_per_image"]
     limits = bound(
         chip,
         flops=flops["hardware"] * batch / chips,

@@ -1,6 +1,12 @@
 """Formats the figures of a plan as one page. GB are 10^9 bytes, GiB 2^30."""
 
+import math
+
+from rats_jax.planning.advice import Try
+
 GiB = 2**30
+#: The largest part of a GPU's memory that JAX can take: CUDA and the driver need the rest.
+LARGEST_FRACTION = 0.95
 
 
 def page(plan: dict) -> list[str]:
@@ -11,54 +17,105 @@ def page(plan: dict) -> list[str]:
     lines += ["", *_collectives(plan["collectives"]), "", *_flops(plan)]
     if plan["speed"]:
         return [*lines, "", *_speed(plan)]
-    return [*lines, "no bound on time: the peak figures of this hardware are not known here"]
+    return [*lines, "no bound on time: the peak figures of this hardware are not known"]
 
 
 def verdict(plan: dict) -> str:
     """One line that says whether the step fits in memory."""
     memory = plan["memory"]
     if memory["capacity"] is None:
-        return f"peak {_size(memory['peak'])} a device, whose capacity is not known here"
-    if "arguments" in memory:
+        return f"peak {_size(memory['peak'])} a device, whose capacity is not known"
+    if "arguments" in memory or plan["by_hand"]:
         needs = f"{memory['peak'] / GiB:.2f}"
     else:
         needs = f"at least {memory['peak'] / GiB:.2f}"
-    against = f"{needs} of {memory['capacity'] / GiB:.2f} GiB a chip"
+    against = f"{needs} of {memory['capacity'] / GiB:.2f} GiB a {_unit(plan)}"
     if not plan["fits"]:
         return f"does not fit: {against}"
     return f"fits: {against}, head-room {1 - memory['peak'] / memory['capacity']:.0%}"
+
+
+def changes_as_flags(changes: dict[str, str | int]) -> str:
+    """Changes to a config, as flags of a command."""
+    return " ".join(f"--config.{name}={value}" for name, value in changes.items())
+
+
+def tried(found: Try) -> str:
+    """One line that says whether the settings of a try fit."""
+    step = found.step
+    if step is None:
+        result = "cannot fit, by the others"
+    else:
+        result = "fits" if found.fits else "does not fit"
+    exact = step is not None and (step.memory or step.counted)
+    unit = "GPU" if step is not None and step.counted else "chip"
+    line = f"{result}, {'' if exact else 'at least '}{found.needs / GiB:.2f} GiB a {unit}"
+    return line + (f", compiled in {step.seconds:.0f} s" if step and step.seconds else "")
 
 
 def _layout(plan: dict) -> list[str]:
     batch = plan["batch"]
     mesh = ", ".join(f"{axis} {size}" for axis, size in plan["mesh"].items())
     parameters = plan["parameters"]
-    told = " + ".join(f"{name} {count / 1e6:,.1f} M" for name, count in parameters.items())
+    listed = " + ".join(f"{name} {count / 1e6:,.1f} M" for name, count in parameters.items())
     return [
-        f"hardware    {plan['hardware']}: {plan['chips']} chips, {plan['hosts']} host(s)",
+        f"hardware    {plan['hardware']}: {plan['chips']} {_unit(plan)}(s), "
+        f"{plan['hosts']} host(s)",
         f"mesh        {mesh}",
         f"batch       {batch['global']:,} = {batch['per_host']:g} a host = "
-        f"{batch['per_chip']:g} a chip, in {batch['accumulation']} micro-batch(es) of "
+        f"{batch['per_chip']:g} a {_unit(plan)}, in {batch['accumulation']} micro-batch(es) of "
         f"{batch['micro_batch_per_shard']} images a shard",
-        f"step        {plan['compute_dtype']}, remat {plan['remat']}, compiled in "
-        f"{plan['compile_seconds']:.0f} s",
-        f"parameters  {sum(parameters.values()) / 1e6:,.1f} M: {told}",
+        f"step        {plan['compute_dtype']}, remat {plan['remat']}, {_how(plan)}",
+        f"parameters  {sum(parameters.values()) / 1e6:,.1f} M: {listed}",
+    ]
+
+
+def _unit(plan: dict) -> str:
+    return "GPU" if plan["by_hand"] else "chip"
+
+
+def _how(plan: dict) -> str:
+    if plan["by_hand"]:
+        return "counted by hand: not compiled for this GPU, and not measured"
+    return f"compiled in {plan['compile_seconds']:.0f} s"
+
+
+def _counted_memory(memory: dict, state: int) -> list[str]:
+    """What a count by hand says beside the state."""
+    kept, fraction = memory["kept"], memory["fraction"]
+    usable = (
+        f"  usable        {memory['capacity'] / GiB:.2f} GiB: of the GPU's "
+        f"{memory['board'] / GiB:.1f} GiB JAX takes {fraction:.0%}; {memory['reserve']:.0%} of "
+        "these are left free"
+    )
+    needed = memory["fraction_needed"]
+    if memory["peak"] > memory["capacity"] and needed <= LARGEST_FRACTION:
+        setting = math.ceil(100 * needed) / 100
+        usable += f"; it fits with XLA_CLIENT_MEM_FRACTION={setting:.2f}"
+    other = memory["peak"] - state - kept["bytes"]
+    return [
+        usable,
+        f"  kept          {_size(kept['bytes'])} for the backward pass: "
+        f"{_size(kept['per_image'])} an image",
+        f"  other         {_size(other)}: gradients, the block that is being computed, images",
     ]
 
 
 def _memory(plan: dict) -> list[str]:
     state, memory = plan["state_bytes_per_chip"], plan["memory"]
-    told = ", ".join(f"{name} {_size(count)}" for name, count in state.items())
+    listed = ", ".join(f"{name} {_size(count)}" for name, count in state.items())
     lines = [
         f"memory      {verdict(plan)}",
-        f"  state         {_size(sum(state.values()))}: {told}",
+        f"  state         {_size(sum(state.values()))}: {listed}",
     ]
+    if plan["by_hand"]:
+        return lines + _counted_memory(memory, sum(state.values()))
     if "arguments" not in memory:
         return lines
     results = memory["results"]
     lines += [
-        f"  arguments     {_size(memory['arguments'])} (state and images), results that take no "
-        f"argument's place {_size(results)}",
+        f"  arguments     {_size(memory['arguments'])} (state and images), results that do not "
+        f"reuse an argument's memory {_size(results)}",
         f"  temporaries   {_size(memory['temporaries'])}, program {_size(memory['code'])}",
     ]
     if kept := memory["kept"]:
@@ -101,31 +158,38 @@ def _collectives(rows: list[dict]) -> list[str]:
 def _flops(plan: dict) -> list[str]:
     flops, batch = plan["flops_per_image"], plan["batch"]["global"]
     parts = ("teacher", "student", "backward", "recomputed")
-    told = ", ".join(f"{name} {_count(flops[name])}" for name in parts)
+    listed = ", ".join(f"{name} {_count(flops[name])}" for name in parts)
     return [
         f"operations  {_count(flops['model'] * batch)}FLOP a step by hand, "
-        f"{_count(flops['hardware'] * batch)}FLOP with what remat repeats; an image: {told}",
-        f"            {_size(plan['hbm_bytes_per_step'])} to and from memory, a chip and step, "
-        "read from the compiled program",
+        f"{_count(flops['hardware'] * batch)}FLOP with what remat recomputes; an image: {listed}",
+        f"            {_size(plan['hbm_bytes_per_step'])} to and from memory, a {_unit(plan)} and "
+        "step, " + ("by hand" if plan["by_hand"] else "read from the compiled program"),
     ]
 
 
 def _speed(plan: dict) -> list[str]:
     speed = plan["speed"]
     busy = speed["busy_seconds"]
-    told = ", ".join(f"{name} {seconds * 1e3:,.1f}" for name, seconds in busy.items() if seconds)
+    listed = ", ".join(f"{name} {seconds * 1e3:,.1f}" for name, seconds in busy.items() if seconds)
     cores = " or ".join(
         f"{count} core(s) with config.data.cropping={name}"
         for name, count in speed["cores_per_host"].items()
     )
     lines = [
         f"bound       {speed['step_seconds'] * 1e3:,.1f} ms a step at least, by "
-        f"{speed['bound_by']} (ms busy: {told}): MFU {speed['mfu']:.0%} at most"
+        f"{speed['bound_by']} (ms busy: {listed}): MFU {speed['mfu']:.0%} at most"
     ]
     if speed["xla_estimated_seconds"]:
         lines.append(
             f"            {speed['xla_estimated_seconds'] * 1e3:,.0f} ms by XLA's own estimate, "
             f"one operation after the other ({plan['xla_estimated_cycles'] / 1e6:,.0f} Mcycles)"
+        )
+    if realistic := speed.get("realistic"):
+        low, high = (seconds * 1e3 for seconds in realistic["step_seconds"])
+        slow, fast = realistic["images_per_second"]
+        lines.append(
+            f"realistic   {low:,.0f} to {high:,.0f} ms a step, {slow:,.0f} to {fast:,.0f} "
+            "images/s: 2 to 4 times the bound, an assumption"
         )
     lines += [
         f"input       {speed['images_per_second']:,.0f} images/s at the bound, "
@@ -136,8 +200,16 @@ def _speed(plan: dict) -> list[str]:
     else:
         lines.append(
             f"recipe      {speed['steps']:,} steps: {speed['days']:,.2f} days at the bound"
+            + _realistic_days(speed)
         )
     return lines
+
+
+def _realistic_days(speed: dict) -> str:
+    if "realistic" not in speed:
+        return ""
+    low, high = speed["realistic"]["days"]
+    return f", {low:,.2f} to {high:,.2f} realistically"
 
 
 def _size(count: float) -> str:

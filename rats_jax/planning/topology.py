@@ -1,4 +1,4 @@
-"""The hardware to plan for: machines that need not be available, fake devices, or local devices.
+"""The hardware to plan for: machines that need not be available, simulated or local devices.
 JAX must not have used a device before `open_hardware`."""
 
 import importlib.util
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rats_jax.errors import UserError
-from rats_jax.planning.hardware import TPUS, Chip, chip_of_kind
+from rats_jax.planning.hardware import GPUS, TPUS, Chip, chip_of_kind
 from rats_jax.quiet_libtpu import SETTINGS, quiet_libtpu
 
 #: The slices that Google Cloud offers for two-dimensional TPUs. For three-dimensional TPUs these
@@ -17,8 +17,18 @@ FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 SMALL = ("2x2x1", "2x2x2", "2x2x4", "2x4x4")
 KNOWN = (
     f"v5e:RxC and v6e:RxC ({', '.join(FLAT)}), v4:XxYxZ and v5p:XxYxZ "
-    f"({', '.join(SMALL)}, 4x4x4 or more by fours), cpu:N"
+    f"({', '.join(SMALL)}, 4x4x4 or more by fours), cpu:N, and GPUs by hand, as NAME, NAME:GPUS or "
+    f"NAME:NODESxGPUS: {', '.join(chip.name for chip in GPUS)}"
 )
+
+#: At most so many GPUs in a node, and in total.
+GPUS_OF_NODE, GPUS_IN_TOTAL = 16, 1024
+#: The part of a GPU's memory that JAX takes if no setting says otherwise.
+FRACTION = 0.75
+#: What sets it, the newer name first.
+FRACTION_SETTINGS = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")
+#: The part of that memory which a count by hand leaves free.
+RESERVE = 0.05
 
 #: Settings with which libtpu compiles without a TPU: no machine queries, no lock, few messages.
 QUIET = {
@@ -30,8 +40,10 @@ QUIET = {
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """devices: JAX devices of all slices. hosts: number of machines (TPU VMs), which share the
-    devices. links: from a chip to its neighbours; for a chip in a corner if an axis is no ring."""
+    """devices: JAX devices of all slices; simulated ones for GPUs that are not available. hosts:
+    number of machines (TPU VMs, nodes), which share the devices. links: from a chip to its
+    neighbours; for a chip in a corner if an axis is no ring. by_hand: nothing can be compiled for
+    it. fraction: the part of a GPU's memory that JAX takes; None for other hardware."""
 
     description: str
     devices: tuple[Any, ...]
@@ -39,10 +51,14 @@ class Hardware:
     slices: int
     hosts: int
     links: int
+    by_hand: bool = False
+    fraction: float | None = None
 
     @property
     def memory(self) -> int | None:
         """Bytes that a program may use on each device; None if not known."""
+        if self.fraction and self.chip and self.chip.total:
+            return int(self.chip.total * self.fraction * (1 - RESERVE))
         if self.chip and self.chip.memory:
             return self.chip.memory
         if self.devices[0].platform == "cpu":
@@ -56,19 +72,27 @@ def open_hardware(topology: str, *, slices: int = 1) -> Hardware:
     Raises UserError if it is unknown, or if it needs libtpu and that is not installed.
     """
     name, _, shape = topology.partition(":")
+    gpu = next((chip for chip in GPUS if chip.name == name), None)
+    if slices != 1 and gpu:
+        raise UserError(
+            f"--slices={slices} is for TPUs; nodes of GPUs are part of the topology, such as "
+            f"--topology={name}:{slices}x8"
+        )
     if slices != 1 and name not in {chip.name for chip in TPUS}:
         raise UserError(f"--slices={slices} is for TPUs: give --topology too, such as v5e:16x16")
     if not topology:
-        return _at_hand()
+        return _local()
     if name == "cpu" and re.fullmatch("[1-9][0-9]*", shape):
-        return _fake(int(shape))
+        return _simulated(int(shape))
+    if gpu and (nodes := _nodes(shape)):
+        return _gpus(gpu, *nodes)
     chip = next((chip for chip in TPUS if chip.name == name), None)
-    if chip is None or not _lent(chip, shape):
+    if chip is None or not _offered(chip, shape):
         raise UserError(f"unknown --topology={topology}; known are {KNOWN}")
     return _absent(chip, shape, slices)
 
 
-def _at_hand() -> Hardware:
+def _local() -> Hardware:
     import jax
 
     quiet_libtpu()
@@ -77,7 +101,7 @@ def _at_hand() -> Hardware:
     sides = {getattr(device, "coords", None) for device in devices} - {None}
     shape = [max(side) + 1 for side in zip(*sides, strict=True)]
     return Hardware(
-        description=f"{len(devices)} {devices[0].device_kind} device(s) at hand",
+        description=f"{len(devices)} {devices[0].device_kind} device(s) of this machine",
         devices=tuple(devices),
         chip=chip,
         slices=1,
@@ -86,7 +110,7 @@ def _at_hand() -> Hardware:
     )
 
 
-def _fake(count: int) -> Hardware:
+def _simulated(count: int) -> Hardware:
     import jax
 
     flag = f"--xla_force_host_platform_device_count={count}"
@@ -94,13 +118,54 @@ def _fake(count: int) -> Hardware:
     jax.config.update("jax_platforms", "cpu")
     devices = jax.devices()[:count]
     return Hardware(
-        description=f"{count} fake CPU device(s)",
+        description=f"{count} simulated CPU device(s)",
         devices=tuple(devices),
         chip=None,
         slices=1,
         hosts=1,
         links=1,
     )
+
+
+def _gpus(chip: Chip, nodes: int, each: int) -> Hardware:
+    fraction = memory_fraction()
+    devices = _simulated(nodes * each).devices
+    count = f"{nodes} nodes of {each}" if nodes > 1 else f"{each}"
+    return Hardware(
+        description=f"{count} NVIDIA {chip.title}",
+        devices=devices,
+        chip=chip,
+        slices=nodes,
+        hosts=nodes,
+        links=1,
+        by_hand=True,
+        fraction=fraction,
+    )
+
+
+def _nodes(shape: str) -> tuple[int, int] | None:
+    """(nodes, GPUs of each) of "", "8" or "4x8"; None for others."""
+    found = re.fullmatch(r"(?:(?:([1-9]\d{0,3})x)?([1-9]\d?))?", shape)
+    if not found:
+        return None
+    nodes, each = int(found[1] or 1), int(found[2] or 1)
+    return (nodes, each) if each <= GPUS_OF_NODE and nodes * each <= GPUS_IN_TOTAL else None
+
+
+def memory_fraction() -> float:
+    """The part of a GPU's memory that JAX takes, by the environment.
+
+    Raises UserError if the environment gives no such number."""
+    for name in FRACTION_SETTINGS:
+        if value := os.environ.get(name):
+            try:
+                fraction = float(value)
+            except ValueError:
+                fraction = 0.0
+            if not 0 < fraction <= 1:
+                raise UserError(f"{name}={value} is not a part of 1: give a number such as 0.9")
+            return fraction
+    return FRACTION
 
 
 def _absent(chip: Chip, shape: str, slices: int) -> Hardware:
@@ -140,7 +205,7 @@ def _absent(chip: Chip, shape: str, slices: int) -> Hardware:
     )
 
 
-def _lent(chip: Chip, shape: str) -> bool:
+def _offered(chip: Chip, shape: str) -> bool:
     if chip.name in ("v5e", "v6e"):
         return shape in FLAT
     if shape in SMALL:

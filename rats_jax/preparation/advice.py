@@ -7,8 +7,6 @@ from pathlib import Path
 from rats_jax.data.records import Records
 
 IMAGENET = 1_281_167  # number of images, in 1,000 classes
-BATCH = 256  # batch size of the recipe image_folder
-STEPS = 8  # fewest steps per epoch, if there are at least that many images
 
 
 def advice(folders: list[Path]) -> list[str]:
@@ -19,7 +17,7 @@ def advice(folders: list[Path]) -> list[str]:
     flags = ["--task=knn", "--checkpoint=RUN", "--output=DIR", "--train=records:TRAIN"]
     flags.append(f"--dataset=records:{by_split['val']}")
     return [
-        "these are images to score a model on, with those that it learns classes from: "
+        "these images are for scoring a model, together with its training images: "
         + _command("rats_jax.evaluate", flags)
     ]
 
@@ -33,9 +31,7 @@ def _train(folder: Path) -> str:
         if images != IMAGENET:
             changes["data.length"] = 0
     else:
-        recipe = "image_folder"
-        if (batch := fitting_batch(images)) != BATCH:
-            changes["optimizer.batch_size"] = batch
+        recipe = "image_folder"  # its batch is chosen by the number of images
     changes |= {"data.source": "records", "data.path": folder}
     flags = [f"--config={recipe}", f"--workdir=runs/{folder.parent.name}"]
     flags += [f"--config.{name}={value}" for name, value in changes.items()]
@@ -50,8 +46,3 @@ def _command(module: str, flags: list[str]) -> str:
 def is_imagenet(images: int, classes: int) -> bool:
     """Whether the size is that of ImageNet-1k, up to a hundredth of the images."""
     return classes == 1000 and abs(images - IMAGENET) <= IMAGENET // 100
-
-
-def fitting_batch(images: int) -> int:
-    """The largest power of two that gives `STEPS` steps per epoch; at most `BATCH`."""
-    return min(BATCH, 1 << max((images // STEPS).bit_length() - 1, 0))

@@ -43,8 +43,8 @@ def read(path: Path) -> tuple[list[str], dict[str, str]]:
         }
     except Exception as error:  # SciPy raises many types for damaged data
         raise UserError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); fetch it again, or move it "
-            "away: labels will be -1"
+            f"{path} cannot be read ({type(error).__name__}: {error}); download it again, or move "
+            "it away to give the images the label -1"
         ) from error
     return sorted(wnids.values()), of_image
 

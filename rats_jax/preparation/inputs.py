@@ -112,7 +112,7 @@ def _train_and_val(listings: dict[str, _Listing], folder: Path) -> list[Split]:
         entry for entry in os.listdir(folder) if entry not in used and not entry.startswith(".")
     ):
         shown = ", ".join(map(printable, other[:5])) + ", ..." * (len(other) > 5)
-        splits[0].notes.append(f"passed over beside the splits: {shown}")
+        splits[0].notes.append(f"skipped next to the splits: {shown}")
     return splits
 
 
@@ -137,10 +137,10 @@ def _validation(listing: _Listing, beside: Path, classes: list[str] | None = Non
     split = _labelled("val", listing, classes, truth)
     if unlabelled := sum(file.label == UNLABELLED for file in split.files):
         remedy = (
-            "they are of no class of train, or not in the ground truth"
+            "they belong to no class of train, or are not in the ground truth"
             if truth or not flat
-            else f"to give them labels, fetch {devkit.NAME} from image-net.org, put it into "
-            f"{beside} and prepare anew"
+            else f"to give them labels, download {devkit.NAME} from image-net.org, put it into "
+            f"{beside} and run prepare again"
         )
         split.notes.append(f"{counted(unlabelled, 'image')} of val with the label -1: {remedy}")
     return split

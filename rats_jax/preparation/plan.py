@@ -26,7 +26,9 @@ def open_plan(split: Split, folder: Path, *, shard_mb: float, shorter_side: int)
     if path.exists():
         _compare(json.loads(path.read_bytes()), plan, folder)
     elif folder.exists() and {entry.name for entry in folder.iterdir()} - {shards.STATE}:
-        raise UserError(f"{folder} holds files that prepare did not write; choose another --output")
+        raise UserError(
+            f"{folder} contains files that prepare did not write; choose another --output"
+        )
     else:
         with shards.writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,11 +45,11 @@ def _compare(begun: dict, plan: dict, folder: Path) -> None:
     for name, value in plan.items():
         if begun.get(name) != value:
             difference = (
-                "other files in --input, or other labels of them"
+                "other files in --input, or with other labels"
                 if name == "input"
                 else f"--{name}={begun.get(name)}, not {value}"
             )
-            raise UserError(f"{folder} was begun with {difference}; choose another --output")
+            raise UserError(f"{folder} was started with {difference}; choose another --output")
 
 
 def _digest(split: Split) -> str:

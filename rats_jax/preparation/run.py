@@ -50,7 +50,7 @@ def prepare(
     for split in splits:
         if split.root.is_dir() and output.resolve().is_relative_to(split.root.resolve()):
             raise UserError(
-                f"--output {output} is in {split.root}, which is read; choose another folder"
+                f"--output {output} is in {split.root}, which is an input; choose another folder"
             )
     with shards.writing(output):
         output.mkdir(parents=True, exist_ok=True)
@@ -72,10 +72,14 @@ def _alone_in(output: Path):
         try:
             if not lock(file):
                 raise UserError(
-                    f"another prepare writes to {output}; wait for it, or choose another --output"
+                    f"another prepare command is writing to {output}; wait for it, or choose "
+                    "another --output"
                 )
         except OSError:
-            say(f"the file system of {output} has no locks: see that no other prepare writes there")
+            say(
+                f"the file system of {output} does not support locks: make sure that no other "
+                "prepare command writes there"
+            )
         try:
             shards.clear(output)
             yield
@@ -101,7 +105,8 @@ def _complete(split: Split, plan: list[Shard], folder: Path, *, workers: int) ->
         first = manifest["unreadable"][0]
         raise UserError(
             printable(
-                f"not one image of {split.root} can be read; {first['name']}: {first['reason']}"
+                f"no image of {split.root} can be read; the first error: {first['name']}: "
+                f"{first['reason']}"
             )
         )
     content = json.dumps(manifest, indent=1) + "\n"
@@ -115,7 +120,7 @@ def _complete(split: Split, plan: list[Shard], folder: Path, *, workers: int) ->
     if finished is not None:
         say(
             f"{split.name}: {len(plan) - len(missing):,} of {counted(len(plan), 'shard')} "
-            f"verified by checksum, {len(missing):,} made again"
+            f"verified by checksum, {len(missing):,} written again"
         )
     unreadable = len(manifest["unreadable"])
     say(
@@ -123,7 +128,7 @@ def _complete(split: Split, plan: list[Shard], folder: Path, *, workers: int) ->
         f"{counted(manifest['images'], 'image')} in {counted(len(plan), 'shard')}; "
         f"{unreadable:,} unreadable"
         + (f", listed in {folder / UNREADABLE}" if unreadable else "")
-        + f"; {split.passed_over.files:,} passed over"
+        + f"; {split.passed_over.files:,} skipped"
     )
 
 
@@ -144,9 +149,9 @@ def _verified(
     whole = {path for (path, _), answer in zip(there, answers, strict=True) if answer}
     for shard, entry in zip(plan, entries, strict=True):
         if entry is None:
-            say(f"{shard.path} is missing or has lost bytes: it is made again")
+            say(f"{shard.path} is missing or too short: it will be written again")
         elif shard.path not in whole:
-            say(f"{shard.path} is damaged, its checksum is another: it is made again")
+            say(f"{shard.path} is damaged (its checksum differs): it will be written again")
             shards.forget(shard.path)
     return [
         entry if shard.path in whole else None for shard, entry in zip(plan, entries, strict=True)
@@ -156,7 +161,7 @@ def _verified(
 def _make(split: Split, missing: list[Shard], *, workers: int) -> list[dict]:
     done = len(split.files) - sum(len(shard.files) for shard in missing)
     if done:
-        say(f"{split.name}: {done:,} of {len(split.files):,} images are in finished shards")
+        say(f"{split.name}: {done:,} of {len(split.files):,} images are already in finished shards")
     progress = Progress(
         split.name,
         len(split.files),

@@ -133,7 +133,7 @@ def _write_records(shard: Shard, unfinished: Path, count: Count) -> tuple[int, l
                 image = _shrunk(image, decode_fast(image), shard.shorter_side)
             except MemoryError as error:
                 raise UserError(
-                    f"{printable(file.name)}: no memory is left to read it; lower --workers, or "
+                    f"{printable(file.name)}: not enough memory to read it; lower --workers, or "
                     "make the image smaller"
                 ) from error
             except (OSError, UnreadableImage) as error:
@@ -168,8 +168,8 @@ def _reader(root: Path):
         if len(image) != file.size:
             raise UserError(
                 printable(
-                    f"{file.name} in {root} has gone or changed since it was listed; leave --input "
-                    "as it is until the end"
+                    f"{file.name} in {root} was removed or changed after it was listed; do not "
+                    "change --input while prepare runs"
                 )
             )
         return image

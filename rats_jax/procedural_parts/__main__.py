@@ -64,7 +64,10 @@ def _check(options: argparse.Namespace):
             "for a folder of drawings"
         )
     if not options.output.parent.is_dir():
-        raise UserError(f"no folder {options.output.parent}; create it or choose another --output")
+        raise UserError(
+            f"the folder {options.output.parent} does not exist; create it or choose another "
+            "--output"
+        )
     if options.columns < 1 or not 8 <= options.size <= 2048:
         raise UserError("give --columns of 1 or more and --size from 8 to 2048")
     if not 0 <= options.seed < 2**64:
@@ -76,9 +79,12 @@ def main(argv: list[str] | None = None) -> int:
         description="Draw a contact sheet of pictures and part masks, or a folder of them."
     )
     parser.add_argument(
-        "--output", type=local_path, required=True, help="a .png file; a folder with --count"
+        "--output",
+        type=local_path,
+        required=True,
+        help="a .png file, or a folder if --count is given",
     )
-    parser.add_argument("--count", type=int, help="write so many images and masks into a folder")
+    parser.add_argument("--count", type=int, help="write this many images and masks into a folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=88, help="pixels per picture")
     parser.add_argument("--columns", type=int, default=4, help="pictures per super-category")

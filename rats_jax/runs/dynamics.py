@@ -31,13 +31,13 @@ LEAST = 5.0  # percent: the smallest span of an axis of scores, so that noise do
 DISTINCT = "distinct registers"
 #: Panels of metrics that are not in percent: title -> {metric: label}.
 TITLED = {
-    DISTINCT: {"registers/distinct": "in effect"},
+    DISTINCT: {"registers/distinct": "effective number"},
     "registers, means": {
         "registers/similarity_within_heads": "cosine within heads",
         "registers/similarity_across_heads": "cosine across heads",
         "registers/attention_entropy": "attention entropy",
-        "registers/dead": "share that is dead",
-        "patches/shared": "what patches share",
+        "registers/dead": "fraction that is dead",
+        "patches/shared": "similarity of patches",
     },
     "training, nats": {"loss": "loss", "teacher_entropy": "teacher entropy", "kl": "KL"},
 }

@@ -91,7 +91,7 @@ def below_lines(
         k = headline(tuple(sorted(of_score)), best_metric)
         line = _line(of_score.pop(k), kept, step=step, first=first)
         others = ", ".join(map(str, sorted(of_score)))
-        lines.append(f"{line}; likewise at K = {others}" if others else line)
+        lines.append(f"{line}; the same at K = {others}" if others else line)
     return lines
 
 
@@ -107,7 +107,7 @@ def _line(below: Below, kept: Collection[int], *, step: int, first: str) -> str:
     elif best_step == step or formatted(metric, best) == value:
         end = "no step was better"
     else:
-        there = "is there"
+        there = "is kept"
         if best_step not in kept:
             there = f"was not kept (config.run.keep_best, best_metric={metric})"
         end = f"best at step {best_step:,} ({formatted(metric, best)}), whose checkpoint {there}"
@@ -139,8 +139,8 @@ def say_end(
     say(checkpoint_line(workdir, saved, best and (config.run.best_metric, *best)))
     if step < steps:
         say(
-            f"this is step {step:,} of {steps:,}, where config.run.stop_after ends this start: the "
-            "same command with a larger one, or 0, continues"
+            f"stopped at step {step:,} of {steps:,}, as set by config.run.stop_after: run the "
+            "same command with a larger value, or 0, to continue"
         )
 
 

@@ -45,7 +45,7 @@ def find_run(path: Path) -> Place | None:
         if _is_step(folder):
             return Place(None, None, folder)
     if _is_workdir(place.parent) and KEPT.fullmatch(place.name):
-        raise UserError(f"{path} is only a part of a run: name the run's workdir, {place.parent}")
+        raise UserError(f"{path} is only a part of a run: give the run's workdir, {place.parent}")
     return None
 
 
@@ -68,8 +68,11 @@ def not_a_run(folder: Path) -> str | None:
     listed = ", ".join(map(str, (runs or steps)[:MOST_LISTED]))
     listed += ", ..." if len(runs or steps) > MOST_LISTED else ""
     if runs:
-        return f"{folder} is not the workdir of a run, but holds some: name one, {listed}"
-    return f"{folder} has no config.json of a run, but holds checkpoints: name one, {listed}"
+        return (
+            f"{folder} is not the workdir of a run, but contains such workdirs: give one of "
+            f"{listed}"
+        )
+    return f"{folder} has no config.json of a run, but contains checkpoints: give one of {listed}"
 
 
 def _part_of_a_step(folder: Path) -> str | None:
@@ -77,7 +80,7 @@ def _part_of_a_step(folder: Path) -> str | None:
     for step in (folder, folder.parent):
         state = step / "state"
         if (state / "manifest.ocdbt").is_file() and not (step / "meta").exists():
-            return f"{folder} is a part of a checkpoint: copy meta/ as well, beside {state}"
+            return f"{folder} is only a part of a checkpoint: also copy its meta/ to {step}"
     return None
 
 
@@ -97,17 +100,18 @@ def _inside(parent: Path, parts: tuple[str, ...], path: Path) -> Place | None:
         if parent.name == "checkpoints":
             return Place(workdir, None, workdir)
         raise UserError(
-            f"{path} is where a run puts damaged checkpoints: name its workdir, {workdir}"
+            f"{path} is the folder for damaged checkpoints of a run: give the run's workdir, "
+            f"{workdir}"
         )
     step, *inside = parts
     if REMAINS.fullmatch(step):
-        raise UserError(f"{path} was not saved to its end: name the run's workdir, {workdir}")
+        raise UserError(f"{path} was not saved completely: give the run's workdir, {workdir}")
     if not step.isdecimal() or str(int(step)) != step or (inside and not path.exists()):
         if path.exists():
             return None
         raise UserError(
-            f"{path} is not there: name the run's workdir, {workdir}, or one of its checkpoints, "
-            f"such as {parent / 'STEP'}"
+            f"{path} does not exist: give the run's workdir, {workdir}, or one of its "
+            f"checkpoints, such as {parent / 'STEP'}"
         )
     if parent.name == "damaged":
         return Place(None, None, parent / step)

@@ -12,6 +12,7 @@ from rats_jax.assemble import (
     make_source,
     with_absolute_path,
 )
+from rats_jax.config.sizes import with_size
 from rats_jax.data.device import DeviceBatches, device_batches, rows_here
 from rats_jax.data.pipeline import open_batches
 from rats_jax.data.sources import Source
@@ -19,6 +20,7 @@ from rats_jax.dino.step import DINO
 from rats_jax.errors import Stopped
 from rats_jax.parallel.distributed import agree
 from rats_jax.parallel.mesh import batch_sharding, describe
+from rats_jax.runs.automatic import choose, say_choices
 from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 from rats_jax.runs.checkpoints.retention import rules_of
 from rats_jax.runs.compilation_cache import keep_compiled_programs
@@ -27,6 +29,8 @@ from rats_jax.runs.events import Events
 from rats_jax.runs.guards.guards import Guards
 from rats_jax.runs.guards.stop import Stop
 from rats_jax.runs.initial.first_start import first_start
+from rats_jax.runs.machine import check_memory, slow_steps
+from rats_jax.runs.memory import check_address_space, least_memory
 from rats_jax.runs.observer import Observer
 from rats_jax.runs.online.evaluation import open_evaluation
 from rats_jax.runs.opened import OpenRun
@@ -61,28 +65,36 @@ def train(
     Returns the workdir. Raises UserError for a config, data set or workdir that cannot be used and
     for a run that cannot continue; Stopped after SIGTERM or Ctrl-C, once the run is saved.
     """
+    config = with_size(config)
     validate(config)
+    check_address_space()
     keep_compiled_programs(config.run.compilation_cache)
     if source is None:
         config = with_absolute_path(config)
         source = make_source(config)
+    memory = least_memory()
+    config, choices = choose(config, workdir, images=len(source), memory=memory)
+    say_choices(choices, images=len(source))
+    validate(config)
+    automatic = {choice.field: choice.reason for choice in choices}
     config, initial = first_start(config, workdir, source, weights)
     dino = make_dino(config, images=len(source))
     mesh = make_mesh(config)
+    check_memory(config, mesh, memory)
     evaluation = open_evaluation(config, dino, mesh)
     data = data_facts(source, seed=config.seed)
     with (
         Stop() as stop,
-        open_together(workdir, config, data=data) as folder,
+        open_together(workdir, config, data=data, automatic=automatic) as folder,
         writing_to(folder),
         _open_checkpoints(config, dino, folder) as checkpoints,
     ):
         schedules, events = dino.schedules, Events(folder)
         say(
             f"{len(source):,} images, batch {config.optimizer.batch_size} on {describe(mesh)}: "
-            f"{schedules.steps:,} steps of {schedules.steps_per_epoch:,} to the epoch"
+            f"{schedules.steps:,} steps, {schedules.steps_per_epoch:,} per epoch"
         )
-        for line in span_warnings(config, schedules):
+        for line in (*span_warnings(config, schedules), *slow_steps(config, mesh, schedules)):
             say(f"warning: {line}")
         last = min(config.run.stop_after or schedules.steps, schedules.steps)
         state, start = start_state(
@@ -95,6 +107,7 @@ def train(
             data=data,
             evaluation=evaluation.about if evaluation else {},
             initial=initial,
+            automatic=automatic,
         )
         say_parameters(state["student"])
         if start >= last:
@@ -164,8 +177,10 @@ def take_steps(run: OpenRun, stop: Stop, state: dict, *, start: int, last: int) 
     guards.unreadable.say_count()
     if status is not None:
         run.events.add("stopped", step=last, status=status)
-        where = f"saved at step {last}" if last > start else f"no step was taken from {start}"
-        raise Stopped(f"{where}: the same command goes on from there", status)
+        where = f"no step was taken after step {start}"
+        if last > start:
+            where = f"saved at step {last}"
+        raise Stopped(f"{where}: run the same command again to continue", status)
 
 
 def _open_checkpoints(config: ConfigDict, dino: DINO, folder: Path) -> Checkpoints:

@@ -95,7 +95,7 @@ def _forget_after(step: int, file: Path) -> None:
     old = file.with_suffix(".old.jsonl")
     if step < 0 and _size(file) > _size(old):
         shutil.copyfile(file, old)
-        say(f"the run begins anew: its metrics from before are in {old}")
+        say(f"the run starts from the beginning: its earlier metrics are in {old}")
     text = file.read_text("utf-8", "replace") if file.exists() else ""
     lines = text.splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]

@@ -134,8 +134,8 @@ class Observer:
         # The metric is of the monitor, which is off, or of registers that the model does not have.
         if run.keep_best and of_report and run.best_metric not in scalars:
             raise UserError(
-                f"config.run.best_metric is {run.best_metric!r}: a report has "
-                f"{', '.join(sorted(scalars))}"
+                f"config.run.best_metric is {run.best_metric!r}, which no report contains: choose "
+                f"one of {', '.join(sorted(scalars))}"
             )
         return scalars
 
@@ -167,7 +167,7 @@ class Observer:
         if names and collapse == "stop":
             raise UserError(
                 f"{', '.join(names)} at step {step}: the run ends (config.guards.collapse=stop); "
-                "docs/operations.md says what to do, and which checkpoint to go on from"
+                "docs/operations.md explains what to do, and which checkpoint to continue from"
             )
 
     def _draw(self) -> None:

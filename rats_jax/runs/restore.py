@@ -112,7 +112,9 @@ def restore_parts(
         else:
             found = checkpoints.restore_part(like)
     if found is None:
-        raise UserError(f"{place.workdir} holds no checkpoint yet: let the run reach one")
+        raise UserError(
+            f"{place.workdir} contains no checkpoint yet: wait until the run has saved one"
+        )
     best_of = None
     if by_metric and found.value is not None:
         best_of = run.best_metric, found.value
@@ -123,8 +125,8 @@ def _check_step(path: Path, named: int | None, *, wanted: int | None) -> None:
     """Raises UserError if the path names a checkpoint of a step other than the wanted one."""
     if None not in (named, wanted) and named != wanted:
         raise UserError(
-            f"{path} is the checkpoint at step {named}, and step {wanted} is asked for: name the "
-            "run's workdir, or leave out the step"
+            f"{path} is the checkpoint at step {named}, but step {wanted} was requested: give the "
+            "run's workdir, or omit the step"
         )
 
 
@@ -133,8 +135,8 @@ def _check_name(folder: Path) -> None:
     check_utf8(folder, "the run's directory")
     if "\\" in str(folder):
         raise UserError(
-            f"the run's directory {folder} has a backslash in its name, which is read as a slash: "
-            "choose or make another name"
+            f"the run's directory {folder} contains a backslash, which is read as a slash: rename "
+            "it, or choose another path"
         )
 
 
@@ -145,8 +147,8 @@ def _copied(folder: Path, names: Sequence[str]) -> Parts:
         config = meta["about"].get("config")
         if config is None:
             raise UserError(
-                f"{folder} does not say of which run it is: put it back into WORKDIR/checkpoints "
-                "and name the workdir"
+                f"{folder} does not record its run: put it back into WORKDIR/checkpoints and give "
+                "the workdir"
             )
         config = ConfigDict(with_old_fields(config))
         network, like = _abstract(config, [*names, "step"])
@@ -155,7 +157,8 @@ def _copied(folder: Path, names: Sequence[str]) -> Parts:
         verify(meta, state)
     except DamagedCheckpoint as reason:
         raise UserError(
-            f"the checkpoint {folder} is damaged ({reason}): name another, or the run's workdir"
+            f"the checkpoint {folder} is damaged ({reason}): give another checkpoint, or the "
+            "run's workdir"
         ) from None
     step = int(state.pop("step"))
     return Parts(network, state, config, step)

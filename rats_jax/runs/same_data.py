@@ -50,8 +50,9 @@ def check_data(
     """
     if "images" not in was:
         say(
-            "the checkpoint is of a version that did not record the images of a run, so they cannot"
-            f" be compared: these {now['images']:,} are recorded from here on"
+            "the checkpoint was written by a version that did not record the images of a run, so "
+            f"they cannot be compared: the present {now['images']:,} images are recorded from now "
+            "on"
         )
         return False
     change = _change(was, now, source, config.data.source)
@@ -59,12 +60,12 @@ def check_data(
         return False
     data = config.data
     place = f" (config.data.path {printable(data.path)})" if data.path else ""
-    change = f"{change}{place}" + (f"; with these {effect}" if effect else "")
+    change = f"{change}{place}" + (f"; with the new images, {effect}" if effect else "")
     if data.accept != token(now):
         raise UserError(
             f"the images are not those of the checkpoint at step {step}: {change}. Put the images "
-            "back, choose another --workdir for a new run, or continue with the images that are "
-            f"there: --config.data.accept={token(now)}"
+            "back, choose another --workdir for a new run, or accept the new images with "
+            f"--config.data.accept={token(now)}"
         )
     say(f"warning: the images change at step {step}, as config.data.accept allows: {change}")
     return True
@@ -77,20 +78,21 @@ def _change(was: Mapping, now: Mapping, source_was: str, source: str) -> str | N
     if source_was != source and (None in names or names[0] != names[1]):
         return (
             f"config.data.source was {source_was} and is {source}: there are {now['images']:,} "
-            "images as before, but whether they are the same in the same order cannot be told"
+            "images as before, but it cannot be checked whether they are the same in the same "
+            "order"
         )
     if None not in names and names[0] != names[1]:
         if source == "procedural_parts":
             return (
-                "these are other drawings, of another config.data.seed or size, or of another "
-                "version of the code that draws them"
+                "these are different drawings, with another config.data.seed or size, or from "
+                "another version of the code that draws them"
             )
         return (
-            f"there are {now['images']:,} images as before, but at least one of them is another "
-            "one, has another name or another place in the order"
+            f"there are {now['images']:,} images as before, but at least one of them was "
+            "replaced, renamed or moved in the order"
         )
     if was["order"] != now["order"]:
-        return "the installed version of grain or NumPy draws another order of them"
+        return "the installed version of grain or NumPy draws them in another order"
     return None
 
 

@@ -23,8 +23,8 @@ def schedule_changes(was: Schedules, now: Schedules, *, step: int) -> str:
     said = []
     if (was.steps, was.steps_per_epoch) != (now.steps, now.steps_per_epoch):
         said.append(
-            f"the run has {now.steps:,} steps of {now.steps_per_epoch:,} to the epoch (it had "
-            f"{was.steps:,} of {was.steps_per_epoch:,})"
+            f"the run has {now.steps:,} steps, {now.steps_per_epoch:,} per epoch (before: "
+            f"{was.steps:,}, {was.steps_per_epoch:,})"
         )
     if was.steps_per_epoch != now.steps_per_epoch:
         epochs = [f"{step / s.steps_per_epoch:.2f}" for s in (now, was)]

@@ -34,7 +34,7 @@ def _schedules(config: ConfigDict, s: Schedules) -> Iterator[str]:
         )
     elif dino.freeze_last_layer_epochs and not s.freeze_last_layer_steps:
         yield (
-            f"{freeze} is less than a step ({per_epoch:,} to the epoch): the last layer of the "
+            f"{freeze} is less than a step ({per_epoch:,} per epoch): the last layer of the "
             f"head is never frozen; set it to {1 / per_epoch:.2g} or more, or to 0"
         )
 
@@ -46,7 +46,7 @@ def _schedules(config: ConfigDict, s: Schedules) -> Iterator[str]:
         )
     elif optimizer.warmup_epochs and not s.warmup_steps:
         yield (
-            f"{warmup} is less than a step ({per_epoch:,} to the epoch): the first step has the "
+            f"{warmup} is less than a step ({per_epoch:,} per epoch): the first step has the "
             f"full learning rate; set it to {1 / per_epoch:.2g} or more, or to 0"
         )
 
@@ -82,7 +82,7 @@ def _intervals(config: ConfigDict, s: Schedules) -> Iterator[str]:
             )
         elif not steps:
             yield (
-                f"{every} is less than a step ({per_epoch:,} to the epoch): the teacher is "
+                f"{every} is less than a step ({per_epoch:,} per epoch): the teacher is "
                 "measured after every step; raise it"
             )
     kept = f"config.run.keep_every_epochs={run.keep_every_epochs:g}"
@@ -91,14 +91,14 @@ def _intervals(config: ConfigDict, s: Schedules) -> Iterator[str]:
         yield f"{kept} is {_steps(keep_every)} and {has}: no checkpoint is kept for good; lower it"
     elif run.keep_every_epochs and not round(run.keep_every_epochs * per_epoch):
         yield (
-            f"{kept} is less than a step ({per_epoch:,} to the epoch): every step is saved and "
+            f"{kept} is less than a step ({per_epoch:,} per epoch): every step is saved and "
             "kept for good; raise it"
         )
     between = evaluation.every_epochs and run.keep_best and is_of_evaluation(run.best_metric)
     if run.checkpoint_every > s.steps and not between and not 0 < keep_every < s.steps:
         yield (
             f"config.run.checkpoint_every={run.checkpoint_every} and {has}: nothing is saved "
-            "before the end, and a run that is killed begins anew; lower it"
+            "before the end, and a run that is killed starts again from step 0; lower it"
         )
     yield from _alarms(config, s)
 

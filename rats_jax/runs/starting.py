@@ -32,12 +32,14 @@ def start_state(
     data: Mapping,
     evaluation: Mapping[str, Mapping],
     initial: Initial | None = None,
+    automatic: Mapping[str, str] | None = None,
 ) -> tuple[dict, int]:
     """The state and the number of steps it has taken: the newest checkpoint, or a new state.
 
     data: as `same_data.data_facts`. evaluation: what evaluations measure, as
-    `OnlineEvaluation.about`. initial: what a new state has from given weights. Reports what
-    differs from the checkpoint; raises UserError for what must not change. Then writes config.json.
+    `OnlineEvaluation.about`. initial: what a new state has from given weights. automatic: as for
+    `workdir.open_workdir`. Reports what differs from the checkpoint; raises UserError for what must
+    not change. Then writes config.json.
     """
     like, code = abstract_state(dino, config.seed, mesh), code_version()
     found = checkpoints.restore(like)
@@ -54,7 +56,7 @@ def start_state(
             evaluation=evaluation,
         )
     if jax.process_index() == 0:
-        write_config(workdir, config)
+        write_config(workdir, config, automatic=automatic)
     if found is None:
         given = {"weights": initial.fingerprint, "report": initial.lines} if initial else {}
         events.add("started", step=0, code=code, **given)
@@ -70,13 +72,20 @@ def start_state(
 
 
 @contextmanager
-def open_together(path: str, config: ConfigDict, *, data: Mapping) -> Iterator[Path]:
+def open_together(
+    path: str,
+    config: ConfigDict,
+    *,
+    data: Mapping,
+    automatic: Mapping[str, str] | None = None,
+) -> Iterator[Path]:
     """The workdir, opened by process 0; the others check that they have the same one.
 
-    data: as `same_data.data_facts`; it must be the same in all processes.
+    data: as `same_data.data_facts`; it must be the same in all processes. automatic: as for
+    `workdir.open_workdir`.
     """
     if jax.process_index() == 0:
-        with open_workdir(path, config) as folder:
+        with open_workdir(path, config, automatic=automatic) as folder:
             agree({"sign": sign(folder), "data": data, "config": as_json(config)})
             yield folder
         return

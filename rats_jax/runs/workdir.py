@@ -1,6 +1,7 @@
 """The directory of a run, and the check that two starts belong to the same run.
 
-config.json       every field, as of the last start
+config.json       every field, as of the last start; under "automatic", why fields that were chosen
+                  automatically have their values
 checkpoints/      orbax, one directory per step
 damaged/          checkpoints that could not be restored
 metrics.jsonl     one line per report; metrics.old.jsonl: from before a start at step 0
@@ -35,16 +36,21 @@ from rats_jax.runs.checkpoints.folder_names import check_folder
 from rats_jax.voice import say
 
 SIGN = ".started"
+AUTOMATIC = "automatic"  # the entry of config.json that is no field
 ENDING_SECONDS = 5  # seconds that an earlier run may take to end
 SIGN_SECONDS = 10  # seconds until a network file system shows what another host has written
 
 
 @contextmanager
-def open_workdir(path: str, config: ConfigDict) -> Iterator[Path]:
+def open_workdir(
+    path: str, config: ConfigDict, *, automatic: Mapping[str, str] | None = None
+) -> Iterator[Path]:
     """Creates the directory or opens the run in it, and keeps other runs out until the block ends.
 
     A new directory gets its config.json at once. An existing config.json is not changed until
     `write_config`, so that a start that is refused changes nothing.
+
+    automatic: why automatic fields have their values, by field.
 
     Raises UserError if the directory cannot be written to, is in use by another run, or contains a
     run of another model.
@@ -56,18 +62,23 @@ def open_workdir(path: str, config: ConfigDict) -> Iterator[Path]:
             raise PermissionError(errno.EACCES, "no permission to write")
         stack.enter_context(_locked(workdir))
         if (workdir / "config.json").exists():
-            changes(load_config(workdir), config, workdir)
+            changes(
+                _comparable(load_config(workdir), workdir, config, automatic or {}), config, workdir
+            )
         else:
-            write_config(workdir, config)
+            write_config(workdir, config, automatic=automatic)
         block = stack.pop_all()
     with block:
         yield workdir
 
 
-def write_config(workdir: Path, config: ConfigDict) -> None:
-    """Writes config.json atomically."""
+def write_config(
+    workdir: Path, config: ConfigDict, *, automatic: Mapping[str, str] | None = None
+) -> None:
+    """Writes config.json atomically. automatic: as for `open_workdir`."""
+    tree = config.to_dict() | ({AUTOMATIC: dict(automatic)} if automatic else {})
     with _usable(workdir):
-        write_whole(workdir / "config.json", _json(config), durable=True)
+        write_whole(workdir / "config.json", _json(tree), durable=True)
 
 
 @contextmanager
@@ -103,7 +114,10 @@ def _lock(file: TextIO) -> bool:
     try:
         return lock(file)
     except OSError as error:
-        say(f"warning: {file.name} cannot be locked ({error.strerror}): start no second run here")
+        say(
+            f"warning: {file.name} cannot be locked ({error.strerror}): do not start a second run "
+            "here"
+        )
         return True
 
 
@@ -116,8 +130,8 @@ def writing_to(workdir: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
         raise UserError(
-            f"{error.filename or workdir} cannot be written ({error.strerror}): make room and "
-            "start again; the checkpoints are whole"
+            f"{error.filename or workdir} cannot be written ({error.strerror}): free some space "
+            "and start again; the checkpoints are complete"
         ) from error
 
 
@@ -126,7 +140,7 @@ def check_in_place(workdir: Path) -> None:
     saved apart from the earlier ones."""
     if not (workdir / "config.json").exists():
         raise UserError(
-            f"{printable(str(workdir))} has no config.json any more, so it was moved or removed "
+            f"{printable(str(workdir))} no longer has a config.json, so it was moved or removed "
             "while the run trained: move it back, or give its new place as --workdir, and start "
             "again from the last checkpoint"
         )
@@ -135,10 +149,11 @@ def check_in_place(workdir: Path) -> None:
 def folder_of(path: str) -> Path:
     """The directory that --workdir names."""
     if not path:
-        raise UserError("no --workdir: name the directory that this run is kept in")
+        raise UserError("--workdir is missing: give the directory of this run")
     if "://" in path:
         raise UserError(
-            f"--workdir {path} is no directory: mount the bucket, or take a disk that hosts share"
+            f"--workdir {path} is not a directory: mount the bucket, or use a disk that all hosts "
+            "share"
         )
     workdir = local_path(path)
     if path.startswith("~") and str(workdir).startswith("~"):
@@ -169,8 +184,8 @@ def take_part(path: str, config: ConfigDict, word: str, theirs: Mapping) -> Path
     while not file.exists() or file.read_text(encoding="utf-8") != word:
         if time.monotonic() > until:
             raise UserError(
-                f"--workdir {path} is another directory here than for process 0: choose one on a "
-                "file system that all hosts share"
+                f"--workdir {path} is not the same directory here as in process 0: choose one on "
+                "a file system that all hosts share"
             )
         time.sleep(0.2)
     theirs, ours = flat(theirs), flat(as_json(config))
@@ -178,7 +193,7 @@ def take_part(path: str, config: ConfigDict, word: str, theirs: Mapping) -> Path
     for name in sorted(theirs | ours):
         if theirs.get(name) != ours.get(name) and name not in may_differ:
             raise UserError(
-                f"config.{name} is {ours.get(name)} here and {theirs.get(name)} for process 0: "
+                f"config.{name} is {ours.get(name)} here and {theirs.get(name)} in process 0: "
                 "start all processes with the same config"
             )
     return workdir
@@ -188,9 +203,13 @@ def load_config(workdir: Path) -> ConfigDict:
     """The config of the run in a directory. Raises UserError if there is none."""
     file = workdir / "config.json"
     try:
-        return ConfigDict(with_old_fields(json.loads(file.read_text(encoding="utf-8"))))
+        tree = json.loads(file.read_text(encoding="utf-8"))
+        tree.pop(AUTOMATIC, None)
+        return ConfigDict(with_old_fields(tree))
     except FileNotFoundError:
-        raise UserError(f"{workdir} holds no config.json: it is not the workdir of a run") from None
+        raise UserError(
+            f"{workdir} contains no config.json: it is not the workdir of a run"
+        ) from None
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}): make it readable") from None
     except (ValueError, AttributeError) as error:
@@ -200,13 +219,35 @@ def load_config(workdir: Path) -> ConfigDict:
         ) from None
 
 
+def load_automatic(workdir: Path) -> dict[str, str]:
+    """Why automatic fields of the run have their values, by field. Call it after `load_config`."""
+    return json.loads((workdir / "config.json").read_text(encoding="utf-8")).get(AUTOMATIC, {})
+
+
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether the run has saved a state."""
+    return any(folder.name.isdigit() for folder in (workdir / "checkpoints").glob("*"))
+
+
+def _comparable(
+    was: ConfigDict, workdir: Path, config: ConfigDict, automatic: Mapping[str, str]
+) -> ConfigDict:
+    """The earlier config, where a run without a checkpoint has the new automatic values: no state
+    holds on to the earlier ones."""
+    if automatic and not has_checkpoint(workdir):
+        chosen = automatic.keys() & load_automatic(workdir).keys()
+        new = flat(config.to_dict())
+        was.update_from_flattened_dict({name: new[name] for name in chosen})
+    return was
+
+
 def as_json(config: ConfigDict) -> dict:
     """The config after a round trip through JSON, with lists instead of tuples."""
-    return json.loads(_json(config))
+    return json.loads(_json(config.to_dict()))
 
 
-def _json(config: ConfigDict) -> str:
-    return json.dumps(config.to_dict(), indent=2) + "\n"
+def _json(tree: Mapping) -> str:
+    return json.dumps(tree, indent=2) + "\n"
 
 
 def flat(tree: Mapping, prefix: str = "") -> dict:
@@ -230,12 +271,12 @@ def changes(was: ConfigDict, config: ConfigDict, workdir: Path) -> list[str]:
     for name in changed:
         if is_fixed(name):
             raise UserError(
-                f"--workdir {workdir} holds another run: config.{name} is "
-                f"{old.get(name)} there and {new.get(name)} here; choose another --workdir"
+                f"--workdir {workdir} contains a different run: config.{name} is {old.get(name)} "
+                f"there and {new.get(name)} here; choose another --workdir"
             )
     silent = {field.name for field in fields() if field.silent}
     return [
-        f"config.{name} was {old.get(name)} and is {new.get(name)} from here on"
+        f"config.{name} was {old.get(name)} and is {new.get(name)} from now on"
         for name in changed
         if name not in silent
     ]

@@ -28,8 +28,8 @@ tags: [dino, self-supervised, image-feature-extraction, rats_jax]
 ## Images
 
 RGB, scaled to 0..1, then normalised by mean {mean} and standard deviation {std}.
-Positions belong to {size} x {size} pixels; any height and width that are multiples of {patch} can
-be fed, for which they are resampled as in training.
+The positions are those of {size} x {size} pixels. Any height and width that are
+multiples of {patch} are accepted: the positions are resampled as in training.
 
 ## What it computes
 
@@ -44,8 +44,8 @@ differences, float32:
 
 ## Licence
 
-The code in this folder is Apache-2.0, as rats_jax. The licence of the weights is for whoever
-trained them to state, and may depend on the training images: **write it here before you publish
+The code in this folder is Apache-2.0, as rats_jax. The licence of the weights is chosen by
+those who trained them, and may depend on the training images: **write it here before you publish
 them.**
 """
 
@@ -114,8 +114,8 @@ model = timm.create_model("rats", pretrained=True)
 ```
 """,
     "onnx": """\
-onnxruntime, any batch and any size that is a multiple of {patch} (of others, what is over at the
-right and below is not seen):
+onnxruntime, any batch and any size that is a multiple of {patch} (for other
+sizes, the remainder at the right and at the bottom is ignored):
 
 ```python
 session = onnxruntime.InferenceSession({onnx})
@@ -192,8 +192,8 @@ def _training(config: ConfigDict, metrics: Mapping) -> str:
         for section in ("dino", "optimizer", "crops", "photometrics", "head", "data")
         for name, value in config[section].items()
     }
-    told = f"Its last report up to this step:\n\n{_table(metrics)}" if metrics else ""
-    return TRAINING.format(metrics=told, recipe=_table(recipe))
+    report = f"The last training report up to this step:\n\n{_table(metrics)}" if metrics else ""
+    return TRAINING.format(metrics=report, recipe=_table(recipe))
 
 
 def _table(values: Mapping) -> str:

@@ -46,9 +46,10 @@ def difference(outputs: Outputs, references: Iterable, *, what: str) -> float:
             if not far <= TOLERANCE * scale:
                 h, w = images.shape[2:]
                 raise UserError(
-                    f"{what}: what was written computes other {part} than JAX, at {h} x {w} pixels "
-                    f"(largest difference {far:.1e}, of values up to {scale:.1e}); nothing was "
-                    "kept. Please report this, with the versions of jax and torch"
+                    f"{what}: the {part} of the exported model differ from those of the JAX model "
+                    f"at {h} x {w} pixels (by up to {far:.1e}, with values up to {scale:.1e}); "
+                    "the export was removed. Please report this, with the versions of jax and "
+                    "torch"
                 )
             largest = max(largest, float(far))
     return largest

@@ -71,8 +71,8 @@ def write(
     except RuntimeError as error:  # PyTorch raises this for any error of the disk
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"checkpoint.pth cannot be written to {folder.parent} ({reason}): make room there, or "
-            "choose another --output"
+            f"checkpoint.pth cannot be written to {folder.parent} ({reason}): free some space "
+            "there, or choose another --output"
         ) from None
     shutil.copy(one_file.FILES / "official_dino.py", folder)
 

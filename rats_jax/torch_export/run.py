@@ -55,7 +55,7 @@ def export(
     if "dino" in formats and backbone.config is None:
         raise UserError(
             f"--format=dino needs the student, the heads and the center of a run; {checkpoint} "
-            "holds a backbone alone: choose safetensors, hf or onnx"
+            "contains only a backbone: choose safetensors, hf or onnx"
         )
     metrics = card.reported(backbone.workdir, backbone.step) if backbone.workdir else {}
     with new_folder(target) as folder:
@@ -69,7 +69,7 @@ def export(
             differences[what] = compare.difference(
                 lambda images, form=form: outputs[form](folder, images), references, what=what
             )
-            say(f"{what}: as the JAX model, but for {differences[what]:.1e}")
+            say(f"{what}: differs from the JAX model by at most {differences[what]:.1e}")
         card.write(
             folder,
             name=target.name,
@@ -126,7 +126,7 @@ def _checked(formats: Sequence[str]) -> tuple[str, ...]:
     """The formats in the order of FORMATS, including "safetensors". Raises UserError."""
     for form in formats:
         if form not in FORMATS:
-            raise UserError(f"--format={form}: choose of {', '.join(FORMATS)}")
+            raise UserError(f"--format={form}: choose from {', '.join(FORMATS)}")
     formats = tuple(form for form in FORMATS if form in formats or form == "safetensors")
     for form in formats:
         for package in FORMATS[form]:

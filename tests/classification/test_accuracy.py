@@ -33,12 +33,14 @@ def test_labels_that_make_scores_say_little_are_warned_of():
 
     assert warned([0, 1], [0, 1, 1]) == []
     assert warned([0, 1, 9], [0, 2, 3, 1]) == [
-        "warning: 2 of 4 images are of classes that train has no image of",
-        "warning: 1 of 3 classes have no image that is scored",
+        "warning: 2 of 4 images are of classes of which train has no image",
+        "warning: 1 of 3 classes have no image among those that are scored",
     ]
-    with pytest.raises(UserError, match="none of the 2 images scored has a label of train"):
+    with pytest.raises(
+        UserError, match="none of the 2 images that are scored has a label of train"
+    ):
         warned([0, 1], [2, 3])
     assert warned([0, 1], [1, 1]) == [
-        "warning: 1 of 2 classes have no image that is scored",
+        "warning: 1 of 2 classes have no image among those that are scored",
         "warning: all 2 images that are scored are of one class",
     ]

@@ -103,7 +103,7 @@ def test_numbers_of_neighbours(given, most, expected):
 @pytest.mark.parametrize("given", [["21"], ["0"], ["x"], []])
 def test_numbers_that_cannot_be_are_refused(given):
     with pytest.raises(
-        UserError, match="no more than 20 images are learned from; choose numbers from 1"
+        UserError, match="there are at most 20 training images; choose numbers from 1"
     ):
         numbers_of_neighbours(given, 20)
 
@@ -186,7 +186,7 @@ def test_a_broken_image_is_told_or_skipped_and_told(folders, tmp_path, capsys):
     found = evaluated(tmp_path, skip_broken=True)
     assert found.images + found.learned_from == 40 and "red/1.png" in found.skipped[0]
     assert "warning: skipped:" in capsys.readouterr().out
-    with pytest.raises(UserError, match="--knn_k=38: no more than 32 images are learned"):
+    with pytest.raises(UserError, match="--knn_k=38: there are at most 32 training images"):
         evaluated(tmp_path, skip_broken=True, knn_k=["38"])
 
 
@@ -195,7 +195,7 @@ def test_too_few_classes_or_images_are_refused(folders, tmp_path):
     with pytest.raises(UserError, match="has images of fewer than two classes"):
         evaluated(tmp_path)
     few = make_colours(tmp_path / "few", each=2)
-    with pytest.raises(UserError, match="a fifth of each class of .*few is no image at all"):
+    with pytest.raises(UserError, match="a fifth of each class of .*few is less than one image"):
         evaluated(few, knn_k=["3"])
 
 
@@ -228,5 +228,5 @@ def test_the_flags_of_another_task_are_refused():
     failed = subprocess.run(command, capture_output=True, text=True)
     assert failed.returncode == 2
     assert failed.stderr == (
-        "error: --epochs is of --task=linear: leave it out, or name that task\n"
+        "error: --epochs belongs to --task=linear: omit it, or choose that task\n"
     )

@@ -27,6 +27,7 @@ from rats_jax.errors import UserError
 from rats_jax.evals import vectors
 from rats_jax.evals.vectors import batches, extract, read_labels
 from rats_jax.procedural_parts import SUPER_CATEGORIES
+from rats_jax.progress import Progress
 from tests.classification.colours import MeanColour, make_colours
 
 CLASSES = ("blue", "green", "red")
@@ -102,7 +103,7 @@ def test_a_tfds_data_set_is_named_with_split_and_folder(monkeypatch, place, expe
     "spec, message",
     [
         ("photos", "'photos' are not KIND:PATH; KIND is one of image_folder, records, tar"),
-        ("image_folder:", "write image_folder:FOLDER, which holds a folder for each class"),
+        ("image_folder:", "write image_folder:FOLDER, with a folder for each class"),
         ("image_folder:/no/such", "^image_folder:/no/such: /no/such does not exist; give"),
         ("tfds:pets@/data", "write tfds:NAME/SPLIT@DATA_DIR"),
         ("tfds:pets/train", "write tfds:NAME/SPLIT@DATA_DIR"),
@@ -161,7 +162,9 @@ def test_a_part_of_a_set_is_spread_over_its_classes(folder):
 def test_labels_beyond_the_names_are_a_users_mistake():
     assert relabelled(np.array([1, 0]), np.array([5, 7]), of="test").tolist() == [7, 5]
     assert relabelled(np.array([9]), None, of="test").tolist() == [9]
-    with pytest.raises(UserError, match="test has an image of label 2, and names of 2 classes"):
+    with pytest.raises(
+        UserError, match="test has an image with label 2, but names of only 2 classes"
+    ):
         relabelled(np.array([0, 2]), np.array([5, 7]), of="test")
 
 
@@ -175,11 +178,11 @@ def test_labels_that_no_array_can_hold_are_broken(label, reason):
 def test_images_that_are_learned_from_are_not_scored(folder, tmp_path):
     (tmp_path / "link").symlink_to(folder)
     drawn, same = open_labelled("procedural_parts:9"), open_labelled("procedural_parts:4@0")
-    with pytest.raises(UserError, match="the same images: name another seed, COUNT@SEED"):
+    with pytest.raises(UserError, match="among those to learn from: give another seed, COUNT@SEED"):
         check_apart(drawn, same)
     check_apart(drawn, open_labelled("procedural_parts:9@1"))
     images = open_labelled(f"image_folder:{folder}")
-    with pytest.raises(UserError, match="the same images: name others"):
+    with pytest.raises(UserError, match="among those to learn from: give others"):
         check_apart(images, open_labelled(f"image_folder:{tmp_path / 'link'}/"))
     check_apart(images, drawn)
 
@@ -209,9 +212,9 @@ class Flawed:
 
 def test_broken_and_unlabelled_images_are_named(capsys):
     images = labelled.LabelledImages("flawed", Flawed(), ())
-    left_out = LeftOut(skip_broken=True)
+    left_out, work = LeftOut(skip_broken=True), Progress("flawed", 20)
     for _ in range(2):  # each is told once
-        found = list(batches(images, range(9, -1, -1), lambda x, i: x + i, left_out, batch=4))
+        found = list(batches(images, range(9, -1, -1), lambda x, i: x + i, left_out, work, batch=4))
     assert [batch.indices.tolist() for batch in found] == [[9, 8, 6, 4], [3, 1, 0]]
     assert [batch.labels.tolist() for batch in found] == [[0, 2, 0, 1], [0, 1, 0]]
     assert found[1].pixels[:, 0, 0, 0].tolist() == [6, 2, 0, 0]
@@ -222,7 +225,7 @@ def test_broken_and_unlabelled_images_are_named(capsys):
     indices, labels = read_labels(images, LeftOut(skip_broken=True))
     assert indices.tolist() == [0, 1, 3, 4, 5, 6, 8, 9]  # the bytes of 5 can be read
     assert labels.tolist() == [0, 1, 0, 1, 1, 0, 2, 0]
-    with pytest.raises(UserError, match="image 2: Input/output error .or leave it out with --skip"):
+    with pytest.raises(UserError, match="image 2: Input/output error .or skip it with --skip"):
         read_labels(images, LeftOut(skip_broken=False))
 
 
@@ -238,7 +241,8 @@ def test_no_more_images_are_decoded_than_are_soon_used():
             return np.zeros((4, 4, 3), np.uint8), 0
 
     images = labelled.LabelledImages("many", Counting(), ())
-    coming = batches(images, range(10**6), lambda x, _: x, LeftOut(skip_broken=False), batch=8)
+    left_out, work = LeftOut(skip_broken=False), Progress("many", 10**6)
+    coming = batches(images, range(10**6), lambda x, _: x, left_out, work, batch=8)
     for _ in range(3):
         next(coming)
     coming.close()
@@ -297,5 +301,7 @@ def test_a_data_set_without_a_readable_image_is_told():
     images = labelled.LabelledImages("flawed", Flawed(), ())
     model = {"colour": MeanColour()}
     compute = {"colour": model["colour"].taking(lambda f: f.global_vector)}
-    with pytest.raises(UserError, match="no image of flawed could be read; the first: flawed, im"):
+    with pytest.raises(
+        UserError, match="no image of flawed could be read; the first error: flawed, im"
+    ):
         extract(compute, model, images, [2, 7], 16, LeftOut(skip_broken=True))

@@ -260,7 +260,7 @@ def test_a_broken_image_is_left_out_of_every_epoch(folders, tmp_path, capsys):
 
 
 def test_too_few_classes_or_images_are_refused(folders, tmp_path):
-    with pytest.raises(UserError, match="a fifth of each class of .*few is no image at all"):
+    with pytest.raises(UserError, match="a fifth of each class of .*few is less than one image"):
         evaluated(make_colours(tmp_path / "few", each=2))
     with pytest.raises(UserError, match="has images of fewer than two classes"):
         evaluated(folders[0] / "red")

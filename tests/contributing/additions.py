@@ -185,8 +185,8 @@ METRIC = Addition(
         ),
         Edit(
             "rats_jax/parts/region_metrics.py",
-            'RegionScores(m2o="M2O", o2o="O2O", ari="ARI")',
-            'RegionScores(m2o="M2O", o2o="O2O", ari="ARI", purity="purity")',
+            '("M2O", "O2O", "ARI")',
+            '("M2O", "O2O", "ARI", "purity")',
         ),
         Edit(
             "rats_jax/parts/region_metrics.py",

@@ -176,7 +176,9 @@ def test_pictures_of_phones_are_below_the_limit_and_warn_nobody(monkeypatch):
 def test_more_pixels_than_the_limit_are_refused_with_the_numbers(monkeypatch, read, kind):
     data = encoded(IMAGE, kind)
     monkeypatch.setattr(module, "LARGEST", 53)
-    with pytest.raises(UnreadableImage, match="^9 x 6 pixels are over the limit .*; make it smal"):
+    with pytest.raises(
+        UnreadableImage, match="^9 x 6 pixels exceed the limit .*; make the image smal"
+    ):
         read(data)
 
 

@@ -19,14 +19,16 @@ def test_every_kind_can_be_opened():
 
 @pytest.mark.parametrize("kind", sorted(kinds.LABELLED.keys() - kinds.PART_MASKS))
 def test_labelled_images_are_no_part_masks(kind):
-    line = f"'{kind}:x' has labelled images, which --task=knn, linear and norms take; here part"
-    with pytest.raises(UserError, match=f"{line} masks are needed: KIND is one of folder, ade20k"):
+    line = f"'{kind}:x' has labelled images, which --task=knn, linear and norms use; part"
+    with pytest.raises(
+        UserError, match=f"{line} masks are needed here: KIND is one of folder, ade20k"
+    ):
         open_dataset(f"{kind}:x")
 
 
 @pytest.mark.parametrize("kind", sorted(kinds.PART_MASKS.keys() - kinds.LABELLED))
 def test_part_masks_are_no_labelled_images(kind):
-    line = f"'{kind}:x' has part masks, which --task=parts takes; here labelled images are needed"
+    line = f"'{kind}:x' has part masks, which --task=parts uses; labelled images are needed here"
     with pytest.raises(UserError, match=f"{line}: KIND is one of image_folder, records"):
         open_labelled(f"{kind}:x")
 

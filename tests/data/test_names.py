@@ -90,31 +90,43 @@ def test_shards_keep_the_names_and_the_lists_can_be_read(kind, tmp_path, folder,
 @pytest.mark.processes
 def test_a_path_that_a_library_cannot_open_is_refused_before_anything_is_done(tmp_path, folder):
     output = tmp_path / "aus\udcff"
-    with pytest.raises(UserError, match=r"--output .*aus\\udcff is not valid UTF-8: choose"):
+    with pytest.raises(
+        UserError, match=r"--output .*aus\\udcff is not valid UTF-8: rename it, or choose"
+    ):
         prepare(folder, output, workers=1, shard_mb=1, shorter_side=0)
     assert not output.exists()
     output.mkdir()
-    with pytest.raises(UserError, match=r"the path .*aus\\udcff is not valid UTF-8: choose"):
+    with pytest.raises(
+        UserError, match=r"the path .*aus\\udcff is not valid UTF-8: rename it, or choose"
+    ):
         Records(output)
-    with pytest.raises(UserError, match=r"the data_dir .*aus\\udcff is not valid UTF-8: choose"):
+    with pytest.raises(
+        UserError, match=r"the data_dir .*aus\\udcff is not valid UTF-8: rename it, or choose"
+    ):
         TFDS("pets", "train", output)
 
 
 @pytest.mark.processes
 def test_shards_in_a_path_with_a_line_end_are_refused_before_anything_is_done(tmp_path, folder):
     output = tmp_path / "pp\nnl"
-    with pytest.raises(UserError, match=r"^--output \S*pp\\nnl has a line end \(\\n\), .*: choose"):
+    with pytest.raises(
+        UserError,
+        match=r"^--output \S*pp\\nnl contains a line break \(\\n\), .*: rename it, or choose",
+    ):
         prepare(folder, output, workers=1, shard_mb=1, shorter_side=0)
     assert not output.exists()
     output.mkdir()
-    with pytest.raises(UserError, match=r"^the path \S*pp\\nnl has a line end \(\\n\), .*: choose"):
+    with pytest.raises(
+        UserError,
+        match=r"^the path \S*pp\\nnl contains a line break \(\\n\), .*: rename it, or choose",
+    ):
         Records(output)
 
 
 @pytest.mark.parametrize("open_source", [ImageFolder, Records, Tars])
 def test_a_path_beyond_any_limit_is_one_line(open_source, tmp_path):
     for path in (tmp_path / ("x" * 300), "/" + "y/" * 3000, "new\nline"):
-        with pytest.raises(UserError, match="does not exist|names no tar") as error:
+        with pytest.raises(UserError, match="does not exist|matches no tar") as error:
             open_source(path)
         assert "\n" not in str(error.value)
 

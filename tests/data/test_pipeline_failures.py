@@ -54,7 +54,7 @@ def test_a_dead_worker_is_noticed_and_named():
         victim = workers.pop()
         os.kill(victim.pid, signal.SIGKILL)
         with pytest.raises(
-            UserError, match=f"process {victim.pid}.* SIGKILL, as the kernel .*out: lower"
+            UserError, match=f"process {victim.pid}.* SIGKILL, which the kernel .*out: lower"
         ):
             for _ in range(20):
                 next(stream)
@@ -76,7 +76,9 @@ def test_a_worker_that_cannot_start_is_noticed():
 def test_a_source_that_cannot_be_sent_is_a_users_mistake():
     source = Numbered()
     source.read = lambda: None
-    with pytest.raises(UserError, match="cannot be sent to them .*open files, locks and local"):
+    with pytest.raises(
+        UserError, match="cannot be sent to the worker processes .*open files, locks or local"
+    ):
         batches(1, source, workers=1)
 
 
@@ -98,7 +100,7 @@ class TooLarge(Numbered):
 
 
 def test_an_image_for_which_there_is_no_memory_is_named():
-    with pytest.raises(UserError, match="^image 0: no memory is left to read it; lower config"):
+    with pytest.raises(UserError, match="^image 0: not enough memory to read it; lower config"):
         Fill(
             TooLarge(), SAMPLES, Buffers(1, 1, SAMPLES.fields, shared=False), np.zeros(2, np.uint64)
         )(Task(0, 0, [0], [0]))

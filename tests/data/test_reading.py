@@ -5,6 +5,9 @@ import pytest
 
 from rats_jax.data.reading import LeftOut, in_batches, padded
 from rats_jax.errors import BrokenImage, UserError
+from rats_jax.progress import Progress
+
+WORK = Progress("images", 9)
 
 
 def read(i: int) -> int:
@@ -15,12 +18,21 @@ def read(i: int) -> int:
 
 def test_batches_are_full_and_in_order_without_what_is_left_out():
     left_out = LeftOut(skip_broken=True)
-    assert list(in_batches(read, range(9), left_out, size=3)) == [[0, 2, 3], [4, 6, 7], [8]]
+    assert list(in_batches(read, range(9), left_out, WORK, size=3)) == [[0, 2, 3], [4, 6, 7], [8]]
     assert left_out.lines == ["image 1", "image 5"]
-    assert list(in_batches(read, range(2, 5), left_out, size=3)) == [[2, 3, 4]]
-    assert list(in_batches(read, [1, 5], left_out, size=3)) == []
-    with pytest.raises(UserError, match="image 1 .or leave it out with --skip_broken"):
-        list(in_batches(read, range(9), LeftOut(skip_broken=False), size=3))
+    assert list(in_batches(read, range(2, 5), left_out, WORK, size=3)) == [[2, 3, 4]]
+    assert list(in_batches(read, [1, 5], left_out, WORK, size=3)) == []
+    with pytest.raises(UserError, match="image 1 .or skip it with --skip_broken"):
+        list(in_batches(read, range(9), LeftOut(skip_broken=False), WORK, size=3))
+
+
+def test_progress_counts_images_that_are_left_out(monkeypatch):
+    counted = Progress("images", 9)
+    added: list[int] = []
+    monkeypatch.setattr(counted, "add", added.append)
+    left_out = LeftOut(skip_broken=True)
+    assert len(list(in_batches(read, range(9), left_out, counted, size=4))) == 2
+    assert sum(added) == 9 and len(left_out.lines) == 2
 
 
 def test_a_short_batch_is_padded_with_zeros():

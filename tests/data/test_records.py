@@ -50,7 +50,7 @@ def test_a_record_keeps_name_label_and_every_byte():
         assert unpack(pack(name, label, image)) == (name, label, image)
     assert unpack(pack("x", 3, b"\n\nabc\n")) == ("x", 3, b"\n\nabc\n")
     for junk in (b"", b"\xff\xd8\xff\xe0 a bare jpeg\n", b"[]\n", b'{"name": "x"}\n'):
-        with pytest.raises(ValueError, match="no record"):
+        with pytest.raises(ValueError, match="not a record"):
             unpack(junk)
 
 
@@ -138,7 +138,7 @@ def test_a_manifest_that_is_none_is_a_users_mistake(folder):
     with pytest.raises(UserError, match=r"manifest.json lacks 'shards'"):
         Records(folder)
     write_manifest(folder, shards=[])
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(UserError, match="contains no image"):
         Records(folder)
 
 
@@ -161,7 +161,7 @@ def test_the_limit_of_open_files_is_raised_for_many_shards(monkeypatch):
     assert not set_to
     records._allow_open_files(1000)
     assert set_to == [(1256, 4096)]
-    with pytest.raises(UserError, match="5000 shards .* may open 4096 files; raise the limit"):
+    with pytest.raises(UserError, match="5000 shards .* may open only 4096 files; raise the limit"):
         records._allow_open_files(5000)
 
 

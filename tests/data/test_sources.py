@@ -64,7 +64,7 @@ def test_a_bad_path_is_a_users_mistake(tmp_path):
         ImageFolder(tmp_path / "x.tar")
     assert error.value.kind == "tar"
     write(tmp_path / "empty" / "a.txt")
-    with pytest.raises(UserError, match="holds no image"):
+    with pytest.raises(UserError, match="contains no image"):
         ImageFolder(tmp_path / "empty")
 
 
@@ -93,7 +93,7 @@ def test_what_a_folder_holds_beside_images_is_counted_and_named(tmp_path):
     source = ImageFolder(tmp_path)
     assert source.files == ["a/1.jpg", "a/2.JFIF", "a/3.jpe"]
     (note,) = source.notes
-    assert note.startswith(f"warning: passed over in {tmp_path}: ")
+    assert note.startswith(f"warning: skipped in {tmp_path}: ")
     for part in (
         "archives (unpack them): 1 (first x.zip)",
         "images that are neither JPEG, PNG nor WebP (convert them): 2 (first a/b.TIFF)",
@@ -119,9 +119,9 @@ def test_links_to_nothing_and_folders_listed_twice_are_named(tmp_path):
     source = ImageFolder(tmp_path / "data")
     assert source.files == ["cats/1.jpg"]
     (note,) = source.notes
-    assert "links to nothing: 3 (first horses)" in note
+    assert "broken links: 3 (first horses)" in note
     assert "hidden files: 1 (first .#lock)" in note
-    assert "folders that were already listed by another way: 1 (first dogs)" in note
+    assert "folders that were already listed under another path: 1 (first dogs)" in note
     # Who does not count what is passed over has links to nothing to read.
     assert "cats/2.jpg" in walk(tmp_path / "data")
 
@@ -137,14 +137,16 @@ def test_what_is_no_file_is_never_read(tmp_path):
     source = ImageFolder(tmp_path / "data")
     assert source.files == list(walk(tmp_path / "data")) == ["a/1.jpg", "a/2.jpg"]
     (note,) = source.notes
-    assert "pipes, devices and others that are no files: 3 (first zero.jpg)" in note
+    assert "pipes, devices and other special files: 3 (first zero.jpg)" in note
     assert "hidden files: 1 (first a/.pipe.jpg)" in note
 
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path):
     for i in range(3):
         write(tmp_path / f"{i}.tar")
-    with pytest.raises(UserError, match=r"holds no image; .*the source tar .*: 3 \(first 0.tar\)"):
+    with pytest.raises(
+        UserError, match=r"contains no image; .*the source tar .*: 3 \(first 0.tar\)"
+    ):
         ImageFolder(tmp_path)
 
 
@@ -156,7 +158,7 @@ ODD = {
         "JPEGImages",
         "SegmentationClass",
     ): "warning: JPEGImages/, SegmentationClass/ look",
-    ("set/a", "set/b"): "all images are in set/, so that its 2 folders are one class",
+    ("set/a", "set/b"): "all images are in set/, so its 2 folders count as one class",
     ("a", "train"): None,
     ("a", "b/c"): None,
     ("one/a",): None,

@@ -100,7 +100,7 @@ def test_data_after_the_end_is_named_and_a_tar_behind_it_still_read(tmp_path, tw
 def test_a_joined_tar_that_is_cut_short_is_refused(tmp_path, two, size):
     cut = write_tar(tmp_path / "cut.tar", ["c/1.jpg"]).read_bytes()[:size]
     with pytest.raises(
-        tarfile.ReadError, match="^is (no tar|cut short).*; get it again, or pack it again$"
+        tarfile.ReadError, match="^is (not a tar|cut short).*; download it again, or pack it again$"
     ):
         listed(joined(tmp_path / "all.tar", *two, cut))
 
@@ -226,7 +226,7 @@ def test_a_tar_within_a_tar_is_listed_in_its_place_and_no_further(tmp_path, two)
     outer = write_tar(tmp_path / "o.tar", [("n1.tar", cut), ("n2.tar", two[1].read_bytes())])
     with outer.open("rb") as file:
         file.seek(512)
-        with pytest.raises(tarfile.ReadError, match="^is (no tar|cut short)"):
+        with pytest.raises(tarfile.ReadError, match="^is (not a tar|cut short)"):
             list(list_tars(file, PassedOver(), size=len(cut)))
 
 

@@ -1,5 +1,7 @@
 """Register health: by literal loops, and the same in any batches."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,8 @@ from rats_jax.dino.monitors import registers_dead
 from rats_jax.dino.register_health import health, health_sums
 from rats_jax.models import Features
 
-sums = jax.jit(health_sums)
+sums = jax.jit(partial(health_sums, has_cls=False))
+sums_of_vit = jax.jit(partial(health_sums, has_cls=True))
 
 
 def draw(*shape: int, seed: int = 0) -> np.ndarray:
@@ -74,14 +77,25 @@ def test_of_a_vit_cls_is_judged_by_what_it_gives_to_patches():
     attention = np.zeros((2, 1, 3, 4), np.float32)  # [CLS] and two registers
     attention[:, :, 0, :2] = 0.1  # most of it goes to other tokens
     attention[:, :, 1:, 3] = 1
-    signs = measured(features(draw(2, 2, 8), attention), heads=1)
+    present = jnp.ones(2, bool)
+    signs = health(sums_of_vit(features(draw(2, 2, 8), attention), present), heads=1)
     assert signs["registers/attention_entropy"] == pytest.approx(0.5, abs=1e-6)
-    alone = measured(features(draw(2, 0, 8), attention[:, :, :1]), heads=1)
+    alone = features(draw(2, 0, 8), attention[:, :, :1])
+    alone = health(sums_of_vit(alone, present), heads=1)
     assert alone.keys() == {
         "registers/attention_entropy",
         "heads/attention_entropy_0",
         "patches/shared",
     }
+
+
+def test_attention_shaped_as_that_of_a_vit_is_averaged_over_registers_of_other_backbones():
+    """The same shape of attention means what the options of the backbone say."""
+    attention = np.zeros((2, 1, 3, 4), np.float32)
+    attention[:, :, 0] = 1 / 4  # entropy 1
+    attention[:, :, 1:, 3] = 1  # entropy 0
+    signs = measured(features(draw(2, 2, 8), attention), heads=1)
+    assert signs["registers/attention_entropy"] == pytest.approx(1 / 3, abs=1e-6)
 
 
 def test_what_patches_share_is_one_where_all_point_the_same_way_and_none_where_they_cancel_out():

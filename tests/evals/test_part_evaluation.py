@@ -204,7 +204,7 @@ def test_the_command_scores_the_untrained_model_and_saved_regions_beside(
         check=True,
         env=os.environ | {"HOME": str(tmp_path)},
     )
-    assert f"{folder.name}: 7 of 19 images, evenly spread (--limit" in done.stdout
+    assert f"{folder.name}: 7 of 19 images, evenly spaced (--limit" in done.stdout
     assert done.stdout.splitlines()[-1] == f"results: {tmp_path / 'out'}"
     assert "| 2 | untrained: registers | " in done.stdout
     results = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -241,12 +241,12 @@ for command in sys.argv[1:]:
 @pytest.mark.processes
 def test_mistakes_are_told_before_anything_is_read(run_folder, folder, tmp_path):
     checkpoint, masks = f"--checkpoint={run_folder} ", f"--regions={folder}/masks "
-    patches = "--top_k=5: the model has 4 patches an image at the lowest resolution; "
+    patches = "--top_k=5: the model has 4 patches per image at the lowest resolution; "
     cases = {
-        f"{checkpoint} --resolution=32,30": "--resolution=30 is no multiple of the patch (8); the "
-        "nearest is 32",
-        f"{checkpoint} --resolution=x": "--resolution=x: write pixels, such as 512, at most 8,192",
-        f"{checkpoint} --resolution=8200": "--resolution=8200: write pixels, such as 512, at most "
+        f"{checkpoint} --resolution=32,30": "--resolution=30 is not a multiple of the patch "
+        "size (8); the nearest is 32",
+        f"{checkpoint} --resolution=x": "--resolution=x: give pixels, such as 512, at most 8,192",
+        f"{checkpoint} --resolution=8200": "--resolution=8200: give pixels, such as 512, at most "
         "8,192",
         f"{checkpoint} --resolution=16,32 --top_k=5": f"{patches}choose numbers from 1 to 4",
         **{
@@ -254,10 +254,13 @@ def test_mistakes_are_told_before_anything_is_read(run_folder, folder, tmp_path)
             "choose numbers from 1 to 6"
             for k in ("16", "3,0", "x", "")
         },
-        f"{checkpoint} --smoothing=nan": "--smoothing=nan: give patches, such as 1; 0 for none",
-        f"{checkpoint} --smoothing=inf": "--smoothing=inf: give patches, such as 1; 0 for none",
-        f"{masks} --smoothing=2": "--smoothing is of a model's regions: name one with --checkpoint",
-        "": "no --checkpoint: name a run's workdir, or a file of weights",
+        f"{checkpoint} --smoothing=nan": "--smoothing=nan: give a number of patches, such "
+        "as 1, or 0 for none",
+        f"{checkpoint} --smoothing=inf": "--smoothing=inf: give a number of patches, such "
+        "as 1, or 0 for none",
+        f"{masks} --smoothing=2": "--smoothing applies only to the regions of a model: give one "
+        "with --checkpoint",
+        "": "--checkpoint is missing: give a run's workdir, or a file of weights",
     }
     more = f"--dataset=folder:{folder} --output={tmp_path / 'out'}"
     done = subprocess.run(

@@ -30,11 +30,11 @@ def test_every_file_is_a_task_and_help_tells_of_it():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--task=norms", "--train=x"], "--train is of --task=knn: leave it out, or name that"),
-        (["--task=consistency", "--regions=x"], "--regions is of --task=parts: leave it out"),
+        (["--task=norms", "--train=x"], "--train belongs to --task=knn: omit it, or choose that"),
+        (["--task=consistency", "--regions=x"], "--regions belongs to --task=parts: omit it"),
         (["--task=linear", "--train=records:/no/such"], "records:/no/such: /no/such does not"),
-        (["--task=knn"], "no --checkpoint: name a run's workdir, or a file of weights"),
-        (["--regions=x"], "no --dataset: name the images and masks, as KIND:PATH"),
+        (["--task=knn"], "--checkpoint is missing: give a run's workdir, or a file of weights"),
+        (["--regions=x"], "--dataset is missing: give the images and masks, as KIND:PATH"),
     ],
 )
 def test_the_flags_of_a_task_are_its_own(arguments, message):

@@ -112,7 +112,7 @@ def test_names_that_are_not_utf_8_are_found(folder):
 @pytest.mark.parametrize(
     "given, message",
     [
-        ("", "holds no image; expected"),
+        ("", "contains no image; expected"),
         ("z", "z does not exist"),
         ("z*", r"z\* matches no image"),
         ("z" * 300, "does not exist"),
@@ -132,7 +132,7 @@ def test_a_home_directory_that_does_not_exist_is_named(given):
 
 def test_commas_alone_do_not_mean_the_current_folder(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    with pytest.raises(UserError, match="--images names no image"):
+    with pytest.raises(UserError, match="--images matches no image"):
         names(" , ,")
 
 

@@ -17,6 +17,7 @@ from rats_jax.gallery import html, image_files, looking
 from rats_jax.gallery.finding import find_images
 from rats_jax.gallery.gallery import draw
 from rats_jax.gallery.maps import map_sets
+from rats_jax.parts.region_counts import number_of_maps
 from rats_jax.parts.regions import resize_labels
 from rats_jax.pictures.sheets import HEAT
 from tests.gallery.looks import backbone
@@ -62,7 +63,7 @@ def out(tmp_path):
 
 
 def drawn_of(model, folder, out, **options):
-    options = {"top_k": None, "resolution": 48} | options
+    options = {"top_k": number_of_maps(None, model.options, named=""), "resolution": 48} | options
     return draw(model, find_images([str(folder)]), out, **options)
 
 
@@ -120,18 +121,6 @@ def test_attention_that_is_uniform_looks_uniform(images, out, kind, what):
 
     uniform, even, sharp = (share_of_middle(drawn_with(factor)) for factor in (0, 0.1, 30))
     assert uniform > 3 * sharp and even > 0.95 * uniform
-
-
-@pytest.mark.parametrize(
-    "kind, message",
-    [
-        ("rats", "--top_k=9: the model has 6 registers; choose 1 to 6"),
-        ("vit", "--top_k=9: the model has 3 heads; choose 1 to 3"),
-    ],
-)
-def test_more_regions_than_the_model_has_are_refused(images, out, kind, message):
-    with pytest.raises(UserError, match=message):
-        drawn_of(backbone(KINDS[kind]), images, out, top_k=9)
 
 
 def check_complete(out, expected: list[str]) -> None:
@@ -276,7 +265,7 @@ def test_many_images_are_on_several_pages(rats, five, out, monkeypatch):
 
 
 def one_image(model, folder, out) -> dict:
-    draw(model, find_images([f"{folder}/0.png"]), out, top_k=None, resolution=48)
+    drawn_of(model, f"{folder}/0.png", out)
     return pages_of(out)[0]["images"][0]
 
 

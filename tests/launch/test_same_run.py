@@ -15,6 +15,7 @@ from tests.launch.commands import ROOT, communicate
 pytestmark = pytest.mark.processes
 
 CONFIG = """
+from rats_jax.config import AUTO
 from tests.runs.tiny import tiny_config
 
 def get_config():
@@ -22,6 +23,7 @@ def get_config():
     config.model.update(width=32, heads=4)
     config.mesh.update(data=2, fsdp=2, tensor=2)
     config.run.stop_after = 5
+    config.dino.teacher_momentum = AUTO
     return config
 """
 
@@ -78,6 +80,9 @@ def test_two_processes_train_as_one(tmp_path):
         for run in runs
     ]
     assert [line["step"] for line in logs[1]] == [1, 2, 3, 4, 5]  # one of them writes
+    configs = [json.loads((run / "config.json").read_text()) for run in runs]
+    assert configs[0]["dino"]["teacher_momentum"] == 0.99  # as both processes have chosen
+    assert configs[0] == configs[1] and list(configs[0]["automatic"]) == ["dino.teacher_momentum"]
     for alone, together in zip(*logs, strict=True):
         for name in ("loss", "teacher_entropy", "gradient_norm"):
             np.testing.assert_allclose(alone[name], together[name], rtol=1e-5, err_msg=name)
@@ -96,7 +101,7 @@ def test_two_processes_train_as_one(tmp_path):
             "--config.optimizer.learning_rate=0.5",
             "process 1: error: config.optimizer.learning_rate is 0.5 here and 0.03 for process 0",
         ),
-        ("--workdir={elsewhere}", "elsewhere is another directory here than for process 0"),
+        ("--workdir={elsewhere}", "elsewhere is not the same directory here as in process 0"),
         ("--config.data.seed=1", "has other images here than for process 0, though as many: give"),
         ("--config.data.length=168", "has 168 images here and 160 for process 0"),
     ],

@@ -130,8 +130,8 @@ def test_a_process_that_does_not_come_is_named_within_the_time(start):
         status, _, error = heard(process)
         assert status == 75
         assert len(error) == 1, error
-        assert error[0].startswith(f"process {i}: error: 2 of 4 processes came to 127.0.0.1:")
-        assert "within 10 s, not process 1, 3: " in error[0]
+        assert error[0].startswith(f"process {i}: error: 2 of 4 processes joined at 127.0.0.1:")
+        assert "within 10 s, but not process 1, 3: " in error[0]
     assert time.monotonic() - began < 37
 
 
@@ -173,8 +173,8 @@ def test_a_stranger_at_the_port_is_turned_away(start):
 @pytest.mark.parametrize(
     ("places", "message"),
     [
-        ([(0, 2), (1, 3)], "was started as one of 3, process 0 as one of 2"),
-        ([(0, 3), (1, 3), (1, 3)], "came, and another of that number"),
+        ([(0, 2), (1, 3)], "was started as one of 3, but process 0 as one of 2"),
+        ([(0, 3), (1, 3), (1, 3)], "joined, but there is already a process with this number"),
     ],
 )
 def test_processes_that_do_not_fit_together_are_a_mistake(start, places, message):
@@ -198,7 +198,7 @@ def test_a_process_that_is_killed_ends_the_other_with_a_line(start, victim, work
     assert status == 75, error
     # JAX may have spoken before, when its service ended with process 0.
     assert error[-1].startswith(f"process {1 - victim}: error: process {victim} ")
-    assert "was lost, see its own output" in error[-1]
+    assert "was lost; see its output" in error[-1]
     assert victim == 0 or len(error) == 1
 
 

@@ -35,9 +35,9 @@ def test_minus_one_takes_what_is_left():
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"data": 3}, r"^data=3 .* of 3 devices, and there are 4"),
-        ({"data": 2, "fsdp": 1, "tensor": 1}, "of 2 devices, and there are 4"),
-        ({"tensor": 3}, "a multiple of 3 devices, and there are 4"),
+        ({"data": 3}, r"^data=3 .* need 3 devices, but there are 4"),
+        ({"data": 2, "fsdp": 1, "tensor": 1}, "need 2 devices, but there are 4"),
+        ({"tensor": 3}, "a multiple of 3 devices, but there are 4"),
         ({"data": -1, "fsdp": -1}, "only one size may be -1"),
         ({"fsdp": 0}, "1 or more, or -1"),
     ],
@@ -59,23 +59,23 @@ def test_data_alone_crosses_slices():
 
 def test_the_config_s_section_is_named_to_who_set_it_there():
     config = tiny_config(mesh__data=3)
-    with pytest.raises(UserError, match=r"^config\.mesh: data=3 fsdp=1 tensor=1 make a mesh of 3"):
+    with pytest.raises(UserError, match=r"^config\.mesh: data=3 fsdp=1 tensor=1 need 3 devices"):
         make_mesh(config)
 
 
 def test_heads_that_do_not_divide_are_refused():
     config = tiny_config()
     config.mesh.tensor = 2
-    with pytest.raises(UserError, match="heads 3 does not divide by config.mesh.tensor 2.* 1, 3$"):
+    with pytest.raises(UserError, match="heads 3 is not divisible by config.mesh.tensor 2.* 1, 3$"):
         make_mesh(config)
 
 
 def test_a_batch_that_does_not_divide_is_refused():
     config = tiny_config(optimizer__batch_size=6)
-    with pytest.raises(UserError, match="6 does not divide by 4 .* is 8"):
+    with pytest.raises(UserError, match="6 is not divisible by 4 .* is 8"):
         make_mesh(config)
     config = tiny_config(optimizer__accumulation=3)
-    with pytest.raises(UserError, match="8 does not divide by 12 .*accumulation 3.* is 12"):
+    with pytest.raises(UserError, match="8 is not divisible by 12 .*accumulation 3.* is 12"):
         make_mesh(config)
 
 

@@ -191,7 +191,7 @@ def test_the_command_scores_every_second_image(run_folder, drawings, tmp_path):
     images = results["scores"]["model: image entries"]["parts"]["mean"]
     assert images["nmi"] > 0 and 0 <= images["within"] < 0.2  # of classes of one image or two
     assert "| NMI within classes |" in done.stdout
-    assert "warning: 20 images are few" in done.stdout
+    assert "with only 20 images, all rows are higher" in done.stdout
     assert (output / "table.md").read_text().strip() in done.stdout
 
 
@@ -201,15 +201,15 @@ def test_the_command_scores_every_second_image(run_folder, drawings, tmp_path):
     [
         (
             ["--entries=100000"],
-            "--entries=100000: half of the images have .* vectors of .*; choose fewer",
+            "--entries=100000: half of the images have only .* vectors of .*; choose a smaller",
         ),
         (
             ["--entries=4", "--background=999"],
             "--background=999 is no id of these masks, which have",
         ),
-        (["--limit=1"], "has one image: two are needed"),
-        (["--top_k=3"], "--top_k is of --task=parts"),
-        (["--resolution=32,64"], "takes one --resolution"),
+        (["--limit=1"], "has only one image: two are needed"),
+        (["--top_k=3"], "--top_k belongs to --task=parts"),
+        (["--resolution=32,64"], "takes only one --resolution"),
     ],
 )
 def test_a_mistake_is_one_line(run_folder, drawings, tmp_path, more, message):

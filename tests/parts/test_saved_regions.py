@@ -102,17 +102,20 @@ def array(value):
     [
         (array(np.zeros((3, 4))), r"x.npy holds float64 [3, 4]; write integer labels"),
         (array(np.zeros((2, 3, 4), int)), r"x.npy holds int64 [2, 3, 4]; write integer labels"),
-        (array(np.zeros((4, 3), int)), "x.npy is 3 x 4, and its image 40 x 30: the shapes differ"),
+        (
+            array(np.zeros((4, 3), int)),
+            "x.npy is 3 x 4, but its image 40 x 30: the aspect ratios differ",
+        ),
         (array(np.zeros((0, 4), int)), r"x.npy holds int64 [0, 4]; write integer labels"),
-        (array(np.array([[None]])), "x.npy is no array that can be read (Object arrays"),
-        (lambda f: (f / "x.npy").write_bytes(huge_npy()), "x.npy is no array that can be read"),
-        (lambda f: (f / "x.npy").write_bytes(b""), "x.npy is no array that can be read"),
-        (lambda f: (f / "x.npz").write_bytes(b"PK\3\4"), "x.npz is no array that can be read"),
+        (array(np.array([[None]])), "x.npy is not a readable array (Object arrays"),
+        (lambda f: (f / "x.npy").write_bytes(huge_npy()), "x.npy is not a readable array"),
+        (lambda f: (f / "x.npy").write_bytes(b""), "x.npy is not a readable array"),
+        (lambda f: (f / "x.npz").write_bytes(b"PK\3\4"), "x.npz is not a readable array"),
         (
             lambda f: np.savez(f / "x.npz", a=LABELS, b=LABELS),
             "x.npz holds 2 arrays; write one, the label map",
         ),
-        (lambda f: (f / "x.png").write_bytes(b"no"), "x.png is no PNG that can be read"),
+        (lambda f: (f / "x.png").write_bytes(b"no"), "x.png is not a readable PNG"),
         (
             lambda f: Image.new("RGBA", (4, 3)).save(f / "x.png"),
             "x.png has Pillow's mode RGBA; write ids as a PNG of one channel",
@@ -131,10 +134,10 @@ def test_a_map_that_is_none_is_named(write, message, tmp_path):
     "files, samples, message",
     [
         (["x.png"], ["x.jpg", "y.jpg"], "has no label map for y.jpg: add y with .png or .tif"),
-        (["z.png"], ["x.jpg"], "has no label map for any image; one is expected as"),
-        (["x.png", "x.npy"], ["x.jpg"], "x.png are two label maps of one name; remove one"),
-        (["x.png"], ["a/x.jpg", "b/x.jpg"], "would be the label map of a/x.jpg and of b/x.jpg"),
-        (["x.txt"], ["x.jpg"], "holds no label map, but x.txt; expected .png, .tif"),
+        (["z.png"], ["x.jpg"], "has no label map for any image; the first is expected as"),
+        (["x.png", "x.npy"], ["x.jpg"], "x.png are two label maps with the same name; remove one"),
+        (["x.png"], ["a/x.jpg", "b/x.jpg"], "matches both a/x.jpg and b/x.jpg"),
+        (["x.txt"], ["x.jpg"], "contains no label map, but x.txt; expected .png, .tif"),
     ],
 )
 def test_names_that_do_not_match_are_told_at_once(files, samples, message, tmp_path):
@@ -170,7 +173,7 @@ def test_folders_need_names_of_their_own(tmp_path):
 def test_names_that_results_use_otherwise_are_refused(name, tmp_path):
     png(tmp_path / name / "x.png", LABELS)
     for spec in (f"{name}={tmp_path / name}", str(tmp_path / name)):
-        with pytest.raises(UserError, match="is taken for other rows.*--regions=NAME="):
+        with pytest.raises(UserError, match="is reserved for other rows.*--regions=NAME="):
             open_saved_regions([spec], ["x.jpg"], skip_broken=False)
     (saved,) = open_saved_regions([f"mine={tmp_path / name}"], ["x.jpg"], skip_broken=False)
     assert saved.name == "mine"

@@ -57,7 +57,10 @@ def enlarged(mask):
 def test_masks_that_were_interpolated_are_warned_of(spoiled):
     assert truth(spoiled(PARTS)).thin == 1
     said = report(total([truth(PARTS), truth(spoiled(PARTS))]))
-    assert any(line.startswith("warning: 1 of 2 images have masks of lines") for line in said)
+    assert any(
+        line.startswith("warning: 1 of 2 images have masks that consist mostly of lines")
+        for line in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +129,9 @@ def covering(root):
 def test_a_data_set_of_single_regions_is_refused(tmp_path, make):
     write_image(tmp_path / "images/a.jpg")
     kind = make(tmp_path)
-    with pytest.raises(UserError, match="has two regions to tell apart .*M2O 100; check the masks"):
+    with pytest.raises(
+        UserError, match="has two regions to distinguish .*M2O 100; check the masks"
+    ):
         evaluate_parts({}, open_dataset(f"{kind}:{tmp_path}"), **WITHOUT_A_MODEL)
 
 
@@ -159,4 +164,4 @@ def test_a_mistake_is_said_early(half, capsys, monkeypatch):
     write_ids(half / "masks/5.png", box(0, 0, 5, 5).astype(np.uint8))
     evaluate_parts({}, open_dataset(f"folder:{half}"), **WITHOUT_A_MODEL)
     said = capsys.readouterr().out
-    assert said.count("warning: no image of the first 2 of set has two regions to tell apart") == 1
+    assert said.count("warning: no image of the first 2 of set has two regions to distinguish") == 1

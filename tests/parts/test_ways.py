@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rats_jax.assemble import backbone_options
 from rats_jax.models import Features
 from rats_jax.models.features import Layer, Tokens
 from rats_jax.parts.regions import attention_regions, register_regions
@@ -31,7 +32,9 @@ def test_every_model_has_the_maps_of_its_kind(fields, ways):
     images = np.random.default_rng(0).normal(size=(3, 32, 24, 3)).astype(np.float32)
     watched = () if model.config.model.architecture == "perceiver" else (-1,)
     features = model.network.features(model.params, images, attention_of=watched)
-    maps = region_maps(features, grid=(4, 3), k=3, size=(32, 24), options=RegionOptions(0.5))
+    has_cls = backbone_options(model.config).has_cls
+    options = RegionOptions(0.5)
+    maps = region_maps(features, has_cls=has_cls, grid=(4, 3), k=3, size=(32, 24), options=options)
     assert set(maps) == ways
     for labels in maps.values():
         assert labels.shape == (3, 32, 24) and labels.min() >= 0 and labels.max() < 3
@@ -53,13 +56,21 @@ def test_regions_of_plain_registers_are_of_their_attention_in_the_mean_over_head
     attention = rng.dirichlet(np.ones(25), (2, 3, 5))[..., :20]  # [CLS], 4 registers; 3 heads
     of = tokens(rng, 4)
     vit = Features(of.registers, of.patches, None, {11: attention}, {})
-    options = {"grid": GRID, "size": None, "options": RegionOptions(0.5)}
+    options = {"grid": GRID, "size": None, "options": RegionOptions(0.5), "has_cls": True}
     assert set(region_maps(vit, k=3, **options)) == {"[CLS] attention", "k-means"}
     maps = region_maps(vit, k=4, **options)
     assert set(maps) == {"register attention", "k-means"}
     weights = attention[:, :, 1:].mean(1)
     expected = attention_regions(attention=weights, grid=GRID, sigma=0.5)
     np.testing.assert_array_equal(maps["register attention"], expected)
+
+
+def test_attention_shaped_as_that_of_a_vit_does_not_make_one():
+    rng = np.random.default_rng(3)
+    of = tokens(rng, 4)
+    rats = Features(of.registers, of.patches, None, {2: rng.random((2, 1, 5, 20))}, {})
+    maps = region_maps(rats, has_cls=False, grid=GRID, k=4, size=None, options=RegionOptions(0.5))
+    assert set(maps) == {"registers", "centered registers", "k-means"}
 
 
 def test_options_choose_tokens_smoothing_and_pixels():
@@ -73,7 +84,7 @@ def test_options_choose_tokens_smoothing_and_pixels():
         RegionOptions(norm="pre"),
         RegionOptions(argmax="pixel"),
     ):
-        maps = region_maps(rats, grid=GRID, k=4, size=(16, 20), options=options)
+        maps = region_maps(rats, has_cls=False, grid=GRID, k=4, size=(16, 20), options=options)
         of = raw if options.norm == "pre" else normed
         for name, centered in (("registers", False), ("centered registers", True)):
             expected = register_regions(

@@ -144,7 +144,7 @@ def test_origins_are_the_scopes_of_the_step_and_sums_of_gradients_are_told_by_th
     assert of(reduce + 'metadata={op_name="jit(step)/teacher/head/add"}')[0].origin == (
         "teacher, head"
     )
-    assert of(reduce)[0].origin == "not told"
+    assert of(reduce)[0].origin == "unknown"
     assert of(reduce + name, parameters={8})[0].origin == "gradients"
     tokens = (reduce + name).replace("f32", "bf16")
     assert of(tokens, parameters={8})[0].origin == "backward, backbone"

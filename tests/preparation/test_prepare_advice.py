@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rats_jax.assemble import make_source
+from rats_jax.assemble import make_source, without_automatic
 from rats_jax.config import schedules
 from rats_jax.configs import recipe_file
 from rats_jax.preparation import advice as module
@@ -60,6 +60,7 @@ def test_the_recommended_config_reads_the_shards_from_any_folder(tmp_path, monke
     validate(config)
     source = make_source(config)
     assert len(source) == 6 and flags["workdir"] == f"runs/{folder}"
+    config, _ = without_automatic(config, images=len(source), memory=None)
     assert schedules(config, images=len(source)).steps_per_epoch == 6  # a batch of 1
 
 
@@ -68,9 +69,9 @@ def test_own_images_get_a_recipe_whose_batch_they_fill(tmp_path, monkeypatch, im
     monkeypatch.setattr(module, "Records", lambda _: Shards(images, 1000))
     flags = recommended([tmp_path / "train"])
     assert flags["config"] == "image_folder"
-    config = config_of(flags)
-    assert schedules(config, images=images).steps_per_epoch >= min(images, 8)
-    assert ("config.optimizer.batch_size" in flags) == (images < 2048)
+    config, _ = without_automatic(config_of(flags), images=images, memory=None)
+    assert schedules(config, images=images).steps_per_epoch >= min(images, 4)
+    assert "config.optimizer.batch_size" not in flags
 
 
 @pytest.mark.parametrize(

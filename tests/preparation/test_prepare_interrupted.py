@@ -90,7 +90,7 @@ def test_killed_four_ways_it_ends_as_if_uninterrupted(fake, uninterrupted, tmp_p
     # The workers notice that the parent is gone.
     interrupt(2, lambda pid: os.kill(pid, signal.SIGKILL))
     process, _, error = interrupt(2, kill_a_worker)
-    assert process.returncode == 2 and "was ended by SIGKILL, as the kernel" in error
+    assert process.returncode == 2 and "was killed by SIGKILL, which the kernel" in error
     process, _, error = interrupt(2, lambda pid: os.killpg(pid, signal.SIGINT))
     assert process.returncode == 130 and error.startswith("interrupted; ")
     assert error.count("\n") == 1
@@ -121,14 +121,14 @@ def test_damaged_and_missing_shards_are_named_and_made_anew(uninterrupted, fake,
     prepare(fake[0], output, workers=2, shard_mb=SHARD_MB, shorter_side=0)
     said = capsys.readouterr().out
     assert re.search(f"{flipped} is damaged", said)
-    assert re.search(f"{cut} is missing or has lost bytes", said)
-    assert re.search(f"{missing} is missing or has lost bytes", said)
+    assert re.search(f"{cut} is missing or too short", said)
+    assert re.search(f"{missing} is missing or too short", said)
     assert content(output) == before
     assert {path: path.stat().st_ino for path in others} == untouched
 
     prepare(fake[0], output, workers=2, shard_mb=SHARD_MB, shorter_side=0)
     said = capsys.readouterr().out
-    assert "is damaged" not in said and ", 0 made again" in said
+    assert "is damaged" not in said and ", 0 written again" in said
 
 
 def three_epochs(source, **options) -> tuple[Counter, dict[int, str], list[int]]:

@@ -80,7 +80,7 @@ def test_there_is_a_line_for_each_score_with_the_best_step(tmp_path):
     found = ended_below(tmp_path, 100)
     assert below_lines(found, {50, 100}, step=100, best_metric="loss") == [
         "M2O (K = 12) ended at 26.6 %, below the untrained model (27.0 %) and a plain grid "
-        "(26.9 %); best at step 50 (28.1 %), whose checkpoint is there; likewise at K = 33",
+        "(26.9 %); best at step 50 (28.1 %), whose checkpoint is kept; the same at K = 33",
         "ARI (K = 12) ended at 12.0 %, below a plain grid (13.0 %); no step was better",
         "k-NN top-1 (k = 20) ended at 20.0 %, below the untrained model (25.0 %); no step was "
         "better than the untrained model",
@@ -88,7 +88,7 @@ def test_there_is_a_line_for_each_score_with_the_best_step(tmp_path):
     given = below_lines(found, {100}, step=100, best_metric="loss", first=GIVEN)
     assert "below the weights that it started from (27.0 %) and a plain grid" in given[0]
     first = below_lines(found, {100}, step=100, best_metric="parts/m2o_33")[0]
-    assert first.startswith("M2O (K = 33)") and first.endswith("; likewise at K = 12")
+    assert first.startswith("M2O (K = 33)") and first.endswith("; the same at K = 12")
     first = below_lines(found, {100}, step=100, best_metric="parts/o2o_12")[0]
     assert "whose checkpoint was not kept (config.run.keep_best, best_metric=parts/m2o_12)" in first
 
@@ -125,7 +125,7 @@ def test_the_end_is_said_and_noted(tmp_path, capsys):
         f"checkpoints at steps 50, 100 in {tmp_path}/checkpoints; the best by M2O (K = 12) is 50: "
         "28.1 %"
     )
-    assert stopped.startswith("this is step 100 of 200, where config.run.stop_after ends")
+    assert stopped.startswith("stopped at step 100 of 200, as set by config.run.stop_after")
     lines = map(json.loads, (tmp_path / "events.jsonl").read_text().splitlines())
     noted = [event for event in lines if event["event"] == "ended_below"]
     assert {event["metric"] for event in noted} == {

@@ -89,7 +89,7 @@ def test_links_are_followed(run, tmp_path):
 
 def test_a_step_that_the_path_contradicts_is_refused(run_folder):
     assert restore(run_folder / "checkpoints" / "10", step=10).step == 10
-    with pytest.raises(UserError, match="is the checkpoint at step 10, and step 20 is asked for"):
+    with pytest.raises(UserError, match="is the checkpoint at step 10, but step 20 was requested"):
         restore(run_folder / "checkpoints" / "10", step=20)
 
 
@@ -97,7 +97,7 @@ def test_the_arrays_of_a_step_alone_are_told(run_folder, tmp_path):
     state = run_folder / "checkpoints" / "10" / "state"
     shutil.copytree(state, tmp_path / "mine" / "state")
     for path in (tmp_path / "mine", tmp_path / "mine" / "state"):
-        with pytest.raises(UserError, match="is a part of a checkpoint: copy meta/ as well"):
+        with pytest.raises(UserError, match="is only a part of a checkpoint: also copy its meta/"):
             open_backbone(path)
 
 
@@ -111,7 +111,7 @@ def test_a_copied_step_is_read_by_the_config_in_it(run, tmp_path):
         assert (found.step, found.workdir, found.options) == (10, None, original.options)
         assert_equal(found.params, original.params)
     assert restore(copied, step=10).step == 10
-    with pytest.raises(UserError, match="is the checkpoint at step 10, and step 20 is asked for"):
+    with pytest.raises(UserError, match="is the checkpoint at step 10, but step 20 was requested"):
         restore(copied, step=20)
     student = restore(copied, weights="student").params["backbone"]
     assert_equal(open_backbone(copied, weights="student").params, student)
@@ -123,11 +123,13 @@ def test_a_copied_step_is_read_by_the_config_in_it(run, tmp_path):
     (file,) = [file for file in data_files(copied) if data in file.read_bytes()]
     file.write_bytes(file.read_bytes().replace(data, bytes([data[0] ^ 4]) + data[1:]))
     with pytest.raises(
-        UserError, match=r"best is damaged \(teacher/backbone/.*: not what was saved"
+        UserError, match=r"best is damaged \(teacher/backbone/.*: differs from what was saved"
     ):
         open_backbone(copied)
     truncate(file)
-    with pytest.raises(UserError, match="best is damaged .*: name another, or the run's workdir"):
+    with pytest.raises(
+        UserError, match="best is damaged .*: give another checkpoint, or the run's workdir"
+    ):
         open_backbone(copied)
 
 
@@ -139,23 +141,25 @@ def test_a_damaged_step_is_compared_and_its_folder_says_what_is_meant(run):
         truncate(file)
     with pytest.raises(UserError, match=r"damaged/20 is damaged \("):
         open_backbone(run / "damaged" / "20")
-    with pytest.raises(UserError, match=f"puts damaged checkpoints: name its workdir, {run}$"):
+    with pytest.raises(
+        UserError, match=f"for damaged checkpoints of a run: give the run's workdir, {run}$"
+    ):
         open_backbone(run / "damaged")
 
 
 @pytest.mark.parametrize(
     ("inside", "message"),
     [
-        ("checkpoints/best", r"best is not there: name the run's workdir, .*/run, or one of its"),
-        ("checkpoints/010", "010 is not there: name the run's workdir"),
-        ("checkpoints/１０", "is not there: name the run's workdir"),
-        ("checkpoints/10/stat", "stat is not there: name the run's workdir"),
-        ("checkpoints/15", "holds no checkpoint 15: there are 10, 20"),
-        ("checkpoints/30.orbax-checkpoint-tmp-7", "not saved to its end: name the run's workdir"),
-        ("checkpoints/10.removed/state", "not saved to its end: name the run's workdir"),
-        ("config.json", "is only a part of a run: name the run's workdir, .*/run$"),
-        ("metrics.jsonl", "is only a part of a run: name the run's workdir, .*/run$"),
-        ("tensorboard", "is only a part of a run: name the run's workdir, .*/run$"),
+        ("checkpoints/best", r"best does not exist: give the run's workdir, .*/run, or one of its"),
+        ("checkpoints/010", "010 does not exist: give the run's workdir"),
+        ("checkpoints/１０", "does not exist: give the run's workdir"),
+        ("checkpoints/10/stat", "stat does not exist: give the run's workdir"),
+        ("checkpoints/15", "contains no checkpoint 15: it has 10, 20"),
+        ("checkpoints/30.orbax-checkpoint-tmp-7", "not saved completely: give the run's workdir"),
+        ("checkpoints/10.removed/state", "not saved completely: give the run's workdir"),
+        ("config.json", "is only a part of a run: give the run's workdir, .*/run$"),
+        ("metrics.jsonl", "is only a part of a run: give the run's workdir, .*/run$"),
+        ("tensorboard", "is only a part of a run: give the run's workdir, .*/run$"),
         ("nothing", "nothing is not there"),
     ],
 )
@@ -170,11 +174,11 @@ def test_what_means_no_checkpoint_says_which_path_does(run, inside, message):
 
 def test_a_folder_of_runs_says_which_it_holds(run, tmp_path):
     for open_run in (open_backbone, restore):
-        with pytest.raises(UserError, match=f"holds some: name one, {run}$"):
+        with pytest.raises(UserError, match=f"contains such workdirs: give one of {run}$"):
             open_run(tmp_path)
     shutil.copytree(run, tmp_path / "another")
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(UserError, match=f"name one, {tmp_path}/another, {run}$"):
+    with pytest.raises(UserError, match=f"give one of {tmp_path}/another, {run}$"):
         open_backbone(tmp_path)
 
 
@@ -186,7 +190,9 @@ def test_a_run_without_its_config_says_which_checkpoints_it_holds(run):
     (run / "config.json").unlink()
     steps = ", ".join(f"{run}/checkpoints/{step}" for step in (5, 10, 20))
     for path in (run, run / "checkpoints"):
-        with pytest.raises(UserError, match=f"has no config.json of a run, .* name one, {steps}$"):
+        with pytest.raises(
+            UserError, match=f"has no config.json of a run, .* give one of {steps}$"
+        ):
             open_backbone(path)
     assert open_backbone(run / "checkpoints" / "10").step == 10
 
@@ -226,7 +232,7 @@ def test_a_run_is_read_whatever_its_workdir_is_called(run, name):
     ("name", "message"),
     [
         ("b\udce9d", r"b\\udce9d.* is not valid UTF-8"),
-        ("a\\b", r"a.b.* has a backslash in its name"),
+        ("a\\b", r"a.b.* contains a backslash"),
     ],
 )
 def test_a_name_that_checkpoints_cannot_be_read_by_is_told(

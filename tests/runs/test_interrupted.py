@@ -80,7 +80,7 @@ def test_a_signal_ends_training_saved_and_its_workers(tmp_path, ctrl_c, start, n
     os.killpg(process.pid, number)
     output, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (status, "")
-    saved = int(re.search(r"^saved at step (\d+): the same command goes on", output, re.M)[1])
+    saved = int(re.search(r"^saved at step (\d+): run the same command again", output, re.M)[1])
     assert ["3", *re.findall(r"^step (\d+)/", output, re.M)][-1] == str(saved)
     assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == [str(saved)]
     event = json.loads((tmp_path / "run" / "events.jsonl").read_text().splitlines()[-1])
@@ -144,9 +144,11 @@ def test_a_second_ctrl_c_ends_at_once_and_a_second_sigterm_does_not(ctrl_c, deaf
     for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
         process.send_signal(number)
         time.sleep(0.3)
-    assert process.stdout.readline().startswith("SIGTERM: the run ends after this step, saved")
+    assert process.stdout.readline().startswith(
+        "SIGTERM: the run ends after this step and saves its state"
+    )
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert error == "interrupted; the same command goes on from the last checkpoint\n"
+    assert error == "interrupted; run the same command again to resume from the last checkpoint\n"

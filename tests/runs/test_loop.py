@@ -131,7 +131,7 @@ def test_fields_that_change_no_shape_may_change_and_are_named(whole_run, tmp_pat
     workdir = tmp_path / "copy"
     shutil.copytree(whole_run, workdir)
     train(tiny_config(model__drop_path=0.2), str(workdir))
-    assert "config.model.drop_path was 0.1 and is 0.2 from here on" in capsys.readouterr().out
+    assert "config.model.drop_path was 0.1 and is 0.2 from now on" in capsys.readouterr().out
 
 
 def folder_with_two_bad_files(folder: Path) -> Path:
@@ -237,11 +237,15 @@ def test_a_second_run_on_a_workdir_is_refused(tmp_path, monkeypatch):
 
 def test_a_best_metric_that_no_report_has_is_named(tmp_path):
     config = tiny_config(run__stop_after=2, run__keep_best=1, run__best_metric="los")
-    with pytest.raises(UserError, match=r"best_metric is 'los': a report has loss, "):
+    with pytest.raises(
+        UserError, match=r"best_metric is 'los', which no report contains: choose one of loss, "
+    ):
         train(config, str(tmp_path / "new"))
     train(tiny_config(run__stop_after=1), str(tmp_path / "run"))
     before = files_of(tmp_path / "run")
-    with pytest.raises(UserError, match=r"best_metric is 'los': a report has loss, "):
+    with pytest.raises(
+        UserError, match=r"best_metric is 'los', which no report contains: choose one of loss, "
+    ):
         train(config, str(tmp_path / "run"))
     assert files_of(tmp_path / "run") == before
 
@@ -260,7 +264,7 @@ def test_a_workdir_that_is_moved_while_the_run_trains_ends_it(tmp_path, monkeypa
             (tmp_path / "run").rename(tmp_path / "moved")
 
     monkeypatch.setattr(observer.Interval, "add", move)
-    with pytest.raises(UserError, match="run has no config.json any more, so it was moved or"):
+    with pytest.raises(UserError, match="run no longer has a config.json, so it was moved or"):
         train(tiny_config(run__stop_after=4), str(tmp_path / "run"))
     assert not list((tmp_path / "run").rglob("state"))
 

@@ -32,3 +32,17 @@ def test_without_a_workdir_nothing_is_written(tmp_path, monkeypatch):
     files.describe_start(ConfigDict(), {}, step=0)
     files.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_start_from_the_beginning_forgets_the_evaluation_before_it(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"step": 0, "parts/m2o_2": 0.1}\n{"step": 5}\n')
+    MetricFiles(tmp_path, start=5).close()
+    assert len(file.read_text().splitlines()) == 2
+    MetricFiles(tmp_path, start=0).close()
+    assert file.read_text() == ""
+    old = tmp_path / "metrics.old.jsonl"
+    assert len(old.read_text().splitlines()) == 2
+    file.write_text('{"step": 1}\n')
+    MetricFiles(tmp_path, start=0).close()
+    assert len(old.read_text().splitlines()) == 2 and file.read_text() == ""

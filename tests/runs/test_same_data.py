@@ -42,7 +42,7 @@ OTHERS = {
     "more": (own(length=40), own(length=41, files=[*NAMES, "new"]), "40 images, now there are 41"),
     "fewer": (own(), own(length=9), "there were 40 images, now there are 9"),
     "replaced": (own(), own(files=[*NAMES[:-1], "new"]), "40 images as before, but at least one"),
-    "order": (own(), own(files=NAMES[::-1]), "another place in the order"),
+    "order": (own(), own(files=NAMES[::-1]), "renamed or moved in the order"),
     "no names": (own(files=None), own(length=39, files=None), "40 images, now there are 39"),
 }
 
@@ -52,7 +52,7 @@ def test_other_images_are_refused_until_they_are_accepted(was, now, change, caps
     with pytest.raises(UserError, match=f"checkpoint at step 7: .*{change}") as refused:
         checked(was, now, data__source="image_folder", data__path="a/b")
     message = str(refused.value)
-    assert "(config.data.path a/b); with these the run has 9 steps" in message
+    assert "(config.data.path a/b); with the new images, the run has 9 steps" in message
     assert "\n" not in message
     accept = message.rpartition("--config.data.accept=")[2]
     assert accept == token(data_facts(now, seed=0))
@@ -70,13 +70,18 @@ def test_another_kind_of_source_is_not_said_to_have_other_images():
         check_data(*facts, config, step=7, effect="", source="image_folder")
     message = str(refused.value)
     assert "config.data.source was image_folder and is records" in message
-    assert "cannot be told" in message and "another" not in message.partition("Put the")[0]
+    assert (
+        "cannot be checked whether they are the same" in message
+        and "another" not in message.partition("Put the")[0]
+    )
     config.data.accept = token(facts[1])
     assert check_data(*facts, config, step=7, effect="", source="image_folder")
 
 
 def test_drawings_of_another_world_are_named():
-    with pytest.raises(UserError, match="these are other drawings, of another config.data.seed"):
+    with pytest.raises(
+        UserError, match="these are different drawings, with another config.data.seed"
+    ):
         checked(own(fingerprint=lambda: "a"), own(fingerprint=lambda: "b"))
 
 
@@ -90,7 +95,7 @@ def test_another_order_of_the_same_images_is_refused(monkeypatch):
 
     monkeypatch.setattr(same_data, "sample_order", another_version)
     now = data_facts(own(), seed=0)
-    with pytest.raises(UserError, match="grain or NumPy draws another order"):
+    with pytest.raises(UserError, match="grain or NumPy draws them in another order"):
         check_data(before, now, tiny_config(), **AT_7)
     assert check_data(before, now, tiny_config(data__accept=token(now)), **AT_7)
 
@@ -103,7 +108,7 @@ def test_a_checkpoint_from_before_this_record_is_resumed_and_says_so(capsys):
     was, now = {"seed": 0, "batch_size": 8, "position": 56}, data_facts(own(), seed=0)
     assert check_data(was, now, tiny_config(), **AT_7) is False
     assert "did not record the images of a run" in (said := capsys.readouterr().out)
-    assert "these 40 are recorded from here on" in said
+    assert "the present 40 images are recorded from now on" in said
 
 
 def test_what_changes_in_the_schedules_is_said_in_numbers():
@@ -111,7 +116,7 @@ def test_what_changes_in_the_schedules_is_said_in_numbers():
     was, now = (schedules(config, images=n) for n in (40, 96))
     assert schedule_changes(was, was, step=7) == ""
     said = schedule_changes(was, now, step=7)
-    assert "the run has 96 steps of 12 to the epoch (it had 40 of 5)" in said
+    assert "the run has 96 steps, 12 per epoch (before: 40, 5)" in said
     assert "step 7 is epoch 0.58 (1.40)" in said
     rates = [float(s.learning_rate(7)) for s in (now, was)]
     assert f"the learning rate is {rates[0]:.4g} ({rates[1]:.4g})" in said
@@ -121,7 +126,7 @@ def test_what_changes_in_the_schedules_is_said_in_numbers():
 def test_a_longer_run_is_said_in_numbers():
     was, now = (schedules(tiny_config(optimizer__epochs=e), images=40) for e in (8.0, 16.0))
     said = schedule_changes(was, now, step=20)
-    assert said.startswith("the run has 80 steps of 5 to the epoch (it had 40 of 5), the learning")
+    assert said.startswith("the run has 80 steps, 5 per epoch (before: 40, 5), the learning")
     assert "is epoch" not in said and "ends at step" not in said
 
 
@@ -201,8 +206,8 @@ def test_fields_that_move_the_schedules_say_so_on_resume(run, capsys, monkeypatc
     monkeypatch.setattr(loop, "take_steps", lambda *_, **__: None)
     train(tiny_config(optimizer__epochs=9.0, optimizer__batch_size=20), str(run))
     said = capsys.readouterr().out
-    assert "config.optimizer.epochs was 8.0 and is 9.0 from here on" in said
-    assert "warning: the schedules change at step 1: the run has 18 steps of 2 to" in said
+    assert "config.optimizer.epochs was 8.0 and is 9.0 from now on" in said
+    assert "warning: the schedules change at step 1: the run has 18 steps, 2 per" in said
     assert "the order of the images continues at image 20 instead of 8: 12 images are left" in said
 
 
@@ -212,28 +217,28 @@ def test_other_fields_and_other_images_have_a_sentence_each(run, capsys, monkeyp
     config = tiny_config(optimizer__epochs=5.0, data__length=48, run__stop_after=2)
     with pytest.raises(UserError) as refused:
         train(config, str(run))
-    assert "with these the run has 30 steps of 6 to the epoch (it had 25 of 5)" in str(
+    assert "with the new images, the run has 30 steps, 6 per epoch (before: 25, 5)" in str(
         refused.value
     )
     config.data.accept = str(refused.value).rpartition("=")[2]
     train(config, str(run))
     said = capsys.readouterr().out
-    assert (
-        "schedules change at step 1: the run has 25 steps of 5 to the epoch (it had 40 of 5" in said
-    )
+    assert "schedules change at step 1: the run has 25 steps, 5 per epoch (before: 40, 5" in said
 
 
 def test_a_run_without_its_config_json_is_compared_with_its_checkpoint(run):
     (run / "config.json").unlink()
     config = tiny_config(run__stop_after=2)
     config.seed = 1
-    with pytest.raises(UserError, match=r"holds another run: config\.seed is 0 there and 1 here"):
+    with pytest.raises(
+        UserError, match=r"contains a different run: config\.seed is 0 there and 1 here"
+    ):
         train(config, str(run))
 
 
 def test_other_drawings_do_not_continue_a_run(run):
     for fields in ({"data__seed": 1}, {"data__size": 18}):
-        with pytest.raises(UserError, match="these are other drawings"):
+        with pytest.raises(UserError, match="these are different drawings"):
             train(tiny_config(**fields), str(run))
     with pytest.raises(UserError, match="there were 40 images, now there are 48"):
         train(tiny_config(data__length=48), str(run))

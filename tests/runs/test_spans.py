@@ -46,7 +46,7 @@ WARNINGS = [
     ),
     (
         {"dino__freeze_last_layer_epochs": 0.04},
-        "freeze_last_layer_epochs=0.04 is less than a step (10 to the epoch): the last layer of the"
+        "freeze_last_layer_epochs=0.04 is less than a step (10 per epoch): the last layer of the"
         " head is never frozen; set it to 0.1 or more, or to 0",
     ),
     ({"optimizer__warmup_epochs": 9.96}, "warmup_epochs=9.96 is 100 steps and the run has 100"),

@@ -40,7 +40,7 @@ def test_a_user_who_is_not_there_is_named(tmp_path, monkeypatch, path):
 
 @pytest.mark.parametrize("name", ["wd\udce9", "wd\udce9/run", "wd[1]", "back\\slash"])
 def test_a_name_that_cannot_hold_checkpoints_is_refused_before_anything_is_made(tmp_path, name):
-    with pytest.raises(UserError, match="--workdir .*choose or make another name"):
+    with pytest.raises(UserError, match="--workdir .*rename it, or choose another path"):
         opened(str(tmp_path / name))
     assert not list(tmp_path.iterdir())
 

@@ -128,7 +128,7 @@ def test_a_folder_of_any_name_is_written_and_its_card_says_how_to_load_it(
 def test_an_output_that_is_not_utf8_is_told_before_anything_is_read(run_folder, tmp_path, output):
     """transformers and onnxruntime cannot read such a folder back."""
     with pytest.raises(
-        UserError, match=r"--output .*\\udce9.* is not valid UTF-8: choose"
+        UserError, match=r"--output .*\\udce9.* is not valid UTF-8: rename it, or choose"
     ) as error:
         export(tmp_path / "nowhere", tmp_path / output, formats=["safetensors"])
     assert str(error.value).isprintable() and list(tmp_path.iterdir()) == []
@@ -158,7 +158,7 @@ def test_a_copied_checkpoint_is_exported_in_all_formats_of_a_run(run_folder, tmp
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"formats": ["onyx"]}, "--format=onyx: choose of safetensors, dino, hf, onnx"),
+        ({"formats": ["onyx"]}, "--format=onyx: choose from safetensors, dino, hf, onnx"),
         ({"checkpoint": "nowhere"}, "nowhere is not there"),
         ({"step": 15}, "15"),
     ],
@@ -195,7 +195,10 @@ def test_what_computes_something_else_is_not_kept(run_folder, tmp_path, monkeypa
         return state
 
     monkeypatch.setattr(f"{module}.to_torch", wrong)
-    with pytest.raises(UserError, match="computes other (registers|patches) than JAX"):
+    with pytest.raises(
+        UserError,
+        match="the (registers|patches) of the exported model differ from those of the",
+    ):
         export(str(run_folder), tmp_path / "out", formats=[form], weights="teacher")
     assert list(tmp_path.iterdir()) == []
 
@@ -207,7 +210,9 @@ def test_a_mistake_that_shows_at_other_sizes_alone_is_seen(run_folder, tmp_path,
         write(folder, options=replace(options, position_offset=0.9), **others)
 
     monkeypatch.setattr(one_file, "write", wrong)
-    with pytest.raises(UserError, match="computes other .* than JAX, at 32 x 8 pixels"):
+    with pytest.raises(
+        UserError, match="of the exported model differ from .* JAX model at 32 x 8 pixels"
+    ):
         export(str(run_folder), tmp_path / "out", formats=["safetensors"], weights="teacher")
 
 
@@ -238,8 +243,8 @@ def test_the_command_tells_what_it_did_and_where(run_folder, tmp_path):
         [*command, f"--output={tmp_path / 'out'}"], capture_output=True, text=True, check=True
     )
     assert "the teacher of the run in" in done.stdout and "at step 20" in done.stdout
-    assert "model.safetensors: as the JAX model" in done.stdout
+    assert "model.safetensors: differs from the JAX model by at most " in done.stdout
     assert f"results: {tmp_path / 'out'}" in done.stdout
     failed = subprocess.run(command, capture_output=True, text=True)
     assert failed.returncode == 2
-    assert failed.stderr == "error: no --output: name the folder to make\n"
+    assert failed.stderr == "error: --output is missing: give the folder to create\n"

@@ -1,19 +1,23 @@
-"""With --task=consistency: whether a register, or a K-means entry of registers or patches, is the
-same part in every image."""
+"""With --task=consistency: whether a register, or a K-means entry of registers or patches, means
+the same part in every image."""
 
 from absl import flags
 
 from rats_jax.errors import UserError
-from rats_jax.evals.request import PARTS_PIXELS, Request, images_used, say_end
+from rats_jax.evals.request import Request, images_used, say_end
 from rats_jax.voice import say
 
 ENTRIES = flags.DEFINE_integer(
-    "entries", 64, "Of K-means, over registers and over patches of all images.", lower_bound=2
+    "entries",
+    64,
+    "Number of entries of K-means, over the registers and over the patches of all images.",
+    lower_bound=2,
 )
 BACKGROUND = flags.DEFINE_integer(
     "background",
     None,
-    "The id of what is no part in the masks: parts are then scored alone as well.",
+    "The id of the background in the masks: the scores are then also computed over the parts "
+    "alone.",
 )
 FLAGS = ENTRIES, BACKGROUND
 
@@ -31,15 +35,15 @@ def run(request: Request) -> None:
     dataset = open_dataset(request.dataset)
     if kind not in KINDS:
         raise UserError(
-            f"--dataset={request.dataset}: ids of {kind} mean another part in each image; "
-            f"--task=consistency takes {', '.join(KINDS)}"
+            f"--dataset={request.dataset}: an id of {kind} means a different part in each image; "
+            f"--task=consistency accepts {', '.join(KINDS)}"
         )
     check_outside(target, dataset.folders)
     whole, dataset = len(dataset), dataset.limited(request.limit)
     models = request.models()
     options = {
         "entries": ENTRIES.value,
-        "resolution": request.one_resolution(models["model"].options, usual=PARTS_PIXELS),
+        "resolution": request.one_resolution(models["model"].options),
         "background": BACKGROUND.value if BACKGROUND.present else BACKGROUNDS.get(kind),
     }
     say("\n".join([f"{dataset.name}: {images_used(len(dataset), whole)}", *dataset.notes]))
@@ -53,7 +57,10 @@ def run(request: Request) -> None:
     with new_folder(target) as folder:
         found = evaluate_consistency(models, dataset, skip_broken=request.skip_broken, **options)
         write_consistency(folder, found, about=about)
-    say(f"(percent, over the pixels of {found.images:,} images; entries are of the others)")
+    say(
+        f"(percent, over the pixels of {found.images:,} images; the entries were fitted on the "
+        "others)"
+    )
     if options["background"] is None:
-        say("all ids count as parts: name the background's with --background to leave it out")
+        say("all ids count as parts: give the id of the background with --background to exclude it")
     say_end(found.skipped, target)

@@ -8,7 +8,9 @@ from rats_jax.evals.whole_images import TRAIN, open_classified
 from rats_jax.voice import say
 
 KNN_K = flags.DEFINE_list(
-    "knn_k", None, "Numbers of neighbours; by default 10,20,100,200, as far as there are images."
+    "knn_k",
+    None,
+    "Numbers of neighbours; by default those of 10,20,100,200 for which there are enough images.",
 )
 FLAGS = TRAIN, KNN_K
 
@@ -28,5 +30,5 @@ def run(request: Request) -> None:
             skip_broken=request.skip_broken,
         )
         write_results(folder, found, about=opened.about)
-    say(f"(percent of {found.images:,} images, having learned from {found.learned_from:,})")
+    say(f"(percent of {found.images:,} images, with {found.learned_from:,} training images)")
     say_end(found.skipped, opened.target)

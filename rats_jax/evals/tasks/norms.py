@@ -1,5 +1,5 @@
-"""With --task=norms: how the norms of patch tokens are spread in each layer, and how many stand
-out."""
+"""With --task=norms: how the norms of patch tokens are distributed in each layer, and how many of
+them are outliers."""
 
 from absl import flags
 
@@ -8,7 +8,10 @@ from rats_jax.evals.whole_images import open_images
 from rats_jax.voice import say
 
 OUTLIER = flags.DEFINE_string(
-    "outlier", "3x", "The norm above which a patch stands out: 150, or 3x for 3 times the median."
+    "outlier",
+    "3x",
+    "The norm above which a patch is an outlier: a number such as 150, or 3x for 3 times the "
+    "median.",
 )
 FLAGS = (OUTLIER,)
 

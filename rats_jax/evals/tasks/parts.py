@@ -1,6 +1,6 @@
-"""With --task=parts, the default: how well a model's regions agree with part masks, beside what a
-plain grid, SLIC and k-means on the same features reach at the same number of regions. With
---regions also, or only, the regions that other programs made."""
+"""With --task=parts, the default: how well the regions of a model agree with part masks, compared
+with a plain grid, SLIC and k-means on the same features at the same number of regions. With
+--regions, regions from other programs are scored as well, or instead of a model."""
 
 from __future__ import annotations
 
@@ -9,29 +9,39 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from rats_jax.errors import UserError
-from rats_jax.evals.request import PARTS_PIXELS, Request, images_used, say_end
+from rats_jax.evals.request import Request, images_used, say_end
+from rats_jax.model_flags import define_top_k, given_top_k
 from rats_jax.voice import say
 
 if TYPE_CHECKING:
     from rats_jax.models.options import Options
 
-TOP_K = flags.DEFINE_list(
-    "top_k", None, "Numbers of regions; by default 6,12,33,96, as far as the model has registers."
+TOP_K = define_top_k(
+    "several: 6,12,33,96, as far as the model has registers, and for a ViT its heads and registers."
 )
 SMOOTHING = flags.DEFINE_float(
-    "smoothing", 1.0, "Of maps, the sigma of a Gaussian in patches; 0: none.", lower_bound=0
+    "smoothing",
+    1.0,
+    "Smoothing of the maps: the sigma of a Gaussian, in patches; 0 for none.",
+    lower_bound=0,
 )
 NORM = flags.DEFINE_enum(
-    "norm", "post", ["post", "pre"], "Tokens of the last layer after or before the final LayerNorm."
+    "norm",
+    "post",
+    ["post", "pre"],
+    "Use the tokens of the last layer after (post) or before (pre) the final LayerNorm.",
 )
 ARGMAX = flags.DEFINE_enum(
-    "argmax", "patch", ["patch", "pixel"], "Label patches; or pixels, by maps resized bilinearly."
+    "argmax",
+    "patch",
+    ["patch", "pixel"],
+    "Label whole patches, or label pixels after resizing the maps bilinearly.",
 )
 REGIONS = flags.DEFINE_multi_string(
     "regions",
     [],
-    "NAME=DIR or DIR: label maps of any other program (PNG, npy, npz), named as the images; "
-    "repeat it for several. They need no --checkpoint.",
+    "NAME=DIR or DIR: label maps of any other program (PNG, npy, npz), with the names of the "
+    "images. Needs no --checkpoint.",
 )
 FLAGS = TOP_K, SMOOTHING, NORM, ARGMAX, REGIONS
 
@@ -48,7 +58,9 @@ def run(request: Request) -> None:
 
     request.require("the images and masks", model=not REGIONS.value)
     if not SMOOTHING.value < 1000:
-        raise UserError(f"--smoothing={SMOOTHING.value}: give patches, such as 1; 0 for none")
+        raise UserError(
+            f"--smoothing={SMOOTHING.value}: give a number of patches, such as 1, or 0 for none"
+        )
     target = free_folder(local_path(request.output))
     dataset = open_dataset(request.dataset)
     check_outside(target, dataset.folders)
@@ -60,7 +72,7 @@ def run(request: Request) -> None:
     if request.checkpoint:
         models = request.models()
         backbone = models["model"]
-        resolutions = request.resolutions(backbone.options, usual=PARTS_PIXELS)
+        resolutions = request.resolutions(backbone.options)
         top_k = _top_k(backbone.options, lowest=resolutions[0])
         about |= {
             "model": backbone.origin,
@@ -100,7 +112,7 @@ def _top_k(options: Options, *, lowest: int) -> tuple[int, ...]:
 
     given = TOP_K.value
     return numbers_of_regions(
-        given and [int(k) if k.strip().isdecimal() else 0 for k in given],
+        given_top_k(given),
         options,
         patches=options.patches(lowest),
         named=f"--top_k={','.join(given or ())}",
@@ -114,4 +126,6 @@ def _refuse_flags_of_models(request: Request) -> None:
     given += ["resolution"] if request.resolution is not None else []
     given += ["untrained"] if request.untrained else []
     for name in given[:1]:
-        raise UserError(f"--{name} is of a model's regions: name one with --checkpoint")
+        raise UserError(
+            f"--{name} applies only to the regions of a model: give one with --checkpoint"
+        )

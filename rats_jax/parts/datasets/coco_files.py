@@ -60,13 +60,13 @@ class CocoFiles:
             notes.append(f"warning: left out of {self.file}: {_counts(self.left_out)}")
         if alike := [image for image in self.images.values() if image.alike]:
             notes.append(
-                f"{len(alike):,} images were found by names of another case or ending, such as "
-                f"{alike[0].path} for {alike[0].name}"
+                f"{len(alike):,} images were found under names with another case or extension, "
+                f"such as {alike[0].path} for {alike[0].name}"
             )
         if crowds:
             line = f"{crowds:,} of {of:,} {what} are crowds (iscrowd 1), which are void"
             advice = (
-                "some tools, CVAT and pycococreator among them, write iscrowd 1 for every RLE: if "
+                "some tools, such as CVAT and pycococreator, write iscrowd 1 for every RLE: if "
                 "these are single objects, set it to 0"
             )
             if crowds == of:
@@ -91,7 +91,9 @@ def open_coco(path: Path, kind: str) -> CocoFiles:
     file, root, split = _find(path, kind)
     content = read_json(file)
     if not isinstance(content, dict):
-        raise UserError(f"{file} is not laid out as COCO's: it is no object; get it again")
+        raise UserError(
+            f"{file} does not have the layout of COCO: it is not an object; download it again"
+        )
     records = {name: _list(file, content, name) for name in ("images", "annotations")}
     left_out: Counter[str] = Counter()
     finder = ImageFinder([root / split, root / "images" / split, root / "images", root])
@@ -108,8 +110,8 @@ def open_coco(path: Path, kind: str) -> CocoFiles:
             left_out["annotations of images that are left out or not listed"] += 1
     if records["annotations"] and not annotations:
         raise UserError(
-            f"{file}: none of its {len(records['annotations']):,} annotations is of an image that "
-            f"it lists and that is used{aside}: their image_id must be the id of one"
+            f"{file}: none of its {len(records['annotations']):,} annotations belongs to an image "
+            f"that it lists and that is used{aside}: each image_id must be the id of such an image"
         )
     categories = {
         identity(record.get("id")): str(record.get("name", record.get("id")))
@@ -121,7 +123,9 @@ def open_coco(path: Path, kind: str) -> CocoFiles:
 
 def _list(file: Path, content: Mapping, name: str) -> list[Any]:
     if not isinstance(content.get(name), list):
-        raise UserError(f"{file} is not laid out as COCO's: it has no list {name!r}; get it again")
+        raise UserError(
+            f"{file} does not have the layout of COCO: it has no list {name!r}; download it again"
+        )
     return content[name]
 
 
@@ -162,13 +166,13 @@ def _no_image(
     """The message that no image was found, with the reason and one of the expected files."""
     listed += _aside(left_out)
     if not images:
-        return f"{listed}: none is left; give each an id and a file of its own"
+        return f"{listed}: none can be used; give each image its own id and its own file"
     first = next(iter(images.values()))
     near = finder.near(first.name)
     return (
         f"{listed}, and {'none of the others' if left_out else 'none'} is in "
         f"{', '.join(f'{folder}/' for folder in finder.folders)}; put them in one of these, such "
-        f"as {first.path}" + (f", or, if {near} is that, rename it" if near else "")
+        f"as {first.path}" + (f", or, if {near} is this image, rename it" if near else "")
     )
 
 
@@ -194,8 +198,8 @@ def _find(path: Path, kind: str) -> tuple[Path, Path, str]:
     files = files or sorted([*path.glob("*/*.json"), *path.glob("*/*/*.json")])
     there = [str(file.relative_to(path)) for file in files[:5]]
     raise UserError(
-        f"{path} does not hold annotations/{kind}_{_SPLIT}.json"
+        f"{path} does not contain annotations/{kind}_{_SPLIT}.json"
         + (f", but {', '.join(there)}" if there else "")
-        + "; give the folder that does, the folder of another split, or the JSON itself"
-        + (f", such as {path / there[0]}" if there else "")
+        + "; give the folder that contains it, the folder of another split, or the JSON file "
+        "itself" + (f", such as {path / there[0]}" if there else "")
     )

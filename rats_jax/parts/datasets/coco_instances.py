@@ -83,7 +83,7 @@ def read_instances(entry: Entry, sizes: Sizes) -> Labels:
         if category is not None and truth.categories and category not in truth.categories:
             raise UserError(
                 f"{entry.mask}: annotation {id} has category {category}, which its categories do "
-                "not list; get the file again"
+                "not list; download the file again"
             )
         (crowds if crowd else things).append((f"annotation {id}", segmentation))
         if not crowd:

@@ -42,7 +42,7 @@ def open_coco_panoptic(path: Path) -> PartDataset:
     segments = [entry.details for entry in entries if entry.details]
     if not entries:
         counts = "".join(f"; {count:,} {why}" for why, count in files.left_out.items())
-        raise UserError(f"{files.file} annotates no segment{counts}; get it again")
+        raise UserError(f"{files.file} annotates no segment{counts}; download it again")
     return PartDataset(
         name=f"coco-panoptic-{files.split}",
         flattening="each segment id R + 256 G + 65536 B is a region; 0 and crowds are void",
@@ -64,7 +64,7 @@ def read_segments(entry: Entry, _: Sizes) -> Labels:
     if unknown:
         raise UserError(
             f"{entry.mask} holds segment id {unknown[0]}, which {truth.file} does not list for "
-            "it; get both again, of one split"
+            "it; download both again, from the same split"
         )
     void = [not id or int(id) in truth.crowds for id in present]
     present = np.where(void, VOID, present)
@@ -81,7 +81,7 @@ def _entry(
         return Entry(name, fault=fault)
     annotation, *more = annotations
     if more:
-        files.left_out["annotations of an image that has another"] += len(more)
+        files.left_out["further annotations of an image"] += len(more)
     segments = annotation.get("segments_info")
     if not isinstance(segments, list):
         files.left_out["images without segments_info"] += 1
@@ -92,12 +92,12 @@ def _entry(
         id, crowd = identity(segment.get("id")), is_crowd(segment)
         category = identity(segment.get("category_id"))
         if id is None or crowd is None:
-            files.left_out["images with a segment without an id, or of an unclear iscrowd"] += 1
+            files.left_out["images with a segment without an id, or with an invalid iscrowd"] += 1
             return None
         if category is not None and files.categories and category not in files.categories:
             fault = (
-                f"{files.file}: segment {id} of {name} has category {category}, which "
-                "its categories do not list; get the file again"
+                f"{files.file}: segment {id} of {name} has category {category}, which its "
+                "categories do not list; download the file again"
             )
             return Entry(name, fault=fault)
         names[id] = files.categories.get(category, "")

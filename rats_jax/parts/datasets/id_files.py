@@ -30,7 +30,9 @@ def read_ids(path: Path) -> np.ndarray:
     else:
         ids = _picture(path, _ONE_CHANNEL, "one channel of 8 or 16 bits")
     if not 0 <= int(ids.min()) <= int(ids.max()) < 2**31:
-        raise UserError(f"{path} holds ids below 0 or of 2**31 and more; renumber them from 0")
+        raise UserError(
+            f"{path} holds ids that are negative or at least 2**31; renumber them from 0"
+        )
     return ids.astype(np.int32)
 
 
@@ -60,9 +62,7 @@ def read_array(path: Path) -> np.ndarray:
             array = array[array.files[0]]
     except (BadZipFile, EOFError, MemoryError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path} is no array that can be read ({reason}); write it again"
-        ) from error
+        raise UserError(f"{path} is not a readable array ({reason}); write it again") from error
     return array
 
 
@@ -71,7 +71,7 @@ def _picture(path: Path, modes: tuple[str, ...], expected: str) -> np.ndarray:
     try:
         image = open_image(read_bytes(path), (kind,))
     except UnreadableImage as error:
-        raise UserError(f"{path} is no {kind} that can be read ({error}); get it again") from error
+        raise UserError(f"{path} is not a readable {kind} ({error}); download it again") from error
     if kind == "TIFF" and image.n_frames > 1:
         raise UserError(f"{path} holds {image.n_frames} pages; write one, the label map")
     if image.mode not in modes:

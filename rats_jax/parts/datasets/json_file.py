@@ -14,4 +14,4 @@ def read_json(path: Path) -> Any:
         return json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:  # invalid UTF-8 is also a ValueError
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path} is not JSON ({reason}); get or write it again") from error
+        raise UserError(f"{path} is not JSON ({reason}); download or write it again") from error

@@ -88,7 +88,9 @@ def open_partimagenet(path: Path) -> PartDataset:
             try:
                 labels |= {c["id"]: c["name"] for c in read_json(file)["categories"]}
             except (KeyError, TypeError) as error:
-                raise UserError(f"{file} has no categories as COCO's; get it again") from error
+                raise UserError(
+                    f"{file} has no categories in the layout of COCO; download it again"
+                ) from error
             break
     return PartDataset(
         name=f"partimagenet-{split}",
@@ -112,8 +114,8 @@ def read_label_image(
     ignored = ids == void if void is not None else np.zeros(ids.shape, bool)
     if last is not None and (unknown := ids[(ids > last) & ~ignored]).size:
         raise UserError(
-            f"{entry.mask} holds id {unknown[0]}, and this set ends at {last}; get the mask "
-            "again, or read it as folder:"
+            f"{entry.mask} holds id {unknown[0]}, but the largest id of this data set is {last}; "
+            "download the mask again, or read the data set as folder:PATH"
         )
     return Labels(np.where(ignored, VOID, ids), labels or {})
 

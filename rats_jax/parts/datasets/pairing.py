@@ -37,10 +37,10 @@ def find_folders(
             return root, *folders, named
     there = sorted(item.name for item in path.iterdir() if item.is_dir()) if path.is_dir() else []
     raise UserError(
-        f"{path} does not hold {images.format(split=split)}/ and {masks.format(split=split)}/"
+        f"{path} does not contain {images.format(split=split)}/ and {masks.format(split=split)}/"
         + (f", but {', '.join(f'{name}/' for name in there[:5])}" if there else "")
-        + "; give the folder that does"
-        + (", or a split's own" if split else "")
+        + "; give the folder that contains them"
+        + (", or the folder of a split" if split else "")
     )
 
 
@@ -67,12 +67,12 @@ def pair(
         stem = stem_of(name)
         if stem in names:
             raise UserError(
-                f"{images} holds {names[stem]} and {name}, whose masks would have one name; "
+                f"{images} holds {names[stem]} and {name}, whose masks would have the same name; "
                 "rename one"
             )
         names[stem] = name
     if not names:
-        raise UserError(f"{images} holds no image; expected JPEG, PNG or WebP files")
+        raise UserError(f"{images} contains no image; expected JPEG, PNG or WebP files")
     found = (find_masks or id_masks)(masks, set(names))
     composed_names = {composed(stem): stem for stem in found}
     paired = {
@@ -109,8 +109,8 @@ def id_masks(masks: Path, stems: set[str]) -> dict[str, Path]:
         if name.lower().endswith(ENDINGS) and stem in stems and stem not in pngs:
             if stem in found:
                 raise UserError(
-                    f"{masks} holds {found[stem].relative_to(masks)} and {name}, two masks for one "
-                    "image; move one away"
+                    f"{masks} holds {found[stem].relative_to(masks)} and {name}, two masks for "
+                    "one image; remove one"
                 )
             found[stem] = masks / name
     return found
@@ -130,10 +130,10 @@ class OtherFiles:
         line = f"{image} has no mask {self._masks / stem}.*"
         near = [name for name in self._named_like(stem) if self._masks / name != image]
         if same := next((name for name in near if stem_of(name) == stem), None):
-            why = _NOT_READ.get(Path(same).suffix.lower(), "is of no format that is read here")
+            why = _NOT_READ.get(Path(same).suffix.lower(), "has a format that cannot be read")
             return f"{line} that can be read: {same} {why}; save its ids as PNG or by np.save"
         if near:
-            return f"{line}, but {near[0]} is there; if that is it, rename it"
+            return f"{line}, but there is {near[0]}; if this is the mask, rename it"
         return f"{line}; add it"
 
     def _named_like(self, stem: str) -> list[str]:
@@ -154,8 +154,8 @@ def _folded(name: str) -> str:
 
 
 _NOT_READ = {
-    **dict.fromkeys((".jpg", ".jpeg", ".webp"), "may have other ids than were saved, by loss"),
-    **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth"), "could run code if it were read"),
+    **dict.fromkeys((".jpg", ".jpeg", ".webp"), "has a lossy format, which can change the ids"),
+    **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth"), "could execute code when it is loaded"),
 }
 
 

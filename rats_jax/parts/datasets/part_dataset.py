@@ -146,7 +146,7 @@ class PartDataset:
             image = decode_fast(content)
         except UnreadableImage as error:
             raise UserError(
-                f"{entry.image} is no image that can be read ({error}); get it again"
+                f"{entry.image} is not a readable image ({error}); download it again"
             ) from error
         orientation, size = exif.orientation(content), image.shape[:2]
         sizes = Sizes(size, size[::-1] if orientation in exif.QUARTERS else size)
@@ -167,7 +167,7 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # the latter: a name that no file can have
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path} cannot be read ({reason}); put it there") from error
+        raise UserError(f"{path} cannot be read ({reason}); add it, or make it readable") from error
 
 
 def different_sizes(entry: Entry, what: str, given: Size, sizes: Sizes) -> str:
@@ -179,14 +179,14 @@ def different_sizes(entry: Entry, what: str, given: Size, sizes: Sizes) -> str:
     (height, width), (h, w) = given, sizes.upright
     line = f"{what} {width} x {height} pixels, and {entry.image} "
     if sizes.stored != sizes.upright:
-        line += "(turned upright, as its EXIF orientation says) "
+        line += "(rotated upright by its EXIF orientation) "
     line += f"is {w} x {h}; "
     if given == sizes.upright[::-1]:
         line += (
-            "sides are swapped, as where an image was turned, or its EXIF orientation was removed, "
-            "after the mask had been made; "
+            "the sides are swapped, as if the image had been rotated, or its EXIF orientation "
+            "removed, after the mask was made; "
         )
-    return line + "give both one size, masks without interpolation"
+    return line + "give both the same size, and resize masks without interpolation"
 
 
 def _drawn_on(orientation: int, mask: Size, sizes: Sizes, sized: bool) -> str | None:
@@ -202,6 +202,6 @@ def _check_regions(entry: Entry, mask: np.ndarray) -> None:
         return
     if (count := len(np.unique(mask))) > MOST_REGIONS:
         raise UserError(
-            f"{entry.mask} holds {count:,} ids, and {MOST_REGIONS:,} are the most: it seems to be "
-            "a picture; give masks with an id for each region"
+            f"{entry.mask} holds {count:,} ids, more than the limit of {MOST_REGIONS:,}: it seems "
+            "to be a photograph; give masks with one id per region"
         )

@@ -26,7 +26,7 @@ def decode_rle(counts: Any, size: tuple[int, int]) -> np.ndarray:
         raise ValueError("has a corrupt RLE: a run is negative")
     if (total := sum(runs.tolist())) != height * width:  # NumPy's sum could overflow and match
         raise ValueError(
-            f"has a corrupt RLE: its runs sum to {total}, and {height} x {width} is "
+            f"has a corrupt RLE: its runs sum to {total}, but {height} x {width} is "
             f"{height * width}"
         )
     pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
@@ -59,7 +59,7 @@ def decompress(counts: str | bytes) -> np.ndarray:
     if digits.size == 0:
         return digits
     if digits.min() < 0 or digits.max() >= 64:
-        raise ValueError("has a corrupt RLE: a character is not of its alphabet")
+        raise ValueError("has a corrupt RLE: it contains an invalid character")
     ends = np.flatnonzero(digits < 32)
     if ends.size == 0 or ends[-1] != len(digits) - 1:
         raise ValueError("has a corrupt RLE: it is cut short")

@@ -44,7 +44,7 @@ def open_sam(path: Path) -> PartDataset:
     apart = (path / "images").is_dir() and (path / "masks").is_dir()
     images, masks = (path / "images", path / "masks") if apart else (path, path)
     if not images.is_dir():
-        raise UserError(f"{path} is no folder; give the one that holds images and masks")
+        raise UserError(f"{path} is not a folder; give the folder that contains images and masks")
     return PartDataset(
         name=path.name,
         flattening="where masks overlap, the smallest (in pixels) is on top, of equal ones the "
@@ -94,7 +94,7 @@ def _find_masks(
         if found.setdefault(stem, masks / file) != masks / file:
             raise UserError(
                 f"{masks} holds {found[stem].relative_to(masks)} and {file}, two masks for one "
-                "image; move one away"
+                "image; remove one"
             )
     return found
 
@@ -137,7 +137,7 @@ def _stored_arrays(path: Path) -> np.ndarray:
             "map of ids [h, w]"
         )
     if masks.ndim == 2 and masks.size and not 0 <= int(masks.min()) <= int(masks.max()) < 2**31:
-        raise UserError(f"{path} holds ids below 0 or of 2**31 and more; renumber them")
+        raise UserError(f"{path} holds ids that are negative or at least 2**31; renumber them")
     return masks
 
 

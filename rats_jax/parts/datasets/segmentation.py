@@ -24,7 +24,8 @@ def decode_all(
             yield decode_segmentation(segmentation, size)
         except ValueError as error:
             raise UserError(
-                f"{path}: {what} {error}; get the file again, or make it again from the image"
+                f"{path}: {what} {error}; download the file again, or create it again from the "
+                "image"
             ) from error
 
 
@@ -69,7 +70,7 @@ def size_among(entry: Entry, segmentations: Iterable[Any], sizes: Sizes) -> tupl
     fitting = [size for size in dict.fromkeys(sizes) if (reach <= np.add(size, _BEYOND)).all()]
     if not fitting:
         height, width = map(int, np.ceil(reach))
-        said = f"{entry.mask}: the polygons of {entry.name} reach"
+        said = f"{entry.mask}: the polygons of {entry.name} extend over"
         raise UserError(different_sizes(entry, said, (height, width), sizes))
     return fitting[0], len(fitting) == 1
 
@@ -137,4 +138,4 @@ def _check_size(given: Any, size: Size) -> None:
     except TypeError:
         matches = False
     if not matches:
-        raise ValueError(f"has size {given}, and the image {list(size)} (height, width)")
+        raise ValueError(f"has size {given}, but the image has {list(size)} (height, width)")

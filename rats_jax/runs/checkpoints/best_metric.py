@@ -21,7 +21,7 @@ class BestMetric:
 
     def __init__(self, folder: Path, *, metric: str, highest: bool):
         self._folder, self._metric, self._highest = folder, metric, highest
-        self._told: dict[int, tuple] = {}  # step -> (what it was measured on, value)
+        self._records: dict[int, tuple] = {}  # step -> (what it was measured on, value)
 
     def record(self, step: int, about: Mapping, metrics: Mapping[str, float]) -> None:
         """Records the metric that is saved with a step."""
@@ -30,15 +30,15 @@ class BestMetric:
             on = about.get("evaluation", {}).get(measured_on(self._metric))
         value = metrics.get(self._metric)
         is_known = value is not None and math.isfinite(value)
-        self._told[step] = on, value if is_known else None
+        self._records[step] = on, value if is_known else None
 
     def values(self, steps: Collection[int]) -> dict[int, float | None]:
         """The metric of each step; None if it has none or is not comparable."""
-        told = {step: self._read(step) for step in sorted(steps)}
-        now = next((on for on, _ in reversed(told.values()) if on is not _UNKNOWN), None)
+        records = {step: self._read(step) for step in sorted(steps)}
+        now = next((on for on, _ in reversed(records.values()) if on is not _UNKNOWN), None)
         return {
             step: value if on is not _UNKNOWN and same_measure(on, now) else None
-            for step, (on, value) in told.items()
+            for step, (on, value) in records.items()
         }
 
     def unreadable(self, steps: Collection[int]) -> set[int]:
@@ -51,13 +51,13 @@ class BestMetric:
         return max(steps, key=partial(rank, value=value, highest=self._highest))
 
     def _read(self, step: int) -> tuple:
-        if step not in self._told:
+        if step not in self._records:
             try:
                 meta = read_meta(self._folder / str(step))
             except DamagedCheckpoint:
                 return _UNKNOWN, None
             self.record(step, meta["about"], meta["metrics"])
-        return self._told[step]
+        return self._records[step]
 
 
 def same_measure(was: Mapping | None, now: Mapping | None) -> bool:

@@ -206,14 +206,14 @@ class Checkpoints:
         """As `restore_part`, for this step only. Raises UserError if it is damaged or missing."""
         steps = agree(self.steps())
         if step not in steps:
-            there = f"there are {', '.join(map(str, steps))}" if steps else "there is none yet"
-            raise UserError(f"{self._folder} holds no checkpoint {step}: {there}")
+            there = f"it has {', '.join(map(str, steps))}" if steps else "it has none yet"
+            raise UserError(f"{self._folder} contains no checkpoint {step}: {there}")
         try:
             state, about = self._read(step, like, whole=False)
         except DamagedCheckpoint as reason:
             raise UserError(
-                f"the checkpoint {self._folder / str(step)} is damaged ({reason}): name another, "
-                "or the workdir for the newest good one"
+                f"the checkpoint {self._folder / str(step)} is damaged ({reason}): give another "
+                "checkpoint, or the workdir to use the newest good one"
             ) from None
         return Found(step, state, about, [])
 
@@ -238,7 +238,7 @@ class Checkpoints:
             return Found(step, state, about, damaged, self._judged.values(left)[step])
         if damaged:
             step, reason = damaged[0]
-            anew = ", or choose another --workdir to start anew"
+            anew = ", or choose another --workdir to start a new run"
             raise UserError(
                 f"no checkpoint in {self._folder} can be restored (step {step}: {reason}): put a "
                 f"good copy there{'' if self._read_only else anew}"
@@ -295,10 +295,13 @@ class Checkpoints:
         if (code := error_number(error)) is None:
             return
         latest = self.latest()
-        stays = "no other is there" if latest is None else f"the one at step {latest} stays"
+        stays = "there is no other checkpoint"
+        if latest is not None:
+            stays = f"the checkpoint at step {latest} is kept"
         raise UserError(
             f"the checkpoint at step {step} could not be saved in {self._folder}: "
-            f"{os.strerror(code)}; {stays}: {REMEDIES.get(code, 'mend the disk')}, and start again"
+            f"{os.strerror(code)}; {stays}: {REMEDIES.get(code, 'repair the disk')}, and start "
+            "again"
         ) from error
 
     def _remove_remains(self) -> None:

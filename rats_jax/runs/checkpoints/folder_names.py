@@ -27,17 +27,17 @@ def check_folder(folder: Path, what: str, *, read_only: bool = False) -> None:
     check_utf8(path, what)
     fault = None
     if "\\" in path:
-        fault = "has a backslash, which is taken for a slash"
+        fault = "contains a backslash, which is read as a slash"
     elif not read_only:
         for name in folder.absolute().parts:
             if "**" in name or not fnmatch.fnmatchcase(name, name):
-                fault = f"has {printable(name)} in it, which is taken for a pattern"
+                fault = f"contains {printable(name)}, which is read as a pattern"
             elif name == "gs:":
-                fault = "has gs: in it, which is taken for a bucket"
+                fault = "contains gs:, which is read as the address of a bucket"
         if len(os.fsencode(path)) > LONGEST:
             fault = f"is longer than {LONGEST:,} bytes"
     if fault:
         raise UserError(
-            f"{what} {printable(path)} {fault}: checkpoints cannot be kept there; choose or make "
-            "another name"
+            f"{what} {printable(path)} {fault}, so checkpoints cannot be saved there: rename it, "
+            "or choose another path"
         )

@@ -16,8 +16,8 @@ from rats_jax.runs.checkpoints.best_metric import BestMetric
 from rats_jax.runs.checkpoints.retention import Rules, best, periodic, staying
 
 KEPT = "kept.txt"
-BEST = "the best by {metric} as the run was configured before"
-FOR_GOOD = "kept for good by config.run.keep_every_epochs as it was before"
+BEST = "the best checkpoint by {metric} in the previous configuration of the run"
+FOR_GOOD = "kept by the previous value of config.run.keep_every_epochs"
 
 
 class RulesChanged(NamedTuple):
@@ -57,9 +57,11 @@ def marked(folder: Path, steps: Sequence[int]) -> set[int]:
 
 def _mark(checkpoint: Path, reason: str) -> None:
     try:
-        (checkpoint / KEPT).write_text(f"{reason}; delete this file to let it go\n", "utf-8")
+        (checkpoint / KEPT).write_text(
+            f"{reason}; if this file is deleted, the run may remove this checkpoint\n", "utf-8"
+        )
     except OSError as error:
         raise UserError(
             f"{checkpoint / KEPT}, which keeps this checkpoint, cannot be written "
-            f"({error.strerror}): make room or make the folder writable, and start again"
+            f"({error.strerror}): free some space or make the folder writable, and start again"
         ) from None

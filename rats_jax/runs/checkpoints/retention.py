@@ -32,7 +32,8 @@ def rules_of(config: ConfigDict, schedules: Schedules) -> Rules:
     metric = run.best_metric
     if run.keep_best and not is_of_evaluation(metric) and metric not in OF_REPORTS:
         raise UserError(
-            f"config.run.best_metric is {metric!r}: a report has {', '.join(OF_REPORTS)}"
+            f"config.run.best_metric is {metric!r}, which no report contains: choose one of "
+            f"{', '.join(OF_REPORTS)}"
         )
     return Rules(
         newest=run.keep_checkpoints,

@@ -54,13 +54,13 @@ def read_meta(folder: Path) -> dict:
     """The metadata of the checkpoint in `folder`. Raises DamagedCheckpoint."""
     try:
         meta = json.loads((folder / "meta" / "metadata").read_text("utf-8"))
-        told = meta.pop("sha256")
+        digest = meta.pop("sha256")
     except OSError as error:
         raise DamagedCheckpoint(f"meta/metadata: {error.strerror}") from None
     except (ValueError, TypeError, AttributeError, KeyError):
-        told = meta = None
-    if told != _digest(meta):
-        raise DamagedCheckpoint("meta/metadata: not what was saved")
+        digest = meta = None
+    if digest != _digest(meta):
+        raise DamagedCheckpoint("meta/metadata differs from what was saved")
     return meta
 
 
@@ -69,13 +69,13 @@ def compare(meta: dict, like: dict, folder: Path, *, whole: bool) -> None:
     there, here = meta["arrays"], dict(_kinds(like))
     for path in sorted(there | here if whole else here):
         is_there, is_here = (
-            f"{kind['dtype']}{kind['shape']}" if (kind := arrays.get(path)) else "nothing"
+            f"{kind['dtype']}{kind['shape']}" if (kind := arrays.get(path)) else "missing"
             for arrays in (there, here)
         )
         if is_there != is_here:
             raise UserError(
-                f"{folder} is of another state: {path} is {is_there} there and {is_here} here; "
-                "name another workdir, or use the code that made it"
+                f"{folder} contains a different state: {path} is {is_there} there and {is_here} "
+                "here; choose another workdir, or use the code that wrote it"
             )
 
 
@@ -96,7 +96,7 @@ def verify(meta: dict, state: dict) -> None:
     bad = [p for p, mark in fingerprints(state).items() if mark != meta["arrays"][p]["fingerprint"]]
     if bad:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise DamagedCheckpoint(f"{bad[0]}{more}: not what was saved")
+        raise DamagedCheckpoint(f"{bad[0]}{more}: differs from what was saved")
 
 
 def _open(folder: Path, path: str, context: ts.Context) -> ts.Future:
@@ -118,7 +118,7 @@ def _start(path: str, x: jax.ShapeDtypeStruct, opening: ts.Future) -> dict[str, 
     """Starts to read every part of the array that is on devices of this process."""
     stored = _result(path, opening)
     if stored.shape != x.shape or stored.dtype.numpy_dtype != x.dtype:
-        raise DamagedCheckpoint(f"{path}: not of its shape")
+        raise DamagedCheckpoint(f"{path}: wrong shape or type")
     parts = x.sharding.addressable_devices_indices_map(x.shape).values()
     return {str(part): stored[part].read() for part in parts}
 

@@ -75,8 +75,8 @@ RULES = (
         COLLAPSE,
         lambda s: s["student_distance"] < LEAST_DISTANCE or s["teacher_momentum"] < LEAST_MOMENTUM,
         "student and teacher are {student_distance:.0e} apart, teacher momentum "
-        "{teacher_momentum:.3f}: the teacher is the student itself; set "
-        "config.dino.teacher_momentum (0.996)",
+        "{teacher_momentum:.3f}: the teacher equals the student; set config.dino.teacher_momentum "
+        "(0.996)",
     ),
     Rule(
         "loss_at_ln_k",
@@ -99,23 +99,23 @@ RULES = (
             s["teacher_entropy"] < AT_0 * s["ln_k"]
             and s["target_information"] < LEAST_SHARP_INFORMATION
         ),
-        "teacher entropy {teacher_entropy:.3f} is near 0, and targets tell {target_information:.2f}"
-        " nats of the image: most have the same prototype; lower config.dino.center_momentum "
-        "(0.9), or raise teacher_temperature",
+        "teacher entropy {teacher_entropy:.3f} is near 0, and targets carry "
+        "{target_information:.2f} nats of information about the image: most images have the same "
+        "prototype; lower config.dino.center_momentum (0.9), or raise teacher_temperature",
     ),
     Rule(
         "few_prototypes",
         COLLAPSE,
         lambda s: s["prototypes_used"] < LEAST_PROTOTYPES,
         "a batch uses {prototypes_used:.1f} of {prototypes:,} prototypes: most images have the "
-        "same; lower config.dino.center_momentum (0.9), or raise teacher_temperature",
+        "same one; lower config.dino.center_momentum (0.9), or raise teacher_temperature",
     ),
     Rule(
         "targets_alike",
         COLLAPSE,
         lambda s: s["target_information"] < LEAST_INFORMATION,
-        "targets tell {target_information:.3f} nats of the image: they are the same for all; "
-        + BALANCE,
+        "targets carry {target_information:.3f} nats of information about the image: they are the "
+        "same for all images; " + BALANCE,
     ),
     Rule(
         "kl_at_0",
@@ -127,7 +127,7 @@ RULES = (
         "features_alike",
         COLLAPSE,
         lambda s: s["feature_std"] < LEAST_FEATURE_STD,
-        "feature std {feature_std:.3f} (of 1): the backbone says nearly the same of all images; "
+        "feature std {feature_std:.3f} (of 1): the features of all images are nearly the same; "
         + BALANCE,
     ),
     Rule(
@@ -165,7 +165,7 @@ RULES = (
         "input_starved",
         MACHINE,
         lambda s: s["input_wait"] > MOST_INPUT_WAIT,
-        "{input_wait:.0%} of the time goes into waiting for input: raise config.data.workers, or "
+        "{input_wait:.0%} of the time is spent waiting for input: raise config.data.workers, or "
         "set config.data.cropping=canvas",
     ),
     Rule(

@@ -51,12 +51,12 @@ class SkippedSteps:
         names = ", ".join(name_of(self._source, index) for index in indices[:NAMED])
         say(
             f"step {step} was not applied: loss {loss:g}, gradient norm {gradient_norm:g}; its "
-            f"images ({names}, ...) are in {self._events.file.name}"
+            f"images ({names}, ...) are listed in {self._events.file.name}"
         )
         if in_a_row >= self._limit:
             raise UserError(
                 f"{in_a_row} steps in a row were not applied, the last of them step {step}: their "
-                "loss or gradient is not finite. The checkpoints are good: lower "
+                "loss or gradient is not finite. The checkpoints are not affected: lower "
                 "config.optimizer.learning_rate, set config.optimizer.clip or "
                 "config.compute_dtype=float32, and start again"
             )

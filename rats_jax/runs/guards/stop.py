@@ -61,7 +61,7 @@ class Stop:
 
         Every process must call this before each step.
         """
-        return link().stops_before(step) if link() else self._asked
+        return others.stops_before(step) if (others := link()) else self._asked
 
     def asked_too_late(self) -> int | None:
         """The exit status if a process was asked to stop, else None.
@@ -106,18 +106,21 @@ class Stop:
             if not self._is_command:
                 return
             message = f"{heard.name} before the first step: there was nothing to save"
-            if link():
-                link().tell(status, message)
+            if others := link():
+                others.end_others(status, message)
             _end(status, message)
         self._interrupts += heard == signal.SIGINT
         if self._interrupts == 2 and self._is_command:
-            _end(INTERRUPTED, "interrupted; the same command goes on from the last checkpoint")
+            _end(
+                INTERRUPTED,
+                "interrupted; run the same command again to resume from the last checkpoint",
+            )
         if self._asked is None:
             self._asked = status
-            if link():
-                link().ask_to_stop(status)
-            again = "; Ctrl-C again ends at once" if self._interrupts else ""
-            say(f"{heard.name}: the run ends after this step, saved{again}")
+            if others := link():
+                others.ask_to_stop(status)
+            again = "; press Ctrl-C again to end immediately" if self._interrupts else ""
+            say(f"{heard.name}: the run ends after this step and saves its state{again}")
 
 
 def _end(status: int, message: str) -> NoReturn:

@@ -41,7 +41,7 @@ class Unreadable:
     def say_count(self) -> None:
         """Prints the number of unreadable images, if there are any."""
         if self.count:
-            say(f"images not read: {self.count}, see {self.file}")
+            say(f"unreadable images: {self.count}, listed in {self.file}")
 
     def add(self, failures: dict[int, str], *, replaced: int, drawn: int) -> None:
         """Adds failures, {source index: reason}, and the numbers of images replaced and drawn.
@@ -52,7 +52,7 @@ class Unreadable:
             name, reason = name_of(self._source, index), printable(reason)
             if name in self._known:
                 continue
-            say(f"cannot read {name} ({reason}): the next image takes its place")
+            say(f"cannot read {name} ({reason}): the next image is used instead")
             with self.file.open("a", encoding="utf-8") as file:
                 file.write(f"{name}\t{reason}\n")
             self._known.add(name)

@@ -58,6 +58,6 @@ class Watchdog:
         os.write(
             2,
             f"error: no step for {self._seconds / 60:g} minutes (config.guards.stall_minutes): "
-            f"the run ends; what each thread was at stands below and in {self._file}\n".encode(),
+            f"the run ends; the stack of each thread is below and in {self._file}\n".encode(),
         )
         faulthandler.dump_traceback(2)

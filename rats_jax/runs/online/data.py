@@ -37,7 +37,7 @@ def open_parts(config: ConfigDict) -> PartDataset:
             say(note)
         return dataset
     if not evaluation.images:
-        raise UserError("config.evaluation.images is 0: say how many pictures to draw")
+        raise UserError("config.evaluation.images is 0: give the number of images to draw")
     side, images = evaluation.resolution, evaluation.images
     return drawings(ProceduralParts(size=side, length=images, seed=DRAWN_SEED))
 

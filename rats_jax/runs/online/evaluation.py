@@ -37,9 +37,9 @@ def open_evaluation(config: ConfigDict, dino: DINO, mesh: Mesh) -> "OnlineEvalua
     if not evaluation.every_epochs:
         if run.keep_best and is_of_evaluation(run.best_metric):
             raise UserError(
-                f"config.run.best_metric is {run.best_metric}, which an evaluation gives: set "
-                "config.evaluation.every_epochs, such as to 1, or config.run.keep_best=0 (best "
-                "checkpoints that are there stay)"
+                f"config.run.best_metric is {run.best_metric}, which only an evaluation measures: "
+                "set config.evaluation.every_epochs, for example to 1, or config.run.keep_best=0 "
+                "(existing best checkpoints are kept)"
             )
         return None
     return OnlineEvaluation(config, dino, mesh)
@@ -68,7 +68,7 @@ class OnlineEvaluation:
         self._every = max(round(config.evaluation.every_epochs * self._steps_per_epoch), 1)
         self._evaluators = open_evaluators(Opening(config, dino, mesh))
         self.about = {of.on: about for of in self._evaluators.values() if (about := of.about)}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._left_out: dict[str, int] = {}  # in the first evaluation
         self._described = False
         self._check_best_metric()
@@ -85,13 +85,13 @@ class OnlineEvaluation:
             return
         if run.best_metric not in self.names:
             raise UserError(
-                f"config.run.best_metric is {run.best_metric!r}: this evaluation has "
-                f"{', '.join(self.names)}"
+                f"config.run.best_metric is {run.best_metric!r}, which this evaluation does not "
+                f"measure: choose one of {', '.join(self.names)}"
             )
         if is_score(run.best_metric) and run.best_is != "highest":
             raise UserError(
-                f"config.run.best_metric is {run.best_metric}, of which the highest is the best: "
-                "set config.run.best_is=highest"
+                f"config.run.best_metric is {run.best_metric}, for which higher is better: set "
+                "config.run.best_is=highest"
             )
 
     def compile(self, teacher: dict) -> None:
@@ -103,8 +103,8 @@ class OnlineEvaluation:
             same = all(same_measure(about.get(name), on) for name, on in self.about.items())
             if not same or about.keys() != self.about.keys():
                 raise UserError(
-                    f"config.evaluation finds {self.about} here, and {about} at process "
-                    f"{process}: give all processes the same images"
+                    f"config.evaluation finds {self.about} in this process, but {about} in "
+                    f"process {process}: give all processes the same images"
                 )
         for of in self._evaluators.values():
             of.compile(teacher)
@@ -144,8 +144,8 @@ class OnlineEvaluation:
                 say(f"warning: no score at step {step}: {error}")
 
         def on_error(error: UserError) -> None:
-            if str(error) not in self._told:
-                self._told.add(str(error))
+            if str(error) not in self._reported:
+                self._reported.add(str(error))
                 events.add_own("evaluation_left_out", step=step, reason=str(error))
                 say(f"warning: left out of the evaluation: {error}")
 
@@ -170,7 +170,8 @@ class OnlineEvaluation:
             if count != (first := self._left_out.setdefault(on, count)):
                 say(
                     f"warning: the evaluation of {on} at step {step} leaves out {count} images, "
-                    f"{first} at first: it is not judged for the best checkpoint"
+                    f"but the first evaluation left out {first}: it is not used to choose the "
+                    "best checkpoint"
                 )
                 judged = {name: x for name, x in judged.items() if measured_on(name) != on}
         scalars["evaluation/seconds"] = time.perf_counter() - began

@@ -131,7 +131,7 @@ def main() -> None:
     for argument in given:
         name = argument.partition("=")[0]
         if any(len(name) > 2 and option.startswith(name) for option in FILLED_IN):
-            sys.exit(f"leave out {name}: the exported model is filled in")
+            sys.exit(f"omit {name}: it is set for the exported model")
         if len(name) > 2 and "--evaluate".startswith(name):
             sys.exit("--evaluate is for official weights: it loads the classifier made for them")
 

@@ -91,7 +91,7 @@ def test_instances_are_found_from_any_path_to_them(tmp_path, images):
     [
         (thing(1, 7, RECTANGLE, category=2), "annotation 1 has category 2, which its categories"),
         (thing(1, 7, {"size": [9, 11], "counts": "0"}), "annotation 1 has a corrupt RLE: its runs"),
-        (thing(1, 7, rle(box(0, 0, 1, 1, (9, 9)))), r"annotation 1 has size \[9, 9\], and the"),
+        (thing(1, 7, rle(box(0, 0, 1, 1, (9, 9)))), r"annotation 1 has size \[9, 9\], but the"),
         (thing(1, 7, [[1, 2] * 3 + [1]]), "json: annotation 1 has a polygon that is not"),
     ],
 )
@@ -115,7 +115,9 @@ def test_an_image_of_another_size_or_missing_is_told(tmp_path):
 
 
 def test_a_file_that_is_not_cocos_cannot_be_opened(tmp_path):
-    with pytest.raises(UserError, match=r"does not hold annotations/instances_val2017.json; give"):
+    with pytest.raises(
+        UserError, match=r"does not contain annotations/instances_val2017.json; give"
+    ):
         open_dataset(f"coco-instances:{tmp_path}")
     write_instances(tmp_path, [])
     with pytest.raises(UserError, match="annotates no object"):
@@ -125,9 +127,12 @@ def test_a_file_that_is_not_cocos_cannot_be_opened(tmp_path):
         open_dataset(f"coco-instances:{tmp_path}")
     file = tmp_path / "annotations/instances_val2017.json"
     for content, line in (
-        ("[]", "is not laid out as COCO's: it is no object; get it again"),
-        ('{"images": []}', "is not laid out as COCO's: it has no list 'annotations'"),
-        ('{"images": {}, "annotations": []}', "is not laid out as COCO's: it has no list 'images'"),
+        ("[]", "does not have the layout of COCO: it is not an object; download it again"),
+        ('{"images": []}', "does not have the layout of COCO: it has no list 'annotations'"),
+        (
+            '{"images": {}, "annotations": []}',
+            "does not have the layout of COCO: it has no list 'images'",
+        ),
         ('{"im', "is not JSON .*again$"),
     ):
         file.write_text(content)

@@ -184,7 +184,9 @@ def test_an_image_is_found_by_another_case_or_ending(tmp_path, name):
     files, notes = found_alike(tmp_path, [name], ["a.jpg", "a.v1.jpg", "b.jpg"])
     assert files == {name: "a.jpg"}
     assert len(notes) == 1
-    assert notes[0].startswith("1 images were found by names of another case or ending, such as /")
+    assert notes[0].startswith(
+        "1 images were found under names with another case or extension, such as /"
+    )
     assert notes[0].endswith(f"val2017/a.jpg for {name}")
 
 
@@ -219,8 +221,8 @@ def test_images_that_are_all_left_out_are_counted_with_the_reason(tmp_path):
     images = [{"id": 1, "file_name": "a/1.jpg"}, {"id": 2, "file_name": "b/1.jpg"}]
     assert refused(images) == (
         f"{tmp_path / FILE} lists 2 images (left out: 2 images that share their id or their file "
-        f"with another, such as a/1.jpg ({tmp_path}/val2017/1.jpg)): none is left; give each an id "
-        "and a file of its own"
+        f"with another, such as a/1.jpg ({tmp_path}/val2017/1.jpg)): none can be used; give each "
+        "image its own id and its own file"
     )
     line = refused([{"id": True, "file_name": "1.jpg"}, {"id": float("inf"), "file_name": "1.jpg"}])
     assert "lists 2 images (left out: 2 images without an id (a number or text) or a" in line
@@ -230,9 +232,13 @@ def test_images_that_are_all_left_out_are_counted_with_the_reason(tmp_path):
     line = refused([{"id": 3, "file_name": "pic_1.jpg"}])
     assert "lists 1 images, and none is in" in line
     folder = f"{tmp_path}/val2017"
-    assert line.endswith(f"as {folder}/pic_1.jpg, or, if {folder}/pic-1.jpg is that, rename it")
+    assert line.endswith(
+        f"as {folder}/pic_1.jpg, or, if {folder}/pic-1.jpg is this image, rename it"
+    )
     line = refused([*images, {"id": 3, "file_name": "pic-1.jpg"}], [thing(1, 1, RECTANGLE)])
-    assert "none of its 1 annotations is of an image that it lists and that is used (left" in line
+    assert (
+        "none of its 1 annotations belongs to an image that it lists and that is used (left" in line
+    )
 
 
 def test_names_with_backslashes_or_accents_apart_are_names_too(tmp_path):
@@ -271,7 +277,9 @@ def test_a_file_of_boxes_is_refused_with_counts(tmp_path):
     with pytest.raises(UserError, match="no object with a mask; 2 annotations without a mask;"):
         open_dataset(f"coco-instances:{tmp_path}")
     write_json(tmp_path / FILE, content | {"annotations": [thing(1, "7.jpg", RECTANGLE)]})
-    with pytest.raises(UserError, match="none of its 1 annotations is of an image that it lists"):
+    with pytest.raises(
+        UserError, match="none of its 1 annotations belongs to an image that it lists"
+    ):
         open_dataset(f"coco-instances:{tmp_path}")
 
 
@@ -367,7 +375,7 @@ def test_panoptic_crowds_are_void_and_counted(tmp_path):
     "segments, counted",
     [
         (None, "1 images without segments_info"),
-        ([{"category_id": 1}], "1 images with a segment without an id, or of an unclear iscrowd"),
+        ([{"category_id": 1}], "1 images with a segment without an id, or with an invalid iscrowd"),
         ([3], "1 images with a segment without an id"),
     ],
 )
@@ -381,4 +389,4 @@ def test_an_image_without_segments_is_left_out_and_counted(tmp_path, segments, c
     )
     assert [entry.name for entry in dataset.entries] == ["000000000008.jpg"]
     assert re.search(counted, dataset.notes[0])
-    assert "1 annotations of an image that has another" in dataset.notes[0]
+    assert "1 further annotations of an image" in dataset.notes[0]

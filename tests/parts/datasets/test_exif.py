@@ -102,7 +102,9 @@ def test_polygons_without_a_size_tell_it_where_they_fit_one_alone(tmp_path, poly
         assert sample.mask.shape == (16, 9)
     drawings.append({"segmentation": [[0, 0, 16, 0, 16, 16, 0, 16]]})
     write_json(tmp_path / "masks/a.json", drawings)
-    with pytest.raises(UserError, match="polygons of a.jpg reach 16 x 16 pixels, and .*a.jpg .tur"):
+    with pytest.raises(
+        UserError, match="polygons of a.jpg extend over 16 x 16 pixels, and .*a.jpg .rot"
+    ):
         open_dataset(f"sam:{tmp_path}").sample(0)
 
 
@@ -116,11 +118,11 @@ def test_sams_masks_of_the_stored_size_are_turned(tmp_path):
 def test_a_size_that_is_neither_names_exif(tmp_path):
     write_image(tmp_path / "images/a.jpg", SIZE, **exif(6))
     write_ids(tmp_path / "masks/a.png", IDS[:8])
-    with pytest.raises(UserError, match=r"a.jpg \(turned .* EXIF orientation says\) is 9 x 11;"):
+    with pytest.raises(UserError, match=r"a.jpg \(rotated .* EXIF orientation\) is 9 x 11;"):
         open_dataset(f"folder:{tmp_path}").sample(0)
     write_image(tmp_path / "images/a.jpg", SIZE)  # the orientation was lost, the mask is upright
     write_ids(tmp_path / "masks/a.png", IDS.reshape(11, 9))
-    with pytest.raises(UserError, match="sides are swapped, .* EXIF orientation was removed"):
+    with pytest.raises(UserError, match="sides are swapped, .* EXIF orientation removed"):
         open_dataset(f"folder:{tmp_path}").sample(0)
 
 
@@ -131,7 +133,7 @@ def test_label_maps_of_the_stored_pixels_are_turned(tmp_path):
     (saved,) = open_saved_regions([f"other={tmp_path}"], ["x.jpg"], skip_broken=False)
     np.testing.assert_array_equal(saved.read("x.jpg", (6, 4), 6), turned(labels, 6))
     np.testing.assert_array_equal(saved.read("x.jpg", (4, 6), 3), labels)
-    with pytest.raises(UserError, match="the shapes differ"):
+    with pytest.raises(UserError, match="the aspect ratios differ"):
         saved.read("x.jpg", (6, 4), 3)
 
 
@@ -144,8 +146,11 @@ def test_what_sizes_cannot_tell_is_said_with_counts(tmp_path):
     truth = total(truth_of(dataset.sample(i)) for i in range(5))
     assert (truth.exif_stored, truth.exif_upright, truth.exif_either) == (1, 1, 2)
     said = "\n".join(report(truth))
-    assert "EXIF turns 2 images by a quarter: 1 masks have their upright size, and 1 that" in said
-    assert "warning: EXIF turns 2 images in a way that" in said and "exiftool -Orientation=" in said
+    assert "EXIF rotates 2 images by 90 degrees: 1 masks have the upright size, and 1 have" in said
+    assert (
+        "warning: EXIF turns 2 images, and their masks do not show" in said
+        and "exiftool -Orientation=" in said
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff\xe1\0\x10Exif\0\0broken"])

@@ -46,10 +46,10 @@ def test_nothing_but_names_is_read_when_it_is_opened(tmp_path):
     (tmp_path / "images/a.png").write_bytes(b"no image")
     (tmp_path / "masks/a.png").write_bytes(b"no mask")
     dataset = open_dataset(f"folder:{tmp_path}")
-    with pytest.raises(UserError, match=r"images/a.png is no image that can be read"):
+    with pytest.raises(UserError, match=r"images/a.png is not a readable image"):
         dataset.sample(0)
     write_image(tmp_path / "images/a.png")
-    with pytest.raises(UserError, match=r"masks/a.png is no PNG that can be read .*: not PNG"):
+    with pytest.raises(UserError, match=r"masks/a.png is not a readable PNG .*: not PNG"):
         dataset.sample(0)
     (tmp_path / "masks/a.png").unlink()
     with pytest.raises(UserError, match=r"masks/a.png cannot be read \(No such file"):
@@ -97,7 +97,7 @@ def test_what_is_missing_is_told_when_the_sample_is_asked_for(tmp_path):
         "alone.jpg": "images/alone.jpg has no mask masks/alone.*; add it",
         "orphan.png": "masks/orphan.png has no image images/orphan.*; add it, or remove the mask",
         "small.jpg": "masks/small.png is 4 x 3 pixels, and images/small.jpg is 11 x 9; give both "
-        "one size, masks without interpolation",
+        "the same size, and resize masks without interpolation",
         "zcolour.jpg": "masks/zcolour.png has Pillow's mode RGB; write ids as a PNG of one channel "
         "of 8 or 16 bits",
     }
@@ -117,17 +117,17 @@ def test_a_fault_is_one_line_whatever_the_name(tmp_path):
 def test_a_set_that_cannot_be_opened_is_a_users_mistake(tmp_path):
     with pytest.raises(UserError, match=r"KIND is one of folder, ade20k, .*sam"):
         open_dataset(f"pascal:{tmp_path}")
-    with pytest.raises(UserError, match="'folder': write folder:PATH, which holds images/"):
+    with pytest.raises(UserError, match="'folder': write folder:PATH, a folder with images/"):
         open_dataset("folder")
     with pytest.raises(UserError, match="nowhere does not exist"):
         open_dataset(f"folder:{tmp_path}/nowhere")
-    with pytest.raises(UserError, match="does not hold images/ and masks/; give"):
+    with pytest.raises(UserError, match="does not contain images/ and masks/; give"):
         open_dataset(f"folder:{tmp_path}")
     with pytest.raises(UserError, match="images/validation/ and annotations/validation/"):
         open_dataset(f"ade20k:{tmp_path}")
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
-    with pytest.raises(UserError, match="images holds no image"):
+    with pytest.raises(UserError, match="images contains no image"):
         open_dataset(f"folder:{tmp_path}")
     write_image(tmp_path / "images/a.jpg")
     write_image(tmp_path / "images/a.png")
@@ -158,7 +158,7 @@ def test_ade20k(tmp_path):
     for folder in ("images", "annotations"):
         training = open_dataset(f"ade20k:{root}/{folder}/training")
         assert (training.name, training.entries[0].group) == ("ade20k-training", "attic")
-        with pytest.raises(UserError, match=r"annotations/training/ADE.*png holds id 151, and"):
+        with pytest.raises(UserError, match=r"annotations/training/ADE.*png holds id 151, but"):
             training.sample(0)
 
 
@@ -175,7 +175,9 @@ def test_imagenet_s(tmp_path):
         np.testing.assert_array_equal(sample.mask, np.where(ids == 1000, VOID, ids))
     ids[1, 0] = 920
     write_rgb_ids(tmp_path / "validation-segmentation/n01440764/ILSVRC2012_val_1.png", ids)
-    with pytest.raises(UserError, match="val_1.png holds id 920, and this set ends at 919"):
+    with pytest.raises(
+        UserError, match="val_1.png holds id 920, but the largest id of this data set is 919"
+    ):
         dataset.sample(0)
 
 

@@ -30,6 +30,6 @@ def test_masks_are_read_whatever_their_metadata(tmp_path, options):
 def test_a_mask_of_another_format_is_named(tmp_path):
     Image.fromarray(IDS).save(tmp_path / "ids.jpg")
     (tmp_path / "ids.jpg").rename(tmp_path / "ids.png")
-    with pytest.raises(UserError, match=r"ids.png is no PNG that can be read \(JPEG: not PNG\)"):
+    with pytest.raises(UserError, match=r"ids.png is not a readable PNG \(JPEG: not PNG\)"):
         read_ids(tmp_path / "ids.png")
     assert not is_rgb(tmp_path / "ids.png")

@@ -75,14 +75,14 @@ def test_a_png_comes_first_and_embeddings_are_no_masks(tmp_path):
 @pytest.mark.parametrize(
     "kind, name, line",
     [
-        ("folder", "a.jpg", "that can be read: a.jpg may have other ids than were saved, by loss"),
-        ("folder", "a.webp", "that can be read: a.webp may have other ids"),
-        ("folder", "a.json", "that can be read: a.json is of no format that is read here; save"),
-        ("sam", "a.pkl", "that can be read: a.pkl could run code if it were read"),
-        ("sam", "a.pth", "that can be read: a.pth could run code"),
-        ("folder", "a_mask.png", "but a_mask.png is there; if that is it, rename it"),
-        ("folder", "A.png", "but A.png is there; if that is it, rename it"),
-        ("folder", "a.jpg.png", "but a.jpg.png is there"),
+        ("folder", "a.jpg", "that can be read: a.jpg has a lossy format, which can change the ids"),
+        ("folder", "a.webp", "that can be read: a.webp has a lossy format"),
+        ("folder", "a.json", "that can be read: a.json has a format that cannot be read; save"),
+        ("sam", "a.pkl", "that can be read: a.pkl could execute code when it is loaded"),
+        ("sam", "a.pth", "that can be read: a.pth could execute code"),
+        ("folder", "a_mask.png", "but there is a_mask.png; if this is the mask, rename it"),
+        ("folder", "A.png", "but there is A.png; if this is the mask, rename it"),
+        ("folder", "a.jpg.png", "but there is a.jpg.png"),
         ("folder", "ab.jpg", r"has no mask .*masks/a\.\*; add it$"),
     ],
 )
@@ -127,9 +127,12 @@ def test_a_label_map_that_is_not_read_is_named(tmp_path, name):
 @pytest.mark.parametrize(
     "ids, line",
     [
-        (np.full(SIZE, -1), "holds ids below 0 or of 2"),  # VOID, which no file can hold
-        (np.full(SIZE, 2**31, np.int64), "holds ids below 0 or of 2"),
-        (np.full(SIZE, 2**64 - 1, np.uint64), "holds ids below 0 or of 2"),
+        (
+            np.full(SIZE, -1),
+            "holds ids that are negative or at least 2",
+        ),  # VOID, which no file can hold
+        (np.full(SIZE, 2**31, np.int64), "holds ids that are negative or at least 2"),
+        (np.full(SIZE, 2**64 - 1, np.uint64), "holds ids that are negative or at least 2"),
         (np.zeros(SIZE, np.float32), r"holds float32 \[9, 11\]; write integer ids"),
         (np.zeros((3, *SIZE), int), r"holds int64 \[3, 9, 11\]; write integer ids"),
     ],
@@ -158,10 +161,10 @@ def test_a_picture_is_no_label_map(tmp_path, first):
     ids = first + np.arange(side**2).reshape(side, side)
     write_image(tmp_path / "images/a.jpg", ids.shape)
     write(tmp_path / "masks/a.npy", ids)
-    with pytest.raises(UserError, match="a.npy holds 4,900 ids, and 4,096 are the most"):
+    with pytest.raises(UserError, match="a.npy holds 4,900 ids, more than the limit of 4,096"):
         open_dataset(f"folder:{tmp_path}").sample(0)
     (saved,) = open_saved_regions([f"x={tmp_path}/masks"], ["a.jpg"], skip_broken=False)
-    with pytest.raises(UserError, match="a.npy holds 4,900 labels, and 4,096 are the most"):
+    with pytest.raises(UserError, match="a.npy holds 4,900 labels, more than the limit of 4,096"):
         saved.read("a.jpg", ids.shape)
     write(tmp_path / "masks/a.npy", np.minimum(ids, first + 4095))
     assert open_dataset(f"folder:{tmp_path}").sample(0).mask.max() == first + 4095

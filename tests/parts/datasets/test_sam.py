@@ -131,13 +131,13 @@ def damaged(**fields) -> list[dict]:
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (damaged(counts=[98]), "a.json: mask 3 has a corrupt RLE: its runs sum to 98, and 9 x 11"),
+        (damaged(counts=[98]), "a.json: mask 3 has a corrupt RLE: its runs sum to 98, but 9 x 11"),
         (damaged(counts=[199, -100]), "mask 3 has a corrupt RLE: a run is negative"),
         (damaged(counts="é"), "mask 3 has a corrupt RLE: it is not ASCII"),
         (damaged(counts=[2**62] * 4 + [99]), "mask 3 has a corrupt RLE: its runs sum to 1844"),
         (damaged(size=[10**6, 10**6], counts=[10**12]), r"mask 3 has size \[1000000, 1000000\]"),
         (damaged(counts="o"), "mask 3 has a corrupt RLE: it is cut short"),
-        (damaged(size=[11, 9]), r"mask 3 has size \[11, 9\], and the image \[9, 11\]"),
+        (damaged(size=[11, 9]), r"mask 3 has size \[11, 9\], but the image has \[9, 11\]"),
         (as_sam(lambda mask: None), "a.json: mask 0 is neither RLE"),
         ([{"area": 3}], "a.json holds no masks as SAM"),
         ({"image": {}}, "a.json holds no masks as SAM"),
@@ -161,9 +161,12 @@ def test_a_damaged_json_is_told(tmp_path, content, line):
         ({"masks": np.array(JSONS["coco_rle"], object)}, r"a.npz holds no array of masks .*savez"),
         ({"a": np.zeros(2), "b": np.zeros(2)}, r"a.npz holds no array of masks .*masks"),
         ({"masks": np.zeros((3, *SIZE), np.float32)}, r"holds float32 \[3, 9, 11\]; save masks"),
-        ({"masks": np.zeros((3, 9, 9), bool)}, r"a.npz: mask 0 has size \(9, 9\), and the image"),
+        (
+            {"masks": np.zeros((3, 9, 9), bool)},
+            r"a.npz: mask 0 has size \(9, 9\), but the image has",
+        ),
         ({"masks": np.full((1, *SIZE), 7)}, "a.npz: mask 0 is not binary"),
-        ({"masks": np.full(SIZE, -1)}, "a.npz holds ids below 0"),
+        ({"masks": np.full(SIZE, -1)}, "a.npz holds ids that are negative"),
         ({"masks": np.zeros((3, 4), int)}, "a.npz is 4 x 3 pixels, and .*a.jpg is 11 x 9"),
     ],
 )
@@ -197,5 +200,5 @@ def test_missing_and_doubled_files_are_told(tmp_path):
     with pytest.raises(UserError, match="holds b.json and b.png, two masks for one image"):
         open_dataset(f"sam:{tmp_path}")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="empty holds no image"):
+    with pytest.raises(UserError, match="empty contains no image"):
         open_dataset(f"sam:{tmp_path}/empty")

@@ -49,7 +49,7 @@ def test_polygons_of_one_mask_are_united():
 @pytest.mark.parametrize(
     ("segmentation", "reason"),
     [
-        (rle(box(0, 0, 1, 1, (11, 9))), r"has size \[11, 9\], and the image \[9, 11\]"),
+        (rle(box(0, 0, 1, 1, (11, 9))), r"has size \[11, 9\], but the image has \[9, 11\]"),
         (box(0, 0, 1, 1, (11, 9)).tolist(), r"has size \(11, 9\)"),
         ({"size": 99, "counts": [99]}, "has size 99"),
         ([[1, 2, 3, 4]], "three or more points"),

@@ -105,7 +105,7 @@ def test_a_changed_number_is_found_in_its_tensor(workdir, monkeypatch):
     with Checkpoints(workdir, keep=3) as checkpoints:
         found = checkpoints.restore(LIKE)
     assert found.step == 20
-    assert found.damaged == [(30, "teacher/kernel: not what was saved")]
+    assert found.damaged == [(30, "teacher/kernel: differs from what was saved")]
 
 
 def test_several_damaged_ones_are_all_passed_over_and_none_is_overwritten(workdir):
@@ -140,13 +140,13 @@ def test_when_all_are_damaged_nothing_starts_anew_and_all_stay_where_they_are(wo
             abstract(make_state(0, size=8)),
             r"optimizer/mu is float32\[1000\] there and float32\[8\]",
         ),
-        (abstract(make_state(0) | {"new": jnp.zeros(1)}), r"new is nothing there and float32\[1\]"),
-        ({"step": LIKE["step"]}, r"optimizer/half is bfloat16\[5\] there and nothing here"),
+        (abstract(make_state(0) | {"new": jnp.zeros(1)}), r"new is missing there and float32\[1\]"),
+        ({"step": LIKE["step"]}, r"optimizer/half is bfloat16\[5\] there and missing here"),
     ],
 )
 def test_another_models_state_is_no_damage(workdir, like, message):
     with (
-        pytest.raises(UserError, match=f"30 is of another state: {message}"),
+        pytest.raises(UserError, match=f"30 contains a different state: {message}"),
         Checkpoints(workdir, keep=3) as checkpoints,
     ):
         checkpoints.restore(like)

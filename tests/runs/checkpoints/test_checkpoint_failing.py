@@ -80,7 +80,9 @@ def no_large_files():
 
 
 def test_a_save_that_fails_is_told_at_once_and_the_one_before_stays(workdir, no_large_files, capfd):
-    message = "step 40 could not be saved in .*: File too large; the one at step 30 stays: "
+    message = (
+        "step 40 could not be saved in .*: File too large; the checkpoint at step 30 is kept: "
+    )
     with Checkpoints(workdir, keep=1) as checkpoints:
         no_large_files()
         checkpoints.save(40, make_state(40, size=200_000), about={}, metrics={})
@@ -141,7 +143,9 @@ def test_a_full_disk_is_named_with_its_remedy(workdir, monkeypatch):
 
     with Checkpoints(workdir, keep=1) as checkpoints:
         monkeypatch.setattr(checkpoints._writer, "save", full)
-        with pytest.raises(UserError, match="No space left on device; .*: make room, and start"):
+        with pytest.raises(
+            UserError, match="No space left on device; .*: free some space, and start"
+        ):
             save(checkpoints, 40)
 
 

@@ -65,7 +65,7 @@ def test_two_processes_pass_over_what_only_one_of_them_cannot_read(tmp_path):
     two_hosts(script, workdir)
     told, same = ((workdir / f"told.{host}").read_text().splitlines() for host in range(2))
     assert told == same
-    assert told[0].startswith("1 [(3, 'kernel: ") and "(2, 'meta/metadata: not" in told[0]
+    assert told[0].startswith("1 [(3, 'kernel: ") and "(2, 'meta/metadata differs" in told[0]
     assert told[1:] == ["3 [] [1, 3]"]
     assert sorted(p.name for p in (workdir / "damaged").iterdir()) == ["2", "3"]
     # And on one device.

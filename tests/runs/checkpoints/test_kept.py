@@ -69,7 +69,10 @@ def test_what_was_kept_stays(workdir, changes, kept, stays):
     assert (said, left, steps) == (kept, [], stays)
     for step in kept:
         text = (workdir / f"checkpoints/{step}" / KEPT).read_text()
-        assert ("the best by loss" if step == 20 else "for good") in text
+        reason = (
+            "the best checkpoint by loss" if step == 20 else "previous value of config.run.keep_"
+        )
+        assert reason in text
 
 
 def test_it_stays_over_further_starts_until_its_file_is_deleted(workdir):
@@ -127,7 +130,9 @@ def test_a_disk_that_takes_no_file_ends_the_start_before_anything_is_lost(workdi
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(UserError, match=r"20/kept.txt, .*No space left on device\): make room"):
+    with pytest.raises(
+        UserError, match=r"20/kept.txt, .*No space left on device\): free some space"
+    ):
         after_another_start(workdir, metric="kl")
 
 
@@ -169,11 +174,11 @@ def test_checkpoints_are_kept_under_any_name_that_is_not_refused(tmp_path, name)
     ("name", "message"),
     [
         ("run\udce9", r"--workdir .*run\\udce9 is not valid UTF-8"),
-        ("a\\b", "has a backslash, which is taken for a slash"),
-        ("run[1]", r"has run\[1\] in it, which is taken for a pattern"),
-        ("a/[x]y/run", r"has \[x\]y in it, which is taken for a pattern"),
-        ("**", "taken for a pattern"),
-        ("gs:/run", "taken for a bucket"),
+        ("a\\b", "contains a backslash, which is read as a slash"),
+        ("run[1]", r"contains run\[1\], which is read as a pattern"),
+        ("a/[x]y/run", r"contains \[x\]y, which is read as a pattern"),
+        ("**", "read as a pattern"),
+        ("gs:/run", "read as the address of a bucket"),
         ("n" * 200 + "/" + "n" * 200 + "/" + "x/" * 1800, "is longer than 3,800 bytes"),
     ],
     ids=lambda text: ascii(text)[:20],
@@ -181,7 +186,9 @@ def test_checkpoints_are_kept_under_any_name_that_is_not_refused(tmp_path, name)
 def test_folders_in_which_no_checkpoint_can_be_kept_are_refused(tmp_path, name, message):
     with pytest.raises(UserError, match=message) as refused:
         check_folder(tmp_path / name, "--workdir")
-    assert "\n" not in str(refused.value) and "choose or make another name" in str(refused.value)
+    assert "\n" not in str(refused.value) and "rename it, or choose another path" in str(
+        refused.value
+    )
 
 
 def test_a_pattern_can_still_be_read_from(tmp_path):
@@ -192,7 +199,7 @@ def test_a_pattern_can_still_be_read_from(tmp_path):
     (tmp_path / "checkpoints").rename(moved / "checkpoints")
     with Checkpoints(moved, read_only=True) as checkpoints:
         assert checkpoints.restore_part(LIKE).step == 10
-    with pytest.raises(UserError, match="taken for a pattern"):
+    with pytest.raises(UserError, match="read as a pattern"):
         Checkpoints(moved)
-    with pytest.raises(UserError, match="has a backslash"):
+    with pytest.raises(UserError, match="contains a backslash"):
         Checkpoints(tmp_path / "a\\b", read_only=True)

@@ -36,7 +36,7 @@ def test_then_the_first_ctrl_c_asks_to_stop_and_the_second_is_an_exception(capsy
         assert stop.before(2) == INTERRUPTED
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
-    assert "the run ends after this step, saved" in capsys.readouterr().out
+    assert "the run ends after this step and saves its state" in capsys.readouterr().out
 
 
 def test_a_program_that_goes_on_hears_sigterm_as_before():

@@ -78,5 +78,7 @@ def test_registers_are_of_the_images_with_parts_also_where_parts_are_not_listed(
 
 @pytest.mark.parametrize("measures", [(), ("knn",)])
 def test_an_evaluation_that_would_measure_nothing_is_refused(measures):
-    with pytest.raises(UserError, match="measures is .*, of which nothing can be measured: list"):
+    with pytest.raises(
+        UserError, match="measures is .*, of which nothing can be measured: add registers"
+    ):
         opened(measures=measures, knn_train="", knn_test="")

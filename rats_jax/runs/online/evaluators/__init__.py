@@ -21,7 +21,7 @@ def open_evaluators(opening: Opening) -> dict[str, Evaluator]:
     listed = tuple(opening.config.evaluation.measures)
     if unknown := [name for name in listed if name not in EVALUATORS]:
         raise UserError(
-            f"config.evaluation.measures has {unknown[0]!r}: choose among {', '.join(EVALUATORS)}, "
+            f"config.evaluation.measures has {unknown[0]!r}: choose from {', '.join(EVALUATORS)}, "
             """such as --config.evaluation.measures='("parts","knn")'"""
         )
     for name, kind in EVALUATORS.items():
@@ -29,8 +29,8 @@ def open_evaluators(opening: Opening) -> dict[str, Evaluator]:
             opening.opened[name] = evaluator
     if not opening.opened:
         raise UserError(
-            f"config.evaluation.measures is {listed}, of which nothing can be measured: list "
-            "registers, name images in config.evaluation.parts or knn_train and knn_test, or set "
+            f"config.evaluation.measures is {listed}, of which nothing can be measured: add "
+            "registers, give images in config.evaluation.parts or knn_train and knn_test, or set "
             "config.evaluation.every_epochs=0"
         )
     return opening.opened

@@ -75,7 +75,8 @@ class OnlineKNN(Evaluator):
         evaluation = opening.config.evaluation
         if bool(evaluation.knn_train) != bool(evaluation.knn_test):
             raise UserError(
-                "config.evaluation.knn_train and knn_test go together: name both, or none"
+                "config.evaluation.knn_train and knn_test must be given together: set both, or "
+                "neither"
             )
         return cls(opening) if evaluation.knn_train else None
 
@@ -111,8 +112,8 @@ class OnlineKNN(Evaluator):
         left_out = len(self._train) + len(self._test) - len(known) - len(expected)
         if len(known) < self._k or not len(expected):
             raise UserError(
-                f"config.evaluation: {len(known)} images for k-NN could be read of knn_train, and "
-                f"{len(expected)} of knn_test: that is too few"
+                f"config.evaluation: only {len(known)} images of knn_train and {len(expected)} of "
+                "knn_test could be read, which is too few for k-NN"
             )
         check_classes(known, len(expected), of=self._train.images.name)
         expected = relabelled(expected, self._as_in_train, of=self._test.images.name)

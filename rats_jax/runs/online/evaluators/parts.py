@@ -132,13 +132,13 @@ class OnlineParts(Evaluator):
         shape = ways, len(self._top_k), len(RegionScores._fields)
         scores = np.array(scores, np.float64).reshape(-1, *shape)
         scores = scores[~np.isnan(scores).any((1, 2, 3))]
-        told = gather({"count": len(scores), "sums": scores.sum(0).tolist()})
-        if not (count := sum(of["count"] for of in told)):
+        gathered = gather({"count": len(scores), "sums": scores.sum(0).tolist()})
+        if not (count := sum(of["count"] for of in gathered)):
             raise UserError(
                 f"config.evaluation.parts: no image of {self._images.data.name} could be read and "
                 "scored"
             )
-        means = np.sum([of["sums"] for of in told], axis=0) / count
+        means = np.sum([of["sums"] for of in gathered], axis=0) / count
         return [
             {k: RegionScores(*map(float, of)) for k, of in zip(self._top_k, way, strict=True)}
             for way in means
@@ -178,7 +178,7 @@ def _looking(config: ConfigDict, network: Network, mesh: Mesh, top_k: tuple[int,
         with on_mesh(mesh):
             features = network.features(teacher, normalize(images), attention_of=(watched,))
             labels = jnp.stack([regions(features, k) for k in top_k], axis=1)
-            return labels, health_sums(features, present)
+            return labels, health_sums(features, present, has_cls=options.has_cls)
 
     return jax.jit(look, out_shardings=(batch_sharding(mesh), replicated(mesh)))
 

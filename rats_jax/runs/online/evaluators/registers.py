@@ -42,7 +42,8 @@ class OnlineRegisters(Evaluator):
                 crops = cut_out(config, first_part(samples, dino.accumulation))["global"]
                 images = normalize(crops.reshape(-1, *crops.shape[2:]))
                 features = dino.network.features(teacher, images, attention_of=watched)
-                return health_sums(features, jnp.ones(len(images), bool))
+                present = jnp.ones(len(images), bool)
+                return health_sums(features, present, has_cls=self._options.has_cls)
 
         self._look = jax.jit(look, out_shardings=replicated(mesh))
 

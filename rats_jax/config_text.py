@@ -1,0 +1,42 @@
+"""How a config field is written: its value on a command line, and the accepted values in words.
+
+Outside `rats_jax/config`, since importing that loads JAX.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rats_jax.config.field import Field
+
+#: What a field accepts, by the type of its default.
+EXPECTED: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    tuple: "values in brackets",
+    str: "text",
+}
+
+
+def written(value: object) -> str:
+    """A value as it is written on a command line, before any quoting for a shell."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return str(value).replace(" ", "").replace("'", '"')
+    return str(value)
+
+
+def shown(field: Field, value: object) -> str:
+    """A value of this field, as help and documentation show it."""
+    is_auto = getattr(field, "is_auto", None)
+    return "auto" if is_auto and is_auto(value) else written(value)
+
+
+def accepted(field: Field) -> str:
+    """The accepted values in words, with the type where the words do not imply it."""
+    if field.type in (int, float) and field.values:
+        return f"{EXPECTED[field.type]}, {field.values}"
+    return field.values or EXPECTED[field.type]
