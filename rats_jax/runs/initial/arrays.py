@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from rats_jax.assemble import backbone_options, make_dino
+from rats_jax.assemble import backbone_options, make_model
 from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
 from rats_jax.errors import UserError
 from rats_jax.runs.initial.reading import Given, side_of
@@ -37,8 +38,10 @@ def _checked(weights: Mapping, config: ConfigDict) -> dict:
             "it is known"
         )
     given = dict(weights)
-    whole = jax.eval_shape(make_dino(config, images=config.optimizer.batch_size).init, config.seed)
-    like = {**whole["student"], "center": whole["center"]}
+    network, init = make_model(config)
+    like = jax.eval_shape(init, jax.random.key(0))
+    shape = network.losses, config.head.prototypes
+    like = {**like, "center": jax.ShapeDtypeStruct(shape, jnp.float32)}
     like = {name: like[name] for name in given}
     if jax.tree.structure(given) != jax.tree.structure(like):
         raise UserError("the weights to start from are of another architecture than config.model")

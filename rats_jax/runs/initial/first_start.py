@@ -34,13 +34,13 @@ def first_start(
     kept = agree(_kept(folder_of(workdir)) if jax.process_index() == 0 else None)
     if kept is not None:
         checkpoint = config.init.checkpoint
-        if checkpoint and checkpoint != kept["checkpoint"]:
+        if checkpoint and _absolute(checkpoint) != _absolute(kept["checkpoint"]):
             say(
                 f"config.init.checkpoint {printable(checkpoint)} is not read: the run resumes from "
                 "its own checkpoint"
             )
         config.model.imported = config.model.imported or kept["imported"]
-        config.init.taken = kept["taken"]
+        config.init.checkpoint, config.init.taken = kept["checkpoint"], kept["taken"]
         return config, None
     config.init.taken = ""
     if weights is None and not config.init.checkpoint:
@@ -65,8 +65,12 @@ def _kept(workdir: Path) -> dict | None:
 
 
 def _with_absolute_path(config: ConfigDict) -> ConfigDict:
-    """A copy of the config, with an absolute `init.checkpoint`."""
+    """A copy of the config, with an absolute `init.checkpoint` if it is a path that exists."""
     config, checkpoint = config.copy_and_resolve_references(), config.init.checkpoint
-    if checkpoint and "://" not in checkpoint and local_path(checkpoint).exists():
-        config.init.checkpoint = os.path.abspath(local_path(checkpoint))
+    if checkpoint and local_path(checkpoint).exists():
+        config.init.checkpoint = _absolute(checkpoint)
     return config
+
+
+def _absolute(checkpoint: str) -> str:
+    return os.path.abspath(local_path(checkpoint)) if checkpoint else ""

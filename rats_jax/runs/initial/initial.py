@@ -1,5 +1,6 @@
 """The parts of a new state that come from given weights."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from rats_jax.assemble import backbone_options, make_dino
+from rats_jax.assemble import backbone_options, make_model
 from rats_jax.config.imported import imported_options, imported_text
 from rats_jax.data.fingerprint import fingerprint_of_arrays
 from rats_jax.data.sources import Source
@@ -79,25 +80,22 @@ def initial_parts(config: ConfigDict, given: Given, source: Source) -> Initial:
     heads = fitting_heads(given, wanted, head)
     # Without their heads a new training begins: the student starts as the teacher.
     apart = given.apart and not isinstance(heads, str)
-    sides = {"student": given.student if apart else given.teacher, "teacher": given.teacher}
-    arrays, converted = {}, {}
-    for name, side in sides.items():
-        normalisation = {"mean": given.mean, "std": given.std}
-        found = convert(side.backbone, given.options, wanted, backbone, **normalisation)
-        arrays |= {f"{name}/backbone/{path}": array for path, array in found.arrays.items()}
-        converted[name] = found
-    not_taken = [*converted["teacher"].left_out, *given.left_out]
-    if isinstance(heads, str):
-        not_taken += [heads] + ["center"] * (given.center is not None)
-    else:
-        arrays |= {f"{s}/head/{p}": array for s, of in heads.items() for p, array in of.items()}
-        center = fitting_center(given, shapes["center"])
-        if isinstance(center, str):
-            not_taken.append(center)
-        else:
-            arrays["center"] = center
+    convert_side = partial(
+        convert,
+        given=given.options,
+        wanted=wanted,
+        shapes=backbone,
+        mean=given.mean,
+        std=given.std,
+    )
+    teacher = convert_side(given.teacher.backbone)
+    student = convert_side(given.student.backbone) if apart else teacher
+    arrays = {f"student/backbone/{path}": array for path, array in student.arrays.items()}
+    arrays |= {f"teacher/backbone/{path}": array for path, array in teacher.arrays.items()}
+    of_heads, without = _heads_and_center(given, heads, shapes["center"])
+    arrays |= of_heads
     taken, everything = (_under(of, "student") for of in (arrays, shapes))
-    registers, how = _registers(config, backbone, converted["teacher"], source)
+    registers, how = _registers(config, backbone, teacher, source)
     arrays |= registers
     lines = report(
         config,
@@ -106,13 +104,27 @@ def initial_parts(config: ConfigDict, given: Given, source: Source) -> Initial:
         everything=everything,
         center="center" in arrays,
         apart=apart,
-        notes=converted["teacher"].notes,
-        not_taken=not_taken,
+        notes=teacher.notes,
+        not_taken=[*teacher.left_out, *given.left_out, *without],
         how=how,
     )
     arrays = {name: np.asarray(arrays[name], np.float32) for name in sorted(arrays)}
     fingerprint = fingerprint_of_arrays(arrays.values())
     return Initial(arrays, starts_of(taken, everything), lines, fingerprint)
+
+
+def _heads_and_center(
+    given: Given, heads: dict[str, Arrays] | str, center_shape: tuple[int, ...]
+) -> tuple[Arrays, list[str]]:
+    """Heads and center by path in the state, and what of them is not taken, in words."""
+    if isinstance(heads, str):
+        others = {"center": given.center is not None, "the student": given.apart}
+        return {}, [heads, *(name for name, is_there in others.items() if is_there)]
+    arrays = {f"{side}/head/{p}": array for side, of in heads.items() for p, array in of.items()}
+    center = fitting_center(given, center_shape)
+    if isinstance(center, str):
+        return arrays, [center]
+    return arrays | {"center": center}, []
 
 
 def _registers(
@@ -128,13 +140,12 @@ def _registers(
 
 
 def _shapes(config: ConfigDict) -> dict[str, tuple[int, ...]]:
-    """The shapes of the state of a run, by path."""
-    dino = make_dino(config, images=config.optimizer.batch_size)
-    state = jax.eval_shape(dino.init, config.seed)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): x.shape
-        for path, x in jax.tree_util.tree_leaves_with_path(state)
-    }
+    """The shapes of student, teacher and center in the state of a run, by path."""
+    network, init = make_model(config)
+    params = jax.eval_shape(init, jax.random.key(0))
+    flat = traverse_util.flatten_dict({"student": params, "teacher": params}, sep="/")
+    center = network.losses, config.head.prototypes
+    return {name: x.shape for name, x in flat.items()} | {"center": center}
 
 
 def _under(of: dict, start: str) -> dict:

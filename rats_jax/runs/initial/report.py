@@ -67,7 +67,9 @@ def rate_line(config: ConfigDict) -> list[str]:
     factor, epochs = config.init.learning_rate, config.init.learning_rate_epochs
     if factor == 1:
         return []
-    span = f"for {epochs:g} epochs" if epochs else "for the whole run"
+    span = (
+        f"for {epochs:g} {'epoch' if epochs == 1 else 'epochs'}" if epochs else "for the whole run"
+    )
     what = "frozen" if factor == 0 else f"trained at {factor:g} times the learning rate"
     return [f"what was taken is {what} {span}"]
 

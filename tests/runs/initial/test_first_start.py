@@ -72,6 +72,7 @@ def test_a_resume_needs_no_file_and_is_the_uninterrupted_run(vit, frozen, tmp_pa
     other = config_of(tmp_path / "other.pth", run__stop_after=4)
     train(other, workdir)
     assert "other.pth is not read: the run resumes from its own" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run/config.json").read_text())["init"]["checkpoint"] == str(copy)
 
 
 def test_a_run_without_weights_does_not_take_them_later(tmp_path, vit, capsys):

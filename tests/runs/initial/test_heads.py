@@ -91,7 +91,7 @@ def test_a_head_that_does_not_fit_is_new_and_both_start_as_the_teacher(tmp_path)
     _, initial = start(file, **FIELDS | {"head__prototypes": 24})
     assert (
         "not taken: head: hidden 32, bottleneck 256, prototypes 16 there; "
-        "hidden 32, bottleneck 256, prototypes 24 here" in said(initial)
+        "hidden 32, bottleneck 256, prototypes 24 here; center; the student" in said(initial)
     )
     assert "new: head (random)" in said(initial) and initial.taken == ["backbone"]
     assert_same(side(initial, "student"), side(initial, "teacher"))
