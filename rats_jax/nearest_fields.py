@@ -17,7 +17,7 @@ def nearest_fields(name: str, fields: Iterable[str]) -> list[str]:
         return []
     names = sorted(fields, key=lambda other: -_similarity(section, _parts(other)[0]))
     if same := same_field(name, names):
-        return same[:MOST]
+        return [other for other in same if _parts(other)[0] == section] or same[:MOST]
     ranks = {other: _rank(section, field, other) for other in names}
     close = [other for other in names if ranks[other] >= CLOSE]
     return sorted(close, key=lambda other: -ranks[other])[:MOST]

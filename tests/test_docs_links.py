@@ -79,7 +79,8 @@ def test_the_pages_of_the_api_name_modules_that_exist():
 
 
 def test_the_navigation_of_the_site_lists_every_page():
-    listed = set(re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    named = re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    listed = {page for page in named if not page.startswith("source/")}  # pages of files elsewhere
     docs = ROOT / "docs"
     assert listed == {page.relative_to(docs).as_posix() for page in docs.rglob("*.md")}
 
