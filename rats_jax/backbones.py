@@ -126,7 +126,7 @@ def open_backbone(
     """
     path = local_path(checkpoint)
     try:
-        if path.resolve() == demo_model.FOLDER.resolve() or (
+        if os.path.realpath(path) == os.path.realpath(demo_model.FOLDER) or (
             os.fspath(checkpoint) == "demo" and not path.exists()
         ):
             return _of_package()

@@ -12,9 +12,9 @@ NEAREST = {
     "optimiser.batch_size": ["optimizer.batch_size"],
     "batch_size": ["optimizer.batch_size"],
     "batch": ["optimizer.batch_size", "model.patch"],
-    "lr": ["optimizer.learning_rate"],
+    "lr": ["optimizer.learning_rate", "init.learning_rate"],
     "model.wdth": ["model.width"],
-    "crops.size": ["data.size"],
+    "crops.size": ["model.size", "data.size"],
     "crops.seed": ["seed", "data.seed"],
     "data.sead": ["data.seed", "seed"],
     "temperature": [

@@ -18,8 +18,8 @@ from rats_jax.config.run_fields import EVALUATION, GUARDS, RUN
 from rats_jax.dino.schedules import Schedules
 
 _FIELDS = (
-    *(*RUN_WIDE, *MODEL, *MESH, *HEAD, *INIT),
-    *(*CROPS, *PHOTOMETRICS, *DINO, *OPTIMIZER),
+    *(*RUN_WIDE, *MODEL, *MESH, *HEAD),
+    *(*CROPS, *PHOTOMETRICS, *DINO, *OPTIMIZER, *INIT),
     *(*DATA, *RUN, *EVALUATION, *GUARDS),
 )
 

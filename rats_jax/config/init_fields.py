@@ -25,12 +25,12 @@ INIT = (
     ),
     Field(
         "init.registers",
-        "random",
-        "How registers start that the weights do not have: `random`, as without weights; `kmeans`, "
-        "at the k-means centers of the patch tokens of some training images, as they enter the "
-        "first block; `cls`, at [CLS] with its position, plus the random start.",
-        check=one_of("random", "kmeans", "cls"),
-        old_runs="random",
+        "cls",
+        "How registers start that the weights do not have: `cls`, close to [CLS] with its position; "
+        "`random`, as without weights; `kmeans`, at the k-means centers of the patch tokens of some "
+        "training images, as they enter the first block.",
+        check=one_of("cls", "random", "kmeans"),
+        old_runs="cls",
         silent=True,
     ),
     Field(

@@ -14,6 +14,9 @@ from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
 from rats_jax.errors import UserError
 from rats_jax.parallel.distributed import agree
 
+#: Standard deviation of registers around [CLS], as a share of its RMS. A RATS then sees what the ViT
+#: saw: docs/start_from_weights.md has its k-NN by spread.
+SPREAD = 0.2
 MOST_TOKENS = 20_000  # patch tokens that are clustered
 ITERATIONS = 30  # of Lloyd's algorithm, after k-means++
 
@@ -31,20 +34,17 @@ def new_registers(
     arrays: what is taken of the backbone, by path. cls: [CLS] with its position. source: the
     training images. All processes get the same.
 
-    Raises UserError if there is no [CLS], or too few images.
+    Raises UserError for too few images.
     """
     how = config.init.registers
     if how == "random":
         return None, "random"
+    if how == "cls" and cls is None:
+        return None, "random, since the weights have no [CLS]"
     if how == "cls":
-        if cls is None:
-            raise UserError(
-                "config.init.registers=cls needs weights with [CLS], and config.init.checkpoint "
-                "has none: choose random or kmeans"
-            )
-        spread = config.model.register_std if config.model.architecture == "rats" else 0.02
+        spread = SPREAD * np.sqrt(np.mean(np.square(cls)))
         draws = np.random.default_rng(config.seed).standard_normal(shape, np.float32)
-        return cls + np.float32(spread) * draws, f"[CLS] with its position, spread by {spread:g}"
+        return cls + np.float32(spread) * draws, f"[CLS] with its position, spread by {spread:.2g}"
     count = int(np.prod(shape[:-1]))
     found = _centers(config, count, arrays, source) if jax.process_index() == 0 else None
     found = np.asarray(agree(None if found is None else found.tolist()), np.float32)

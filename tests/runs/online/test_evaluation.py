@@ -179,7 +179,7 @@ def test_a_best_checkpoint_stays_when_other_images_are_scored(workdir, killed, c
     left = {int(p.name) for p in (folder / "checkpoints").iterdir()}
     new = json.loads((folder / "checkpoints/10/meta/metadata").read_text())["metrics"]
     assert left >= {best, 10} and len(left) <= 3 and "parts/m2o_2" in new
-    assert "best by parts/m2o_2" in (folder / f"checkpoints/{best}/kept.txt").read_text()
+    assert "best checkpoint by parts/m2o_2" in (folder / f"checkpoints/{best}/kept.txt").read_text()
     said = capsys.readouterr().out
     assert "has changed (the number of images measured was 6 and is 5; the number of" in said
     assert (
@@ -290,7 +290,7 @@ def test_what_cannot_be_measured_is_told_before_training(fields, message):
 
 def test_a_metric_that_no_evaluation_has_is_told_before_training():
     config = evaluated(run__best_metric="registers/distinkt")
-    with pytest.raises(UserError, match="has parts/m2o_2, .*knn/top1_3, .*registers/distinct"):
+    with pytest.raises(UserError, match="choose one of parts/m2o_2, .*knn/top1_3, .*registers/distinct"):
         open_evaluation(config, make_dino(config, images=40), one_device(config))
 
 
