@@ -22,7 +22,11 @@ NEAREST = {
         "dino.teacher_temperature",
         "dino.teacher_temperature_start",
     ],
-    "optimizer.learnin_rate": ["optimizer.learning_rate", "optimizer.end_learning_rate"],
+    "optimizer.learnin_rate": [
+        "optimizer.learning_rate",
+        "init.learning_rate",
+        "optimizer.end_learning_rate",
+    ],
     "s": [],
     "zzz": [],
     "optimizer.": [],

@@ -26,9 +26,9 @@ INIT = (
     Field(
         "init.registers",
         "cls",
-        "How registers start that the weights do not have: `cls`, close to [CLS] with its position; "
-        "`random`, as without weights; `kmeans`, at the k-means centers of the patch tokens of some "
-        "training images, as they enter the first block.",
+        "How registers start that the weights do not have: `cls`, close to [CLS] with its position "
+        "(random if there is no [CLS]); `random`, as without weights; `kmeans`, at the k-means "
+        "centers of the patch tokens of some training images, as they enter the first block.",
         check=one_of("cls", "random", "kmeans"),
         old_runs="cls",
         silent=True,

@@ -14,8 +14,8 @@ from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
 from rats_jax.errors import UserError
 from rats_jax.parallel.distributed import agree
 
-#: Standard deviation of registers around [CLS], as a share of its RMS. A RATS then sees what the ViT
-#: saw: docs/start_from_weights.md has its k-NN by spread.
+#: Standard deviation of registers around [CLS], as a share of its RMS. It keeps the ViT's k-NN
+#: accuracy at the start: docs/start_from_weights.md has figures.
 SPREAD = 0.2
 MOST_TOKENS = 20_000  # patch tokens that are clustered
 ITERATIONS = 30  # of Lloyd's algorithm, after k-means++

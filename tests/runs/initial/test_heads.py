@@ -116,7 +116,7 @@ def test_a_rats_from_a_dino_checkpoint_has_a_new_head(tmp_path):
     file, _ = official(tmp_path)
     _, initial = start(file, **FIELDS | {"model__architecture": "rats"})
     assert "head: it reads [CLS], not registers" in said(initial)
-    assert "registers (random), head (random)" in said(initial)
+    assert "spread by 0.29), head (random)" in said(initial)
 
 
 @pytest.mark.parametrize("fields", [{}, {"model__architecture": "vit"}])
@@ -156,4 +156,4 @@ def test_a_rats_with_other_registers_takes_the_rest(run_folder):
     _, initial = start(run_folder, model__registers_per_head=4)
     assert "taken: backbone except registers, head, center" in said(initial)
     assert "not taken: its 6 registers" in said(initial)
-    assert "new: registers (random)" in said(initial)
+    assert "new: registers (random, since the weights have no [CLS])" in said(initial)

@@ -290,7 +290,7 @@ def test_what_cannot_be_measured_is_told_before_training(fields, message):
 
 def test_a_metric_that_no_evaluation_has_is_told_before_training():
     config = evaluated(run__best_metric="registers/distinkt")
-    with pytest.raises(UserError, match="choose one of parts/m2o_2, .*knn/top1_3, .*registers/distinct"):
+    with pytest.raises(UserError, match="one of parts/m2o_2, .*knn/top1_3, .*registers/distinct"):
         open_evaluation(config, make_dino(config, images=40), one_device(config))
 
 
