@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from rats_jax.errors import UserError
 
@@ -14,7 +15,7 @@ class Check:
     `config.NAME PROBLEM`."""
 
     values: str
-    problem: Callable[[object], str | None]
+    problem: Callable[[Any], str | None]
 
 
 def check(condition: object, message: str) -> None:

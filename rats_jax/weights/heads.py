@@ -86,7 +86,7 @@ def _head_names(keys: Collection[str], prefix: str, source: str) -> dict[str, st
         root.pop()
     if root and root.pop() != "backbone":
         return {}
-    found = {}
+    found: dict[str, str] = {}
     for key in keys:
         parts = key.split(".")
         if parts[: len(root)] != root:
