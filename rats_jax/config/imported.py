@@ -28,7 +28,7 @@ def imported_text(options: Options, architecture: str) -> str:
     return json.dumps(given) if given else ""
 
 
-def _problem(text: object) -> str | None:
+def _problem(text: str) -> str | None:
     remedy = "leave it out: weights to start from set it"
     try:
         given = json.loads(text) if text else {}
