@@ -93,13 +93,13 @@ def open_together(
     there = theirs["data"]
     if there["images"] != data["images"]:
         raise UserError(
-            f"config.data has {data['images']:,} images here and {there['images']:,} for process "
+            f"config.data has {data['images']:,} images here and {there['images']:,} in process "
             "0: give all processes the same"
         )
     if there != data:
         what = "other images" if there["order"] == data["order"] else "another order of images"
         raise UserError(
-            f"config.data has {what} here than for process 0, though as many: give all processes "
+            f"config.data has {what} here than in process 0, though as many: give all processes "
             "the same images, and the same versions of grain and NumPy"
         )
     yield take_part(path, config, theirs["sign"], theirs["config"])

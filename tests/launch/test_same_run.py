@@ -99,11 +99,11 @@ def test_two_processes_train_as_one(tmp_path):
     [
         (
             "--config.optimizer.learning_rate=0.5",
-            "process 1: error: config.optimizer.learning_rate is 0.5 here and 0.03 for process 0",
+            "process 1: error: config.optimizer.learning_rate is 0.5 here and 0.03 in process 0",
         ),
         ("--workdir={elsewhere}", "elsewhere is not the same directory here as in process 0"),
-        ("--config.data.seed=1", "has other images here than for process 0, though as many: give"),
-        ("--config.data.length=168", "has 168 images here and 160 for process 0"),
+        ("--config.data.seed=1", "has other images here than in process 0, though as many: give"),
+        ("--config.data.length=168", "has 168 images here and 160 in process 0"),
     ],
 )
 def test_processes_of_different_runs_do_not_train_together(tmp_path, of_process_1, message):

@@ -205,7 +205,7 @@ def test_the_command_scores_every_second_image(run_folder, drawings, tmp_path):
         ),
         (
             ["--entries=4", "--background=999"],
-            "--background=999 is no id of these masks, which have",
+            "--background=999 is not an id of these masks, which have",
         ),
         (["--limit=1"], "has only one image: two are needed"),
         (["--top_k=3"], "--top_k belongs to --task=parts"),

@@ -41,7 +41,7 @@ class Initial(NamedTuple):
         """
         if agree(self.fingerprint) != self.fingerprint:
             raise UserError(
-                "the weights to start from are others here than for process 0: give all processes "
+                "the weights to start from are not those of process 0: give all processes "
                 "the same config.init.checkpoint"
             )
         flat = traverse_util.flatten_dict(state, sep="/")

@@ -45,7 +45,7 @@ config, initial = start(other if host else same, **shape)
 try:
     initial.into(traverse_util.unflatten_dict(state, sep="/"))
 except UserError as error:
-    assert host == 1 and "are others here than for process 0" in str(error)
+    assert host == 1 and "are not those of process 0" in str(error)
 else:
     assert host == 0
 """
