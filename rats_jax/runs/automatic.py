@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from rats_jax.assemble import without_automatic
 from rats_jax.config.automatic import Choice, automatic_fields, table
 from rats_jax.parallel.distributed import agree
-from rats_jax.runs.workdir import flat, folder_of, has_checkpoint, load_automatic, load_config
+from rats_jax.runs.workdir import earlier_config, flat, folder_of, load_automatic
 from rats_jax.voice import say
 
 UNKNOWN = "as it was"  # of a run whose config.json gives no reason
@@ -49,9 +49,9 @@ def say_choices(choices: Sequence[Choice], *, images: int) -> None:
 def _earlier(path: str, wanted: set[str]) -> list[Choice]:
     """The values of a run with a checkpoint."""
     workdir = folder_of(path)
-    if not (workdir / "config.json").exists() or not has_checkpoint(workdir):
+    if (config := earlier_config(workdir)) is None:
         return []
-    values, reasons = flat(load_config(workdir).to_dict()), load_automatic(workdir)
+    values, reasons = flat(config.to_dict()), load_automatic(workdir)
     return [
         Choice(name, values[name], reasons.get(name, UNKNOWN), kept=True) for name in sorted(wanted)
     ]
