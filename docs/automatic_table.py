@@ -8,9 +8,10 @@ import jax
 
 from rats_jax.assemble import without_automatic
 from rats_jax.config import fields, value
-from rats_jax.config.automatic_facts import GIB
 from rats_jax.config.automatic_rules import RULES
 from rats_jax.config_flag import load_recipe
+from rats_jax.planning.hardware import GPUS as GPUS_OF_PLANS
+from rats_jax.planning.topology import FRACTION, RESERVE
 
 PAGE = Path(__file__).parent / "train_on_your_images.md"
 BETWEEN = re.compile(r"(<!-- rules: by automatic_table.py -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -24,7 +25,10 @@ IMAGES = {
     "500k": 500_000,
     "1.28M": 1_281_167,
 }
-GPUS = {"24 GiB": 24 * GIB, "80 GiB": 80 * GIB}
+GPUS = {
+    "RTX 4090, 24 GB": "rtx4090",
+    "H100, 80 GB": "h100",
+}
 
 
 def filled(page: str) -> str:
@@ -35,7 +39,8 @@ def filled(page: str) -> str:
 def rows() -> Iterator[str]:
     by_name = {field.name: field for field in fields()}
     configs = {
-        gpu: [_chosen(images, memory) for images in IMAGES.values()] for gpu, memory in GPUS.items()
+        gpu: [_chosen(images, _usable(name)) for images in IMAGES.values()]
+        for gpu, name in GPUS.items()
     }
     yield f"| field | {' | '.join(IMAGES)} | rule | source |"
     yield "|---" * (len(IMAGES) + 3) + "|"
@@ -50,6 +55,12 @@ def rows() -> Iterator[str]:
         for gpu, cells in list(of_gpu.items())[: 1 if same else None]:
             name = f"`{rule.field}`" if same else f"`{rule.field}`, {gpu}"
             yield f"| {name} | {' | '.join(cells)} | {rule.text} | {rule.source} |"
+
+
+def _usable(name: str) -> int:
+    """Bytes of this GPU that a step may use where no setting says otherwise."""
+    total = next(chip.total for chip in GPUS_OF_PLANS if chip.name == name)
+    return int((total or 0) * FRACTION * (1 - RESERVE))
 
 
 def _chosen(images: int, memory: int):

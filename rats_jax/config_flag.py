@@ -126,22 +126,27 @@ def prepared(arguments: Sequence[str]) -> list[str]:
 
 
 def with_auto(arguments: Sequence[str]) -> list[str]:
-    """The arguments, where the word `auto` for an automatic field that is a number is replaced by
-    the number that stands for it."""
-    if not any(argument.endswith(AUTO_TEXT) for argument in arguments):
+    """The arguments, where the word `auto`, in any case, is replaced by the value that stands for
+    it in an automatic field."""
+    if not any(argument.lower().endswith(AUTO_TEXT) for argument in arguments):
         return list(arguments)
     from rats_jax.config import AUTO, fields  # loads JAX
 
-    numbers = {f"{NAME}.{field.name}" for field in fields() if field.is_auto(AUTO)}
+    stands_for = {
+        f"{NAME}.{field.name}": AUTO_TEXT if field.type is str else str(AUTO)
+        for field in fields()
+        if field.automatic
+    }
     replaced = list(arguments)
     for i, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
-        if not name.startswith("-") or name.lstrip("-") not in numbers:
+        if not name.startswith("-") or name.lstrip("-") not in stands_for:
             continue
-        if value == AUTO_TEXT:
-            replaced[i] = f"{name}={AUTO}"
-        elif not equals and arguments[i + 1 : i + 2] == [AUTO_TEXT]:
-            replaced[i + 1] = str(AUTO)
+        auto = stands_for[name.lstrip("-")]
+        if value.lower() == AUTO_TEXT:
+            replaced[i] = f"{name}={auto}"
+        elif not equals and arguments[i + 1 : i + 2] and arguments[i + 1].lower() == AUTO_TEXT:
+            replaced[i + 1] = auto
     return replaced
 
 

@@ -80,6 +80,8 @@ def test_the_values_of_the_rules():
 def test_any_number_of_images_on_any_memory_makes_a_run_in_good_order(images):
     for memory, devices in itertools.product((None, 1, 4, 24, 80, 200), (1, 2, 8)):
         if devices > images:
+            with pytest.raises(UserError, match=f"and there are {devices} devices: a batch takes "):
+                chosen(images, memory, devices)
             continue
         config = chosen(images, memory, devices)
         validate(config)
@@ -142,24 +144,83 @@ def test_a_config_without_automatic_values_is_returned_as_it_is():
     assert again.to_dict() == plain.to_dict() and choices == []
 
 
-def test_earlier_choices_are_kept_but_for_those_of_a_device_with_less_memory():
+def test_too_few_images_name_what_splits_the_batch():
+    with pytest.raises(UserError) as error:
+        chosen(3, devices=8)
+    assert str(error.value) == (
+        "config.data has 3 images and there are 8 devices: a batch takes at least 8 images, so "
+        "give more images or fewer devices (CUDA_VISIBLE_DEVICES)"
+    )
+    with pytest.raises(
+        UserError, match="1 device, and config.optimizer.accumulation is 4: a batch"
+    ):
+        chosen(3, optimizer__accumulation=4)
+
+
+def test_the_reason_of_the_parts_is_true():
+    def reason(memory: float) -> str:
+        config = tiny_config(optimizer__accumulation=AUTO, optimizer__batch_size=8)
+        options = {"images": 40, "memory": int(memory * GIB), "step_bytes": needs}
+        return resolve(config, **options)[1][0].reason
+
+    assert reason(1) == "not even one image at once fits in 80% of 1.0 GiB"
+    assert reason(1.4) == "1 image at once fits in 80% of 1.4 GiB"
+    assert reason(2) == "2 images at once fit in 80% of 2.0 GiB"
+    assert reason(9) == "the whole batch fits in 80% of 9.0 GiB"
+
+
+def test_a_rule_reads_what_it_says():
+    """Its value follows each of these fields, and no other that is set by hand."""
+    by_name = {field.name: field for field in fields()}
+    by_hand = {
+        "optimizer.batch_size": 32,
+        "optimizer.epochs": 3.0,
+        "dino.teacher_temperature": 0.021,
+        "dino.teacher_temperature_start": 0.023,
+    }
+    usual = {
+        "optimizer.batch_size": 256,
+        "optimizer.accumulation": 1,
+        "model.remat": "none",
+        "dino.teacher_temperature": 0.023,
+        "dino.teacher_temperature_start": 0.021,
+    }
+
+    def of(field: str, given: dict) -> object:
+        names = {name.replace(".", "__"): x for name, x in given.items() if name != field}
+        return value(chosen(100_000, **names), by_name[field])
+
+    for rule in RULES:
+        if rule.field in ("optimizer.accumulation", "model.remat"):
+            continue
+        follows = {
+            name
+            for name, given in by_hand.items()
+            for epochs in (10.0, 200.0)  # where the bounds of a rule do not hide it
+            if of(rule.field, before := usual | {"optimizer.epochs": epochs})
+            != of(rule.field, before | {name: given})
+        }
+        assert follows == set(rule.reads), rule.field
+    assert not any(by_name[rule.field].fixed and rule.reads for rule in RULES)
+
+
+def test_earlier_choices_are_kept_and_a_device_gets_its_own():
     config = tiny_config(optimizer__batch_size=AUTO, optimizer__accumulation=AUTO)
     config.model.remat = AUTO_TEXT
     kept = [
         Choice("optimizer.batch_size", 64, "3 steps per epoch", True),
-        Choice("optimizer.accumulation", 1, "fits", True),
-        Choice("model.remat", "none", "fits", True),
         Choice("head.prototypes", 5, "not automatic here", True),
     ]
     options = {"images": 10_000, "step_bytes": needs, "kept": kept}
-    same, choices = resolve(config, memory=30 * GIB, **options)
-    assert (same.optimizer.batch_size, same.optimizer.accumulation) == (64, 1)
-    assert same.model.remat == "none" and same.head.prototypes == 32
-    assert all(choice.kept for choice in choices) and len(choices) == 3
-    other, choices = resolve(config, memory=8 * GIB, **options)
-    assert (other.optimizer.batch_size, other.optimizer.accumulation) == (64, 2)
-    assert other.model.remat == "dots"
-    assert [choice.field for choice in choices if choice.kept] == ["optimizer.batch_size"]
+    for memory, devices, remat, parts in (
+        (40, 1, "none", 1),
+        (8, 1, "dots", 2),
+        (8, 64, "dots", 1),
+    ):
+        same, choices = resolve(config, memory=memory * GIB, devices=devices, **options)
+        assert (same.optimizer.batch_size, same.head.prototypes) == (64, 32)
+        assert (same.model.remat, same.optimizer.accumulation) == (remat, parts)
+        assert [choice.field for choice in choices if choice.kept] == ["optimizer.batch_size"]
 
 
 def test_the_table_is_aligned_and_says_why():

@@ -138,14 +138,24 @@ def test_a_workdir_without_permission_to_write_is_refused(tmp_path):
         opened(tmp_path / "run")
 
 
-def test_another_seed_on_the_same_workdir_is_refused(tmp_path):
+def test_another_seed_on_the_same_workdir_is_refused_once_it_has_a_checkpoint(tmp_path):
     config = tiny_config()
     opened(tmp_path, config)
     config.seed = 1
+    opened(tmp_path, config)  # config.json has seed 0: nothing was saved
+    (tmp_path / "checkpoints" / "007").mkdir(parents=True)
+    opened(tmp_path, config)  # nor is this a checkpoint
+    (tmp_path / "checkpoints" / "7").mkdir()
     with pytest.raises(
         UserError, match=r"contains a different run: config\.seed is 0 there and 1 here"
     ):
         opened(tmp_path, config)
+
+
+def test_the_config_json_of_something_else_is_not_replaced(tmp_path):
+    (tmp_path / "config.json").write_text('{"hidden_size": 384, "model": {}}')
+    with pytest.raises(UserError, match="is not that of a run of rats_jax: choose another"):
+        opened(tmp_path)
 
 
 def test_a_damaged_config_json_is_named(tmp_path):

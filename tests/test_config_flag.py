@@ -85,6 +85,9 @@ def test_auto_is_a_value_of_automatic_fields_alone():
     ]
     replaced = [given[0], "--config.optimizer.batch_size=-1", given[2], "-1"]
     assert with_auto(given) == replaced
+    shouted = [argument.replace("auto", "AUTO") for argument in given]
+    assert with_auto(shouted) == replaced
+    assert with_auto(["--config.model.remat=Auto"]) == ["--config.model.remat=auto"]
     others = ["--config.model.remat=auto", "--config.optimizer.clip=auto", "--config.seed", "auto"]
     assert with_auto(others) == others
     assert explain(["--config=demo", others[1]]).startswith("--config.optimizer.clip=auto: give a")

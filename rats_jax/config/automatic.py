@@ -13,19 +13,22 @@ from rats_jax.config import fields, value
 from rats_jax.config.automatic_facts import Facts
 from rats_jax.config.automatic_rules import RULES
 from rats_jax.config.field import AUTO, AUTO_TEXT
+from rats_jax.data.counted import counted
+from rats_jax.errors import UserError
 
-#: Fields that change how a step is computed and not what it computes. Where a step with the kept
-#: values would not fit, they are chosen again.
+#: Fields that change how a step is computed and not what it computes. Each start chooses them.
 OF_THE_DEVICE = ("model.remat", "optimizer.accumulation")
 
 
 class Choice(NamedTuple):
-    """field: SECTION.FIELD. kept: whether an earlier start of the run made the choice."""
+    """field: SECTION.FIELD. kept: whether an earlier start of the run made the choice. because: of
+    a run that had another value: the fields that were changed, on which this one depends."""
 
     field: str
     value: Any
     reason: str
     kept: bool = False
+    because: tuple[str, ...] = ()
 
 
 def automatic_fields(config: ConfigDict) -> set[str]:
@@ -59,12 +62,10 @@ def resolve(
         on_cpu=on_cpu,
     )
     open_fields = automatic_fields(config)
+    if "optimizer.batch_size" in open_fields:
+        _check_enough_images(facts)
     choices = {choice.field: choice for choice in kept if choice.field in open_fields}
     config.update_from_flattened_dict({name: choice.value for name, choice in choices.items()})
-    if choices and not automatic_fields(config) and facts.too_large:
-        for name in choices.keys() & set(OF_THE_DEVICE):
-            auto = AUTO_TEXT if isinstance(choices[name].value, str) else AUTO
-            config.update_from_flattened_dict({name: auto})
     open_fields = automatic_fields(config)
     for rule in RULES:
         if rule.field in open_fields:
@@ -72,6 +73,28 @@ def resolve(
             config.update_from_flattened_dict({rule.field: chosen})
             choices[rule.field] = Choice(rule.field, chosen, reason)
     return config, [choices[rule.field] for rule in RULES if rule.field in choices]
+
+
+def changed_by(changed: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The automatic fields that depend on changed ones, with those that they depend on."""
+    changed, found = set(changed), {}
+    for rule in RULES:
+        if because := tuple(name for name in rule.reads if name in changed):
+            found[rule.field] = because
+    return found
+
+
+def _check_enough_images(facts: Facts) -> None:
+    parts = max(facts.config.optimizer.accumulation, 1)
+    if facts.images < facts.devices * parts:
+        in_parts = f", and config.optimizer.accumulation is {parts}" if parts > 1 else ""
+        devices, need = counted(facts.devices, "device"), facts.devices * parts
+        raise UserError(
+            f"config.data has {counted(facts.images, 'image')} and there "
+            f"{'is' if facts.devices == 1 else 'are'} {devices}{in_parts}: a batch takes at least "
+            f"{counted(need, 'image')}, so give more images or fewer devices "
+            "(CUDA_VISIBLE_DEVICES)"
+        )
 
 
 def table(choices: Sequence[Choice]) -> list[str]:
@@ -87,4 +110,4 @@ def _shown(chosen: object) -> str:
     return f"{chosen:g}" if isinstance(chosen, float) else str(chosen)
 
 
-__all__ = ["AUTO", "AUTO_TEXT", "Choice", "automatic_fields", "resolve", "table"]
+__all__ = ["AUTO", "AUTO_TEXT", "Choice", "automatic_fields", "changed_by", "resolve", "table"]

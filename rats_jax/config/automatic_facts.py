@@ -42,10 +42,3 @@ class Facts:
         config = self.config.copy_and_resolve_references()
         config.optimizer.accumulation, config.model.remat = accumulation, remat
         return self.step_bytes(config) <= SAFE * self.memory
-
-    @property
-    def too_large(self) -> bool:
-        """Whether a step does not fit, by estimate; False if that is not known."""
-        if self.memory is None or self.step_bytes is None:
-            return False
-        return self.step_bytes(self.config) > self.memory

@@ -11,12 +11,18 @@ from rats_jax.config.automatic_facts import Facts
 
 
 class Rule(NamedTuple):
-    """field: what it is for. choose: value and reason. text, source: for the table in the docs."""
+    """field: what it is for. choose: value and reason. text, source: for the table in the docs.
+    reads: the fields that the value depends on, but for the speed and memory of a step."""
 
     field: str
     choose: Callable[[Facts], tuple[object, str]]
     text: str
     source: str
+    reads: tuple[str, ...] = ()
+
+
+STEPS = ("optimizer.batch_size", "optimizer.epochs")
+TEMPERATURES = ("dino.teacher_temperature", "dino.teacher_temperature_start")
 
 
 RULES = (
@@ -64,18 +70,21 @@ RULES = (
         "5e-4 for 256 images; times √(256 / batch) below that",
         "DINO's linear rule above 256; below, the square root usual for Adam, which gives 2.5e-4 "
         "at 64, where the demo uses 2e-4",
+        reads=STEPS[:1],
     ),
     Rule(
         "optimizer.warmup_epochs",
         values.warmup_epochs,
         "12,500 steps, at most 10 % of the run",
         "lightly-train; DINO: 10 epochs of 1,251 steps",
+        reads=STEPS,
     ),
     Rule(
         "dino.freeze_last_layer_epochs",
         values.freeze_last_layer_epochs,
         "1,250 steps, at most 3 % of the run",
         "lightly-train: 1,250 steps; RATS-B: 30 % of the warm-up",
+        reads=STEPS,
     ),
     Rule(
         "dino.teacher_temperature",
@@ -88,29 +97,34 @@ RULES = (
         values.teacher_temperature_start,
         "0.02 where the end is 0.02, 0.04 where it is 0.07, linear between",
         "lightly-train; DINO: 0.04",
+        reads=TEMPERATURES[:1],
     ),
     Rule(
         "dino.teacher_temperature_warmup_epochs",
         values.teacher_temperature_warmup_epochs,
         "37,500 steps, at most 30 % of the run",
         "lightly-train; DINO: 30 epochs of 1,251 steps",
+        reads=STEPS + TEMPERATURES,
     ),
     Rule(
         "dino.teacher_momentum",
         values.teacher_momentum,
         "1 - 1 / s, where s is a 500th of the run, from 100 to 250 steps",
         "derived: 0.996 in DINO's 125,000 steps; 0.99 is lightly-train's for few images",
+        reads=STEPS,
     ),
     Rule(
         "run.log_every",
         values.log_every,
         "a hundredth of the run, at most 50 steps",
         "enough reports for the alarms of a collapse",
+        reads=STEPS,
     ),
     Rule(
         "run.checkpoint_every",
         values.checkpoint_every,
         "a twentieth of the run, at most 1,000 steps",
         "what an interruption may cost",
+        reads=STEPS,
     ),
 )

@@ -7,6 +7,7 @@ over to other numbers of images. `rats_jax.config.automatic_rules` has the sourc
 import math
 
 from rats_jax.config.automatic_facts import GIB, SAFE, Facts
+from rats_jax.data.counted import counted
 
 IMAGES_TO_A_PROTOTYPE = 16
 PROTOTYPES = (1024, 65_536)
@@ -53,8 +54,8 @@ def batch_size(facts: Facts) -> tuple[int, str]:
     target = min(target, max(_power_of_two(n / STEPS_TO_AN_EPOCH), 1))
     parts = facts.devices * max(facts.config.optimizer.accumulation, 1)  # AUTO is less
     chosen = max(target // parts, 1) * parts
-    return chosen, f"{_count(n // chosen, 'step')} per epoch" + (
-        f", {_count(chosen // facts.devices, 'image')} to each of {facts.devices} devices"
+    return chosen, f"{counted(n // chosen, 'step')} per epoch" + (
+        f", {counted(chosen // facts.devices, 'image')} to each of {facts.devices} devices"
         if facts.devices > 1
         else ""
     )
@@ -74,12 +75,15 @@ def accumulation(facts: Facts) -> tuple[int, str]:
         return 1, "the memory of the device is not known"
     share = max(facts.config.optimizer.batch_size // facts.devices, 1)
     parts = [parts for parts in range(1, share + 1) if share % parts == 0]
-    chosen = next(
-        (p for p in parts if facts.fits(accumulation=p, remat=facts.config.model.remat)), share
-    )
+    remat = facts.config.model.remat
+    chosen = next((p for p in parts if facts.fits(accumulation=p, remat=remat)), None)
+    if chosen is None:
+        return share, f"not even one image at once fits in {_safe(facts)}"
     if chosen == 1:
         return 1, f"the whole batch fits in {_safe(facts)}"
-    return chosen, f"{_count(share // chosen, 'image')} at once fit in {_safe(facts)}"
+    at_once = share // chosen
+    fit = "fits" if at_once == 1 else "fit"
+    return chosen, f"{counted(at_once, 'image')} at once {fit} in {_safe(facts)}"
 
 
 def epochs(facts: Facts) -> tuple[float, str]:
@@ -87,7 +91,7 @@ def epochs(facts: Facts) -> tuple[float, str]:
     wanted = USUAL_EPOCHS * (AT_IMAGES / facts.images) ** 0.25
     chosen = min(max(_rounded(wanted, 2), low), high)
     steps = round(chosen * facts.steps_per_epoch)
-    return float(chosen), f"{_count(steps, 'step')}; fewer images are seen more often"
+    return float(chosen), f"{counted(steps, 'step')}; fewer images are seen more often"
 
 
 def learning_rate(facts: Facts) -> tuple[float, str]:
@@ -128,7 +132,7 @@ def teacher_temperature_warmup_epochs(facts: Facts) -> tuple[int, str]:
         return 0, "the temperature is constant"
     steps = min(TEMPERATURE_STEPS, TEMPERATURE_SHARE * facts.steps)
     chosen = int(steps / facts.steps_per_epoch)
-    return chosen, f"{_count(chosen * facts.steps_per_epoch, 'step')}"
+    return chosen, f"{counted(chosen * facts.steps_per_epoch, 'step')}"
 
 
 def teacher_momentum(facts: Facts) -> tuple[float, str]:
@@ -150,12 +154,12 @@ def _span(facts: Facts, most: int, share: float) -> tuple[float, str]:
     In epochs."""
     steps = int(min(most, share * facts.steps))
     of_run = "" if steps == most else f", {share:.0%} of the run"
-    return _rounded(steps / facts.steps_per_epoch, 3), _count(steps, "step") + of_run
+    return _rounded(steps / facts.steps_per_epoch, 3), counted(steps, "step") + of_run
 
 
 def _interval(facts: Facts, count: int, most: int, what: str) -> tuple[int, str]:
     chosen = min(max(facts.steps // count, 1), most)
-    return chosen, f"{_count(math.ceil(facts.steps / chosen), what)} in the run"
+    return chosen, f"{counted(math.ceil(facts.steps / chosen), what)} in the run"
 
 
 def _power_of_two(limit: float) -> int:
@@ -165,10 +169,6 @@ def _power_of_two(limit: float) -> int:
 
 def _rounded(value: float, digits: int) -> float:
     return float(f"{value:.{digits}g}")
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _safe(facts: Facts) -> str:

@@ -1,5 +1,6 @@
 """The memory of this machine's devices."""
 
+import re
 import resource
 from pathlib import Path
 
@@ -62,16 +63,39 @@ def _available() -> int | None:
     return None
 
 
-def _container(root: str = "/sys/fs/cgroup") -> int | None:
-    """Of cgroup v2, and of v1."""
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        most, now = _read(f"{root}/{limit}").strip(), _read(f"{root}/{used}").strip()
-        if most.isdigit() and now.isdigit():
-            return max(int(most) - int(now), 0)
-    return None
+def _container(root: str = "/sys/fs/cgroup", groups: str = "/proc/self/cgroup") -> int | None:
+    """What the control groups of this process, and those around them, leave; None without limits.
+
+    Of cgroup v2 ("0::PATH" in `groups`) and v1 ("4:memory:PATH"). In a container the path may be
+    that of the host, and then only the root is there.
+    """
+    left = []
+    for line in _read(groups).splitlines():
+        _, kinds, path = line.split(":", 2)
+        if not kinds:
+            names = ("memory.max", "memory.current", "inactive_file")
+            top = Path(root)
+        elif "memory" in kinds.split(","):
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            top = Path(root, "memory")
+        else:
+            continue
+        group = top / path.strip("/")
+        left += [
+            _left(folder, *names)
+            for folder in (group, *group.parents)
+            if folder.is_relative_to(top)
+        ]
+    return min((free for free in left if free is not None), default=None)
+
+
+def _left(group: Path, limit: str, used: str, cache: str) -> int | None:
+    """The kernel counts the page cache as used, and frees it before it refuses memory."""
+    most, now = _read(group / limit).strip(), _read(group / used).strip()
+    if not (most.isdigit() and now.isdigit()):
+        return None
+    of_cache = re.search(rf"^{cache} (\d+)$", _read(group / "memory.stat"), re.MULTILINE)
+    return max(int(most) - int(now) + (int(of_cache[1]) if of_cache else 0), 0)
 
 
 def _address_space() -> int | None:
@@ -82,7 +106,7 @@ def _address_space() -> int | None:
     return max(limit - int(used[0]) * resource.getpagesize(), 0) if used else limit
 
 
-def _read(path: str) -> str:
+def _read(path: str | Path) -> str:
     try:
         return Path(path).read_text()
     except OSError:

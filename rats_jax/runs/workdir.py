@@ -33,6 +33,7 @@ from rats_jax.errors import UserError
 from rats_jax.files import lock, write_whole
 from rats_jax.paths import local_path, printable
 from rats_jax.runs.checkpoints.folder_names import check_folder
+from rats_jax.runs.checkpoints.steps import steps_in
 from rats_jax.voice import say
 
 SIGN = ".started"
@@ -48,7 +49,8 @@ def open_workdir(
     """Creates the directory or opens the run in it, and keeps other runs out until the block ends.
 
     A new directory gets its config.json at once. An existing config.json is not changed until
-    `write_config`, so that a start that is refused changes nothing.
+    `write_config`, so that a start that is refused changes nothing. Without a checkpoint, any
+    config continues it.
 
     automatic: why automatic fields have their values, by field.
 
@@ -61,10 +63,10 @@ def open_workdir(
         if not os.access(workdir, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "no permission to write")
         stack.enter_context(_locked(workdir))
-        if (workdir / "config.json").exists():
-            changes(
-                _comparable(load_config(workdir), workdir, config, automatic or {}), config, workdir
-            )
+        if (was := earlier_config(workdir)) is not None:
+            changes(was, config, workdir)
+        elif (workdir / "config.json").exists():
+            _check_it_is_of_a_run(workdir)
         else:
             write_config(workdir, config, automatic=automatic)
         block = stack.pop_all()
@@ -219,26 +221,25 @@ def load_config(workdir: Path) -> ConfigDict:
         ) from None
 
 
+def earlier_config(workdir: Path) -> ConfigDict | None:
+    """The config that a start must fit: of the run in a directory; None if nothing was saved."""
+    if not (workdir / "config.json").exists() or not steps_in(workdir / "checkpoints"):
+        return None
+    return load_config(workdir)
+
+
+def _check_it_is_of_a_run(workdir: Path) -> None:
+    """Raises UserError for the config.json of something else, which the start would replace."""
+    has = flat(load_config(workdir).to_dict())
+    if any(field.fixed and field.name not in has for field in fields()):
+        raise UserError(
+            f"{workdir}/config.json is not that of a run of rats_jax: choose another --workdir"
+        )
+
+
 def load_automatic(workdir: Path) -> dict[str, str]:
     """Why automatic fields of the run have their values, by field. Call it after `load_config`."""
     return json.loads((workdir / "config.json").read_text(encoding="utf-8")).get(AUTOMATIC, {})
-
-
-def has_checkpoint(workdir: Path) -> bool:
-    """Whether the run has saved a state."""
-    return any(folder.name.isdigit() for folder in (workdir / "checkpoints").glob("*"))
-
-
-def _comparable(
-    was: ConfigDict, workdir: Path, config: ConfigDict, automatic: Mapping[str, str]
-) -> ConfigDict:
-    """The earlier config, where a run without a checkpoint has the new automatic values: no state
-    holds on to the earlier ones."""
-    if automatic and not has_checkpoint(workdir):
-        chosen = automatic.keys() & load_automatic(workdir).keys()
-        new = flat(config.to_dict())
-        was.update_from_flattened_dict({name: new[name] for name in chosen})
-    return was
 
 
 def as_json(config: ConfigDict) -> dict:

@@ -24,6 +24,7 @@ from rats_jax.runs.checkpoints.folder_names import check_folder
 from rats_jax.runs.checkpoints.kept import RulesChanged, keep_those_of, marked
 from rats_jax.runs.checkpoints.quiet_orbax import quiet_orbax
 from rats_jax.runs.checkpoints.retention import Rules, staying
+from rats_jax.runs.checkpoints.steps import steps_in
 from rats_jax.runs.checkpoints.stored_state import (
     DamagedCheckpoint,
     compare,
@@ -35,21 +36,10 @@ from rats_jax.runs.checkpoints.stored_state import (
 )
 from rats_jax.voice import say
 
-#: The name of a checkpoint. A name such as "007" is not one: it is a copy made by hand.
-STEP = re.compile("0|[1-9][0-9]*")
 #: Other folders next to the checkpoints: unfinished saves, and checkpoints being removed.
 REMAINS = re.compile(r"\d+\.(orbax-checkpoint-tmp.*|removed)")
 #: Timeout in seconds of wall-clock time, which may jump. The watchdog ends a save that hangs.
 NEVER = 10**9
-
-
-def steps_in(folder: Path) -> list[int]:
-    """The steps of the complete checkpoints in a folder, ascending."""
-    try:
-        entries = list(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(int(e.name) for e in entries if STEP.fullmatch(e.name) and e.is_dir())
 
 
 class Found(NamedTuple):

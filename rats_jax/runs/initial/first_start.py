@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from rats_jax.data.sources import Source
 from rats_jax.parallel.distributed import agree
 from rats_jax.paths import local_path, printable
-from rats_jax.runs.checkpoints.checkpoint import steps_in
+from rats_jax.runs.checkpoints.steps import steps_in
 from rats_jax.runs.initial.arrays import given_arrays
 from rats_jax.runs.initial.initial import Initial, initial_parts, with_imported
 from rats_jax.runs.initial.reading import read_given
