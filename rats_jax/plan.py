@@ -17,6 +17,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from rats_jax import command_line, config_flag
+from rats_jax.data.counted import counted
 from rats_jax.errors import UserError
 from rats_jax.files import write_whole
 from rats_jax.paths import local_path
@@ -138,8 +139,8 @@ def _advise(config, hardware, step, tell) -> dict:
     from rats_jax.planning.report import changes_as_flags, tried
 
     def compile_and_report(config, hardware):
-        chosen = f"remat {config.model.remat}, {config.optimizer.accumulation} micro-batch(es)"
-        tell(f"  compiling {chosen}, fsdp {config.mesh.fsdp}")
+        parts = counted(config.optimizer.accumulation, "micro-batch")
+        tell(f"  compiling remat {config.model.remat}, {parts}, fsdp {config.mesh.fsdp}")
         with reports_time("    still compiling", tell):
             return compile_step(config, hardware)
 
@@ -157,9 +158,9 @@ def _advise(config, hardware, step, tell) -> dict:
         )
         if found.fits:
             given = shlex.join(sys.argv[1:])
-            command = f"{shlex.quote(sys.executable)} -m rats_jax.plan {given} {options}"
+            command = f"rats plan {given} {options}"
     if command:
-        tell(f"\nthese settings fit (rats_jax.train takes the same fields):\n  {command}")
+        tell(f"\nthese settings fit (`rats train` takes the same fields):\n  {command}")
     else:
         tell("\nnone of these settings fits: use more devices, or devices with more memory")
     return {"tries": tries, "command": command}

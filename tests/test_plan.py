@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +112,15 @@ def test_a_gpu_that_is_not_there_is_counted_by_hand(plan):
     assert figures["automatic"] == []
     assert figures["memory"]["peak"] < figures["memory"]["capacity"]
     assert figures["speed"]["realistic"]["days"][1] > figures["speed"]["days"]
+
+
+def test_what_is_advised_is_a_command_that_fits(plan):
+    done = plan("--topology=rtx4090", config="rats_b16_in1k")
+    assert done.returncode == 1, done.stderr
+    assert "1 GPU, 1 host" in done.stdout and "in 1 micro-batch of" in done.stdout
+    told, command = done.stdout.rstrip().splitlines()[-2:]
+    assert "`rats train` takes the same fields" in told
+    name, _, config, *flags = shlex.split(command)
+    assert name == "rats" and config == "--config=rats_b16_in1k"
+    again = plan(*flags, config="rats_b16_in1k")
+    assert again.returncode == 0 and "micro-batches of" in again.stdout
