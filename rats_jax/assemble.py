@@ -204,6 +204,7 @@ def make_dino(config: ConfigDict, *, images: int) -> DINO:
     """The training method, for a data set of `images` images."""
     network, init_network = make_model(config)
     steps, init = schedules(config, images=images), config.init
+    epochs = init.learning_rate_epochs  # 0: the whole run
     return DINO(
         network=network,
         init_network=init_network,
@@ -215,6 +216,6 @@ def make_dino(config: ConfigDict, *, images: int) -> DINO:
         taken=TakenRate(
             paths=tuple(init.taken.split()),
             factor=init.learning_rate,
-            steps=round(init.learning_rate_epochs * steps.steps_per_epoch),
+            steps=max(round(epochs * steps.steps_per_epoch), 1) if epochs else 0,
         ),
     )

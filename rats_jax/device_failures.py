@@ -16,7 +16,7 @@ from rats_jax.errors import UserError
 TRAIN_SMALLER = (
     "lower config.optimizer.batch_size; or keep the batch and compute it in parts "
     "(config.optimizer.accumulation) or keep less for the backward pass (config.model.remat=dots); "
-    "python -m rats_jax.plan with the same flags finds what fits"
+    "rats plan with the same flags finds what fits"
 )
 
 #: RESOURCE_EXHAUSTED alone can also mean that a message is too long.

@@ -11,16 +11,21 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 from ml_collections import ConfigDict
 
 from rats_jax import command_line, config_flag
+from rats_jax.data.counted import counted
 from rats_jax.errors import UserError
 from rats_jax.files import write_whole
 from rats_jax.paths import local_path
 from rats_jax.progress import reports_time
 from rats_jax.voice import say
+
+if TYPE_CHECKING:
+    from rats_jax.config.automatic import Choice
 
 CONFIG = config_flag.define_config()
 TOPOLOGY = flags.DEFINE_string(
@@ -47,18 +52,25 @@ def main() -> None:
     hardware = open_hardware(TOPOLOGY.value, slices=SLICES.value)
     # Imported here: these use no device, but JAX must first be configured for the hardware.
     from rats_jax.config import schedules
+    from rats_jax.config.automatic import table
+    from rats_jax.config.sizes import with_size
     from rats_jax.planning.by_hand import count_step
     from rats_jax.planning.compiled import compile_step
     from rats_jax.planning.figures import figures
     from rats_jax.planning.report import page
     from rats_jax.runs.spans import span_warnings
+    from rats_jax.validation import validate
 
+    config = with_size(config)
+    validate(config)  # rules for automatic values read the other fields
     images = IMAGES.value or config.data.length
-    config, chosen = _without_automatic(config, hardware, images)
+    config, choices = _without_automatic(config, hardware, images)
+    validate(config)
     warnings = span_warnings(config, schedules(config, images=images)) if images else []
     tell = (lambda _: None) if JSON.value == "-" else say
-    for line in chosen:
-        tell(line)
+    if choices:
+        tell(f"chosen automatically for {images:,} images:")
+        tell("\n".join(table(choices)))
     if hardware.by_hand:
         step = count_step(config, hardware)
     else:
@@ -66,6 +78,10 @@ def main() -> None:
         with reports_time("  still compiling", tell):
             step = compile_step(config, hardware)
     plan = figures(config, hardware, step, images=IMAGES.value)
+    plan["automatic"] = [
+        {"field": choice.field, "value": choice.value, "reason": choice.reason}
+        for choice in choices
+    ]
     tell("\n".join(page(plan)))
     if images:
         plan["warnings"] = warnings
@@ -82,10 +98,10 @@ def main() -> None:
         sys.exit(1)
 
 
-def _without_automatic(config, hardware, images: int) -> tuple[ConfigDict, list[str]]:
-    """The config with a value for each automatic field, and lines that say what was chosen."""
+def _without_automatic(config, hardware, images: int) -> tuple[ConfigDict, list["Choice"]]:
+    """The config with a value for each automatic field, and what was chosen."""
     from rats_jax.assemble import without_automatic
-    from rats_jax.config.automatic import automatic_fields, table
+    from rats_jax.config.automatic import automatic_fields
 
     if not (wanted := automatic_fields(config)):
         return config, []
@@ -94,14 +110,13 @@ def _without_automatic(config, hardware, images: int) -> tuple[ConfigDict, list[
             "this config chooses fields by the number of images, such as "
             f"config.{max(wanted)}: say how many there are, --images=10000"
         )
-    config, choices = without_automatic(
+    return without_automatic(
         config,
         images=images,
         memory=hardware.memory,
         devices=hardware.devices,
         on_cpu=hardware.chip is None and hardware.devices[0].platform == "cpu",
     )
-    return config, [f"chosen automatically for {images:,} images:", *table(choices)]
 
 
 def _json_file(given: str) -> Path:
@@ -124,8 +139,8 @@ def _advise(config, hardware, step, tell) -> dict:
     from rats_jax.planning.report import changes_as_flags, tried
 
     def compile_and_report(config, hardware):
-        chosen = f"remat {config.model.remat}, {config.optimizer.accumulation} micro-batch(es)"
-        tell(f"  compiling {chosen}, fsdp {config.mesh.fsdp}")
+        parts = counted(config.optimizer.accumulation, "micro-batch")
+        tell(f"  compiling remat {config.model.remat}, {parts}, fsdp {config.mesh.fsdp}")
         with reports_time("    still compiling", tell):
             return compile_step(config, hardware)
 
@@ -143,9 +158,9 @@ def _advise(config, hardware, step, tell) -> dict:
         )
         if found.fits:
             given = shlex.join(sys.argv[1:])
-            command = f"{shlex.quote(sys.executable)} -m rats_jax.plan {given} {options}"
+            command = f"rats plan {given} {options}"
     if command:
-        tell(f"\nthese settings fit (rats_jax.train takes the same fields):\n  {command}")
+        tell(f"\nthese settings fit (`rats train` takes the same fields):\n  {command}")
     else:
         tell("\nnone of these settings fits: use more devices, or devices with more memory")
     return {"tries": tries, "command": command}

@@ -2,5 +2,6 @@
 
 
 def counted(count: int, thing: str) -> str:
-    """Returns text such as "1 image" or "1,200 images"."""
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+    """Returns text such as "1 image", "1,200 images" or "2 batches"."""
+    ending = "es" if thing.endswith("ch") else "s"
+    return f"{count:,} {thing}{'' if count == 1 else ending}"

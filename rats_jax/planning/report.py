@@ -2,6 +2,7 @@
 
 import math
 
+from rats_jax.data.counted import counted
 from rats_jax.planning.advice import Try
 
 GiB = 2**30
@@ -55,16 +56,17 @@ def tried(found: Try) -> str:
 
 def _layout(plan: dict) -> list[str]:
     batch = plan["batch"]
+    parts = counted(batch["accumulation"], "micro-batch")
     mesh = ", ".join(f"{axis} {size}" for axis, size in plan["mesh"].items())
     parameters = plan["parameters"]
     listed = " + ".join(f"{name} {count / 1e6:,.1f} M" for name, count in parameters.items())
     return [
-        f"hardware    {plan['hardware']}: {plan['chips']} {_unit(plan)}(s), "
-        f"{plan['hosts']} host(s)",
+        f"hardware    {plan['hardware']}: {counted(plan['chips'], _unit(plan))}, "
+        f"{counted(plan['hosts'], 'host')}",
         f"mesh        {mesh}",
         f"batch       {batch['global']:,} = {batch['per_host']:g} a host = "
-        f"{batch['per_chip']:g} a {_unit(plan)}, in {batch['accumulation']} micro-batch(es) of "
-        f"{batch['micro_batch_per_shard']} images a shard",
+        f"{batch['per_chip']:g} a {_unit(plan)}, in {parts} of "
+        f"{counted(batch['micro_batch_per_shard'], 'image')} a shard",
         f"step        {plan['compute_dtype']}, remat {plan['remat']}, {_how(plan)}",
         f"parameters  {sum(parameters.values()) / 1e6:,.1f} M: {listed}",
     ]
@@ -172,7 +174,7 @@ def _speed(plan: dict) -> list[str]:
     busy = speed["busy_seconds"]
     listed = ", ".join(f"{name} {seconds * 1e3:,.1f}" for name, seconds in busy.items() if seconds)
     cores = " or ".join(
-        f"{count} core(s) with config.data.cropping={name}"
+        f"{counted(count, 'core')} with config.data.cropping={name}"
         for name, count in speed["cores_per_host"].items()
     )
     lines = [

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from rats_jax.data.counted import counted
 from rats_jax.errors import UserError
 from rats_jax.planning.hardware import GPUS, TPUS, Chip, chip_of_kind
 from rats_jax.quiet_libtpu import SETTINGS, quiet_libtpu
@@ -101,7 +102,7 @@ def _local() -> Hardware:
     sides = {getattr(device, "coords", None) for device in devices} - {None}
     shape = [max(side) + 1 for side in zip(*sides, strict=True)]
     return Hardware(
-        description=f"{len(devices)} {devices[0].device_kind} device(s) of this machine",
+        description=f"{counted(len(devices), f'{devices[0].device_kind} device')} of this machine",
         devices=tuple(devices),
         chip=chip,
         slices=1,
@@ -118,7 +119,7 @@ def _simulated(count: int) -> Hardware:
     jax.config.update("jax_platforms", "cpu")
     devices = jax.devices()[:count]
     return Hardware(
-        description=f"{count} simulated CPU device(s)",
+        description=counted(count, "simulated CPU device"),
         devices=tuple(devices),
         chip=None,
         slices=1,

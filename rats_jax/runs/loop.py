@@ -59,8 +59,8 @@ def train(
       source: the images; by default those that `config.data` names.
       weights: the initial weights of student and teacher, {"backbone", "head"} as in a run's
         teacher, with an optional "center"; by default those that `config.init` names, or random
-        ones. `events.jsonl` has their fingerprint. Ignored if the run has a checkpoint: it resumes
-        from that.
+        ones. If they are given, `config.init.checkpoint` is not read. `events.jsonl` has their
+        fingerprint. Ignored if the run has a checkpoint: it resumes from that.
 
     Returns the workdir. Raises UserError for a config, data set or workdir that cannot be used and
     for a run that cannot continue; Stopped after SIGTERM or Ctrl-C, once the run is saved.

@@ -17,7 +17,11 @@ from rats_jax.runs.metric_names import is_of_evaluation
 def span_warnings(config: ConfigDict, schedules: Schedules) -> list[str]:
     """A line for each such span, with its length in steps and the field to set. The length of the
     whole run counts, whatever `config.run.stop_after` is."""
-    return [*_schedules(config, schedules), *_intervals(config, schedules)]
+    return [
+        *_schedules(config, schedules),
+        *_taken(config, schedules),
+        *_intervals(config, schedules),
+    ]
 
 
 def _schedules(config: ConfigDict, s: Schedules) -> Iterator[str]:
@@ -60,6 +64,19 @@ def _schedules(config: ConfigDict, s: Schedules) -> Iterator[str]:
             f"{_steps(epochs * per_epoch)} and {run}: the teacher's temperature ends at {last:.3g} "
             f"and never reaches config.dino.teacher_temperature={s.temperature_end:g}; set the "
             f"warm-up to {f'at most {begun}' if begun > 1 else 0}"
+        )
+
+
+def _taken(config: ConfigDict, s: Schedules) -> Iterator[str]:
+    """Warns if the learning rate of what was taken from given weights never changes."""
+    init = config.init
+    steps = round(init.learning_rate_epochs * s.steps_per_epoch)
+    if init.learning_rate != 1 and (init.checkpoint or init.taken) and steps > s.steps:
+        stays = "stays frozen" if init.learning_rate == 0 else "keeps another learning rate"
+        yield (
+            f"config.init.learning_rate_epochs={init.learning_rate_epochs:g} is {_steps(steps)} "
+            f"and the run has {_steps(s.steps)}: what was taken from the weights {stays} to the "
+            "end; lower it, or set it to 0 for the whole run"
         )
 
 

@@ -23,11 +23,12 @@ NEWER = {
 
 
 class Beside(NamedTuple):
-    """heads: by the name of a set, the tree of its head, always with gains; or the reason, a text,
-    why there is none. center: float32, as in the file, or None. keys: the tensors of these in the
-    file. not_chosen: the other sets of weights. prefix: of the first set."""
+    """heads: by the name of a set, the tree of its head, always with gains; or a text that says
+    why it is none of ours; or None if there is no head. center: float32, as in the
+    file, or None. keys: the tensors of these in the file. not_chosen: the other sets of weights.
+    prefix: of the first set."""
 
-    heads: dict[str, dict | str]
+    heads: dict[str, dict | str | None]
     center: np.ndarray | None
     keys: set[str]
     not_chosen: list[str]
@@ -61,7 +62,7 @@ def read_beside(path: Path, sets: Sequence[str]) -> Beside:
         name: _head({ours: arrays[key] for ours, key in found.items()}, source=str(file))
         for name, found in names.items()
     }
-    used = {key for name in sets if isinstance(heads[name], dict) for key in names[name].values()}
+    used = {key for name in sets if heads[name] is not None for key in names[name].values()}
     center = arrays[centers[0]] if len(centers) == 1 else None
     titles = {found.name for found in chosen.values()}
     first = chosen[sets[0]]
@@ -101,11 +102,12 @@ def _head_names(keys: Collection[str], prefix: str, source: str) -> dict[str, st
     return found
 
 
-def _head(arrays: Mapping[str, np.ndarray], *, source: str) -> dict | str:
-    """The tree of a head from its tensors by PyTorch's names, or why it is none of ours."""
-    if not arrays:
-        return "there is none"
+def _head(arrays: Mapping[str, np.ndarray], *, source: str) -> dict | str | None:
+    """The tree of a head from its tensors by PyTorch's names; or why it is none of ours; or None
+    if there are no such tensors, or those of something else, such as a classifier."""
     known = {row.name for row in HEAD}
+    if not known & set(arrays):
+        return None
     gain = "last_layer.weight_g"
     if wrong := sorted(set(arrays) ^ known - {gain} if gain not in arrays else set(arrays) ^ known):
         is_there = "has" if wrong[0] in arrays else "has no"

@@ -20,6 +20,8 @@ GOOD = {
     "run__keep_every_epochs": 3.0,
     "run__stop_after": 20,  # on the schedules of the whole run
 }
+#: A start from weights that keeps what was taken as it is.
+FROZEN = {"init__learning_rate": 0.0, "init__checkpoint": "vit.pth"}
 
 
 def warnings(**fields) -> list[str]:
@@ -32,6 +34,8 @@ def test_a_run_in_good_order_has_none():
     assert warnings(dino__freeze_last_layer_epochs=0.0, optimizer__warmup_epochs=0.0) == []
     assert warnings(dino__teacher_temperature_warmup_epochs=0) == []
     assert warnings(evaluation__every_epochs=0.0, run__keep_every_epochs=0.0) == []
+    assert warnings(**FROZEN) == warnings(**FROZEN, init__learning_rate_epochs=10.0) == []
+    assert warnings(init__learning_rate_epochs=30.0) == []  # of a run without weights
 
 
 WARNINGS = [
@@ -58,6 +62,11 @@ WARNINGS = [
         "the warm-up to at most 10",
     ),
     ({"dino__teacher_temperature_warmup_epochs": 11}, "set the warm-up to at most 10"),
+    (
+        {**FROZEN, "init__learning_rate_epochs": 30.0},
+        "init.learning_rate_epochs=30 is 300 steps and the run has 100 steps: what was taken from "
+        "the weights stays frozen to the end; lower it, or set it to 0 for the whole run",
+    ),
     ({"run__stop_after": 101}, "stop_after=101 is beyond the end: the run has 100 steps"),
     (
         {"evaluation__every_epochs": 10.0},

@@ -45,7 +45,11 @@ def first_start(
     config.init.taken = ""
     if weights is None and not config.init.checkpoint:
         return config, None
-    given = read_given(config) if weights is None else given_arrays(weights, config)
+    if weights is None:
+        given = read_given(config)
+    else:
+        given = given_arrays(weights, config)
+        config.init.checkpoint = ""  # it is not read
     config = with_imported(config, given)
     initial = initial_parts(config, given, source)
     config.init.taken = " ".join(initial.taken)

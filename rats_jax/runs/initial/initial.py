@@ -16,10 +16,10 @@ from rats_jax.data.sources import Source
 from rats_jax.errors import UserError
 from rats_jax.parallel.distributed import agree
 from rats_jax.paths import printable
-from rats_jax.runs.initial.conversion import Converted, convert
+from rats_jax.runs.initial.conversion import Arrays, Converted, convert
 from rats_jax.runs.initial.heads import fitting_center, fitting_heads
 from rats_jax.runs.initial.mismatch import check_fits
-from rats_jax.runs.initial.reading import Arrays, Given
+from rats_jax.runs.initial.reading import Given, weights_of
 from rats_jax.runs.initial.registers import new_registers
 from rats_jax.runs.initial.report import report, starts_of
 
@@ -79,7 +79,7 @@ def initial_parts(config: ConfigDict, given: Given, source: Source) -> Initial:
     backbone, head = (_under(shapes, f"student/{name}") for name in ("backbone", "head"))
     heads = fitting_heads(given, wanted, head)
     # Without their heads a new training begins: the student starts as the teacher.
-    apart = given.apart and not isinstance(heads, str)
+    apart = given.apart and isinstance(heads, dict)
     convert_side = partial(
         convert,
         given=given.options,
@@ -114,12 +114,16 @@ def initial_parts(config: ConfigDict, given: Given, source: Source) -> Initial:
 
 
 def _heads_and_center(
-    given: Given, heads: dict[str, Arrays] | str, center_shape: tuple[int, ...]
+    given: Given, heads: dict[str, Arrays] | str | None, center_shape: tuple[int, ...]
 ) -> tuple[Arrays, list[str]]:
     """Heads and center by path in the state, and what of them is not taken, in words."""
-    if isinstance(heads, str):
-        others = {"center": given.center is not None, "the student": given.apart}
-        return {}, [heads, *(name for name, is_there in others.items() if is_there)]
+    if not isinstance(heads, dict):
+        others = {
+            heads or "": heads is not None,
+            "center": given.center is not None,
+            weights_of("student"): given.apart,
+        }
+        return {}, [name for name, is_there in others.items() if is_there]
     arrays = {f"{side}/head/{p}": array for side, of in heads.items() for p, array in of.items()}
     center = fitting_center(given, center_shape)
     if isinstance(center, str):

@@ -5,6 +5,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from rats_jax.errors import UserError
+from rats_jax.models import SIZES
 from rats_jax.models.options import Options, ViTOptions
 
 #: Options that do not have to be the same: positions are resampled, and registers may be new.
@@ -40,11 +41,23 @@ def check_fits(given: Options, wanted: Options, config: ConfigDict, *, checkpoin
         if _differ(name, getattr(given, name), getattr(wanted, name, config.model[name]))
     }
     if different:
+        different = _with_size(different, given)
         what = f"is another {given.title} than config.model describes"
         if "architecture" in different:
             what = f"is a {given.title}, and a {wanted.title} cannot start from it"
         flags = " ".join(_flags(different, config))
         raise UserError(f"config.init.checkpoint {checkpoint} {what}: set {flags}")
+
+
+def _with_size(different: dict[str, Any], given: Options) -> dict[str, Any]:
+    """`model.size` in place of width, depth and heads, if the weights have one of its sizes."""
+    for size, options in SIZES.items():
+        if all(getattr(given, name) == value for name, value in options.items()):
+            return {
+                "size" if name in options else name: size if name in options else value
+                for name, value in different.items()
+            }
+    return different
 
 
 def _differ(name: str, was: object, now: object) -> bool:

@@ -12,20 +12,20 @@ from rats_jax.backbones import Backbone, open_backbone
 from rats_jax.errors import UserError
 from rats_jax.models.options import Options
 from rats_jax.paths import local_path
+from rats_jax.runs.initial.conversion import Arrays
 from rats_jax.runs.restore import restore_parts
 from rats_jax.weights.heads import has_student_and_teacher, not_taken, read_beside
 
 FLAG = "--config.init.weights"
 DEFAULT = "teacher"
-Arrays = dict[str, np.ndarray]
 
 
 class Side(NamedTuple):
     """A student or a teacher: the arrays of its backbone by path, and those of its head, always
-    with gains; or the reason, a text, why there is no head."""
+    with gains; or a text that says why the head cannot be read; or None if there is none."""
 
     backbone: Arrays
-    head: Arrays | str
+    head: Arrays | str | None
 
 
 class Given(NamedTuple):
@@ -83,13 +83,13 @@ def _of_file(backbone: Backbone, checkpoint: str, weights: str) -> Given:
     beside = read_beside(path, names)
     backbones = {names[-1]: backbone}
     if apart:
-        backbones["student"] = open_backbone(checkpoint, weights="student")
+        backbones["student"] = open_backbone(checkpoint, weights="student", flag=FLAG)
     heads = {
-        name: head if isinstance(head, str) else flat(head) for name, head in beside.heads.items()
+        name: flat(head) if isinstance(head, dict) else head for name, head in beside.heads.items()
     }
     sides = [Side(flat(backbones[name].params), heads[name]) for name in names]
     left_out = not_taken(backbone.left_out, beside, beside.keys)
-    left_out += [f"the weights of {name}" for name in beside.not_chosen]
+    left_out += [weights_of(name) for name in beside.not_chosen]
     return Given(
         backbone.title,
         backbone.options,
@@ -101,6 +101,11 @@ def _of_file(backbone: Backbone, checkpoint: str, weights: str) -> Given:
         left_out,
         apart,
     )
+
+
+def weights_of(name: str) -> str:
+    """What messages call the set of weights of this name."""
+    return f"the weights of {'the ' if name in ('student', 'teacher') else ''}{name}"
 
 
 def side_of(params: Mapping) -> Side:

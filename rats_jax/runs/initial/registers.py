@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from scipy.cluster.vq import kmeans2
 
 from rats_jax.classification.views import central_crop
+from rats_jax.data.counted import counted
 from rats_jax.data.decode import UnreadableImage, decode
 from rats_jax.data.sources import Source
 from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
@@ -60,10 +61,12 @@ def _centers(
     rng = np.random.default_rng(config.seed)
     tokens = tokens[rng.permutation(len(tokens))[:MOST_TOKENS]]
     if len(np.unique(tokens, axis=0)) < count:
+        images = min(config.init.images, len(source))
+        more = "raise config.init.images, or " if images < len(source) else ""
         raise UserError(
-            f"config.init.registers=kmeans needs {count} different patches, and the "
-            f"{config.init.images} images of config.init.images have fewer: raise it, or choose "
-            "config.init.registers=random"
+            f"config.init.registers=kmeans needs {count} different patches, and "
+            f"{counted(images, 'training image')} {'has' if images == 1 else 'have'} fewer: "
+            f"{more}choose config.init.registers=random"
         )
     options = {"iter": ITERATIONS, "minit": "++", "missing": "warn", "rng": config.seed}
     centers, _ = kmeans2(tokens.astype(np.float64), count, **options)

@@ -7,10 +7,12 @@ import jax
 import numpy as np
 import pytest
 
+from rats_jax.assemble import make_dino
 from rats_jax.errors import UserError
+from rats_jax.runs.initial.first_start import first_start
 from rats_jax.runs.loop import train
 from rats_jax.runs.restore import restore_parts
-from tests.runs.initial.starts import assert_same, start
+from tests.runs.initial.starts import SOURCE, assert_same, network, start
 from tests.runs.test_loop import metrics
 from tests.runs.tiny import tiny_config
 from tests.torch_export.test_dino import export
@@ -58,6 +60,20 @@ def test_what_is_frozen_does_not_move_and_the_rest_does(vit, frozen):
     started = json.loads((frozen / "events.jsonl").read_text().splitlines()[0])
     assert started["event"] == "started" and len(started["weights"]) == 16
     assert "taken: backbone except registers" in "\n".join(started["report"])
+
+
+def test_a_short_time_is_at_least_one_step():
+    """0 steps would be the whole run."""
+    for epochs, steps in ((0.0, 0), (0.01, 1), (0.2, 1), (1.0, 5)):
+        config = tiny_config(init__learning_rate_epochs=epochs)
+        assert make_dino(config, images=40).taken.steps == steps
+
+
+def test_given_arrays_are_taken_in_place_of_the_checkpoint(tmp_path):
+    config = tiny_config(init__checkpoint=str(tmp_path / "not_there.pth"))
+    config, initial = first_start(config, str(tmp_path / "run"), SOURCE, network())
+    assert config.init.checkpoint == "" and config.init.taken == "backbone head"
+    assert initial.lines[0] == "starts from given weights"
 
 
 def test_a_resume_needs_no_file_and_is_the_uninterrupted_run(vit, frozen, tmp_path, capsys):

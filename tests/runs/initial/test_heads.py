@@ -74,7 +74,7 @@ def test_one_set_can_be_chosen_for_both(tmp_path):
     assert_same(side(initial, "student"), side(initial, "teacher"))
     norm = networks["student"].backbone.norm.weight.detach().numpy()
     np.testing.assert_array_equal(initial.arrays["teacher/backbone/norm/scale"], norm)
-    assert "not taken: the weights of teacher" in said(initial)
+    assert "not taken: the weights of the teacher" in said(initial)
     with pytest.raises(UserError, match=r"choose --config\.init\.weights=student"):
         start(file, **FIELDS, init__weights="ema")
 
@@ -90,14 +90,18 @@ def test_a_head_that_does_not_fit_is_new_and_both_start_as_the_teacher(tmp_path)
     file, networks = official(tmp_path)
     _, initial = start(file, **FIELDS | {"head__prototypes": 24})
     assert (
-        "not taken: head: hidden 32, bottleneck 256, prototypes 16 there; "
-        "hidden 32, bottleneck 256, prototypes 24 here; center; the student" in said(initial)
+        "not taken: head: 16 prototypes there, 24 prototypes here; center; "
+        "the weights of the student" in initial.lines
     )
     assert "new: head (random)" in said(initial) and initial.taken == ["backbone"]
     assert_same(side(initial, "student"), side(initial, "teacher"))
     norm = networks["teacher"].backbone.norm.weight.detach().numpy()
     np.testing.assert_array_equal(initial.arrays["teacher/backbone/norm/scale"], norm)
     assert "center" not in initial.arrays
+    _, initial = start(file, **FIELDS | {"head__prototypes": 24, "head__hidden": 64})
+    assert "head: hidden 32 and 16 prototypes there, hidden 64 and 24 prototypes here;" in said(
+        initial
+    )
 
 
 def test_a_head_of_another_build_and_a_center_of_another_size_are_said(tmp_path):
@@ -105,7 +109,10 @@ def test_a_head_of_another_build_and_a_center_of_another_size_are_said(tmp_path)
     state = networks["teacher"].state_dict()
     file, _ = official(tmp_path, teacher=state | {"head.mlp.1.running_mean": torch.ones(32)})
     _, initial = start(file, **FIELDS)
-    assert "head: it is built in another way: it has mlp.1.running_mean" in said(initial)
+    assert (
+        "not taken: head: it is built in another way: it has mlp.1.running_mean; center; "
+        "the weights of the student" in initial.lines
+    )
     file, _ = official(tmp_path, dino_loss={"center": torch.zeros(1, 9)})
     _, initial = start(file, **FIELDS)
     assert "taken: backbone, head; student" in said(initial)
@@ -117,6 +124,22 @@ def test_a_rats_from_a_dino_checkpoint_has_a_new_head(tmp_path):
     _, initial = start(file, **FIELDS | {"model__architecture": "rats"})
     assert "head: it reads [CLS], not registers" in said(initial)
     assert "spread by 0.29), head (random)" in said(initial)
+
+
+@pytest.mark.parametrize("architecture", ["vit", "rats"])
+def test_a_classifier_is_no_head_and_is_named_once(architecture, tmp_path):
+    """And nothing is said of the head of a backbone that has none."""
+    vit = randomise(reference.ViT(**SIZE), seed=0).state_dict()
+    classifier = {"head.weight": torch.ones(9, 128), "head.bias": torch.ones(9)}
+    fields = FIELDS | {"model__architecture": architecture}
+    cls = ["[CLS] and its position"] * (architecture == "rats")
+    for beside, named in ({}, []), (classifier, ["head (2 tensors)"]):
+        torch.save(vit | beside, tmp_path / "vit.pth")
+        _, initial = start(tmp_path / "vit.pth", **fields)
+        lines = [line for line in initial.lines if line.startswith("not taken: ")]
+        expected = "; ".join([*cls, *named])
+        assert lines == [f"not taken: {expected}"] * bool(expected)
+        assert "head (random)" in said(initial)
 
 
 @pytest.mark.parametrize("fields", [{}, {"model__architecture": "vit"}])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from rats_jax.assemble import backbone_options, make_model
 from rats_jax.backbones import open_backbone
 from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
 from rats_jax.errors import UserError
+from rats_jax.runs.initial.mismatch import check_fits
 from rats_jax.weights.layout_tables import BIAS_MASK, PERIODS
 from tests.runs.initial.starts import folder_of, images, side, start
+from tests.runs.tiny import tiny_config
 from tests.weights.state_dicts import BY_TITLE, DEPTH, GRID, PATCH, WIDTH, state_dict
 from tests.weights.test_layouts import CASES
 
@@ -61,7 +64,7 @@ def test_a_rats_takes_all_that_it_has(title, gated, tmp_path):
         with pytest.raises(UserError, match="a ViT with a gated MLP, which a RATS does not have"):
             start(file, **FIELDS)
         return
-    config, initial = start(file, **FIELDS)
+    config, initial = start(file, **FIELDS, init__registers="random")
     backbone, there = side(initial)["backbone"], open_backbone(file).params
     rope = BY_TITLE[title].positions == "rope"
     new = ["registers"] + ["positions"] * rope
@@ -151,6 +154,17 @@ def test_another_size_is_refused_with_the_flags_to_set(architecture, fields, fla
     wrong = FIELDS | {"model__architecture": architecture} | fields
     with pytest.raises(UserError, match=rf"describes: set {re.escape(flags)}$"):
         start(file, **wrong)
+
+
+@pytest.mark.parametrize("depth", [12, 11])
+def test_a_size_with_a_name_is_advised_by_it(depth):
+    config = tiny_config(model__architecture="vit")
+    wanted = backbone_options(config)
+    given = replace(wanted, width=192, depth=depth, heads=3)
+    size = {12: ["size=Ti"], 11: ["width=192", "depth=11"]}[depth]
+    flags = " ".join(f"--config.model.{flag}" for flag in size)
+    with pytest.raises(UserError, match=f"set {re.escape(flags)}$"):
+        check_fits(given, wanted, config, checkpoint="x.pth")
 
 
 def test_registers_of_the_weights_are_not_dropped(tmp_path):

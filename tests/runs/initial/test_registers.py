@@ -57,8 +57,17 @@ def test_those_of_k_means_are_centers_of_the_patch_tokens(vit):
 
 
 def test_too_few_patches_are_said(vit):
-    with pytest.raises(UserError, match="needs 12 different patches, and the 2 images"):
-        start(vit[0], init__registers="kmeans", init__images=2, model__registers_per_head=4)
+    fields = {"init__registers": "kmeans", "model__registers_per_head": 4}
+    told = "needs 12 different patches, and 2 training images have fewer: "
+    with pytest.raises(UserError, match=f"{told}raise config.init.images, or choose"):
+        start(vit[0], init__images=2, **fields)
+
+
+def test_more_images_are_advised_only_if_there_are_more(vit):
+    fields = {"init__registers": "kmeans", "model__registers_per_head": 60}
+    told = "needs 180 different patches, and 40 training images have fewer: choose config.init"
+    with pytest.raises(UserError, match=told):
+        start(vit[0], init__images=256, **fields)
 
 
 def test_weights_without_cls_have_none_to_start_from(tmp_path):
