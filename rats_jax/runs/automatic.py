@@ -64,11 +64,11 @@ def say_choices(choices: Sequence[Choice], *, images: int) -> None:
     if resumed:
         new = [choice for choice in new if choice.field not in OF_THE_DEVICE]
     if new:
-        values = {choice.field: choice.value for choice in new}
-        example = next((name for name in LEADING if name in values), new[-1].field)
+        chosen = {choice.field: choice.value for choice in new}
+        example = next((name for name in LEADING if name in chosen), new[-1].field)
         say(
             f"chosen automatically for {counted(images, 'image')}, and kept for this run (by hand: "
-            f"--config.{example}={values[example]} and the like):"
+            f"--config.{example}={chosen[example]} and the like):"
         )
         for line in table(new):
             say(line)
