@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from rats_jax import config_flag, usage
+from rats_jax import config_errors, config_flag, usage
 from rats_jax.device_failures import explained
 from rats_jax.errors import FAILED, INTERRUPTED, Stopped, UserError
 from rats_jax.paths import printable
@@ -143,9 +143,9 @@ def _parsed(program: str, given: list[str]) -> tuple[list[str], str | None]:
     try:
         left = flags.FLAGS([program, *arguments])
     except flags.UnrecognizedFlagError as error:
-        return [], config_flag.explain(arguments) or config_flag.explain_flag(error.flagname)
+        return [], config_errors.explain(arguments) or config_errors.explain_flag(error.flagname)
     except (Exception, SystemExit) as error:  # a recipe may raise SystemExit
-        if reason := config_flag.explain(arguments):
+        if reason := config_errors.explain(arguments):
             return [], reason
         if not isinstance(error, flags.Error):
             raise

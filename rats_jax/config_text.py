@@ -1,11 +1,15 @@
-"""How a config field is written: its value on a command line, and the accepted values in words.
+"""How config fields are written: their names, their values on a command line, and the accepted
+values in words.
 
 Outside `rats_jax/config`, since importing that loads JAX.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from ml_collections import ConfigDict
 
 if TYPE_CHECKING:
     from rats_jax.config.field import Field
@@ -40,3 +44,20 @@ def accepted(field: Field) -> str:
     if field.type in (int, float) and field.values:
         return f"{EXPECTED[field.type]}, {field.values}"
     return field.values or EXPECTED[field.type]
+
+
+def sections(config: ConfigDict, path: str = "config") -> Iterator[tuple[str, ConfigDict]]:
+    """The config and its sections, with their paths, such as config.model."""
+    yield path, config
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from sections(value, f"{path}.{name}")
+
+
+def field_names(config: ConfigDict) -> Iterator[str]:
+    """SECTION.FIELD of all fields."""
+    for path, section in sections(config):
+        prefix = f"{path}.".removeprefix("config.")
+        for name, value in section.items():
+            if not isinstance(value, ConfigDict):
+                yield prefix + name

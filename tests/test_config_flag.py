@@ -6,15 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from rats_jax.config_flag import (
-    explain,
-    recipe_name,
-    recipe_path,
-    with_auto,
-    with_home,
-    with_paths,
-)
+from rats_jax.config_arguments import last_values, with_auto, with_home, with_paths
+from rats_jax.config_errors import explain
 from rats_jax.configs import FOLDER, recipe_names
+from rats_jax.recipes import recipe_name, recipe_path
 
 ROOT = Path(__file__).parents[1]
 DEMO = f"--config={ROOT}/configs/demo.py"
@@ -107,8 +102,6 @@ def test_a_size_and_a_width_on_one_command_line_are_refused():
 
 @pytest.mark.processes
 def test_of_a_field_given_twice_the_last_counts():
-    from rats_jax.config_flag import last_values
-
     twice = ["--config.a=(1,)", "--b=1", "--config.c=2", "--config.a=(1,2)", "--b=2"]
     assert last_values(twice) == ["--b=1", "--config.c=2", "--config.a=(1,2)", "--b=2"]
     apart = ["--config.a=(1,)", "--config.a", "(1,2)"]
