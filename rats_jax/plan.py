@@ -67,28 +67,28 @@ def main() -> None:
     config, choices = _without_automatic(config, hardware, images)
     validate(config)
     warnings = span_warnings(config, schedules(config, images=images)) if images else []
-    tell = (lambda _: None) if JSON.value == "-" else say
+    report = (lambda _: None) if JSON.value == "-" else say
     if choices:
-        tell(f"chosen automatically for {images:,} images:")
-        tell("\n".join(table(choices)))
+        report(f"chosen automatically for {images:,} images:")
+        report("\n".join(table(choices)))
     if hardware.by_hand:
         step = count_step(config, hardware)
     else:
-        tell(f"compiling the training step for {hardware.description}: minutes for a large model")
-        with reports_time("  still compiling", tell):
+        report(f"compiling the training step for {hardware.description}: minutes for a large model")
+        with reports_time("  still compiling", report):
             step = compile_step(config, hardware)
     plan = figures(config, hardware, step, images=IMAGES.value)
     plan["automatic"] = [
         {"field": choice.field, "value": choice.value, "reason": choice.reason}
         for choice in choices
     ]
-    tell("\n".join(page(plan)))
+    report("\n".join(page(plan)))
     if images:
         plan["warnings"] = warnings
         for line in warnings:
-            tell(f"warning: {line}")
+            report(f"warning: {line}")
     if not plan["fits"] and ADVICE.value:
-        plan["advice"] = _advise(config, hardware, step, tell)
+        plan["advice"] = _advise(config, hardware, step, report)
     if JSON.value == "-":
         say(json.dumps(plan))
     elif to_file:
@@ -131,7 +131,7 @@ def _json_file(given: str) -> Path:
     return file
 
 
-def _advise(config, hardware, step, tell) -> dict:
+def _advise(config, hardware, step, report) -> dict:
     """Reports each try; returns {"tries": [...], "command": str or None}."""
     from rats_jax.planning.advice import find_what_fits
     from rats_jax.planning.by_hand import count_step
@@ -140,17 +140,17 @@ def _advise(config, hardware, step, tell) -> dict:
 
     def compile_and_report(config, hardware):
         parts = counted(config.optimizer.accumulation, "micro-batch")
-        tell(f"  compiling remat {config.model.remat}, {parts}, fsdp {config.mesh.fsdp}")
-        with reports_time("    still compiling", tell):
+        report(f"  compiling remat {config.model.remat}, {parts}, fsdp {config.mesh.fsdp}")
+        with reports_time("    still compiling", report):
             return compile_step(config, hardware)
 
-    tell("\nfinding settings that fit, those that are probably fastest first:")
+    report("\nfinding settings that fit, those that are probably fastest first:")
     tries, command = [], None
     compiler = count_step if hardware.by_hand else compile_and_report
     for found in find_what_fits(config, hardware, step, compile_step=compiler):
         options = changes_as_flags(found.changes)
         if found.fits or not hardware.by_hand:
-            tell(f"  {options}: {tried(found)}")
+            report(f"  {options}: {tried(found)}")
         compiled = found.step is not None and not hardware.by_hand
         tries.append(
             {"changes": found.changes, "compiled": compiled, "needs": found.needs}
@@ -160,9 +160,9 @@ def _advise(config, hardware, step, tell) -> dict:
             given = shlex.join(sys.argv[1:])
             command = f"rats plan {given} {options}"
     if command:
-        tell(f"\nthese settings fit (`rats train` takes the same fields):\n  {command}")
+        report(f"\nthese settings fit (`rats train` takes the same fields):\n  {command}")
     else:
-        tell("\nnone of these settings fits: use more devices, or devices with more memory")
+        report("\nnone of these settings fits: use more devices, or devices with more memory")
     return {"tries": tries, "command": command}
 
 

@@ -77,19 +77,19 @@ def time_left(began: float, share: float) -> str:
 @contextmanager
 def reports_time(
     label: str,
-    tell: Callable[[str], None] = say,
+    report: Callable[[str], None] = say,
     *,
     seconds_between_lines: float = SECONDS_BETWEEN_LINES,
 ) -> Iterator[None]:
-    """While the block runs, tells "LABEL, 40 s" every few seconds: for work whose end is not known,
-    such as compiling."""
+    """While the block runs, reports "LABEL, 40 s" every few seconds: for work whose end is not
+    known, such as compiling."""
     finished, start = threading.Event(), time.monotonic()
 
-    def report() -> None:
+    def repeat() -> None:
         while not finished.wait(seconds_between_lines):
-            tell(f"{label}, {time.monotonic() - start:.0f} s")
+            report(f"{label}, {time.monotonic() - start:.0f} s")
 
-    thread = threading.Thread(target=report, daemon=True)
+    thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
     try:
         yield

@@ -10,11 +10,10 @@ from ml_collections import ConfigDict
 from rats_jax.data.sources import Source
 from rats_jax.parallel.distributed import agree
 from rats_jax.paths import local_path, printable
-from rats_jax.runs.checkpoints.steps import steps_in
 from rats_jax.runs.initial.arrays import given_arrays
 from rats_jax.runs.initial.initial import Initial, initial_parts, with_imported
 from rats_jax.runs.initial.reading import read_given
-from rats_jax.runs.workdir import folder_of, load_config
+from rats_jax.runs.workdir import earlier_config, folder_of
 from rats_jax.voice import say
 
 
@@ -58,9 +57,8 @@ def first_start(
 
 def _kept(workdir: Path) -> dict | None:
     """What config.json says of the first start, if the run has a checkpoint."""
-    if not (workdir / "config.json").exists() or not steps_in(workdir / "checkpoints"):
+    if (config := earlier_config(workdir)) is None:
         return None
-    config = load_config(workdir)
     return {
         "checkpoint": config.init.checkpoint,
         "taken": config.init.taken,
