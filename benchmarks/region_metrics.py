@@ -50,7 +50,7 @@ def main(_) -> None:
         }
         found = {name: side() for name, side in sides.items()}  # and warm
         expected = (*found["literal"], found["scikit-learn"])
-        np.testing.assert_allclose(found["ours"], expected, atol=1e-12)
+        np.testing.assert_allclose(found["ours"][:3], expected, atol=1e-12)
         times = {name: [] for name in sides}
         for _ in range(TURNS.value):
             for name, side in sides.items():

@@ -116,6 +116,7 @@ def score_parts(
     limit: int | None = None,
     options: RegionOptions | None = None,
     skip_broken: bool = False,
+    background: int | None = None,
 ) -> list[Result]:
     """How well the regions of a backbone agree with part masks, as `rats evaluate` computes it.
 
@@ -127,11 +128,14 @@ def score_parts(
       limit: the largest number of images to score, evenly spread; all by default.
       options: how tokens become regions.
       skip_broken: leave out samples that cannot be read.
+      background: the id of pixels that belong to no part, for mBO and FG-ARI; by default that of
+        the data set, if it has a fixed one.
 
     Returns:
       A `Result` for each number of regions and each method, including the baselines "grid" and
-      "SLIC": result.row (k, resolution, way), result.scores.mean (m2o, o2o, ari: fractions),
-      result.scores.low and .high (95 % bootstrap intervals over images).
+      "SLIC": result.row (k, resolution, way), result.scores.mean (m2o, o2o, ari, mbo, fg_ari:
+      fractions; fg_ari is NaN without a background), result.scores.low and .high (95 % bootstrap
+      intervals over images).
 
     Raises:
       UserError: the data set or one of its samples cannot be read, or the backbone does not allow
@@ -144,7 +148,7 @@ def score_parts(
         raise UserError(f"top_k={tuple(top_k)}: choose numbers from 1 to {most}, of patches")
     found = evaluate_parts(
         {"model": backbone},
-        open_dataset(dataset).limited(limit),
+        open_dataset(dataset).limited(limit).with_background(background),
         top_k=tuple(sorted(set(top_k))),
         resolutions=(resolution,),
         options=options or RegionOptions(),

@@ -34,22 +34,29 @@ def define_top_k(text: str) -> flags.FlagHolder:
 
 
 def given_resolutions(
-    given: Sequence[str] | None, options: Options, *, usual: int | None = None, what: str = "maps"
+    given: Sequence[str] | None,
+    options: Options | None,
+    *,
+    usual: int | None = None,
+    what: str = "maps",
 ) -> tuple[int, ...]:
     """The values of --resolution in ascending order. Warns of those far from the resolution in
     training; raises UserError for one that the model does not accept.
 
-    options: of the backbone. usual: the default; by default `default_resolution`. what: the results
-    that a resolution far from that in training affects, in the plural.
+    options: of the backbone; None without a model, for cells of 16 pixels. usual: the default; by
+    default `default_resolution`. what: the results that a resolution far from that in training
+    affects, in the plural.
     """
-    from rats_jax.resolution import LARGEST, default_resolution, distance_warning
+    from rats_jax.resolution import CELL, LARGEST, USUAL, default_resolution, distance_warning
 
-    given, patch = given or [str(usual or default_resolution(options))], options.patch
+    patch = options.patch if options else CELL
+    default = default_resolution(options) if options else USUAL
+    given = given or [str(usual or default)]
     sides = sorted({_whole(side) for side in given})
     for side in sides:
         if not 1 <= side <= LARGEST:
             raise UserError(
-                f"--resolution={','.join(given)}: give pixels, such as {usual or 512}, at most "
+                f"--resolution={','.join(given)}: give pixels, such as {usual or USUAL}, at most "
                 f"{LARGEST:,}"
             )
         if side % patch:
@@ -58,8 +65,9 @@ def given_resolutions(
                 f"--resolution={side} is not a multiple of the patch size ({patch}); the nearest "
                 f"is {nearest}"
             )
-    for warning in filter(None, (distance_warning(side, options, what=what) for side in sides)):
-        say(warning)
+    for side in sides:
+        if options and (warning := distance_warning(side, options, what=what)):
+            say(warning)
     return tuple(sides)
 
 

@@ -4,6 +4,7 @@ from rats_jax.models.options import Options
 
 USUAL = 512  # pixels: the paper's resolution for parts, for models trained at 224
 LARGEST = 8192  # with patch 16, an image then has 262,144 patches
+CELL = 16  # pixels: the cells of rows that use no model, where there is no model with a patch
 FAR = 2.5  # ratio to the side in training, either way: 512 is not yet far for a model of 224
 
 

@@ -17,6 +17,10 @@ PART_MASKS = {
     "imagenet-s": "imagenet-s:PATH, a folder with validation/ and validation-segmentation/",
     "partimagenet": "partimagenet:PATH, a folder with images/ and annotations/",
     "sam": "sam:PATH, a folder with images and the output of SAM for each of them",
+    "pascal-part": "pascal-part:PATH, a folder with Annotations_Part/ and JPEGImages/, or "
+    "PATH/train, PATH/val or PATH/trainval by the lists of VOC in ImageSets/Main/",
+    "cub": "cub:PATH, the folder CUB_200_2011, or PATH/train or PATH/test (keypoints)",
+    "nabirds": "nabirds:PATH, the folder nabirds, or PATH/train or PATH/test (keypoints)",
     "procedural_parts": PATTERN,
 }
 #: Kinds of images with one class each.

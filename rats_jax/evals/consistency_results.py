@@ -11,13 +11,20 @@ from rats_jax.parts.consistency import MeasuredAgreement
 from rats_jax.voice import say
 
 
-def consistency_table(rows: Mapping[str, Agreements], *, what: str, signed: bool = False) -> str:
+def consistency_table(
+    rows: Mapping[str, Agreements],
+    *,
+    what: str,
+    ids: Mapping[str, int] | None = None,
+    signed: bool = False,
+) -> str:
     """A table in Markdown, in percent with intervals.
 
     It has columns over the pixels of parts, if those are known, and over all pixels. If there are
     classes, a column within classes is over the pixels of parts, else over all.
 
-    what: the header of the names. signed: for differences."""
+    what: the header of the names. ids: the number of ids of each row, for a column of these.
+    signed: for differences."""
     columns = [
         (f"{name.upper()}, {over}", over, name)
         for over in Agreements._fields
@@ -35,14 +42,17 @@ def consistency_table(rows: Mapping[str, Agreements], *, what: str, signed: bool
         ends = [[getattr(end, name) for end in of] for of, name in measured]
         return [with_interval(*of, signed=signed) for of in ends]
 
-    head = [what, *(title for title, *_ in columns)]
-    return markdown_table(head, [(row, *cells(scores)) for row, scores in rows.items()])
+    counts = {row: [f"{ids[row]:,}"] if ids else [] for row in rows}
+    head = [what, *(["number of ids"] if ids else []), *(title for title, *_ in columns)]
+    body = [(row, *counts[row], *cells(scores)) for row, scores in rows.items()]
+    return markdown_table(head, body)
 
 
 def write_consistency(folder: Path, found: Consistency, *, about: Mapping) -> str:
     """Prints and returns the tables, and writes results.json and table.md."""
-    table = consistency_table(found.rows, what="ids")
-    table += "\n\n" + consistency_table(found.differences, what="difference", signed=True)
+    table = consistency_table(found.rows, what="ids", ids=found.ids)
+    if found.differences:
+        table += "\n\n" + consistency_table(found.differences, what="difference", signed=True)
     say(table)
     scores, differences = (
         {row: {"parts": _plain(of.parts), "all": _plain(of.all)} for row, of in which.items()}
@@ -54,6 +64,7 @@ def write_consistency(folder: Path, found: Consistency, *, about: Mapping) -> st
             **about,
             "images": found.images,
             "skipped": found.skipped,
+            "ids": found.ids,
             "scores": scores,
             "differences": differences,
         },

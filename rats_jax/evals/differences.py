@@ -7,8 +7,15 @@ mean difference is much narrower than those of the two means, and only it shows 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from rats_jax.evals.writing import markdown_table, with_interval
-from rats_jax.parts.region_metrics import HEADERS, MeanScores, RegionScores, mean_scores
+from rats_jax.parts.region_metrics import (
+    MeanScores,
+    RegionScores,
+    mean_scores,
+    measured_headers,
+)
 
 TRAINED, UNTRAINED = "model: ", "untrained: "
 
@@ -64,7 +71,7 @@ def from_untrained(images: Iterable[Mapping]) -> list[Difference]:
 
 def plain_difference(one: Difference) -> dict:
     """For JSON."""
-    parts = {part: getattr(one.scores, part)._asdict() for part in ("mean", "low", "high")}
+    parts = {part: getattr(one.scores, part).measured() for part in ("mean", "low", "high")}
     return {"k": one.k, "resolution": one.resolution, "difference": one.name, **parts}
 
 
@@ -72,11 +79,17 @@ def difference_table(differences: Sequence[Difference]) -> str:
     """A table in Markdown, in percentage points with intervals. It has a column of resolutions if
     there are several."""
     sweep = len({one.resolution for one in differences}) > 1
-    head = ["K", *(["resolution"] if sweep else []), "difference", *HEADERS.values()]
+    headers = measured_headers(one.scores.mean for one in differences)
+    head = ["K", *(["resolution"] if sweep else []), "difference", *headers.values()]
     rows = []
     for one in differences:
         resolution = [str(one.resolution)] if sweep else []
-        ends = zip(*one.scores[:3], strict=True)
-        figures = [with_interval(*of, signed=True) for of in ends]
+        figures = score_cells(one.scores, headers, signed=True)
         rows.append((one.k, *resolution, one.name, *figures))
     return markdown_table(head, rows)
+
+
+def score_cells(scores: MeanScores, headers: Iterable[str], *, signed: bool = False) -> list[str]:
+    """The cells of some scores, in percent with intervals; empty for what cannot be measured."""
+    ends = [[getattr(end, name) for end in scores[:3]] for name in headers]
+    return ["" if np.isnan(of[0]) else with_interval(*of, signed=signed) for of in ends]

@@ -69,6 +69,7 @@ def evaluate_parts(
     label = partial(_label_maps, look, shape=shape, top_k=top_k, options=options)
     images: list[Scored] = []
     left_out = LeftOut(skip_broken=skip_broken)
+    score_image = partial(_scored, top_k=top_k, background=dataset.background)
     read = partial(_seen, dataset, resolutions=resolutions, saved=saved)
     progress = Progress(dataset.name, len(dataset))
     reading = in_batches(read, range(len(dataset)), left_out, progress, size=BATCH)
@@ -91,7 +92,7 @@ def evaluate_parts(
                         for of_image, of_row in zip(maps, labels, strict=True):
                             of_image[row] = of_row
                 scoring.append(
-                    [pool.submit(_scored, *one, top_k) for one in zip(seen, maps, strict=True)]
+                    [pool.submit(score_image, *one) for one in zip(seen, maps, strict=True)]
                 )
                 if len(scoring) > 2:  # few, since errors appear only here and maps take memory
                     images += finished(scoring.popleft())
@@ -175,12 +176,15 @@ def _label_maps(
     return {row: np.concatenate(labels) for row, labels in maps.items()}
 
 
-def _scored(seen: _Seen, maps: Mapping[Row, np.ndarray], top_k: Sequence[int]) -> Scored:
+def _scored(
+    seen: _Seen, maps: Mapping[Row, np.ndarray], top_k: Sequence[int], background: int | None
+) -> Scored:
     sample, size = seen.sample, seen.sample.mask.shape
 
     def measured(labels: np.ndarray) -> Measured:
         regions = int(np.count_nonzero(np.bincount(labels.ravel())))
-        return Measured(score(labels, sample.mask, void=VOID), regions)
+        scores = score(labels, sample.mask, void=VOID, background=background)
+        return Measured(scores, regions)
 
     def nulls(k: int) -> dict[str, Measured]:
         slic = resize_labels(slic_regions(sample.image, k=k), size)
@@ -197,4 +201,5 @@ def _scored(seen: _Seen, maps: Mapping[Row, np.ndarray], top_k: Sequence[int]) -
                 rows[Row("own", None, f"{way} like {name}")] = of_way
     except UserError as error:
         raise UserError(f"{sample.name}: {error}") from None
-    return Scored(sample.name, sample.group, rows, truth_of(sample))
+    has_background = background is not None and bool((sample.mask == background).any())
+    return Scored(sample.name, sample.group, rows, truth_of(sample), has_background)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from rats_jax.evals.part_scores import Result
-from rats_jax.parts.region_metrics import HEADERS
+from rats_jax.parts.region_metrics import measured_headers
 
 # Okabe and Ito's colours, which colour-blind readers can distinguish: one for each model
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -95,11 +95,15 @@ def _figure(rows: Sequence[tuple[str, Sequence[_Line]]], *, xlabel: str, ticks: 
     places = [place for _, of_row in rows for line in of_row for place in line.at]
     owners = dict.fromkeys(way.partition(": ")[0] for way in lines if not _is_null(way))
     colours = {owner: _COLOURS[i % len(_COLOURS)] for i, owner in enumerate(owners)}
-    figure = Figure(figsize=(11, 0.9 + 2.8 * len(rows)), layout="constrained")
-    panels = figure.subplots(len(rows), len(HEADERS), squeeze=False, sharex=True, sharey="col")
+    headers = measured_headers(
+        result.scores.mean for _, of_row in rows for line in of_row for result in line.results
+    )
+    size = 2 + 3 * len(headers), 0.9 + 2.8 * len(rows)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(rows), len(headers), squeeze=False, sharex=True, sharey="col")
     drawn: dict[str, Artist] = {}
     for (title, of_row), axes in zip(rows, panels, strict=True):
-        for (score, name), panel in zip(HEADERS.items(), axes, strict=True):
+        for (score, name), panel in zip(headers.items(), axes, strict=True):
             for line in _side_by_side([line for line in of_row if line.results]):
                 drawn[line.way] = _draw_line(panel, line, score, colours)
             panel.set_title(f"{name}{title}", fontsize=10)

@@ -11,6 +11,7 @@ from rats_jax.evals.differences import (
     difference_table,
     from_untrained,
     plain_difference,
+    score_cells,
 )
 from rats_jax.evals.part_scores import (
     Measured,
@@ -24,12 +25,11 @@ from rats_jax.evals.part_scores import (
 from rats_jax.evals.writing import (
     draw_if_possible,
     markdown_table,
-    with_interval,
     write_csv,
     write_json,
     write_text,
 )
-from rats_jax.parts.region_metrics import HEADERS, RegionScores
+from rats_jax.parts.region_metrics import RegionScores, measured_headers
 from rats_jax.parts.truth import report
 from rats_jax.voice import say
 
@@ -48,13 +48,13 @@ def write_results(
     compare, in addition to those of a model with its untrained twin.
 
     In results.json scores are nested by resolution ("any" for methods without a model), K and
-    method; `differences` is a list.
+    method; `differences` is a list. Scores that cannot be measured are left out.
     """
     results = summarised(found.images)
     scores: dict = {}
     for row, of_row, regions in results:
         of_resolution = scores.setdefault(str(row.resolution or "any"), {})
-        parts = {part: getattr(of_row, part)._asdict() for part in ("mean", "low", "high")}
+        parts = {part: getattr(of_row, part).measured() for part in ("mean", "low", "high")}
         of_resolution.setdefault(str(row.k), {})[row.way] = {
             "regions": regions,
             **parts,
@@ -89,11 +89,12 @@ def result_table(results: Sequence[Result]) -> str:
     """A table in Markdown, scores in percent with intervals. It has a column of resolutions if
     there are several."""
     sweep = len({result.row.resolution for result in results} - {None}) > 1
-    head = ["K", *(["resolution"] if sweep else []), "label maps", "regions", *HEADERS.values()]
+    headers = measured_headers(result.scores.mean for result in results)
+    head = ["K", *(["resolution"] if sweep else []), "label maps", "regions", *headers.values()]
     rows = []
     for row, scores, regions in results:
         resolution = [str(row.resolution or "any")] if sweep else []
-        figures = map(with_interval, scores.mean, scores.low, scores.high)
+        figures = score_cells(scores, headers)
         rows.append((row.k, *resolution, row.way, f"{regions:.1f}", *figures))
     return markdown_table(head, rows)
 
@@ -110,8 +111,9 @@ def _write_means(file: Path, first: str, images: Sequence[tuple[str, Scored]]) -
     rows = []
     for (name, row), of_name in measured.items():
         of_row, parts = zip(*of_name, strict=True)
-        count = sum(not np.isnan(one.scores).any() for one in of_row)
-        mean = [f"{x:.6f}" for x in mean_of(of_row)] if count else [""] * len(scores)
+        count = sum(bool(one.scores.measured()) for one in of_row)
+        means = mean_of(of_row) if count else [np.nan] * len(scores)
+        mean = ["" if np.isnan(x) else f"{x:.6f}" for x in means]
         parts = f"{np.mean(parts):g}"
         rows.append((name, row.resolution or "any", row.k, row.way, count, *mean, parts))
     write_csv(file, [first, *columns], rows)

@@ -5,7 +5,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from rats_jax.parts.region_metrics import MeanScores, RegionScores, mean_scores
+from rats_jax.parts.region_metrics import (
+    MeanScores,
+    RegionScores,
+    mean_scores,
+    weighted_means,
+)
 from rats_jax.parts.truth import Truth, total
 
 
@@ -30,12 +35,14 @@ class Measured(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """The scores of an image, and statistics of its mask (`truth`)."""
+    """The scores of an image, and statistics of its mask (`truth`). background: whether the mask
+    has the id of the background."""
 
     name: str
     group: str | None
     rows: dict[Row, Measured]
     truth: Truth
+    background: bool = False
 
 
 class PartScores(NamedTuple):
@@ -75,5 +82,6 @@ def summarised(images: Sequence[Scored]) -> list[Result]:
 
 def mean_of(measured: Sequence[Measured]) -> np.ndarray:
     """Means of the scores and of the number of regions, over the images with a labelled pixel."""
-    values = np.array([(*one.scores, one.regions) for one in measured])
-    return values[~np.isnan(values).any(1)].mean(0)
+    kept = [one for one in measured if one.scores.measured()]
+    values = np.array([(*one.scores, one.regions) for one in kept])
+    return weighted_means(values, np.ones(len(kept)))

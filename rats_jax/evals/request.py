@@ -55,11 +55,11 @@ class Request(NamedTuple):
             raise UserError("--untrained needs a run, whose config defines the untrained model")
         return {"model": backbone, "untrained": backbone.before_training()}
 
-    def resolutions(self, options: Options, *, usual: int | None = None) -> tuple[int, ...]:
+    def resolutions(self, options: Options | None, *, usual: int | None = None) -> tuple[int, ...]:
         """See `model_flags.given_resolutions`."""
         return given_resolutions(self.resolution, options, usual=usual, what="scores")
 
-    def one_resolution(self, options: Options, *, usual: int | None = None) -> int:
+    def one_resolution(self, options: Options | None, *, usual: int | None = None) -> int:
         """As `resolutions`, for a task that takes only one."""
         sides = self.resolutions(options, usual=usual)
         return only(sides, flag="resolution", of=f"--task={self.task}")

@@ -70,6 +70,11 @@ class Pooled:
         """The ids of all parts that occur."""
         return {part for _, pairs, _ in self._images for part in pairs[:, 0].tolist()}
 
+    @property
+    def ids(self) -> set[int]:
+        """All ids that occur."""
+        return {id_ for _, pairs, _ in self._images for id_ in pairs[:, 1].tolist()}
+
     def agreement(self, background: int | None = None) -> MeasuredAgreement:
         """The agreement over all pixels whose part is not `background`; NaN without pixels."""
         mean, resampled, pixels = self._resampling(background)

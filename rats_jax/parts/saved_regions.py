@@ -23,6 +23,8 @@ from rats_jax.parts.regions import Size, resize_labels
 from rats_jax.paths import local_path, printable
 from rats_jax.results_folder import file_names
 
+RESERVED = "grid", "SLIC", "grid cells", "colour entries"  # rows of the tables that have no model
+
 
 @dataclass(frozen=True)
 class SavedRegions:
@@ -35,7 +37,12 @@ class SavedRegions:
     others: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, sample: str, size: Size, orientation: int = exif.AS_STORED) -> np.ndarray:
-        """int32 [*size], regions 0, 1, ... of a sample whose mask has that size.
+        """As `read_ids`, with regions numbered 0, 1, ... in the order of their ids, int32."""
+        _, places = np.unique(self.read_ids(sample, size, orientation), return_inverse=True)
+        return places.reshape(size).astype(np.int32)
+
+    def read_ids(self, sample: str, size: Size, orientation: int = exif.AS_STORED) -> np.ndarray:
+        """int64 [*size], the ids in the label map of a sample whose mask has that size.
 
         orientation: EXIF orientation of the image's file. A map in the shape of the stored pixels
         is rotated like the image.
@@ -56,9 +63,7 @@ class SavedRegions:
                 labels = exif.upright(labels, orientation)
         except UserError as error:
             raise UserError(printable(str(error))) from error
-        labels = resize_labels(labels, size)
-        _, places = np.unique(labels, return_inverse=True)  # small regions may have vanished
-        return places.reshape(size).astype(np.int32)
+        return ids.astype(np.int64)[resize_labels(labels, size)]
 
     def file_of(self, sample: str) -> Path:
         """The label map of a sample; UserError if there is none."""
@@ -109,7 +114,7 @@ def _named(spec: str) -> tuple[str, Path]:
     if not path or not folder.is_dir():
         raise UserError(f"--regions={spec}: {folder} is not a folder; write NAME=DIR or DIR")
     name = printable(name or folder.resolve().name)
-    if name in ("grid", "SLIC") or any(mark in name for mark in (" like ", ": ", "|")):
+    if name in RESERVED or any(mark in name for mark in (" like ", ": ", "|")):
         raise UserError(
             f"--regions={spec}: {name} is reserved for other rows, or is not a valid name in a "
             f"table; write --regions=NAME={folder}"

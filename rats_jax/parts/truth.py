@@ -42,7 +42,8 @@ class Truth(NamedTuple):
 def truth_of(sample: Labelled) -> Truth:
     """The counts for one image."""
     mask = sample.mask
-    places, span = positions(mask.ravel())
+    places, ids = positions(mask.ravel())
+    span = len(ids)
     pixels = np.bincount(places, minlength=span)
     inner = np.bincount(places.reshape(mask.shape)[1:-1, 1:-1][_inside(mask)], minlength=span)
     void = 0

@@ -5,6 +5,8 @@ from rats_jax.runs.online.evaluators import EVALUATORS
 _OF_GROUP = {group: kind for kind in EVALUATORS.values() for group in kind.groups}
 #: Score, without the number of regions or neighbours -> display name.
 SCORES = {score: title for kind in EVALUATORS.values() for score, title in kind.scores.items()}
+#: Those of them that are not in the log line of an evaluation.
+UNSAID = {score for kind in EVALUATORS.values() for score in kind.unsaid}
 #: Other metrics of evaluations that are in the log line -> display name.
 SAID = {metric: title for kind in EVALUATORS.values() for metric, title in kind.said.items()}
 

@@ -180,18 +180,18 @@ METRIC = Addition(
     edits=(
         Edit(
             "rats_jax/parts/region_metrics.py",
-            "    ari: float\n",
-            "    ari: float\n    purity: float\n",
+            "    fg_ari: float\n",
+            "    fg_ari: float\n    purity: float\n",
         ),
         Edit(
             "rats_jax/parts/region_metrics.py",
-            '("M2O", "O2O", "ARI")',
-            '("M2O", "O2O", "ARI", "purity")',
+            '"mBO", "FG-ARI")',
+            '"mBO", "FG-ARI", "purity")',
         ),
         Edit(
             "rats_jax/parts/region_metrics.py",
-            "_one_to_one(counts), adjusted_rand(counts))",
-            "_one_to_one(counts), adjusted_rand(counts), _purity(counts))",
+            "        fg_ari,\n",
+            "        fg_ari,\n        _purity(counts),\n",
         ),
         Edit(
             "rats_jax/parts/region_metrics.py",

@@ -34,7 +34,7 @@ def test_every_file_is_a_task_and_help_tells_of_it():
         (["--task=consistency", "--regions=x"], "--regions belongs to --task=parts: omit it"),
         (["--task=linear", "--train=records:/no/such"], "records:/no/such: /no/such does not"),
         (["--task=knn"], "--checkpoint is missing: give a run's workdir, or a file of weights"),
-        (["--regions=x"], "--dataset is missing: give the images and masks, as KIND:PATH"),
+        (["--regions=x"], "--dataset is missing: give the images with part masks, as KIND:PATH"),
     ],
 )
 def test_the_flags_of_a_task_are_its_own(arguments, message):

@@ -19,6 +19,23 @@ def literal_scores(prediction, truth, void=None):
     return m2o / len(regions), best_pairing(iou) / len(regions)
 
 
+def literal_best_overlap(prediction, truth, void=None, background=None):
+    """mBO: the mean over objects, which the background is not, of the best IoU of any region."""
+    pixels = [
+        (i, p, t)
+        for i, (p, t) in enumerate(
+            zip(prediction.ravel().tolist(), truth.ravel().tolist(), strict=True)
+        )
+        if t != void
+    ]
+    best = []
+    for object_ in {t for _, _, t in pixels} - {background}:
+        own = {i for i, _, t in pixels if t == object_}
+        regions = [{i for i, p, _ in pixels if p == region} for region in {p for _, p, _ in pixels}]
+        best.append(max(len(own & of) / len(own | of) for of in regions))
+    return sum(best) / len(best) if best else float("nan")
+
+
 def best_pairing(table):
     """The largest sum of a table's cells, no two in a row or a column: every choice of columns for
     the rows so far, by the set of columns taken."""

@@ -224,10 +224,12 @@ def test_a_mistake_is_one_line(run_folder, drawings, tmp_path, more, message):
 def test_rows_of_a_model_do_not_depend_on_what_stands_beside_it(run_folder, drawings, monkeypatch):
     from rats_jax.backbones import open_backbone
     from rats_jax.evals import consistency_evaluation as module
+    from rats_jax.evals import consistency_ids
     from rats_jax.parts.datasets import open_dataset
 
     monkeypatch.setattr(module, "BATCH", 4)
-    monkeypatch.setattr(module, "SAMPLED", 100)
+    for of in (module, consistency_ids):
+        monkeypatch.setattr(of, "SAMPLED", 100)
     model = open_backbone(run_folder)
     options = dict(entries=5, resolution=32, background=BACKGROUND, skip_broken=False)
     data = open_dataset(f"folder:{drawings}")
@@ -244,13 +246,15 @@ def test_no_more_vectors_are_kept_than_entries_are_fitted_on(run_folder, drawing
     """However many images there are; and entries of a sample are much like those of all."""
     from rats_jax.backbones import open_backbone
     from rats_jax.evals import consistency_evaluation as module
+    from rats_jax.evals import consistency_ids
     from rats_jax.parts.datasets import open_dataset
 
-    kmeans, fitted = module.kmeans2, []
+    kmeans, fitted = consistency_ids.kmeans2, []
     monkeypatch.setattr(module, "BATCH", 4)
-    monkeypatch.setattr(module, "SAMPLED", 100)
+    for of in (module, consistency_ids):
+        monkeypatch.setattr(of, "SAMPLED", 100)
     monkeypatch.setattr(
-        module,
+        consistency_ids,
         "kmeans2",
         lambda x, *rest, **more: fitted.append(len(x)) or kmeans(x, *rest, **more),
     )

@@ -22,7 +22,7 @@ def test_kmeans_finds_planted_clusters_whatever_their_scale():
     regions = kmeans_regions(features, grid=(16, 16), k=8, size=(32, 32), seed=1)
     assert regions.dtype == np.int32 and regions.shape == (3, 32, 32)
     truth = resize_labels(parts, (32, 32))
-    assert all(score(np.asarray(image), truth) == (1.0, 1.0, 1.0) for image in regions)
+    assert all(score(np.asarray(image), truth)[:3] == (1, 1, 1) for image in regions)
 
 
 def test_kmeans_depends_on_the_seed_and_not_on_the_batch():
@@ -50,7 +50,7 @@ def test_kmeans_with_fewer_distinct_features_than_clusters():
     directions = rng.normal(size=(4, 3, 64))[:, np.arange(54) % 3]
     features = directions * rng.uniform(0.01, 100, (4, 54, 1))
     for regions in np.asarray(kmeans_regions(features, grid=GRID, k=10)):
-        assert score(regions, (np.arange(54) % 3).reshape(GRID)) == (1.0, 1.0, 1.0)
+        assert score(regions, (np.arange(54) % 3).reshape(GRID))[:3] == (1, 1, 1)
     assert not kmeans_regions(np.zeros((1, 54, 5)), grid=GRID, k=10).any()
 
 
@@ -176,7 +176,7 @@ def test_merging_is_greedy_by_the_squared_error_of_touching_segments():
                     growth[pair] = error(one | two) - error(one) - error(two)
         i, j = min(growth, key=growth.get)
         expected[expected == j] = i
-        assert score(merge_alike(segments, colours, k=k), expected) == (1, 1, 1), k
+        assert score(merge_alike(segments, colours, k=k), expected)[:3] == (1, 1, 1), k
 
 
 def test_slic_follows_what_is_seen_and_keeps_the_aspect():

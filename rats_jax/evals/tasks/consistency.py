@@ -1,10 +1,12 @@
-"""With --task=consistency: whether a register, or a K-means entry of registers or patches, means
-the same part in every image."""
+"""With --task=consistency: whether a register, a K-means entry of registers or patches, or an entry
+of --dictionary means the same part in every image. With --regions, ids of other programs are
+scored as well, or instead of a model."""
 
 from absl import flags
 
 from rats_jax.errors import UserError
-from rats_jax.evals.request import Request, images_used, say_end
+from rats_jax.evals.part_masks import BACKGROUND, REGIONS, open_masks, refuse_without_model
+from rats_jax.evals.request import Request, say_end
 from rats_jax.voice import say
 
 ENTRIES = flags.DEFINE_integer(
@@ -13,54 +15,66 @@ ENTRIES = flags.DEFINE_integer(
     "Number of entries of K-means, over the registers and over the patches of all images.",
     lower_bound=2,
 )
-BACKGROUND = flags.DEFINE_integer(
-    "background",
-    None,
-    "The id of the background in the masks: the scores are then also computed over the parts "
-    "alone.",
+DICTIONARY = flags.DEFINE_string(
+    "dictionary", "", "The --output of rats dictionary for this model, whose entries are scored."
 )
-FLAGS = ENTRIES, BACKGROUND
+FLAGS = ENTRIES, BACKGROUND, REGIONS, DICTIONARY
 
 
 def run(request: Request) -> None:
-    from rats_jax.evals.consistency_evaluation import BACKGROUNDS, KINDS, evaluate_consistency
+    from rats_jax.evals.consistency_evaluation import evaluate_consistency
     from rats_jax.evals.consistency_results import write_consistency
-    from rats_jax.parts.datasets import open_dataset
+    from rats_jax.parts.datasets import SAME_IDS
+    from rats_jax.parts.dictionary.saved import load
     from rats_jax.paths import local_path
-    from rats_jax.results_folder import check_outside, free_folder, new_folder
+    from rats_jax.results_folder import new_folder
 
-    request.require("the images with part masks")
     kind = request.dataset.partition(":")[0]
-    target = free_folder(local_path(request.output))
-    dataset = open_dataset(request.dataset)
-    if kind not in KINDS:
+    target, dataset, line, saved = open_masks(request, points=True)
+    if kind not in SAME_IDS:
         raise UserError(
             f"--dataset={request.dataset}: an id of {kind} means a different part in each image; "
-            f"--task=consistency accepts {', '.join(KINDS)}"
+            f"--task=consistency accepts {', '.join(SAME_IDS)}"
         )
-    check_outside(target, dataset.folders)
-    whole, dataset = len(dataset), dataset.limited(request.limit)
-    models = request.models()
+    models, dictionary = {}, None
+    if request.checkpoint:
+        models = request.models()
+        if DICTIONARY.value:
+            dictionary = load(local_path(DICTIONARY.value))
+            dictionary.check_fits(models["model"].options)
+    else:
+        given = {"untrained": request.untrained, "dictionary": DICTIONARY.value}
+        refuse_without_model(*(name for name, value in given.items() if value))
     options = {
         "entries": ENTRIES.value,
-        "resolution": request.one_resolution(models["model"].options),
-        "background": BACKGROUND.value if BACKGROUND.present else BACKGROUNDS.get(kind),
+        "resolution": request.one_resolution(models["model"].options if models else None),
+        "background": dataset.background,
     }
-    say("\n".join([f"{dataset.name}: {images_used(len(dataset), whole)}", *dataset.notes]))
+    say("\n".join([line, *dataset.notes]))
     about = {
         "task": request.task,
-        "model": models["model"].origin,
+        "model": models["model"].origin if models else None,
         "dataset": {"from": request.dataset, **dataset.about},
         "limit": request.limit,
+        "saved_regions": {regions.name: str(regions.folder) for regions in saved},
+        "dictionary": DICTIONARY.value or None,
         **options,
     }
     with new_folder(target) as folder:
-        found = evaluate_consistency(models, dataset, skip_broken=request.skip_broken, **options)
+        found = evaluate_consistency(
+            models,
+            dataset,
+            saved=saved,
+            dictionary=dictionary,
+            skip_broken=request.skip_broken,
+            **options,
+        )
         write_consistency(folder, found, about=about)
+    what = "keypoints" if dataset.points else "pixels"
     say(
-        f"(percent, over the pixels of {found.images:,} images; the entries were fitted on the "
+        f"(percent, over the {what} of {found.images:,} images; the entries were fitted on the "
         "others)"
     )
-    if options["background"] is None:
+    if dataset.background is None and not dataset.points:
         say("all ids count as parts: give the id of the background with --background to exclude it")
     say_end(found.skipped, target)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from rats_jax.errors import UserError
-from rats_jax.evals.request import Request, images_used, say_end
+from rats_jax.evals.part_masks import (
+    BACKGROUND,
+    REGIONS,
+    check_background,
+    open_masks,
+    refuse_without_model,
+)
+from rats_jax.evals.request import Request, say_end
 from rats_jax.model_flags import define_top_k, given_top_k
 from rats_jax.voice import say
 
@@ -37,36 +44,21 @@ ARGMAX = flags.DEFINE_enum(
     ["patch", "pixel"],
     "Label whole patches, or label pixels after resizing the maps bilinearly.",
 )
-REGIONS = flags.DEFINE_multi_string(
-    "regions",
-    [],
-    "NAME=DIR or DIR: label maps of any other program (PNG, npy, npz), with the names of the "
-    "images. Needs no --checkpoint.",
-)
-FLAGS = TOP_K, SMOOTHING, NORM, ARGMAX, REGIONS
+FLAGS = TOP_K, SMOOTHING, NORM, ARGMAX, REGIONS, BACKGROUND
 
 
 def run(request: Request) -> None:
     from rats_jax.evals.part_evaluation import evaluate_parts
     from rats_jax.evals.part_results import write_results
-    from rats_jax.parts.datasets import open_dataset
-    from rats_jax.parts.saved_regions import open_saved_regions
     from rats_jax.parts.truth import report
     from rats_jax.parts.ways import RegionOptions
-    from rats_jax.paths import local_path
-    from rats_jax.results_folder import check_outside, free_folder, new_folder
+    from rats_jax.results_folder import new_folder
 
-    request.require("the images and masks", model=not REGIONS.value)
     if not SMOOTHING.value < 1000:
         raise UserError(
             f"--smoothing={SMOOTHING.value}: give a number of patches, such as 1, or 0 for none"
         )
-    target = free_folder(local_path(request.output))
-    dataset = open_dataset(request.dataset)
-    check_outside(target, dataset.folders)
-    whole, dataset = len(dataset), dataset.limited(request.limit)
-    names = [entry.name for entry in dataset.entries if not entry.fault]
-    saved = open_saved_regions(REGIONS.value, names, skip_broken=request.skip_broken)
+    target, dataset, line, saved = open_masks(request)
     options = RegionOptions(SMOOTHING.value, NORM.value, ARGMAX.value)
     models, about, resolutions, top_k = {}, {"task": request.task}, (), ()
     if request.checkpoint:
@@ -82,11 +74,10 @@ def run(request: Request) -> None:
         }
     else:
         _refuse_flags_of_models(request)
-    first = f"{dataset.name}: {images_used(len(dataset), whole)}; {dataset.flattening}"
-    say("\n".join([first, *dataset.notes]))
+    say("\n".join([line, *dataset.notes]))
     about["saved_regions"] = {regions.name: str(regions.folder) for regions in saved}
     about["dataset"] = {"from": request.dataset, **dataset.about}
-    about["limit"] = request.limit
+    about |= {"limit": request.limit, "background": dataset.background}
     with new_folder(target) as folder:
         found = evaluate_parts(
             models,
@@ -97,8 +88,11 @@ def run(request: Request) -> None:
             saved=saved,
             skip_broken=request.skip_broken,
         )
+        check_background(any(image.background for image in found.images))
         write_results(folder, found, about=about)
     last = "(means over images, in percent, with 95 % bootstrap intervals)"
+    if dataset.background is None:
+        last += "\nmBO is over all ids: give that of the background with --background to exclude it"
     say("\n".join([last, *report(found.truth)]))
     say_end(found.skipped, target)
 
@@ -121,11 +115,7 @@ def _top_k(options: Options, *, lowest: int) -> tuple[int, ...]:
 
 
 def _refuse_flags_of_models(request: Request) -> None:
-    """Raises UserError for a flag that means nothing without a model."""
     given = [flag.name for flag in (TOP_K, SMOOTHING, NORM, ARGMAX) if flag.present]
     given += ["resolution"] if request.resolution is not None else []
     given += ["untrained"] if request.untrained else []
-    for name in given[:1]:
-        raise UserError(
-            f"--{name} applies only to the regions of a model: give one with --checkpoint"
-        )
+    refuse_without_model(*given)

@@ -5,6 +5,8 @@ from rats_jax.errors import UserError
 from rats_jax.parts.datasets.coco_instances import open_coco_instances
 from rats_jax.parts.datasets.coco_panoptic import open_coco_panoptic
 from rats_jax.parts.datasets.drawings import open_drawings
+from rats_jax.parts.datasets.keypoints import SPLITS as KEYPOINT_SPLITS
+from rats_jax.parts.datasets.keypoints import open_cub, open_nabirds
 from rats_jax.parts.datasets.label_images import (
     open_ade20k,
     open_folder,
@@ -12,10 +14,12 @@ from rats_jax.parts.datasets.label_images import (
     open_partimagenet,
 )
 from rats_jax.parts.datasets.part_dataset import VOID, Labelled, PartDataset
+from rats_jax.parts.datasets.pascal_part import SPLITS as VOC_SPLITS
+from rats_jax.parts.datasets.pascal_part import open_pascal_part
 from rats_jax.parts.datasets.sam import open_sam
 from rats_jax.paths import local_path, printable
 
-__all__ = ["KINDS", "VOID", "Labelled", "PartDataset", "open_dataset"]
+__all__ = ["KINDS", "SAME_IDS", "VOID", "Labelled", "PartDataset", "open_dataset"]
 
 DRAWN = "procedural_parts"  # the kind that has no files
 KINDS = {
@@ -26,25 +30,43 @@ KINDS = {
     "imagenet-s": open_imagenet_s,
     "partimagenet": open_partimagenet,
     "sam": open_sam,
+    "pascal-part": open_pascal_part,
+    "cub": open_cub,
+    "nabirds": open_nabirds,
     DRAWN: open_drawings,
 }
+#: Kinds whose ids mean the same part in every image.
+SAME_IDS = (
+    *("folder", "ade20k", "imagenet-s", "partimagenet", "pascal-part", "cub", "nabirds"),
+    DRAWN,
+)
+POINTS = "cub", "nabirds"  # kinds of keypoints
+#: Kinds whose splits are lists of images -> splits, which follow the root in a path.
+SPLITS = {"pascal-part": VOC_SPLITS, "cub": KEYPOINT_SPLITS, "nabirds": KEYPOINT_SPLITS}
 
 
-def open_dataset(spec: str) -> PartDataset:
+def open_dataset(spec: str, *, points: bool = False) -> PartDataset:
     """Opens KIND:PATH, where PATH is the root of the unpacked files, or the folder of one split;
     or procedural_parts:COUNT@SEED.
 
     Lists the files, and reads COCO's annotations; images and masks are read by `sample`.
 
+    points: whether data sets of keypoints are accepted, see `PartDataset.points`.
+
     Raises:
-      UserError: the kind is unknown, or the files do not have the layout of this kind.
+      UserError: the kind is unknown, or the files do not have the layout of this kind; or the data
+        set has keypoints, and these are not accepted.
     """
     kind, place = kind_and_place(spec, wanted="part masks")
+    if kind in POINTS and not points:
+        raise UserError(
+            f"{spec}: {kind} has keypoints instead of part masks: --task=consistency accepts them"
+        )
     if kind == DRAWN:
         return open_drawings(place)
     path = local_path(place).absolute()
     try:
-        if not path.exists():
+        if not path.exists() and not (path.name in SPLITS.get(kind, ()) and path.parent.exists()):
             raise UserError(f"dataset {spec}: {path} does not exist; give the path to its files")
         return KINDS[kind](path)
     except UserError as error:

@@ -65,6 +65,7 @@ def open_coco_instances(path: Path) -> PartDataset:
         f"void where no object is; {bare} images without an annotation are left out",
         entries=sorted(entries, key=lambda entry: entry.name),
         read_mask=read_instances,
+        background=0,
         notes=files.notes(crowds=sum(crowds), of=len(crowds), what="objects"),
     )
 

@@ -33,6 +33,7 @@ def drawings(source: ProceduralParts) -> Drawings:
         flattening="one part a pixel, as drawn; the background is a region",
         entries=[Entry(f"drawing {i}", details=i) for i in range(len(source))],
         read_mask=None,
+        background=BACKGROUND,
         source=source,
     )
 

@@ -97,6 +97,7 @@ def open_partimagenet(path: Path) -> PartDataset:
         flattening="each of parts 0 to 39 is a region, and the background (40); nothing is void",
         entries=pair(images, masks, group=lambda name: Path(name).name.split("_")[0]),
         read_mask=partial(read_label_image, last=_PARTIMAGENET_BACKGROUND, labels=labels),
+        background=_PARTIMAGENET_BACKGROUND,
     )
 
 

@@ -95,6 +95,9 @@ class PartDataset:
       entries: the files of the samples, sorted by name.
       read_mask: a module's function (picklable) from an entry and its image's sizes to `Labels`;
         raises UserError.
+      background: the id of pixels that belong to no part, if it is the same in every mask; None if
+        there is no such id, or if it is not known.
+      points: whether a mask has a pixel for each keypoint, and is void elsewhere.
       notes: what was left out or read differently because of the files, with counts, one line each;
         recorded with results. Some begin with "warning: ".
     """
@@ -104,6 +107,8 @@ class PartDataset:
     entries: Sequence[Entry]
     read_mask: Callable[[Entry, Sizes], Labels]
     notes: Sequence[str] = ()
+    background: int | None = None
+    points: bool = False
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -126,6 +131,10 @@ class PartDataset:
             return self
         chosen = evenly(len(self), most)
         return replace(self, entries=[self.entries[i] for i in chosen])
+
+    def with_background(self, given: int | None) -> "PartDataset":
+        """The same with another id of the background; unchanged for None."""
+        return self if given is None else replace(self, background=given)
 
     def sample(self, i: int) -> Labelled:
         """The i-th sample.

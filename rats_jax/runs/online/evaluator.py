@@ -71,6 +71,7 @@ class Evaluator(Protocol):
       groups: the names of its metrics before the slash, which no other evaluator uses.
       scores: metrics that are fractions, higher is better, with names that end in _NUMBER: name
         without _NUMBER -> display name. Each has a panel in dynamics.png.
+      unsaid: scores that the log line of an evaluation leaves out, so that it stays short.
       number: the display name of that number.
       said: the other metrics in the log line of an evaluation -> display name.
       about: what it measures on. Values are comparable only if this is the same. Empty if it has
@@ -81,6 +82,7 @@ class Evaluator(Protocol):
     on: ClassVar[str]
     groups: ClassVar[tuple[str, ...]]
     scores: ClassVar[Mapping[str, str]] = {}
+    unsaid: ClassVar[tuple[str, ...]] = ()
     number: ClassVar[str] = ""
     said: ClassVar[Mapping[str, str]] = {}
 

@@ -18,7 +18,7 @@ from rats_jax.classification.views import central_crop
 from rats_jax.dino.augment import normalize
 from rats_jax.errors import UserError
 from rats_jax.parts.region_metrics import RegionScores, score
-from rats_jax.procedural_parts import ProceduralParts
+from rats_jax.procedural_parts import BACKGROUND, ProceduralParts
 from rats_jax.runs import loop, observer
 from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 from rats_jax.runs.guards.watchdog import Watchdog
@@ -132,7 +132,7 @@ def test_scores_are_those_of_the_teacher_that_is_saved_with_them(workdir):
         best = np.argsort(-cosines.max((1, 2)), kind="stable")[:4]
         smooth = [gaussian_filter(cosines[i], 0.7, mode="reflect") for i in best]
         labels = np.argmax(smooth, axis=0).repeat(PATCH, 0).repeat(PATCH, 1)
-        scores.append(score(labels, sample.parts))
+        scores.append(score(labels, sample.parts, background=BACKGROUND))
     mean = [row[f"parts/{part}_4"] for part in RegionScores._fields]
     np.testing.assert_allclose(mean, np.mean(scores, axis=0), rtol=1e-6)
 

@@ -22,7 +22,7 @@ from rats_jax.parallel.distributed import gather
 from rats_jax.parallel.mesh import batch_sharding, on_mesh, replicated
 from rats_jax.parts.datasets import VOID
 from rats_jax.parts.null_regions import grid_regions
-from rats_jax.parts.region_metrics import UNSCORED, RegionScores, score
+from rats_jax.parts.region_metrics import RegionScores, score
 from rats_jax.parts.regions import attention_regions, register_regions, resize_labels
 from rats_jax.parts.truth import Truth, check, report, total
 from rats_jax.runs.online.data import PART_SCORES, headline, top_k_of
@@ -48,6 +48,7 @@ class OnlineParts(Evaluator):
     on = "parts"
     groups = ("parts",)
     scores = PART_SCORES
+    unsaid = ("parts/mbo", "parts/fg_ari")
     number = "K"
 
     def __init__(self, opening: Opening):
@@ -73,7 +74,9 @@ class OnlineParts(Evaluator):
 
     @property
     def names(self) -> list[str]:
-        return list(figures(dict.fromkeys(self._top_k, UNSCORED)))
+        has_background = self._images.data.background is not None
+        parts = [part for part in RegionScores._fields if part != "fg_ari" or has_background]
+        return [f"parts/{part}_{k}" for k in self._top_k for part in parts]
 
     def compile(self, teacher: dict) -> None:
         """See `Evaluator`."""
@@ -97,7 +100,7 @@ class OnlineParts(Evaluator):
                     if row in samples:
                         image, mask, truth = samples[row]
                         truths.append(truth)
-                        scoring.append(pool.submit(_scored, maps, mask, self._top_k, moment.first))
+                        scoring.append(pool.submit(self._scored, maps, mask, moment.first))
                         if number * batch_size + row in self._shown:
                             shown.append(Shown(image, mask, maps[self._top_k.index(self._k)]))
                 add(health, sums)
@@ -128,29 +131,41 @@ class OnlineParts(Evaluator):
         return truth._asdict() | {"report": lines, "notes": list(self._images.data.notes)}
 
     def _means(self, scores: list[np.ndarray], *, ways: int) -> list[dict[int, RegionScores]]:
-        """Means over the images of all processes, without images that have no labelled pixel."""
+        """Means over the images of all processes; each score over the images that have it."""
         shape = ways, len(self._top_k), len(RegionScores._fields)
         scores = np.array(scores, np.float64).reshape(-1, *shape)
-        scores = scores[~np.isnan(scores).any((1, 2, 3))]
-        gathered = gather({"count": len(scores), "sums": scores.sum(0).tolist()})
-        if not (count := sum(of["count"] for of in gathered)):
+        known = ~np.isnan(scores)
+        sums = np.where(known, scores, 0).sum(0)
+        gathered = gather({"counts": known.sum(0).tolist(), "sums": sums.tolist()})
+        counts = np.sum([of["counts"] for of in gathered], axis=0)
+        if not counts.any():
             raise UserError(
                 f"config.evaluation.parts: no image of {self._images.data.name} could be read and "
                 "scored"
             )
-        means = np.sum([of["sums"] for of in gathered], axis=0) / count
+        sums = np.sum([of["sums"] for of in gathered], axis=0)
+        means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
         return [
             {k: RegionScores(*map(float, of)) for k, of in zip(self._top_k, way, strict=True)}
             for way in means
         ]
 
+    def _scored(self, maps: np.ndarray, mask: np.ndarray, grid: bool) -> list[list[RegionScores]]:
+        """Scores [the model, and the grid if requested][K]."""
+        ways = [[resize_labels(labels, mask.shape) for labels in maps]]
+        if grid:
+            ways.append([grid_regions(size=mask.shape, k=k) for k in self._top_k])
+        facts = {"void": VOID, "background": self._images.data.background}
+        return [[score(labels, mask, **facts) for labels in way] for way in ways]
+
 
 def figures(scores: Mapping[int, RegionScores]) -> dict[str, float]:
-    """parts/SCORE_K, such as parts/m2o_8 -> fraction, as `region_metrics.score` returns it."""
+    """parts/SCORE_K, such as parts/m2o_8 -> fraction, as `region_metrics.score` returns it; without
+    scores that cannot be measured."""
     return {
         f"parts/{part}_{k}": float(value)
         for k, of_k in scores.items()
-        for part, value in of_k._asdict().items()
+        for part, value in of_k.measured().items()
     }
 
 
@@ -181,13 +196,3 @@ def _looking(config: ConfigDict, network: Network, mesh: Mesh, top_k: tuple[int,
             return labels, health_sums(features, present, has_cls=options.has_cls)
 
     return jax.jit(look, out_shardings=(batch_sharding(mesh), replicated(mesh)))
-
-
-def _scored(
-    maps: np.ndarray, mask: np.ndarray, top_k: tuple[int, ...], grid: bool
-) -> list[list[RegionScores]]:
-    """Scores [the model, and the grid if requested][K]."""
-    ways = [[resize_labels(labels, mask.shape) for labels in maps]]
-    if grid:
-        ways.append([grid_regions(size=mask.shape, k=k) for k in top_k])
-    return [[score(labels, mask, void=VOID) for labels in way] for way in ways]
