@@ -19,7 +19,7 @@ from rats_jax.errors import UserError
 from rats_jax.evals.differences import TRAINED, UNTRAINED
 from rats_jax.models import Features
 from rats_jax.parts.consistency import MeasuredAgreement, Pooled
-from rats_jax.parts.datasets import VOID, Labelled, PartDataset
+from rats_jax.parts.datasets import SAME_IDS, VOID, Labelled, PartDataset
 from rats_jax.parts.null_regions import grid_regions
 from rats_jax.parts.regions import resize_labels, unit
 from rats_jax.procedural_parts import BACKGROUND
@@ -35,8 +35,7 @@ ITERATIONS = 50  # iterations of Lloyd's algorithm, after k-means++
 #: Kind of data set -> the id of the background, for kinds where it is always the same.
 BACKGROUNDS = {"procedural_parts": BACKGROUND, "partimagenet": 40}
 
-#: Kinds of data sets whose ids mean the same part in every image.
-KINDS = ("folder", "ade20k", "imagenet-s", "partimagenet", "procedural_parts")
+KINDS = SAME_IDS
 
 
 class Vectors(NamedTuple):

@@ -15,7 +15,7 @@ from rats_jax.parts.datasets.part_dataset import VOID, Labelled, PartDataset
 from rats_jax.parts.datasets.sam import open_sam
 from rats_jax.paths import local_path, printable
 
-__all__ = ["KINDS", "VOID", "Labelled", "PartDataset", "open_dataset"]
+__all__ = ["KINDS", "SAME_IDS", "VOID", "Labelled", "PartDataset", "open_dataset"]
 
 DRAWN = "procedural_parts"  # the kind that has no files
 KINDS = {
@@ -28,6 +28,8 @@ KINDS = {
     "sam": open_sam,
     DRAWN: open_drawings,
 }
+#: Kinds whose ids mean the same part in every image.
+SAME_IDS = ("folder", "ade20k", "imagenet-s", "partimagenet", DRAWN)
 
 
 def open_dataset(spec: str) -> PartDataset:
