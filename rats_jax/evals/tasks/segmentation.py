@@ -15,8 +15,8 @@ PROBE = flags.DEFINE_list("probe", ["linear", "in_context"], "Dense probes to fi
 ITERATIONS = flags.DEFINE_integer(
     "iterations",
     1000,
-    "Number of iterations of a linear layer on patches, each of 16 images. DINOv2 and DINOv3 use "
-    "40000 for ADE20K.",
+    "Number of iterations of a linear layer on patches, each of 16 images. DINOv3 uses 40000 for "
+    "ADE20K.",
     lower_bound=1,
 )
 NEIGHBOURS = flags.DEFINE_integer(

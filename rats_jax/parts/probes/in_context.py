@@ -1,11 +1,11 @@
 """In-context segmentation by nearest neighbours, without training.
 
-As in "Towards In-Context Scene Understanding" (Balazevic et al. 2023, arXiv 2306.01667, which calls
-it Hummingbird), with the settings of its open implementation (open-hummingbird-eval): a memory of
+As in "Towards In-Context Scene Understanding" (Balazevic et al. 2023, arXiv 2306.01667, the paper of
+Hummingbird), with the settings of an open implementation (open-hummingbird-eval): a memory of
 normalised patches of labelled images, each with the share of each class in it. The label of a patch
 is the mean of those of its 30 nearest neighbours by cosine, weighted by the softmax of
-cosine / 0.02. Two things differ: neighbours are exact, and the patches of the memory are drawn
-uniformly from each image, not more often from rare classes.
+cosine / 0.02. Two things differ from that implementation: neighbours are exact, and the patches of
+the memory are drawn uniformly from each image, without preferring rare classes.
 """
 
 from collections.abc import Callable

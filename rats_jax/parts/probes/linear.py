@@ -1,9 +1,9 @@
 """A linear layer on frozen patches, trained to predict the classes of their pixels.
 
-After the linear protocols of DINOv2 (`BNHead` in its evaluation of segmentation) and DINOv3 (its
-linear configuration for ADE20K): batch normalisation and a linear layer on the last layer's normed
-patches; AdamW with betas 0.9 and 0.999 and a weight decay of 0.001; batches of 16 images; a linear
-warmup over 1,500 of 40,000 iterations, then a cosine to 0. Here three things differ:
+After DINOv2 (`BNHead` of its evaluation of segmentation) and DINOv3 (config-ade20k-linear-training):
+batch normalisation and a linear layer on the last layer's normed patches; AdamW with betas 0.9 and
+0.999 and a weight decay of 0.001; batches of 16 images; a linear warmup over 1,500 of 40,000
+iterations, then a cosine to 0. Here three things differ:
 
 - Images are not augmented, so the features are computed once. Batch normalisation then uses the
   mean and variance over all training patches.

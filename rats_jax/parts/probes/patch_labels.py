@@ -45,13 +45,24 @@ def pixel_labels(scores: np.ndarray, size: Size) -> np.ndarray:
     Scores float32 [h, w, C] are enlarged bilinearly, with half-pixel centres, as by PyTorch's
     `interpolate` with align_corners=False. Ties: the lower class.
     """
-    down, across = (bilinear_matrix(n, len_) for n, len_ in zip(size, scores.shape, strict=False))
-    rows = np.tensordot(down, scores, 1)  # [height, w, C]
+    possible = _possible(scores.reshape(-1, scores.shape[-1]))
+    down, across = (bilinear_matrix(n, old) for n, old in zip(size, scores.shape, strict=False))
+    rows = np.tensordot(down, scores[..., possible], 1)  # [height, w, C]
     blocks = [
         np.matmul(across, rows[start : start + ROWS]).argmax(-1)
         for start in range(0, size[0], ROWS)
     ]
-    return np.concatenate(blocks)
+    return possible[np.concatenate(blocks)]
+
+
+def _possible(scores: np.ndarray) -> np.ndarray:
+    """The classes that can be the largest between patches, from scores [L, C]: those for which no
+    other class is larger in every patch. Of many classes, few are left."""
+    winners = np.unique(scores.argmax(1))
+    exceeded = np.zeros(scores.shape[1], bool)
+    for winner in winners:
+        exceeded |= (scores[:, winner, None] > scores).all(0)
+    return np.flatnonzero(~exceeded)
 
 
 def ids_in(ids: np.ndarray) -> np.ndarray:
