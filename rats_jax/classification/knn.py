@@ -57,7 +57,10 @@ def knn_predictions(
     for start in range(0, len(labels), chunk):
         bank = jnp.asarray(_padded(_unit(train_features[start : start + chunk]), chunk))
         of = jnp.asarray(_padded(labels[start : start + chunk], chunk, value=-1))
-        best = [_merge(*found, part, bank, of) for found, part in zip(best, queries, strict=True)]
+        best = [
+            merge_neighbours(*found, part, bank, of)
+            for found, part in zip(best, queries, strict=True)
+        ]
     votes = partial(_vote, temperature=temperature)
     ranked = {k: np.concatenate([votes(*found, k=k) for found in best]) for k in ks}
     ranked = {k: of_queries[: len(test_features)] for k, of_queries in ranked.items()}
@@ -65,7 +68,7 @@ def knn_predictions(
 
 
 @jax.jit
-def _merge(
+def merge_neighbours(
     cosines: jax.Array, labels: jax.Array, queries: jax.Array, bank: jax.Array, of: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """The best neighbours among those found so far ([B, K] cosines and labels) and one chunk of the

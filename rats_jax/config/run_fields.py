@@ -68,7 +68,8 @@ EVALUATION = (
         ("parts", "registers", "knn"),
         "What is measured, by the names of `rats_jax.runs.online.evaluators`: `parts`, on the "
         "images of `evaluation.parts`; `registers`, on the same images, or on a training batch if "
-        "there are none; `knn`, on those of `evaluation.knn_train` and `evaluation.knn_test`.",
+        "there are none; `knn`, on those of `evaluation.knn_train` and `evaluation.knn_test`; "
+        "`segmentation` (not by default), on those of `evaluation.parts`.",
         old_runs=("parts", "registers", "knn"),
     ),
     Field(

@@ -150,7 +150,7 @@ def _strongest(
     if argmax == "pixel":
         assert size, "argmax over pixels needs their size"
         pairs = zip(size, matrices, strict=True)
-        return _strongest_pixels(maps, *(_bilinear_matrix(n, len(m)) @ m for n, m in pairs))
+        return _strongest_pixels(maps, *(bilinear_matrix(n, len(m)) @ m for n, m in pairs))
     if sigma > 0:
         down, across = matrices
         maps = jnp.einsum("ih,bkhw,jw->bkij", down, maps, across, precision=EXACT)
@@ -189,7 +189,7 @@ def _gaussian_matrix(length: int, sigma: float) -> np.ndarray:
     return matrix.astype(np.float32)
 
 
-def _bilinear_matrix(pixels: int, length: int) -> np.ndarray:
+def bilinear_matrix(pixels: int, length: int) -> np.ndarray:
     """[pixels, length] float32: linear interpolation between centres, constant beyond the outer."""
     place = ((np.arange(pixels) + 0.5) * length / pixels - 0.5).clip(0, length - 1)
     distance = np.abs(place[:, None] - np.arange(length))

@@ -8,11 +8,12 @@ lists them too; and run(request). A module of a task imports what takes long in 
 from collections.abc import Mapping
 from types import ModuleType
 
-from rats_jax.evals.tasks import consistency, knn, linear, norms, parts
+from rats_jax.evals.tasks import consistency, knn, linear, norms, parts, segmentation
 
 TASKS: Mapping[str, ModuleType] = {
     "parts": parts,
     "consistency": consistency,
+    "segmentation": segmentation,
     "knn": knn,
     "linear": linear,
     "norms": norms,

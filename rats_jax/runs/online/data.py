@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 from rats_jax.assemble import backbone_options
 from rats_jax.data.fingerprint import fingerprint_of_names
 from rats_jax.errors import UserError
+from rats_jax.models.options import Options
 from rats_jax.parts.datasets import PartDataset, open_dataset
 from rats_jax.parts.datasets.drawings import Drawings, drawings
 from rats_jax.parts.region_counts import numbers_of_regions, registers_of
@@ -45,12 +46,7 @@ def open_parts(config: ConfigDict) -> PartDataset:
 def top_k_of(config: ConfigDict) -> tuple[int, ...]:
     """The values of K, ascending. Raises UserError for values that the model cannot have."""
     model, evaluation = backbone_options(config), config.evaluation
-    if evaluation.resolution % model.patch:
-        nearest = max(round(evaluation.resolution / model.patch), 1) * model.patch
-        raise UserError(
-            f"config.evaluation.resolution {evaluation.resolution} is not a multiple of "
-            f"config.model.patch {model.patch}; the nearest is {nearest}"
-        )
+    check_resolution(evaluation.resolution, model)
     patches, given = model.patches(evaluation.resolution), tuple(evaluation.top_k)
     named = f"config.evaluation.top_k is {given}"
     if registers_of(model) is None:
@@ -60,6 +56,16 @@ def top_k_of(config: ConfigDict) -> tuple[int, ...]:
             )
         return (model.heads,)
     return numbers_of_regions(given or None, model, patches=patches, named=named)
+
+
+def check_resolution(resolution: int, model: Options) -> None:
+    """Raises UserError if `config.evaluation.resolution` is not a multiple of the patch."""
+    if resolution % model.patch:
+        nearest = max(round(resolution / model.patch), 1) * model.patch
+        raise UserError(
+            f"config.evaluation.resolution {resolution} is not a multiple of "
+            f"config.model.patch {model.patch}; the nearest is {nearest}"
+        )
 
 
 def headline(top_k: tuple[int, ...], best_metric: str) -> int:

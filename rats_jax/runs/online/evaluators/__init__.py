@@ -7,12 +7,14 @@ from rats_jax.runs.online.evaluator import Evaluator, Opening
 from rats_jax.runs.online.evaluators.knn import OnlineKNN
 from rats_jax.runs.online.evaluators.parts import OnlineParts
 from rats_jax.runs.online.evaluators.registers import OnlineRegisters
+from rats_jax.runs.online.evaluators.segmentation import OnlineSegmentation
 
 #: In the order in which they run.
 EVALUATORS: Mapping[str, type[Evaluator]] = {
     "parts": OnlineParts,
     "registers": OnlineRegisters,
     "knn": OnlineKNN,
+    "segmentation": OnlineSegmentation,
 }
 
 
