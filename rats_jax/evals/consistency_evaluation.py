@@ -22,7 +22,6 @@ from rats_jax.parts.consistency import MeasuredAgreement, Pooled
 from rats_jax.parts.datasets import VOID, Labelled, PartDataset
 from rats_jax.parts.null_regions import grid_regions
 from rats_jax.parts.regions import resize_labels, unit
-from rats_jax.procedural_parts import BACKGROUND
 from rats_jax.progress import Progress
 from rats_jax.voice import say
 
@@ -31,12 +30,6 @@ SAMPLED = 50_000  # largest number of vectors that entries are fitted on
 FEW = 100  # a warning is printed if fewer images are scored
 COLOURS, CELLS = "colour entries", "grid cells"  # rows that use no model
 ITERATIONS = 50  # iterations of Lloyd's algorithm, after k-means++
-
-#: Kind of data set -> the id of the background, for kinds where it is always the same.
-BACKGROUNDS = {"procedural_parts": BACKGROUND, "partimagenet": 40}
-
-#: Kinds of data sets whose ids mean the same part in every image.
-KINDS = ("folder", "ade20k", "imagenet-s", "partimagenet", "procedural_parts")
 
 
 class Vectors(NamedTuple):

@@ -23,8 +23,9 @@ FLAGS = ENTRIES, BACKGROUND
 
 
 def run(request: Request) -> None:
-    from rats_jax.evals.consistency_evaluation import BACKGROUNDS, KINDS, evaluate_consistency
+    from rats_jax.evals.consistency_evaluation import evaluate_consistency
     from rats_jax.evals.consistency_results import write_consistency
+    from rats_jax.parts.background import BACKGROUNDS, KINDS
     from rats_jax.parts.datasets import open_dataset
     from rats_jax.paths import local_path
     from rats_jax.results_folder import check_outside, free_folder, new_folder
