@@ -16,6 +16,7 @@ from rats_jax.parts.dictionary.naming import NONE
 
 _DECIMALS = 9  # cosines that are equal to so many decimals are ties
 _CELLS = 8_000_000  # cosines that are in memory at once
+_DENSE, _DENSE_VALUES = 64, 1e8  # one value of so many that is not 0: faster as a dense array
 
 
 class Ranked(NamedTuple):
@@ -51,6 +52,9 @@ def rank(vectors: csr_array | np.ndarray, groups: Sequence[str | None]) -> Ranke
     result = Ranked(*np.full((2, len(groups)), np.nan))
     if _is_sparse(vectors):
         vectors = _of_length_1(vectors[kept])
+        values = vectors.shape[0] * vectors.shape[1]
+        if vectors.nnz * _DENSE > values and values < _DENSE_VALUES:
+            vectors = vectors.toarray()
     else:
         vectors = _unit(np.asarray(vectors, np.float64)[kept])
     size = max(_CELLS // max(len(kept), 1), 1)
