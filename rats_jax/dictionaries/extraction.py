@@ -77,6 +77,7 @@ def extract(
     tasks = range(first, len(images))
     for batch in in_batches(read, tasks, left_out, progress, size=BATCH):
         indices, samples = zip(*batch, strict=True)
+        shards = sum(len(store.shards()) for store in stores.values())
         shared = {
             "index": np.array(indices, np.int64),
             "group": texts_as_bytes([sample.group for sample in samples]),
@@ -88,8 +89,9 @@ def extract(
                 arrays = {**detected._asdict(), **shared}
                 stores[source].append({name: x[new:] for name, x in arrays.items()})
         at += len(indices)
-    for store in stores.values():
-        store.close()
+        if sum(len(store.shards()) for store in stores.values()) > shards:
+            _write_all(stores)  # else a store of few values per image would hold back a resume
+    _write_all(stores)
     if not at:
         raise UserError(f"{images.flag}={images.spec}: no image could be read")
     store = next(iter(stores.values()))
@@ -97,6 +99,11 @@ def extract(
         raise UserError(images.without_parts("no image"))
     names = [images.name(int(i)) for i in store.array("index")]
     return Extracted(images, stores, names, bytes_as_texts(store.array("group")))
+
+
+def _write_all(stores: Mapping[str, Store]) -> None:
+    for store in stores.values():
+        store.close()
 
 
 def _check_finite(detected: Detected, source: str, names: list[str]) -> None:
