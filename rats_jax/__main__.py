@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "Train with a recipe, or resume a run.",
     "prepare": "Pack ImageNet, or any images, into shards for fast training.",
     "evaluate": "Score parts, k-NN, a linear classifier, or outlier tokens.",
+    "dictionary": "Make a dictionary of parts from the registers of many images, and score it.",
     "visualize": "Draw the parts that a model sees in images.",
     "export": "Export weights to PyTorch, transformers, timm or ONNX.",
     "plan": "Show what a training step needs, also on hardware that you do not have.",

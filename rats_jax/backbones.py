@@ -24,6 +24,7 @@ from rats_jax.runs.find import Place, find_run, not_a_run
 from rats_jax.runs.metric_names import formatted
 from rats_jax.runs.restore import restore, untrained
 from rats_jax.runs.workdir import load_config
+from rats_jax.voice import say
 from rats_jax.weights.files import read
 from rats_jax.weights.layouts import recognise
 from rats_jax.weights.names import from_torch
@@ -142,6 +143,18 @@ def open_backbone(
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): name another") from None
     return _of_file(path, weights, flag)
+
+
+def open_with_twin(checkpoint: str, *, weights: str, untrained: bool) -> dict[str, Backbone]:
+    """The values of --checkpoint, --weights and --untrained of a command: "model", and "untrained"
+    if requested. Reports what they are. Raises UserError."""
+    backbone = open_backbone(checkpoint, weights=weights)
+    say(backbone.origin)
+    if not untrained:
+        return {"model": backbone}
+    if backbone.config is None:
+        raise UserError("--untrained needs a run, whose config defines the untrained model")
+    return {"model": backbone, "untrained": backbone.before_training()}
 
 
 def _to_name(missing: str) -> str:

@@ -1,4 +1,11 @@
-"""A count and the name of what is counted, for messages."""
+"""Counts for messages."""
+
+
+def images_used(count: int, whole: int) -> str:
+    """Text for the number of images that are used, of all."""
+    if count == whole:
+        return counted(count, "image")
+    return f"{count:,} of {whole:,} images, evenly spaced (--limit)"
 
 
 def counted(count: int, thing: str) -> str:

@@ -1,0 +1,1 @@
+"""The work of `rats dictionary`. See docs/dictionary.md."""

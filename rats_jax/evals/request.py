@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from rats_jax.data.counted import counted
+from rats_jax.data.counted import counted, images_used
 from rats_jax.errors import UserError
 from rats_jax.model_flags import given_resolutions, only
 from rats_jax.voice import say
+
+__all__ = ["WHOLE_PIXELS", "Request", "images_used", "say_end"]
 
 if TYPE_CHECKING:
     from rats_jax.backbones import Backbone
@@ -45,15 +47,9 @@ class Request(NamedTuple):
     def models(self) -> dict[str, Backbone]:
         """The model of --checkpoint and, if requested, its untrained twin, by their names in the
         results."""
-        from rats_jax.backbones import open_backbone
+        from rats_jax.backbones import open_with_twin
 
-        backbone = open_backbone(self.checkpoint, weights=self.weights)
-        say(backbone.origin)
-        if not self.untrained:
-            return {"model": backbone}
-        if backbone.config is None:
-            raise UserError("--untrained needs a run, whose config defines the untrained model")
-        return {"model": backbone, "untrained": backbone.before_training()}
+        return open_with_twin(self.checkpoint, weights=self.weights, untrained=self.untrained)
 
     def resolutions(self, options: Options | None, *, usual: int | None = None) -> tuple[int, ...]:
         """See `model_flags.given_resolutions`."""
@@ -63,13 +59,6 @@ class Request(NamedTuple):
         """As `resolutions`, for a task that takes only one."""
         sides = self.resolutions(options, usual=usual)
         return only(sides, flag="resolution", of=f"--task={self.task}")
-
-
-def images_used(count: int, whole: int) -> str:
-    """Text for the number of images that are used, of all."""
-    if count == whole:
-        return f"{count:,} images"
-    return f"{count:,} of {whole:,} images, evenly spaced (--limit)"
 
 
 def say_end(skipped: Sequence[str], target: Path) -> None:
