@@ -174,7 +174,7 @@ def _one_hot(nearest: jax.Array, count: int) -> jax.Array:
 def _unit(vectors: jax.Array) -> jax.Array:
     """Scaled to length 1; differentiable at 0, which stays 0."""
     square = jnp.sum(vectors**2, axis=-1, keepdims=True)
-    return vectors * jax.lax.rsqrt(jnp.maximum(square, TINY))
+    return vectors * jax.lax.rsqrt(jnp.maximum(square, 1e-24))
 
 
 def _entropy(shares: jax.Array) -> jax.Array:

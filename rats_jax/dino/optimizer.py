@@ -5,8 +5,8 @@ Clipping is by tensor (`clip_gradients`). Weight decay does not apply to biases 
 (`cancel_gradients_last_layer`): no decay, no moments, and its Adam count starts when the freeze
 ends.
 
-Parameters are the tree {"backbone": ..., "head": {..., "last_layer": ...}}, with {"dictionary": ...}
-if one is learned; arrays under `blocks` are stacks of one tensor per layer.
+Parameters are the tree {"backbone": ..., "head": {..., "last_layer": ...}}, and "dictionary" if one
+is learned; arrays under `blocks` are stacks of one tensor per layer.
 """
 
 from collections.abc import Callable, Sequence

@@ -241,8 +241,8 @@ class Alarms:
         figures["heads"] = math.nan if self._heads is None else self._heads
         figures["ln_k"] = math.log(self._prototypes)
         figures["prototypes_used"] = figures["prototype_usage"] * self._prototypes
-        figures["entries"] = self._entries
-        figures["entries_used"] = figures["dictionary_usage"] * self._entries
+        figures["entries"] = self._entries or math.nan
+        figures["entries_used"] = figures["dictionary_usage"] * figures["entries"]
         figures["newly_skipped"] = figures["skipped_steps"] - self._skipped
         self._skipped = figures["skipped_steps"]
         return figures
