@@ -31,6 +31,9 @@ from rats_jax.models.linear import gather_kernel
 #: Numbers per image in the largest array of distances: 4 MiB in float32. The logits of 12 crops
 #: have 0.8 million at K = 65,536.
 LARGEST = 2**20
+#: The length of entries at the start. Short ones are about as far from any register, so that few
+#: are dead from the start: see docs/dictionary.md.
+START = 0.1
 TINY = jnp.finfo(jnp.float32).tiny
 
 
@@ -57,8 +60,8 @@ class Assigned(NamedTuple):
 
 
 def init_entries(key: jax.Array, entries: int, width: int) -> jax.Array:
-    """Random entries [E, D] at the start, of length 1 on average."""
-    return jax.random.normal(key, (entries, width)) * width**-0.5
+    """Random entries [E, D] at the start: normal, of length START."""
+    return START * width**-0.5 * jax.random.normal(key, (entries, width))
 
 
 def codebook_loss(
