@@ -75,7 +75,7 @@ class DINO:
         [B, 2, ...], "local": [B, V, ...]}; by default the batch is these crops. With
         `accumulation`, crops, losses and gradients are computed for one micro-batch at a time;
         center, clipping and all later operations use the whole batch, and so does the diversity of
-        a learned dictionary.
+        a learned dictionary. The metric "loss" is that of DINO alone.
         """
         step, schedules = state["step"], self.schedules
         temperature = schedules.teacher_temperature(step)
