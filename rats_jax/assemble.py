@@ -15,6 +15,7 @@ from rats_jax.data.crops import MultiCrop
 from rats_jax.data.samples import Canvases, ExactCrops, FastCrops, Samples
 from rats_jax.data.source_kinds import SOURCES
 from rats_jax.data.sources import OfOtherKind, Source
+from rats_jax.dino.codebook import Codebook, at_a_time
 from rats_jax.dino.network import Network, make_network
 from rats_jax.dino.optimizer import TakenRate
 from rats_jax.dino.step import DINO
@@ -169,11 +170,14 @@ def backbone_options(config: ConfigDict) -> Options:
 def step_bytes(config: ConfigDict, mesh: Mesh) -> TrainingBytes:
     """The estimated bytes of a training step on one device of the mesh."""
     optimizer, head, crops = config.optimizer, config.head, config.crops
+    options, entries = backbone_options(config), config.dictionary.entries
     return training_bytes(
-        backbone_options(config),
+        options,
         hidden=head.hidden,
         bottleneck=head.bottleneck,
         prototypes=head.prototypes,
+        entries=entries,
+        distances=entries and entries * at_a_time(2 * options.registers, entries),
         global_size=crops.global_size,
         local_size=crops.local_size,
         local_crops=crops.local_crops,
@@ -197,6 +201,7 @@ def make_model(config: ConfigDict) -> tuple[Network, Callable[[jax.Array], dict]
         lambda rngs: DINOHead(width=config.model.width, **config.head, dtype=dtype, rngs=rngs),
         heads=config.model.heads,
         loss_scope=config.dino.loss_scope,
+        entries=(entries, config.model.width) if (entries := config.dictionary.entries) else None,
     )
 
 
@@ -213,9 +218,16 @@ def make_dino(config: ConfigDict, *, images: int) -> DINO:
         student_temperature=config.dino.student_temperature,
         center_momentum=config.dino.center_momentum,
         accumulation=config.optimizer.accumulation,
+        codebook=make_codebook(config),
         taken=TakenRate(
             paths=tuple(init.taken.split()),
             factor=init.learning_rate,
             steps=max(round(epochs * steps.steps_per_epoch), 1) if epochs else 0,
         ),
     )
+
+
+def make_codebook(config: ConfigDict) -> Codebook | None:
+    """The loss of the learned dictionary; None without one."""
+    settings = config.dictionary.to_dict()
+    return Codebook(**settings) if settings.pop("entries") else None

@@ -47,6 +47,15 @@ def validate(config: ConfigDict) -> None:
         "set config.model.architecture=rats or config.dino.loss_scope=all",
     )
     kind = OPTIONS[model.architecture]
+    has_registers = kind.registers_in_every_layer and (
+        model.architecture != "vit" or model.plain_registers
+    )
+    check(
+        not config.dictionary.entries or has_registers,
+        f"config.dictionary.entries {config.dictionary.entries} needs registers in every layer: "
+        "set config.model.architecture=rats, or vit with config.model.plain_registers, or "
+        "config.dictionary.entries=0",
+    )
     foreign = imported_options(model.imported).keys() - {*kind.imported, "mlp_ratio"}
     check(
         not foreign,

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from rats_jax.config.checks import check
 from rats_jax.config.data_fields import DATA
+from rats_jax.config.dictionary_fields import DICTIONARY
 from rats_jax.config.field import AUTO, AUTO_TEXT, Field
 from rats_jax.config.init_fields import INIT
 from rats_jax.config.method_fields import CROPS, DINO, OPTIMIZER, PHOTOMETRICS
@@ -19,7 +20,7 @@ from rats_jax.dino.schedules import Schedules
 
 _FIELDS = (
     *(*RUN_WIDE, *MODEL, *MESH, *HEAD),
-    *(*CROPS, *PHOTOMETRICS, *DINO, *OPTIMIZER, *INIT),
+    *(*CROPS, *PHOTOMETRICS, *DINO, *DICTIONARY, *OPTIMIZER, *INIT),
     *(*DATA, *RUN, *EVALUATION, *GUARDS),
 )
 

@@ -2,20 +2,31 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from rats_jax.dino.codebook import init_entries
 from rats_jax.models import Features
 from rats_jax.models.axes import BATCH, constrain
 from rats_jax.models.block import draw_drop_path
 
 
+class Outputs(NamedTuple):
+    """logits: [B, sum of V, G, K], float32. registers: those of the crops named "global",
+    [B * V, N, D], in the compute dtype; None without such crops."""
+
+    logits: jax.Array
+    registers: jax.Array | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Network:
     """The static part of student and teacher; parameters are passed in, as a plain tree
-    {"backbone": ..., "head": ...} of float32 arrays.
+    {"backbone": ..., "head": ...} of float32 arrays. With a learned dictionary, the tree also has
+    {"dictionary": {"entries": [E, D]}}, which the network itself does not use.
 
     loss_scope: which global vectors have a loss. "all": the backbone's global vector, one loss
         (G = 1). "head": one vector for each head, the mean of that head's registers, each with its
@@ -53,28 +64,38 @@ class Network:
     def logits(
         self, params: dict, crops: dict[str, jax.Array], *, keep: dict[str, jax.Array] | None = None
     ) -> jax.Array:
-        """Crops {name: [B, V, h, w, 3]}, names in order, to logits [B, sum of V, G, K], float32.
+        """The logits of crops, see `outputs`."""
+        return self.outputs(params, crops, keep=keep).logits
+
+    def outputs(
+        self, params: dict, crops: dict[str, jax.Array], *, keep: dict[str, jax.Array] | None = None
+    ) -> Outputs:
+        """Crops {name: [B, V, h, w, 3]}, names in order, to logits and registers.
 
         keep: the drop path, as drawn by `draw_drop_path`. The image axis comes before the crop axis
         in every array, so that a mesh that splits images moves no data.
         """
         keep = keep or {}
-        vectors = []
+        vectors, registers = [], None
         for name, images in crops.items():
             if images.shape[1]:
                 with jax.named_scope(f"backbone, {name}"):
-                    vectors.append(self._vectors(params, images, keep.get(name)))
+                    features = self.of_crops(params, images, keep.get(name))
+                    vectors.append(
+                        self.global_vectors(features).reshape(*images.shape[:2], self.losses, -1)
+                    )
+                registers = features.registers if name == "global" else registers
         with jax.named_scope("head"):
             head = nnx.merge(self.head, params["head"])
-            return head(constrain(jnp.concatenate(vectors, axis=1), BATCH, None, None, None))
+            logits = head(constrain(jnp.concatenate(vectors, axis=1), BATCH, None, None, None))
+        return Outputs(logits, registers)
 
-    def _vectors(self, params: dict, crops: jax.Array, keep: jax.Array | None) -> jax.Array:
-        """[B, V, h, w, 3] -> [B, V, G, D]"""
+    def of_crops(self, params: dict, crops: jax.Array, keep: jax.Array | None) -> Features:
+        """The features of crops [B, V, h, w, 3], as of B * V images, with their drop path."""
         batch, views = crops.shape[:2]
         if keep is not None:
             keep = jnp.moveaxis(keep.reshape(batch * views, self.depth, 2), 0, 2)
-        features = self.features(params, crops.reshape(-1, *crops.shape[2:]), keep=keep)
-        return self.global_vectors(features).reshape(batch, views, self.losses, -1)
+        return self.features(params, crops.reshape(-1, *crops.shape[2:]), keep=keep)
 
     def global_vectors(self, features: Features) -> jax.Array:
         """The global vectors that have a loss, [B, G, D]."""
@@ -90,18 +111,25 @@ def make_network(
     *,
     heads: int,
     loss_scope: str = "all",
+    entries: tuple[int, int] | None = None,
 ) -> tuple[Network, Callable[[jax.Array], dict]]:
-    """The network, and the function that makes its parameters from a key."""
+    """The network, and the function that makes its parameters from a key.
+
+    entries: the number and the width of the entries of a learned dictionary; None without one.
+    """
     if loss_scope not in ("all", "head"):
         raise ValueError(f'loss scope is "all" or "head", not {loss_scope!r}')
     makers = {"backbone": make_backbone, "head": make_head}
 
     def init(key: jax.Array) -> dict:
         keys = jax.random.split(key)
-        return {
+        params = {
             name: nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key))))
             for (name, make), key in zip(makers.items(), keys, strict=True)
         }
+        if entries:  # from a key of its own, so that the rest starts as without a dictionary
+            params["dictionary"] = {"entries": init_entries(jax.random.fold_in(key, 2), *entries)}
+        return params
 
     modules = {
         name: nnx.eval_shape(lambda make=make: make(nnx.Rngs(0))) for name, make in makers.items()

@@ -5,8 +5,8 @@ Clipping is by tensor (`clip_gradients`). Weight decay does not apply to biases 
 (`cancel_gradients_last_layer`): no decay, no moments, and its Adam count starts when the freeze
 ends.
 
-Parameters are the tree {"backbone": ..., "head": {..., "last_layer": ...}}; arrays under `blocks`
-are stacks of one tensor per layer.
+Parameters are the tree {"backbone": ..., "head": {..., "last_layer": ...}}, and "dictionary" if one
+is learned; arrays under `blocks` are stacks of one tensor per layer.
 """
 
 from collections.abc import Callable, Sequence
@@ -85,9 +85,9 @@ def update_parameters(
 
 
 def decays(names: list[str]) -> bool:
-    """Whether weight decay applies to the parameter at this path: not to biases, LayerNorm and
-    LayerScale."""
-    return names[-1] not in ("bias", "scale", "gamma")
+    """Whether weight decay applies to the parameter at this path: not to biases, LayerNorm,
+    LayerScale and the entries of a learned dictionary."""
+    return names[-1] not in ("bias", "scale", "gamma", "entries")
 
 
 def clip_by_tensor(gradients: dict, clip: float) -> dict:

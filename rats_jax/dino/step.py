@@ -3,7 +3,7 @@
 The state is one tree, so that it can be created, donated, sharded and saved as a whole:
 
     step       int32, steps taken
-    student    float32 parameters {"backbone", "head"}
+    student    float32 parameters {"backbone", "head"}, and {"dictionary"} if one is learned
     teacher    the same tree, moving average of the student
     optimizer  Adam moments, see optimizer.py
     center     float32 [G, K], moving average of the teacher's logits
@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from rats_jax.dino.codebook import Assigned, Codebook, assign, codebook_loss, statistics
 from rats_jax.dino.loss import dino_loss, update_center
 from rats_jax.dino.network import Network
 from rats_jax.dino.optimizer import TakenRate, init_optimizer, update_parameters
@@ -41,6 +42,8 @@ class DINO:
     accumulation: int = 1
     #: The learning rate of parameters that were taken from given weights.
     taken: TakenRate = TakenRate()
+    #: The loss of a dictionary that is learned too; None without one.
+    codebook: Codebook | None = None
 
     def init(self, seed: int) -> dict:
         """The state before the first step: the teacher starts as the student."""
@@ -71,7 +74,8 @@ class DINO:
         batch: arrays [B, ...] from which `make_crops` makes normalised crops {"global":
         [B, 2, ...], "local": [B, V, ...]}; by default the batch is these crops. With
         `accumulation`, crops, losses and gradients are computed for one micro-batch at a time;
-        center, clipping and all later operations use the whole batch.
+        center, clipping and all later operations use the whole batch, and so does the diversity of
+        a learned dictionary. The metric "loss" is that of DINO alone.
         """
         step, schedules = state["step"], self.schedules
         temperature = schedules.teacher_temperature(step)
@@ -81,8 +85,11 @@ class DINO:
             step_key(state, "drop path"), jax.eval_shape(make_crops, batch)
         )
 
+        parts = {"batch": batch, "keep": keep}
+        soft = self._soft_assignment(state["student"], parts, make_crops)
+
         def of_part(part: dict):
-            """Gradients, losses and mean teacher logits of one part of the batch."""
+            """Gradients, losses, mean teacher logits and assignment of one part of the batch."""
             with jax.named_scope("crops"):
                 crops = make_crops(part["batch"])
             with jax.named_scope("teacher"):
@@ -90,7 +97,7 @@ class DINO:
 
             def objective(student: dict):
                 with jax.named_scope("student"):
-                    logits = self.network.logits(student, crops, keep=part["keep"])
+                    logits, registers = self.network.outputs(student, crops, keep=part["keep"])
                 with jax.named_scope("loss"):
                     loss = dino_loss(
                         logits,
@@ -99,13 +106,18 @@ class DINO:
                         student_temperature=self.student_temperature,
                         teacher_temperature=temperature,
                     )
-                return loss.loss, loss
+                if self.codebook is None:
+                    return loss.loss, (loss, None)
+                with jax.named_scope("dictionary"):
+                    more, assigned = codebook_loss(
+                        _by_image(registers, crops), _entries(student), self.codebook, mean=soft
+                    )
+                return loss.loss + more, (loss, assigned)
 
-            gradients, loss = jax.grad(objective, has_aux=True)(state["student"])
-            return gradients, loss, teacher_logits.mean((0, 1))
+            gradients, (loss, assigned) = jax.grad(objective, has_aux=True)(state["student"])
+            return gradients, loss, teacher_logits.mean((0, 1)), assigned
 
-        parts = {"batch": batch, "keep": keep}
-        gradients, loss, mean_logits = mean_over_parts(of_part, parts, self.accumulation)
+        gradients, loss, mean_logits, assigned = mean_over_parts(of_part, parts, self.accumulation)
         center = update_center(state["center"], mean_logits, momentum=self.center_momentum)
         with jax.named_scope("optimizer"):
             student, optimizer = update_parameters(
@@ -142,7 +154,36 @@ class DINO:
             "teacher_momentum": 1 - rate,
             "teacher_temperature": temperature,
         }
-        return state, metrics
+        return state, metrics | (statistics(assigned) if self.codebook else {})
+
+    def _soft_assignment(self, student: dict, parts: dict, make_crops: Callable):
+        """The mean soft assignment of the whole batch, if its parts need it: one forward pass more
+        of the student's global crops. None if they do not."""
+        if self.codebook is None or not self.codebook.diversity or self.accumulation == 1:
+            return None
+
+        def of_part(part: dict) -> Assigned:
+            with jax.named_scope("crops"):
+                crops = make_crops(part["batch"])
+            with jax.named_scope("dictionary, first pass"):
+                keep = part["keep"].get("global")
+                features = self.network.of_crops(student, crops["global"], keep)
+                return assign(
+                    _by_image(features.registers, crops),
+                    _entries(student),
+                    temperature=self.codebook.temperature,
+                )
+
+        return mean_over_parts(of_part, parts, self.accumulation).soft
+
+
+def _by_image(registers: jax.Array, crops: dict[str, jax.Array]) -> jax.Array:
+    """Registers of the global crops, [B * V, N, D], as [B, V * N, D]."""
+    return registers.reshape(len(crops["global"]), -1, registers.shape[-1])
+
+
+def _entries(params: dict) -> jax.Array:
+    return params["dictionary"]["entries"]
 
 
 def mean_over_parts(function: Callable, batch, parts: int):

@@ -25,6 +25,9 @@ WORKING = 1.4
 #: What layouts and conversions add to the arrays that blocks keep in bfloat16, as a part of them:
 #: seen on TPUs (docs/gpus.md), and counted for all devices, to be rather above than below.
 PADDING = 0.08
+#: Arrays of the size of the distances to the entries of a learned dictionary, in a backward pass:
+#: distances, softmax, gradient, and where the nearest is.
+DISTANCES = 4
 #: The step, the random key, the steps that were skipped, and Adam's two counts.
 COUNTERS = 28
 
@@ -55,6 +58,8 @@ def training_bytes(
     dtype: str = "bfloat16",
     losses: int = 1,
     shards: int = 1,
+    entries: int = 0,
+    distances: int = 0,
 ) -> TrainingBytes:
     """The bytes that one device needs for a training step.
 
@@ -67,10 +72,13 @@ def training_bytes(
         config.compute_dtype.
       losses: global vectors per crop (heads with config.dino.loss_scope=head).
       shards: how many devices split the state (config.mesh.fsdp).
+      entries: of a learned dictionary (config.dictionary.entries); 0 without one.
+      distances: between registers and entries that are computed at a time, for each image.
     """
     size = jnp.dtype(dtype).itemsize
     backbone = backbone_parameters(options)
     parameters = backbone + head_parameters(options.width, hidden, bottleneck, prototypes)
+    parameters += entries * options.width
     state = TREES * FLOAT32 * parameters // shards + FLOAT32 * losses * prototypes + COUNTERS
 
     part = -(-images // accumulation)
@@ -87,13 +95,15 @@ def training_bytes(
     inputs = part * pixels * (FLOAT32 + size)
     kept = int(blocks + of_head + logits + inputs)
 
+    of_dictionary = part * FLOAT32 * DISTANCES * distances if entries else 0
     working = max(part * count * _working(options, side, remat, size) for side, count in crops)
     peak = (
         state
         + images * pixels  # the samples, uint8
         + kept
         + logits  # their gradient
-        + working
+        # Distances are computed again before the backward pass of any block.
+        + max(working, of_dictionary)
         + (GRADIENTS + (accumulation > 1)) * FLOAT32 * parameters // shards
         # Kernels in the compute dtype, of teacher and student.
         + (2 * size * backbone + PADDING * blocks if size < FLOAT32 else 0)

@@ -45,6 +45,8 @@ RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     ("direction", (FSDP, TENSOR)),  # [bottleneck, K]
     ("gain", (TENSOR,)),
     ("center", (TENSOR,)),  # [G, K]
+    # learned dictionary: as the prototypes
+    ("dictionary/entries", (TENSOR, FSDP)),  # [E, D]
     # counts, and the key
     ("(step|count|rng|skipped)", ()),
 )

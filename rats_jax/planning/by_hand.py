@@ -96,7 +96,9 @@ def memory_traffic(config: ConfigDict, step: Compiled) -> int:
         moved += images * count * (of_crop + CROPS * FLOAT32 * 3 * pixels**2)
     losses = config.model.heads if config.dino.loss_scope == "head" else 1
     logits = FLOAT32 * losses * config.head.prototypes * (2 + crops.local_crops)
-    return int(moved + LOGITS * images * logits)
+    # Distances to the entries of a learned dictionary, which are passed over as the logits are.
+    distances = FLOAT32 * config.dictionary.entries * 2 * options.registers
+    return int(moved + LOGITS * images * (logits + distances))
 
 
 def _parameters(step: Compiled) -> int:

@@ -17,6 +17,9 @@ GROUPS = {
         *("center_norm", "prototype_usage", "target_information", "student_distance"),
         *("feature_std", "effective_rank", "register_copies", "registers_dead"),
     ),
+    "dictionary": (
+        *("dictionary_loss", "dictionary_entropy", "dictionary_usage", "dictionary_used"),
+    ),
     "schedule": (
         *("epoch", "learning_rate", "weight_decay", "teacher_momentum", "teacher_temperature"),
     ),

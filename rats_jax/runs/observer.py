@@ -33,6 +33,7 @@ class Observer:
             prototypes=config.head.prototypes,
             warm=warm_steps(schedules),
             heads=heads_with_registers(backbone_options(config)),
+            entries=config.dictionary.entries,
         )
         self._interval = Interval(
             batch_size=config.optimizer.batch_size,

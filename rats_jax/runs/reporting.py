@@ -78,8 +78,11 @@ class Interval:
             f"teacher entropy {scalars['teacher_entropy']:.3f}",
             f"KL {scalars['kl']:.4f}",
             f"center {scalars['center_norm']:.2f}",
-            f"lr {scalars['learning_rate']:.2e}",
         ]
+        if "dictionary_loss" in scalars:
+            loss, used = scalars["dictionary_loss"], scalars["dictionary_used"]
+            parts.append(f"dictionary {loss:.3f}, {used:.0%} used")
+        parts.append(f"lr {scalars['learning_rate']:.2e}")
         if "images_per_second" in scalars:
             parts += [
                 f"{scalars['images_per_second']:.1f} images/s",

@@ -55,6 +55,7 @@ LARGER = {
     [
         {"model__remat": "none"},
         {"model__remat": "dots", "optimizer__accumulation": 4},
+        pytest.param({"dictionary__entries": 2048}, marks=pytest.mark.slow),
         pytest.param({"model__architecture": "vit"}, marks=pytest.mark.slow),
         pytest.param({"model__remat": "full"}, marks=pytest.mark.slow),
     ],

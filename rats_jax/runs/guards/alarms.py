@@ -32,6 +32,8 @@ LEAST_FEATURE_STD = 0.1
 LEAST_RANK = 1.1
 #: Fractions of the registers.
 MOST_COPIES = MOST_DEAD = 0.25
+#: Entries of a learned dictionary in use by a batch.
+LEAST_ENTRIES = 4.0
 #: In an evaluation: attention spread evenly over the patches; distinct registers per head.
 AT_EVEN, FEW_TO_A_HEAD = 0.98, 1.5
 #: Fraction of the time.
@@ -46,7 +48,7 @@ class Alarm(NamedTuple):
     collapse: bool
 
 
-COLLAPSE, REGISTERS, MACHINE = "collapse", "registers", "machine"
+COLLAPSE, REGISTERS, DICTIONARY, MACHINE = "collapse", "registers", "dictionary", "machine"
 
 
 class Rule(NamedTuple):
@@ -162,6 +164,13 @@ RULES = (
         needs="registers/attention_entropy",
     ),
     Rule(
+        "dictionary_collapse",
+        DICTIONARY,
+        lambda s: s["entries_used"] < LEAST_ENTRIES,
+        "the registers of a batch use {entries_used:.1f} of {entries:,} entries of the dictionary: "
+        "nearly all have the same one; raise config.dictionary.diversity",
+    ),
+    Rule(
         "input_starved",
         MACHINE,
         lambda s: s["input_wait"] > MOST_INPUT_WAIT,
@@ -194,11 +203,12 @@ def heads_with_registers(options: Options) -> int | None:
 class Alarms:
     """Judges one report after another.
 
-    prototypes: K. warm: as `warm_steps`. heads: as `heads_with_registers`.
+    prototypes: K. warm: as `warm_steps`. heads: as `heads_with_registers`. entries: of the learned
+        dictionary; 0 without one.
     """
 
-    def __init__(self, *, prototypes: int, warm: int, heads: int | None = None):
-        self._prototypes, self._heads = prototypes, heads
+    def __init__(self, *, prototypes: int, warm: int, heads: int | None = None, entries: int = 0):
+        self._prototypes, self._heads, self._entries = prototypes, heads, entries
         self._warm = warm
         self._skipped = math.nan
         self._seen_at: dict[str, list[int]] = {rule.name: [] for rule in RULES}
@@ -231,6 +241,8 @@ class Alarms:
         figures["heads"] = math.nan if self._heads is None else self._heads
         figures["ln_k"] = math.log(self._prototypes)
         figures["prototypes_used"] = figures["prototype_usage"] * self._prototypes
+        figures["entries"] = self._entries or math.nan
+        figures["entries_used"] = figures["dictionary_usage"] * figures["entries"]
         figures["newly_skipped"] = figures["skipped_steps"] - self._skipped
         self._skipped = figures["skipped_steps"]
         return figures

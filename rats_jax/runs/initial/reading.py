@@ -71,7 +71,7 @@ def _of_run(backbone: Backbone, checkpoint: str, weights: str) -> Given:
         state["center"],
         backbone.mean,
         backbone.std,
-        [],
+        ["its learned dictionary"] if "dictionary" in state[names[0]] else [],
         not weights,
     )
 

@@ -10,6 +10,7 @@ CALLED = {
     "backbone/pos_embed": "positions",
     "backbone/blocks/attn/communicate": "matrices of communicate=learned",
     "head/last_layer/gain": "gains of the prototypes",
+    "dictionary": "entries of the dictionary",
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 from rats_jax.runs.guards.alarms import COLLAPSE, REPORTS, RULES, STEPS, Alarms
 
 K = 256
+ENTRIES = 64
 WARM = 100
 #: What a healthy run reports, and the same run at its start.
 HEALTHY = {
@@ -23,6 +24,7 @@ HEALTHY = {
     "effective_rank": 1.5,
     "register_copies": 0.0,
     "registers_dead": 0.0,
+    "dictionary_usage": 0.4,
     "registers/attention_entropy": 0.97,
     "registers/distinct": 5.0,
     "input_wait": 0.01,
@@ -50,12 +52,13 @@ SICK = {
     "register_copies": {"register_copies": 0.5},
     "registers_dead": {"registers_dead": 1.0},
     "registers_average": {"registers/attention_entropy": 0.99, "registers/distinct": 5.0},
+    "dictionary_collapse": {"dictionary_usage": 2.5 / ENTRIES},
     "input_starved": {"input_wait": 0.6},
 }
 
 
 def make_alarms() -> Alarms:
-    return Alarms(prototypes=K, warm=WARM, heads=4)
+    return Alarms(prototypes=K, warm=WARM, heads=4, entries=ENTRIES)
 
 
 def raised(reports: list[dict], *, every: int = 25, after: int = WARM) -> list[tuple[int, str]]:
@@ -161,6 +164,7 @@ def test_registers_input_and_skipped_steps_are_no_collapse():
         "register_copies",
         "registers_dead",
         "registers_average",
+        "dictionary_collapse",
         "input_starved",
         "steps_skipped",
     }
