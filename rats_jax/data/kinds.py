@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from rats_jax.data.source_kinds import SOURCES
 from rats_jax.errors import UserError
 from rats_jax.paths import local_path
-from rats_jax.procedural_parts.place import PATTERN
+from rats_jax.procedural_parts.place import PATTERN, PATTERN_OF_COMPOSITES
 
 #: Kinds of images with part masks, and how each is written.
 PART_MASKS = {
@@ -18,6 +18,7 @@ PART_MASKS = {
     "partimagenet": "partimagenet:PATH, a folder with images/ and annotations/",
     "sam": "sam:PATH, a folder with images and the output of SAM for each of them",
     "procedural_parts": PATTERN,
+    "composites": PATTERN_OF_COMPOSITES,
 }
 #: Kinds of images with one class each.
 LABELLED = {kind: source.written for kind, source in SOURCES.items()}

@@ -33,10 +33,10 @@ COLOURS, CELLS = "colour entries", "grid cells"  # rows that use no model
 ITERATIONS = 50  # iterations of Lloyd's algorithm, after k-means++
 
 #: Kind of data set -> the id of the background, for kinds where it is always the same.
-BACKGROUNDS = {"procedural_parts": BACKGROUND, "partimagenet": 40}
+BACKGROUNDS = {"procedural_parts": BACKGROUND, "composites": BACKGROUND, "partimagenet": 40}
 
 #: Kinds of data sets whose ids mean the same part in every image.
-KINDS = ("folder", "ade20k", "imagenet-s", "partimagenet", "procedural_parts")
+KINDS = ("folder", "ade20k", "imagenet-s", "partimagenet", "procedural_parts", "composites")
 
 
 class Vectors(NamedTuple):

@@ -4,7 +4,7 @@ from rats_jax.data.kinds import kind_and_place
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets.coco_instances import open_coco_instances
 from rats_jax.parts.datasets.coco_panoptic import open_coco_panoptic
-from rats_jax.parts.datasets.drawings import open_drawings
+from rats_jax.parts.datasets.drawings import open_composites, open_drawings
 from rats_jax.parts.datasets.label_images import (
     open_ade20k,
     open_folder,
@@ -17,7 +17,7 @@ from rats_jax.paths import local_path, printable
 
 __all__ = ["KINDS", "VOID", "Labelled", "PartDataset", "open_dataset"]
 
-DRAWN = "procedural_parts"  # the kind that has no files
+DRAWN = {"procedural_parts": open_drawings, "composites": open_composites}  # without files
 KINDS = {
     "folder": open_folder,
     "ade20k": open_ade20k,
@@ -26,13 +26,13 @@ KINDS = {
     "imagenet-s": open_imagenet_s,
     "partimagenet": open_partimagenet,
     "sam": open_sam,
-    DRAWN: open_drawings,
+    **DRAWN,
 }
 
 
 def open_dataset(spec: str) -> PartDataset:
     """Opens KIND:PATH, where PATH is the root of the unpacked files, or the folder of one split;
-    or procedural_parts:COUNT@SEED.
+    or COUNT@SEED for drawings.
 
     Lists the files, and reads COCO's annotations; images and masks are read by `sample`.
 
@@ -40,8 +40,8 @@ def open_dataset(spec: str) -> PartDataset:
       UserError: the kind is unknown, or the files do not have the layout of this kind.
     """
     kind, place = kind_and_place(spec, wanted="part masks")
-    if kind == DRAWN:
-        return open_drawings(place)
+    if kind in DRAWN:
+        return DRAWN[kind](place)
     path = local_path(place).absolute()
     try:
         if not path.exists():
