@@ -17,6 +17,7 @@ COMMANDS = {
     "prepare": "Pack ImageNet, or any images, into shards for fast training.",
     "evaluate": "Score parts, k-NN, a linear classifier, or outlier tokens.",
     "visualize": "Draw the parts that a model sees in images.",
+    "reproduce": "Run the paper's tables and figures, beside the paper's numbers.",
     "export": "Export weights to PyTorch, transformers, timm or ONNX.",
     "plan": "Show what a training step needs, also on hardware that you do not have.",
 }
