@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "Score parts, k-NN, a linear classifier, or outlier tokens.",
     "dictionary": "Make a dictionary of parts from the registers of many images, and score it.",
     "visualize": "Draw the parts that a model sees in images.",
+    "reproduce": "Run the paper's tables and figures, beside the paper's numbers.",
     "export": "Export weights to PyTorch, transformers, timm or ONNX.",
     "plan": "Show what a training step needs, also on hardware that you do not have.",
 }

@@ -22,6 +22,7 @@ NEEDED = {
     "visualize": ("--checkpoint", "--weights", "--images", "--output"),
     "export": ("--checkpoint", "--weights", "--output", "--format"),
     "plan": ("--config", "--topology"),
+    "reproduce": ("--checkpoint", "--data", "--output", "--table", "--figure"),
 }
 
 

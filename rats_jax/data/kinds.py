@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from rats_jax.data.source_kinds import SOURCES
 from rats_jax.errors import UserError
 from rats_jax.paths import local_path
-from rats_jax.procedural_parts.place import PATTERN
+from rats_jax.procedural_parts.place import PATTERN, PATTERN_OF_COMPOSITES
 
 #: Kinds of images with part masks, and how each is written.
 PART_MASKS = {
@@ -22,6 +22,7 @@ PART_MASKS = {
     "cub": "cub:PATH, the folder CUB_200_2011, or PATH/train or PATH/test (keypoints)",
     "nabirds": "nabirds:PATH, the folder nabirds, or PATH/train or PATH/test (keypoints)",
     "procedural_parts": PATTERN,
+    "composites": PATTERN_OF_COMPOSITES,
 }
 #: Kinds of images with one class each.
 LABELLED = {kind: source.written for kind, source in SOURCES.items()}

@@ -10,6 +10,7 @@ See docs/procedural_parts.md.
 import numpy as np
 
 from rats_jax.data.fingerprint import fingerprint_of_arrays
+from rats_jax.procedural_parts.composites import COMPOSITES, render_composite
 from rats_jax.procedural_parts.scene import Sample, render
 from rats_jax.procedural_parts.taxonomy import BACKGROUND, PARTS, SUPER_CATEGORIES, part_ids
 
@@ -17,10 +18,12 @@ __all__ = [
     "BACKGROUND",
     "PARTS",
     "SUPER_CATEGORIES",
+    "Composites",
     "ProceduralParts",
     "Sample",
     "part_ids",
     "render",
+    "render_composite",
 ]
 
 
@@ -34,7 +37,8 @@ class ProceduralParts:
       classes: names of the labels, the super-categories.
     """
 
-    classes = SUPER_CATEGORIES
+    classes: tuple[str, ...] = SUPER_CATEGORIES
+    _render = staticmethod(render)
 
     def __init__(self, *, size: int = 128, length: int = 10_000, seed: int = 0):
         self.size, self.length, self.seed = size, length, seed
@@ -61,4 +65,15 @@ class ProceduralParts:
         """Image, mask and label of item `index`; IndexError outside 0..length-1."""
         if not 0 <= index < self.length:
             raise IndexError(f"index {index} is outside 0..{self.length - 1}")
-        return render(seed=self.seed, index=int(index), size=self.size)
+        return self._render(seed=self.seed, index=int(index), size=self.size)
+
+
+class Composites(ProceduralParts):
+    """The first `length` composites of world `seed`: figures with a part of another category.
+
+    Attributes:
+      classes: names of the labels, such as "quadruped + bird".
+    """
+
+    classes = tuple(composite.name for composite in COMPOSITES)
+    _render = staticmethod(render_composite)

@@ -1,6 +1,7 @@
 """Draws a contact sheet: python -m rats_jax.procedural_parts --output=sheet.png
 
 Or a data set of 16,000 images with part masks: ... --output=FOLDER --count=16000 --size=80
+With --composites, figures that have a part of another category.
 """
 
 import argparse
@@ -11,8 +12,10 @@ from PIL import Image, ImageDraw
 
 from rats_jax.errors import UserError
 from rats_jax.paths import local_path
-from rats_jax.procedural_parts import PARTS, SUPER_CATEGORIES, render
+from rats_jax.procedural_parts import PARTS, Composites, ProceduralParts
 from rats_jax.procedural_parts.folder import write_folder
+
+MOST_LOOKED_AT = 1_000_000  # drawings, until each category has enough for the sheet
 
 FAMILY_COLOURS = {
     "head": (240, 92, 92), "body": (96, 186, 118), "foot": (150, 98, 228), "hand": (96, 196, 232),
@@ -28,15 +31,19 @@ def part_colours() -> np.ndarray:
     return np.array([*table, (50, 50, 56)], np.uint8)
 
 
-def contact_sheet(*, seed: int, size: int, columns: int) -> Image.Image:
-    """One row per super-category: `columns` pictures, each next to its part mask."""
-    colours, gap, margin = part_colours(), 4, 84
-    found: dict[int, list] = {label: [] for label in range(len(SUPER_CATEGORIES))}
+def contact_sheet(
+    *, seed: int, size: int, columns: int, kind: type[ProceduralParts] = ProceduralParts
+) -> Image.Image:
+    """One row per category: `columns` pictures, each next to its part mask."""
+    colours, gap = part_colours(), 4
+    margin = 30 + 6 * max(map(len, kind.classes))
+    coarse, fine = (kind(size=side, length=MOST_LOOKED_AT, seed=seed) for side in (8, size))
+    found: dict[int, list] = {label: [] for label in range(len(kind.classes))}
     index = 0
     while any(len(samples) < columns for samples in found.values()):
-        label = render(seed=seed, index=index, size=8).label
+        label = coarse.sample(index).label
         if len(found[label]) < columns:
-            found[label].append(render(seed=seed, index=index, size=size))
+            found[label].append(fine.sample(index))
         index += 1
     cell = size + gap
     width, height = margin + 2 * columns * cell, len(found) * cell + gap
@@ -44,7 +51,7 @@ def contact_sheet(*, seed: int, size: int, columns: int) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     for row, (label, samples) in enumerate(found.items()):
         top = gap + row * cell
-        draw.text((6, top + size // 2 - 6), SUPER_CATEGORIES[label], fill="black")
+        draw.text((6, top + size // 2 - 6), kind.classes[label], fill="black")
         for column, sample in enumerate(samples):
             left = margin + 2 * column * cell
             sheet.paste(Image.fromarray(sample.image), (left, top))
@@ -87,23 +94,27 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, help="write this many images and masks into a folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=88, help="pixels per picture")
-    parser.add_argument("--columns", type=int, default=4, help="pictures per super-category")
+    parser.add_argument("--columns", type=int, default=4, help="pictures per category")
+    parser.add_argument(
+        "--composites", action="store_true", help="draw figures with a part of another category"
+    )
     options = parser.parse_args(argv)
     try:
         _check(options)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    kind = Composites if options.composites else ProceduralParts
     if options.count is not None:
         written = write_folder(
-            options.output, count=options.count, size=options.size, seed=options.seed
+            options.output, count=options.count, size=options.size, seed=options.seed, kind=kind
         )
         for done in written:
             if done % 1000 == 0 or done == options.count:
                 print(f"{done:,} of {options.count:,} drawings", flush=True)
         print(f"wrote {options.output}: images/ and masks/, read as folder:{options.output}")
         return 0
-    sheet = contact_sheet(seed=options.seed, size=options.size, columns=options.columns)
+    sheet = contact_sheet(seed=options.seed, size=options.size, columns=options.columns, kind=kind)
     sheet.save(options.output, optimize=True)
     print(f"wrote {options.output}")
     return 0

@@ -21,7 +21,7 @@ def bird(dice: Dice) -> Figure:
     head = (chest[0] + 0.1 + neck * 0.2, chest[1] - 0.14 - neck)
     raised = dice.uniform(-1.0, -0.35)
     if flying:
-        _open_wing(figure, paints, (0.05, -0.08), raised + 0.55, 0.72)
+        open_wing(figure, paints, (0.05, -0.08), raised + 0.55, 0.72)
     drop = dice.uniform(0.28, 0.38) + (0.2 if wader else 0)
     for near in (0, 1):
         paint = paints.horn if near else paints.horn.dimmed(0.75)
@@ -54,7 +54,7 @@ def bird(dice: Dice) -> Figure:
         detail=True,
     )
     if flying:
-        _open_wing(figure, paints, (0.0, -0.02), raised, 0.85)
+        open_wing(figure, paints, (0.0, -0.02), raised, 0.85)
     else:
         _folded_wing(figure, paints, (0.12, -0.03), math.pi + pitch - 0.15, length * 1.45)
     bird_head(figure, dice, paints, head, dice.uniform(0.18, 0.24), dice.uniform(-0.15, 0.25))
@@ -80,7 +80,7 @@ def _folded_wing(
         )
 
 
-def _open_wing(
+def open_wing(
     figure: Figure, paints: AnimalPaints, at: tuple[float, float], angle: float, size: float
 ):
     """A raised wing: a shoulder with a fan of long feathers."""

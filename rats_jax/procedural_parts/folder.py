@@ -9,14 +9,20 @@ from pathlib import Path
 
 from PIL import Image
 
-from rats_jax.procedural_parts.scene import render
-from rats_jax.procedural_parts.taxonomy import SUPER_CATEGORIES
+from rats_jax.procedural_parts import ProceduralParts
 
 QUALITY = 92  # JPEG quality
 CHUNK = 64  # drawings that a process makes at a time
 
 
-def write_folder(folder: Path, *, count: int, size: int, seed: int) -> Iterator[int]:
+def write_folder(
+    folder: Path,
+    *,
+    count: int,
+    size: int,
+    seed: int,
+    kind: type[ProceduralParts] = ProceduralParts,
+) -> Iterator[int]:
     """Writes images/CATEGORY/NUMBER.jpg and masks/CATEGORY/NUMBER.png for `count` drawings.
 
     Yields the number of drawings written so far. Masks contain the values of `Sample.parts`.
@@ -24,22 +30,23 @@ def write_folder(folder: Path, *, count: int, size: int, seed: int) -> Iterator[
     For training, `folder`/images is an image_folder with a class for each category. As a data set
     with part masks it is folder:`folder`. Drawings are the same for any number of processes.
     """
-    for kind in ("images", "masks"):
-        for label in range(len(SUPER_CATEGORIES)):
-            (folder / kind / _category(label)).mkdir(parents=True, exist_ok=True)
+    source = kind(size=size, length=count, seed=seed)
+    for files in ("images", "masks"):
+        for label in range(len(source.classes)):
+            (folder / files / _category(source, label)).mkdir(parents=True, exist_ok=True)
     # Not by fork, which is unsafe if JAX or other libraries have threads.
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        write = partial(_write, folder, size, seed)
+        write = partial(_write, folder, source)
         for done, _ in enumerate(pool.map(write, range(count), chunksize=CHUNK), 1):
             yield done
 
 
-def _write(folder: Path, size: int, seed: int, index: int) -> None:
-    drawn = render(seed=seed, index=index, size=size)
-    name = f"{_category(drawn.label)}/{index:06d}"
+def _write(folder: Path, source: ProceduralParts, index: int) -> None:
+    drawn = source.sample(index)
+    name = f"{_category(source, drawn.label)}/{index:06d}"
     Image.fromarray(drawn.image).save(folder / "images" / f"{name}.jpg", quality=QUALITY)
     Image.fromarray(drawn.parts).save(folder / "masks" / f"{name}.png")
 
 
-def _category(label: int) -> str:
-    return f"{label:02d}_{SUPER_CATEGORIES[label].replace(' ', '_')}"
+def _category(source: ProceduralParts, label: int) -> str:
+    return f"{label:02d}_{source.classes[label].replace(' ', '_')}"

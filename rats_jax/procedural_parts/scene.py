@@ -58,9 +58,13 @@ def render(*, seed: int, index: int, size: int) -> Sample:
     """
     if not (0 <= seed < 2**64 and 0 <= index < 2**64):
         raise ValueError(f"seed and index must lie in 0..2**64-1, not {seed}, {index}")
+    return sampled(compose(Dice(seed=seed, index=index)), size=size)
+
+
+def sampled(scene: Scene, *, size: int) -> Sample:
+    """The picture of a scene and its mask. Raises ValueError unless 8 <= size <= 2048."""
     if not 8 <= size <= 2048:
         raise ValueError(f"size must lie in 8..2048, not {size}")
-    scene = compose(Dice(seed=seed, index=index))
     shapes = scene.behind + scene.figure + scene.front
     layers = rasterise(shapes, size=size, light=scene.style.light)
     return Sample(shade(layers, scene.style), layers.parts, scene.label)
@@ -71,7 +75,12 @@ def compose(dice: Dice) -> Scene:
     label = dice.integer(0, len(SUPER_CATEGORIES) - 1)
     category = SUPER_CATEGORIES[label]
     style = Style(dice)
-    figure = DRAW[category](dice)
+    return in_a_place(DRAW[category](dice), dice, style, label)
+
+
+def in_a_place(figure: Figure, dice: Dice, style: Style, label: int) -> Scene:
+    """The scene of a figure, in a place that is usual for its category."""
+    category = figure.category or ""
     placed = _place(figure, dice)
     colours = [s.paint.first for s in figure.shapes if not s.detail]
     shadow = _shadow(placed) if category in GROUNDED else None

@@ -4,7 +4,7 @@ from rats_jax.data.kinds import kind_and_place
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets.coco_instances import open_coco_instances
 from rats_jax.parts.datasets.coco_panoptic import open_coco_panoptic
-from rats_jax.parts.datasets.drawings import open_drawings
+from rats_jax.parts.datasets.drawings import open_composites, open_drawings
 from rats_jax.parts.datasets.keypoints import SPLITS as KEYPOINT_SPLITS
 from rats_jax.parts.datasets.keypoints import open_cub, open_nabirds
 from rats_jax.parts.datasets.label_images import (
@@ -21,7 +21,7 @@ from rats_jax.paths import local_path, printable
 
 __all__ = ["KINDS", "SAME_IDS", "VOID", "Labelled", "PartDataset", "open_dataset"]
 
-DRAWN = "procedural_parts"  # the kind that has no files
+DRAWN = {"procedural_parts": open_drawings, "composites": open_composites}  # without files
 KINDS = {
     "folder": open_folder,
     "ade20k": open_ade20k,
@@ -33,12 +33,12 @@ KINDS = {
     "pascal-part": open_pascal_part,
     "cub": open_cub,
     "nabirds": open_nabirds,
-    DRAWN: open_drawings,
+    **DRAWN,
 }
 #: Kinds whose ids mean the same part in every image.
 SAME_IDS = (
     *("folder", "ade20k", "imagenet-s", "partimagenet", "pascal-part", "cub", "nabirds"),
-    DRAWN,
+    *DRAWN,
 )
 POINTS = "cub", "nabirds"  # kinds of keypoints
 #: Kinds whose splits are lists of images -> splits, which follow the root in a path.
@@ -47,7 +47,7 @@ SPLITS = {"pascal-part": VOC_SPLITS, "cub": KEYPOINT_SPLITS, "nabirds": KEYPOINT
 
 def open_dataset(spec: str, *, points: bool = False) -> PartDataset:
     """Opens KIND:PATH, where PATH is the root of the unpacked files, or the folder of one split;
-    or procedural_parts:COUNT@SEED.
+    or COUNT@SEED for drawings.
 
     Lists the files, and reads COCO's annotations; images and masks are read by `sample`.
 
@@ -62,8 +62,8 @@ def open_dataset(spec: str, *, points: bool = False) -> PartDataset:
         raise UserError(
             f"{spec}: {kind} has keypoints instead of part masks: --task=consistency accepts them"
         )
-    if kind == DRAWN:
-        return open_drawings(place)
+    if kind in DRAWN:
+        return DRAWN[kind](place)
     path = local_path(place).absolute()
     try:
         if not path.exists() and not (path.name in SPLITS.get(kind, ()) and path.parent.exists()):

@@ -8,7 +8,7 @@ import pytest
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets import open_dataset
 from rats_jax.parts.datasets.drawings import drawings
-from rats_jax.procedural_parts import PARTS, SUPER_CATEGORIES, ProceduralParts
+from rats_jax.procedural_parts import PARTS, SUPER_CATEGORIES, Composites, ProceduralParts
 
 
 def test_samples_are_what_the_generator_draws():
@@ -20,6 +20,15 @@ def test_samples_are_what_the_generator_draws():
     assert sample.mask.dtype == np.int32 and sample.group == SUPER_CATEGORIES[drawn.label]
     assert sample.labels[0] == PARTS[0] and sample.labels[40] == "background"
     assert len(dataset) == 5 and dataset.folders == []
+
+
+def test_composites_have_the_same_ids_and_their_own_groups():
+    dataset, ordinary = open_dataset("composites:4@3"), open_dataset("procedural_parts:4@3")
+    drawn, sample = Composites(size=128, length=4, seed=3).sample(1), dataset.sample(1)
+    np.testing.assert_array_equal(sample.image, drawn.image)
+    np.testing.assert_array_equal(sample.mask, drawn.parts)
+    assert sample.group == Composites.classes[drawn.label] and " + " in sample.group
+    assert sample.labels == ordinary.sample(1).labels and dataset.name == "composites"
 
 
 def test_a_part_of_them_keeps_their_numbers():
@@ -37,5 +46,6 @@ def test_what_cannot_be_drawn_is_refused_at_once(place):
 
 @pytest.mark.parametrize("place", ["0", "x", "9@x", "9@"])
 def test_a_mistake_shows_how_to_write_it(place):
-    with pytest.raises(UserError, match=r"write procedural_parts:COUNT, or COUNT@SEED"):
-        open_dataset(f"procedural_parts:{place}")
+    for kind in ("procedural_parts", "composites"):
+        with pytest.raises(UserError, match=rf"write {kind}:COUNT, or COUNT@SEED"):
+            open_dataset(f"{kind}:{place}")
