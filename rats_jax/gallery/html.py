@@ -15,7 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rats_jax.gallery.entries import page_dictionary
 from rats_jax.gallery.maps import SMOOTHING, MapSet
+from rats_jax.parts.dictionary.part_maps import Assigned, entry_maps
+from rats_jax.parts.dictionary.saved import Dictionary
 from rats_jax.pictures.overlays import PALETTE
 from rats_jax.pictures.sheets import HEAT
 
@@ -24,6 +27,10 @@ _SIDE = 512  # pixels of a picture's longer side, at most
 # below 5 MB with their JPEGs, for any number of registers. Trained maps mostly need less.
 _BYTES = 165
 _LEVELS = (255, 127, 63, 31)
+_PARTS = (
+    "page.css",
+    *(f"{name}.js" for name in "regions entries drawing sets card pins page".split()),
+)
 #: Approximate bytes of a page that a browser opens within seconds. More images go to a new page.
 MOST = 30_000_000
 
@@ -38,14 +45,15 @@ class Pages:
         self._images: list[dict] = []
         self._size, self._number = 0, 1
 
-    def add(self, image: dict) -> None:
-        """Adds an image, as `page_image` returns it."""
+    def add(self, image: dict) -> str:
+        """Adds an image, as `page_image` returns it. Returns the file of its page."""
         size = len(json.dumps(image))
         if self._images and self._size + size > MOST:
             self._write(is_last=False)
             self._images, self._size, self._number = [], 0, self._number + 1
         self._images.append(image)
         self._size += size
+        return _file_name(self._number)
 
     def close(self, note: str = "") -> int:
         """Writes the last page, which shows the note. Returns the number of pages."""
@@ -78,8 +86,10 @@ def page_image(
     *,
     grid: tuple[int, int],
     pca: np.ndarray,
+    assigned: Assigned | None = None,
 ) -> dict:
-    """The data of one image on the page. pca: uint8 [L, 3], the colours of its patches."""
+    """The data of one image on the page. pca: uint8 [L, 3], the colours of its patches. assigned:
+    its entries, if there is a dictionary."""
     picture = Image.fromarray(image)
     picture.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
     jpeg = io.BytesIO()
@@ -93,7 +103,17 @@ def page_image(
             {"kept": s.kept.tolist()} | pack(s.maps, grid=grid, root=s.scale.log) for s in sets
         ],
         "pca": _text(pca.tobytes()),
-    }
+    } | ({} if assigned is None else {"entries": _entries(assigned, grid)})
+
+
+def _entries(assigned: Assigned, grid: tuple[int, int]) -> dict:
+    found = entry_maps(assigned)
+    maps = np.array([one.map for one in found], np.float32).reshape(len(found), grid[0] * grid[1])
+    return {
+        "kept": [one.key for one in found],
+        "counts": [one.count for one in found],
+        "distances": [float(f"{one.distance:.4g}") for one in found],
+    } | pack(maps, grid=grid, root=True)
 
 
 def pack(maps: np.ndarray, *, grid: tuple[int, int], root: bool = False) -> dict:
@@ -127,6 +147,7 @@ def page(
     top_k: int,
     pca: str,
     images: Sequence[dict],
+    dictionary: Dictionary | None = None,
     note: str = "",
     neighbours: Mapping[str, str | None] | None = None,
 ) -> str:
@@ -134,8 +155,9 @@ def page(
 
     origin: text about the model. sets: of any image; only the kinds and names of the maps are used.
     top_k: where the slider starts. pca: text about the variance that the principal components
-    explain. images: as `page_image` returns them. note: text about the images. neighbours: the
-    files of the "previous" and the "next" page.
+    explain. images: as `page_image` returns them. dictionary: whose entries the images have.
+    note: text about the images. neighbours: the files of the "previous" and the "next"
+    page.
     """
     data = {
         "origin": origin,
@@ -147,15 +169,17 @@ def page(
         "heat": HEAT.tolist(),
         "topK": top_k,
         "sets": [
-            {"title": s.title, "scale": s.scale._asdict(), "labels": s.labels, "names": s.names}
+            {"title": s.title, "unit": s.unit, "labels": s.labels, "names": s.names}
+            | {"scale": s.scale._asdict()}
             for s in sets
         ],
+        "dictionary": None if dictionary is None else page_dictionary(dictionary, images),
         "images": images,
     }
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # no tag ends the script
     folder = files("rats_jax.gallery") / "files"
     html = (folder / "page.html").read_text("utf-8")
-    for name in ("page.css", "regions.js", "drawing.js", "card.js", "page.js"):
+    for name in _PARTS:
         html = html.replace(f"/* {name} */", (folder / name).read_text("utf-8"))
     return html.replace("/* data */", text)
 
