@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from rats_jax.gallery.looking import Seen
-from rats_jax.parts.dictionary.part_maps import entry_maps, named_maps
+from rats_jax.parts.dictionary.part_maps import named_maps
 from rats_jax.parts.dictionary.saved import Dictionary
 from rats_jax.pictures.sheets import Scale, heat, over, sheet
 
@@ -74,20 +74,19 @@ def part_overlay(part: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 def counted(count: int, units: str) -> str:
     """A count with its unit: "1 register", "2 registers"."""
-    return f"{count:,} {units[:-1] if count == 1 else units}"
+    one = "entry" if units == "entries" else units[:-1]
+    return f"{count:,} {one if count == 1 else units}"
 
 
 def named_sheet(one: Seen, name: str, dictionary: Dictionary) -> Image.Image:
     """The image, and a heat map of each part that is found in it; of each entry, if the dictionary
     has no names."""
-    named = bool(names_of(dictionary))
-    found = named_maps(one.assigned, dictionary) if named else entry_maps(one.assigned)
+    found = named_maps(one.assigned, dictionary)
     cells = [("image", one.image)]
     for part in found:
-        title = part.key if named else f"entry {part.key}"
         cells.append(
-            (f"{title}: {part.count}", part_overlay(part.map.reshape(one.grid), one.image))
+            (f"{part.key}: {part.count}", part_overlay(part.map.reshape(one.grid), one.image))
         )
-    kind = "parts" if named else "entries"
-    title = f"{name}: {len(found)} {kind}, each with its number of {dictionary.kind}"
+    kind = "parts" if names_of(dictionary) else "entries"
+    title = f"{name}: {counted(len(found), kind)}, each with its number of {dictionary.kind}"
     return sheet([(title, cells)], side=192, columns=9, scale=PART)

@@ -63,14 +63,12 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The nearest entry of each vector [n, D], and its distance. unit: vectors are scaled to length
     1 first."""
-    vectors = vectors.astype(np.float64)
     if unit:
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-    entries = entries.astype(np.float64)
+        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
     squares = (entries**2).sum(-1) - 2 * vectors @ entries.T
     chosen = squares.argmin(-1)
     distances = np.linalg.norm(vectors - entries[chosen], axis=-1)
-    return chosen, distances.astype(np.float32)
+    return chosen, distances
 
 
 def entry_maps(assigned: Assigned) -> list[PartMap]:
@@ -80,7 +78,9 @@ def entry_maps(assigned: Assigned) -> list[PartMap]:
 
 def named_maps(assigned: Assigned, dictionary: Dictionary) -> list[PartMap]:
     """A map for each name that is found, in the order of `merged`. Detectors whose entry has no
-    name are left out."""
+    name are left out. If no entry of the dictionary has a name, they are "entry 0", ...."""
+    if (dictionary.labels < 0).all():
+        return merged(assigned, [f"entry {entry}" for entry in assigned.entries])
     return merged(assigned, [dictionary.name(entry) for entry in assigned.entries])
 
 
