@@ -48,7 +48,7 @@ def test_every_module_is_listed_in_its_folder():
 #: These know neither configs nor runs, and no command.
 PURE = set("models dino data parts classification pictures procedural_parts weights".split())
 #: The work of one command each: only the entry points import it.
-COMMANDS = {"evals", "gallery", "preparation", "torch_export", "planning"}
+COMMANDS = {"evals", "gallery", "dictionaries", "preparation", "torch_export", "planning"}
 #: Modules at the top of the package that know nothing of configs and runs.
 SHARED = {"errors", "files", "paths", "progress", "results_folder", "voice"}
 
