@@ -11,6 +11,7 @@ import numpy as np
 from rats_jax.models import Features
 from rats_jax.models.options import Options
 from rats_jax.parts.dictionary.detectors import detect, layers_needed
+from rats_jax.parts.dictionary.kmeans import nearest
 from rats_jax.parts.dictionary.saved import Dictionary
 from rats_jax.parts.regions import Size
 
@@ -54,21 +55,8 @@ def assign(features: Features, options: Options, dictionary: Dictionary, *, grid
     found = detect(features, options, grid=grid, norm=dictionary.norm, regions=regions)
     vectors, maps = np.asarray(found.vectors[0]), np.asarray(found.maps[0])
     looks = maps.max(-1) > 0  # not so: a cluster without a patch, attention that is uniform
-    entries, distances = nearest(vectors[looks], dictionary.entries, unit=dictionary.unit)
-    return Assigned(entries, distances, maps[looks])
-
-
-def nearest(
-    vectors: np.ndarray, entries: np.ndarray, *, unit: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest entry of each vector [n, D], and its distance. unit: vectors are scaled to length
-    1 first."""
-    if unit:
-        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-    squares = (entries**2).sum(-1) - 2 * vectors @ entries.T
-    chosen = squares.argmin(-1)
-    distances = np.linalg.norm(vectors - entries[chosen], axis=-1)
-    return chosen, distances
+    entries, squares = nearest(vectors[looks], dictionary.entries, unit=dictionary.unit)
+    return Assigned(entries, np.sqrt(squares), maps[looks])
 
 
 def entry_maps(assigned: Assigned) -> list[PartMap]:

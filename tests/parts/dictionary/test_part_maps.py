@@ -5,7 +5,7 @@ import pytest
 
 from rats_jax.models.options import PerceiverOptions
 from rats_jax.parts.dictionary.detectors import detect
-from rats_jax.parts.dictionary.part_maps import Assigned, assign, entry_maps, named_maps, nearest
+from rats_jax.parts.dictionary.part_maps import Assigned, assign, entry_maps, named_maps
 from rats_jax.parts.dictionary.saved import Dictionary
 from tests.gallery.looks import GRID, RATS, SHAPE, VIT, features
 
@@ -50,14 +50,15 @@ def test_without_any_name_parts_are_entries():
 
 @pytest.mark.parametrize("unit", [False, True])
 def test_the_nearest_entry_is_that_of_a_search_through_all(unit):
-    draws = np.random.default_rng(0)
-    vectors, entries = draws.normal(size=(20, 6)) * 3, draws.normal(size=(30, 6))
-    found, distances = nearest(vectors.astype(np.float32), entries.astype(np.float32), unit=unit)
-    for vector, entry, distance in zip(vectors, found, distances, strict=True):
+    seen, draws = features(), np.random.default_rng(0)
+    vectors, entries = np.asarray(seen.registers[0]), draws.normal(size=(30, 8)).astype(np.float32)
+    dictionary = dictionary_of(entries, np.zeros(30), unit=unit)
+    found = assign(seen, RATS, dictionary, grid=GRID)
+    for vector, entry, distance in zip(vectors, found.entries, found.distances, strict=True):
         vector = vector / np.linalg.norm(vector) if unit else vector
-        all_of_them = [np.sqrt(((vector - other) ** 2).sum()) for other in entries]
-        assert entry == np.argmin(all_of_them)
-        assert distance == pytest.approx(min(all_of_them), rel=1e-4)
+        distances = [np.sqrt(((vector - other) ** 2).sum()) for other in entries]
+        assert entry == np.argmin(distances)
+        assert distance == pytest.approx(min(distances), rel=1e-4)
 
 
 @pytest.mark.parametrize("options", [RATS, VIT, PerceiverOptions(**SHAPE)])
