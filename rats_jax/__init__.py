@@ -8,6 +8,7 @@ From the command line: `rats --help`. From Python:
     features = rats_jax.compute_features(backbone, ["a.jpg", "b.jpg"])
     features.registers, features.patches, features.global_vector
     regions = rats_jax.find_regions(backbone, "a.jpg", k=8)    # name of the method -> label map
+    parts = rats_jax.name_parts(backbone, "a.jpg", "dictionary")  # name of the part -> heat map
     results = rats_jax.score_parts(backbone, "procedural_parts:100", top_k=8)
 
     config = rats_jax.load_recipe("drawings")
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         compute_features,
         find_regions,
         load_recipe,
+        name_parts,
         run_training,
         score_parts,
     )
@@ -35,6 +37,7 @@ __all__ = [
     "compute_features",
     "find_regions",
     "load_recipe",
+    "name_parts",
     "open_backbone",
     "run_training",
     "score_parts",

@@ -19,6 +19,10 @@ from rats_jax.evals.part_evaluation import evaluate_parts
 from rats_jax.evals.part_scores import Result, summarised
 from rats_jax.models import Features
 from rats_jax.parts.datasets import open_dataset
+from rats_jax.parts.dictionary.detectors import layers_needed
+from rats_jax.parts.dictionary.part_maps import assign, named_maps
+from rats_jax.parts.dictionary.saved import Dictionary
+from rats_jax.parts.dictionary.saved import load as load_dictionary
 from rats_jax.parts.regions import resize_labels
 from rats_jax.parts.ways import RegionOptions, region_maps
 from rats_jax.paths import local_path, printable
@@ -105,6 +109,46 @@ def find_regions(
         features, has_cls=model.has_cls, grid=(side, side), k=k, size=size, options=options
     )
     return {way: resize_labels(labels[0], pixels.shape[:2]) for way, labels in maps.items()}
+
+
+def name_parts(
+    backbone: Backbone,
+    image: AnImage,
+    dictionary: str | os.PathLike | Dictionary,
+    *,
+    resolution: int | None = None,
+) -> dict[str, np.ndarray]:
+    """Where the named parts of a dictionary are in one image, as `rats visualize --dictionary`.
+
+    Args:
+      backbone: from `open_backbone`.
+      image: as in `find_regions`.
+      dictionary: the folder that `rats dictionary` wrote, made with the same model.
+      resolution: as in `find_regions`.
+
+    Returns:
+      A dict from the name of each part that is found to its heat map, float32 [height, width], of
+      the image's original size, 0 to 1. Parts with more detectors come first. If no entry has a
+      name, the names are "entry 0", "entry 1", ....
+
+    Raises:
+      UserError: as in `compute_features`, or the dictionary cannot be read or is of another model.
+    """
+    found = dictionary if isinstance(dictionary, Dictionary) else load_dictionary(dictionary)
+    found.check_fits(backbone.options)
+    resolution = _resolution(backbone, resolution, usual=default_resolution(backbone.options))
+    side, pixels = resolution // backbone.options.patch, _pixels(image)
+    needed = layers_needed(backbone.options, norm=found.norm)
+    features = backbone.looking(**needed)(_resized(pixels, (resolution, resolution))[None])
+    assigned = assign(features, backbone.options, found, grid=(side, side))
+    return {
+        part.key: np.asarray(
+            Image.fromarray(part.map.reshape(side, side)).resize(
+                pixels.shape[1::-1], Image.Resampling.BILINEAR
+            )
+        )
+        for part in named_maps(assigned, found)
+    }
 
 
 def score_parts(

@@ -2,6 +2,7 @@
 
 Pictures of the parts that a model sees in images: regions, the map of each register or head,
 attention, principal components, and HTML pages in which any number of regions can be tried.
+With --dictionary, the parts are named, and a page for each entry shows its best images.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from rats_jax.voice import say
 
 if TYPE_CHECKING:
     from rats_jax.models.options import Options
+    from rats_jax.parts.dictionary.saved import Dictionary
 
 CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
 IMAGES = flags.DEFINE_multi_string(
@@ -30,6 +32,9 @@ IMAGES = flags.DEFINE_multi_string(
     [],
     "An image, a folder of images, a pattern in quotes ('photos/*.jpg'), a .txt file with one "
     "name per line, or several of these separated by commas.",
+)
+DICTIONARY = flags.DEFINE_string(
+    "dictionary", "", "A dictionary of the model's parts: the --output of rats dictionary."
 )
 OUTPUT = flags.DEFINE_string("output", "", "The folder to create.")
 TOP_K = define_top_k("8, or fewer if the model has fewer registers; for a ViT one for each head.")
@@ -64,6 +69,7 @@ def main() -> None:
         images = [images[i] for i in spread(len(images), LIMIT.value)]
     backbone = open_backbone(CHECKPOINT.value, weights=WEIGHTS.value)
     say(backbone.origin)
+    dictionary = _dictionary(backbone.options)
     top_k = _top_k(backbone.options)
     sides = given_resolutions(RESOLUTION.value, backbone.options)
     resolution = only(sides, flag="resolution", of="rats visualize")
@@ -80,6 +86,7 @@ def main() -> None:
             top_k=top_k,
             resolution=resolution,
             skip_broken=SKIP_BROKEN.value,
+            dictionary=dictionary,
         )
     files = sorted(os.listdir(output))
     if drawn.left_out:
@@ -92,6 +99,22 @@ def main() -> None:
     if drawn.ended:
         say(f"ended early: {drawn.images:,} of {len(images):,} images are drawn and kept")
         raise drawn.ended
+
+
+def _dictionary(options: Options) -> Dictionary | None:
+    """The dictionary of --dictionary; None without one. options: of the backbone. Raises
+    UserError."""
+    from rats_jax.parts.dictionary.saved import load
+    from rats_jax.paths import local_path
+
+    if not DICTIONARY.value:
+        return None
+    dictionary = load(local_path(DICTIONARY.value))
+    dictionary.check_fits(options)
+    named = len({name for i in range(len(dictionary.entries)) if (name := dictionary.name(i))})
+    of = f", named after {named:,} parts" if named else ", without names"
+    say(f"dictionary: {len(dictionary.entries):,} entries{of}")
+    return dictionary
 
 
 def _top_k(options: Options) -> int:

@@ -12,6 +12,7 @@ from PIL import Image
 import rats_jax
 from rats_jax.backbones import Backbone
 from rats_jax.errors import UserError
+from rats_jax.parts.dictionary.saved import Dictionary, save
 from rats_jax.parts.region_metrics import score
 from rats_jax.procedural_parts import ProceduralParts
 
@@ -101,6 +102,22 @@ def test_one_image_and_one_number_of_regions_need_no_list(backbone, images):
 def test_images_are_seen_as_in_training_by_default(backbone, images):
     patches = backbone.options.patches(backbone.options.trained_size)
     assert rats_jax.compute_features(backbone, images).patches.shape[1] == patches
+
+
+def test_parts_are_named_by_a_dictionary(backbone, images, tmp_path):
+    registers = rats_jax.compute_features(backbone, images[0], resolution=64).registers[0]
+    labels = (np.arange(len(registers)) == 2).astype(np.int32)
+    purity, counts = np.ones(len(labels), np.float32), np.ones(len(labels), np.int64)
+    save(tmp_path, Dictionary(registers, labels, purity, counts, {0: "leg", 1: "head"}))
+    image = Image.fromarray(images[0]).resize((90, 50))
+    found = rats_jax.name_parts(backbone, images[0], tmp_path, resolution=64)
+    assert list(found) == ["leg", "head"]  # one register is the head
+    assert all(
+        heat.shape == (64, 64) and 0 <= heat.min() <= heat.max() <= 1 for heat in found.values()
+    )
+    assert rats_jax.name_parts(backbone, image, tmp_path)["leg"].shape == (50, 90)
+    with pytest.raises(UserError, match="nowhere has no dictionary.safetensors"):
+        rats_jax.name_parts(backbone, image, tmp_path / "nowhere")
 
 
 def test_mistakes_are_one_line(backbone, images, tmp_path):

@@ -10,10 +10,12 @@ import numpy as np
 from rats_jax.backbones import Backbone
 from rats_jax.data.reading import LeftOut
 from rats_jax.errors import BrokenImage, UserError
+from rats_jax.gallery.entry_pages import EntryPages
 from rats_jax.gallery.html import Pages
 from rats_jax.gallery.image_files import ImageFiles
 from rats_jax.gallery.looking import first_look, fitted_images, looking
 from rats_jax.gallery.pca import principal_components
+from rats_jax.parts.dictionary.saved import Dictionary
 from rats_jax.paths import printable
 from rats_jax.progress import Progress
 from rats_jax.results_folder import file_names
@@ -49,6 +51,7 @@ def draw(
     top_k: int,
     resolution: int,
     skip_broken: bool = False,
+    dictionary: Dictionary | None = None,
 ) -> Drawn:
     """Writes into a folder, for each (name, file) of an image:
 
@@ -58,6 +61,11 @@ def draw(
     - attention/NAME.png: the attention of each head to the patches;
 
     and index.html with all images, or several such pages; and left_out.txt if images were left out.
+    With a dictionary also:
+
+    - named/NAME.png: the image, and a heat map of each part, or entry, that is found in it;
+    - entries.html, and entries/ENTRY.html for each entry that is found: its best images.
+
     If drawing ends early, but after the first image (a broken image, Ctrl-C, a full disk, too
     little memory), the pages are still written, with the images that are drawn.
 
@@ -68,15 +76,18 @@ def draw(
       UserError: a file is not an image. Any other error before the first image is drawn is raised
         too.
     """
-    left_out, look = LeftOut(skip_broken=skip_broken), looking(backbone, resolution=resolution)
+    left_out = LeftOut(skip_broken=skip_broken)
+    look = looking(backbone, resolution=resolution, dictionary=dictionary)
     count = fitted_images(resolution=resolution, patch=backbone.options.patch)
     seen = first_look(look, images, left_out, count=count)
     components = principal_components(
         [np.asarray(one.features.patches[0]) for one in seen.values()]
     )
     sets = next(iter(seen.values())).sets
-    pages = Pages(folder, origin=backbone.origin, sets=sets, top_k=top_k, pca=str(components))
-    files = ImageFiles(folder, top_k, backbone.options, components)
+    about = {"origin": backbone.origin, "sets": sets, "top_k": top_k, "pca": str(components)}
+    pages = Pages(folder, dictionary=dictionary, **about)
+    entries = EntryPages(folder, dictionary) if dictionary else None
+    files = ImageFiles(folder, top_k, backbone.options, components, dictionary)
     stems, progress = file_names([name for name, _ in images]), Progress("drawn", len(images))
     drawn, ended, unfinished = 0, None, None
     try:
@@ -91,7 +102,9 @@ def draw(
                     height, width = one.grid
                     say(f"image {i + 1} of {len(images)}: {name}, {height} x {width} patches")
                 unfinished = stems[i]
-                pages.add(files.write(one, name, unfinished))
+                page = pages.add(files.write(one, name, unfinished))
+                if entries:
+                    entries.add(one, name, page)
                 drawn, unfinished = drawn + 1, None
             progress.add(1)
     except BaseException as error:
@@ -107,15 +120,17 @@ def draw(
         if unfinished:
             files.remove(unfinished)
     found = Drawn(drawn, len(images), left_out.lines, ended)
-    _close(pages, folder, found)
+    _close(pages, entries, folder, found)
     return found
 
 
-def _close(pages: Pages, folder: Path, drawn: Drawn) -> None:
+def _close(pages: Pages, entries: EntryPages | None, folder: Path, drawn: Drawn) -> None:
     """Completes the folder. Ignores a second Ctrl-C meanwhile, which would lose all pictures."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         pages.close(str(drawn))
+        if entries:
+            entries.close()
         if drawn.left_out:
             text = "".join(f"{line}\n" for line in drawn.left_out)
             (folder / "left_out.txt").write_text(text)

@@ -15,15 +15,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rats_jax.gallery.entries import page_dictionary
 from rats_jax.gallery.maps import SMOOTHING, MapSet
+from rats_jax.parts.dictionary.part_maps import Assigned, entry_maps
+from rats_jax.parts.dictionary.saved import Dictionary
 from rats_jax.pictures.overlays import PALETTE
 from rats_jax.pictures.sheets import HEAT
 
 _SIDE = 512  # pixels of a picture's longer side, at most
-# Bytes of an image's maps per patch, in base64. With this limit, 20 images of 32 x 32 patches stay
-# below 5 MB with their JPEGs, for any number of registers. Trained maps mostly need less.
-_BYTES = 165
-_LEVELS = (255, 127, 63, 31)
+_JPEG_BYTES, _QUALITIES = 33_000, (72, 60, 50, 40)  # the first quality with so many bytes at most
+# Bytes of the maps of an image per patch, in base64; with a dictionary, the maps of entries have a
+# part of them. For the 96 registers of RATS-S, 100 images of 32 x 32 patches then stay below 15 MB
+# with their JPEGs. Fewer levels would change regions, so more registers make larger pages.
+_BYTES, _ENTRY_BYTES = 90, 40
+_LEVELS = (255, 127, 63, 31, 15)
+_ENTRY_LEVELS = (*_LEVELS, 7)  # their regions are not scored
+_PARTS = (
+    "page.css",
+    *(f"{name}.js" for name in "regions entries drawing sets card pins page".split()),
+)
 #: Approximate bytes of a page that a browser opens within seconds. More images go to a new page.
 MOST = 30_000_000
 
@@ -38,14 +48,15 @@ class Pages:
         self._images: list[dict] = []
         self._size, self._number = 0, 1
 
-    def add(self, image: dict) -> None:
-        """Adds an image, as `page_image` returns it."""
+    def add(self, image: dict) -> str:
+        """Adds an image, as `page_image` returns it. Returns the file of its page."""
         size = len(json.dumps(image))
         if self._images and self._size + size > MOST:
             self._write(is_last=False)
             self._images, self._size, self._number = [], 0, self._number + 1
         self._images.append(image)
         self._size += size
+        return _file_name(self._number)
 
     def close(self, note: str = "") -> int:
         """Writes the last page, which shows the note. Returns the number of pages."""
@@ -78,44 +89,72 @@ def page_image(
     *,
     grid: tuple[int, int],
     pca: np.ndarray,
+    assigned: Assigned | None = None,
 ) -> dict:
-    """The data of one image on the page. pca: uint8 [L, 3], the colours of its patches."""
+    """The data of one image on the page. pca: uint8 [L, 3], the colours of its patches. assigned:
+    its entries, if there is a dictionary."""
     picture = Image.fromarray(image)
     picture.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
-    jpeg = io.BytesIO()
-    picture.save(jpeg, "JPEG", quality=72, optimize=True)
+    most = _BYTES if assigned is None else _BYTES - _ENTRY_BYTES
     size = {"width": picture.width, "height": picture.height, "grid": grid}
     return {
         "name": name,
         **size,
-        "jpeg": _text(jpeg.getvalue()),
+        "jpeg": _text(_jpeg(picture)),
         "sets": [
-            {"kept": s.kept.tolist()} | pack(s.maps, grid=grid, root=s.scale.log) for s in sets
+            {"kept": s.kept.tolist()} | pack(s.maps, grid=grid, root=s.scale.log, most=most)
+            for s in sets
         ],
         "pca": _text(pca.tobytes()),
-    }
+    } | ({} if assigned is None else {"entries": _entries(assigned, grid)})
 
 
-def pack(maps: np.ndarray, *, grid: tuple[int, int], root: bool = False) -> dict:
+def _jpeg(picture: Image.Image) -> bytes:
+    for quality in _QUALITIES:
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=quality, optimize=True)
+        if file.tell() <= _JPEG_BYTES:
+            break
+    return file.getvalue()
+
+
+def _entries(assigned: Assigned, grid: tuple[int, int]) -> dict:
+    found = entry_maps(assigned)
+    maps = np.array([one.map for one in found], np.float32).reshape(len(found), grid[0] * grid[1])
+    return {
+        "kept": [one.key for one in found],
+        "counts": [one.count for one in found],
+        "distances": [float(f"{one.distance:.4g}") for one in found],
+    } | pack(maps, grid=grid, root=True, most=_ENTRY_BYTES, steps=_ENTRY_LEVELS)
+
+
+def pack(
+    maps: np.ndarray,
+    *,
+    grid: tuple[int, int],
+    root: bool = False,
+    most: int = _BYTES,
+    steps: Sequence[int] = _LEVELS,
+) -> dict:
     """Packs maps [M, L] as whole numbers 0..levels, from the lowest to the highest value of each
     map.
 
     From each number the mean of its left and upper neighbours is subtracted (modulo 256), so that
-    zlib compresses better. levels: the largest of 255, 127, 63, 31 that stays within the size limit
-    of the page, else 31. root: the numbers are even steps of the square root, which suits a
-    logarithmic scale: a map with a sharp peak keeps the differences between its low values.
+    zlib compresses better. levels: the first of `steps` with which the data has at most `most`
+    bytes per patch, else the last. root: the numbers are even steps of the square root, which suits
+    a logarithmic scale: a map with a sharp peak keeps the differences between its low values.
 
     Returns:
       {low, high: M numbers; levels; root; data: base64 of zlib of uint8 [M, L]}.
     """
-    ends = {"low": maps.min(1).tolist(), "high": maps.max(1).tolist()}
+    ends = {"low": _short(maps.min(1)), "high": _short(maps.max(1))}
     maps = np.sqrt(maps) if root else maps
     low, high = maps.min(1), maps.max(1)
     span = np.maximum(high - low, 1e-12)[:, None]
-    for levels in _LEVELS:
+    for levels in steps:
         numbers = np.round((maps - low[:, None]) / span * levels).astype(np.uint8)
         data = _text(zlib.compress(_residues(numbers.reshape(-1, *grid)).tobytes(), 9))
-        if len(data) <= _BYTES * maps.shape[1]:
+        if len(data) <= most * maps.shape[1]:
             break
     return ends | {"levels": levels, "root": root, "data": data}
 
@@ -127,6 +166,7 @@ def page(
     top_k: int,
     pca: str,
     images: Sequence[dict],
+    dictionary: Dictionary | None = None,
     note: str = "",
     neighbours: Mapping[str, str | None] | None = None,
 ) -> str:
@@ -134,8 +174,9 @@ def page(
 
     origin: text about the model. sets: of any image; only the kinds and names of the maps are used.
     top_k: where the slider starts. pca: text about the variance that the principal components
-    explain. images: as `page_image` returns them. note: text about the images. neighbours: the
-    files of the "previous" and the "next" page.
+    explain. images: as `page_image` returns them. dictionary: whose entries the images have.
+    note: text about the images. neighbours: the files of the "previous" and the "next"
+    page.
     """
     data = {
         "origin": origin,
@@ -147,15 +188,17 @@ def page(
         "heat": HEAT.tolist(),
         "topK": top_k,
         "sets": [
-            {"title": s.title, "scale": s.scale._asdict(), "labels": s.labels, "names": s.names}
+            {"title": s.title, "unit": s.unit, "labels": s.labels, "names": s.names}
+            | {"scale": s.scale._asdict()}
             for s in sets
         ],
+        "dictionary": None if dictionary is None else page_dictionary(dictionary, images),
         "images": images,
     }
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # no tag ends the script
     folder = files("rats_jax.gallery") / "files"
     html = (folder / "page.html").read_text("utf-8")
-    for name in ("page.css", "regions.js", "drawing.js", "card.js", "page.js"):
+    for name in _PARTS:
         html = html.replace(f"/* {name} */", (folder / name).read_text("utf-8"))
     return html.replace("/* data */", text)
 
@@ -169,6 +212,11 @@ def _residues(numbers: np.ndarray) -> np.ndarray:
     expected[:, 1:, 0] = wide[:, :-1, 0]
     expected[:, 1:, 1:] = (wide[:, 1:, :-1] + wide[:, :-1, 1:]) // 2
     return (wide - expected).astype(np.uint8)
+
+
+def _short(values: np.ndarray) -> list[float]:
+    """Float32 values, exactly, with few digits as text."""
+    return [float(str(value)) for value in values.astype(np.float32)]
 
 
 def _text(data: bytes) -> str:

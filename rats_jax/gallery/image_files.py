@@ -7,26 +7,30 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from rats_jax.gallery.entries import named_sheet
 from rats_jax.gallery.html import page_image
 from rats_jax.gallery.looking import Seen
 from rats_jax.gallery.maps import MapSet, attention_rows
 from rats_jax.gallery.pca import Components
 from rats_jax.models import Options
+from rats_jax.parts.dictionary.saved import Dictionary
 from rats_jax.parts.regions import resize_labels
 from rats_jax.pictures.overlays import PALETTE, paint, save_png
 from rats_jax.pictures.sheets import ATTENTION, Cell, heat, over, sheet, value_range
 
 FOLDERS = ("regions", "labels", "maps", "attention")
+NAMED = "named"  # with a dictionary
 
 
 class ImageFiles(NamedTuple):
     """Where the files go, and what all images share. k: number of regions. options: of the
-    backbone."""
+    backbone. dictionary: None for none."""
 
     folder: Path
     k: int
     options: Options
     components: Components
+    dictionary: Dictionary | None = None
 
     def write(self, one: Seen, name: str, stem: str) -> dict:
         """Writes a PNG to each folder. Returns the data of the image for the page. stem: the file
@@ -38,10 +42,14 @@ class ImageFiles(NamedTuple):
         save_png(_maps_sheet(one, self.k), self._file("maps", stem))
         save_png(_attention_sheet(one, self.options), self._file("attention", stem))
         save_png(self._regions_sheet(one, name, labels, colours), self._file("regions", stem))
-        return page_image(name, one.image, one.sets, grid=one.grid, pca=colours)
+        if one.assigned is not None:
+            save_png(named_sheet(one, name, self.dictionary), self._file(NAMED, stem))
+        return page_image(
+            name, one.image, one.sets, grid=one.grid, pca=colours, assigned=one.assigned
+        )
 
     def remove(self, stem: str) -> None:
-        for kind in FOLDERS:
+        for kind in (*FOLDERS, NAMED):
             self._file(kind, stem).unlink(missing_ok=True)
 
     def _file(self, kind: str, stem: str) -> Path:

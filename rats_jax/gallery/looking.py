@@ -15,6 +15,9 @@ from rats_jax.gallery.finding import spread
 from rats_jax.gallery.images import read_image, resized
 from rats_jax.gallery.maps import MapSet, map_sets
 from rats_jax.models import Features
+from rats_jax.parts.dictionary.detectors import layers_needed
+from rats_jax.parts.dictionary.part_maps import Assigned, assign
+from rats_jax.parts.dictionary.saved import Dictionary
 from rats_jax.paths import printable
 from rats_jax.progress import Progress
 from rats_jax.voice import say
@@ -26,23 +29,26 @@ FITTED, FITTED_PATCHES = 16, 65_536
 
 class Seen(NamedTuple):
     """An image as the model sees it. size: the original (height, width) in pixels. grid: (height,
-    width) in patches. sets: as `map_sets` returns them."""
+    width) in patches. sets: as `map_sets` returns them. assigned: the entries of its detectors, if
+    there is a dictionary."""
 
     image: np.ndarray
     size: tuple[int, int]
     grid: tuple[int, int]
     features: Features
     sets: list[MapSet]
+    assigned: Assigned | None = None
 
 
 Look = Callable[[Path], Seen]
 
 
-def looking(backbone: Backbone, *, resolution: int) -> Look:
+def looking(backbone: Backbone, *, resolution: int, dictionary: Dictionary | None = None) -> Look:
     """The function from an image file to what the model sees in it. It raises BrokenImage, and
     UserError if there is too little memory."""
     options = backbone.options
-    patch, features_of = options.patch, backbone.looking((options.attended_layer,))
+    layers = layers_needed(options, norm=dictionary.norm)["layers_of"] if dictionary else ()
+    patch, features_of = options.patch, backbone.looking((options.attended_layer,), layers)
 
     def look(path: Path) -> Seen:
         image = read_image(path)
@@ -58,7 +64,8 @@ def looking(backbone: Backbone, *, resolution: int) -> Look:
                 f"{printable(str(path))} needs more memory at --resolution={resolution} than is "
                 "available: choose a smaller resolution"
             ) from error
-        return Seen(image, size, grid, features, map_sets(features, options, grid=grid))
+        assigned = assign(features, options, dictionary, grid=grid) if dictionary else None
+        return Seen(image, size, grid, features, map_sets(features, options, grid=grid), assigned)
 
     return look
 

@@ -64,8 +64,9 @@ def value_range(values: np.ndarray) -> str:
     return f"{low} to {high}"
 
 
-def over(colours: np.ndarray, image: np.ndarray, *, alpha: float = 0.7) -> np.ndarray:
-    """Colours of patches [h, w, 3] blended over the image in grey; uint8 of the image's size."""
+def over(colours: np.ndarray, image: np.ndarray, *, alpha: float | np.ndarray = 0.7) -> np.ndarray:
+    """Colours of patches [h, w, 3] blended over the image in grey; uint8 of the image's size.
+    alpha: opacity of the colours, 0 to 1, or of each pixel [height, width, 1]."""
     height, width = image.shape[:2]
     large = Image.fromarray(colours).resize((width, height), Image.Resampling.NEAREST)
     grey = image.mean(-1, keepdims=True)

@@ -3,15 +3,18 @@
 class Card {
   constructor(image) {
     this.image = image;
-    this.sets = []; // of each set: the maps, and the maps smoothed
-    this.pinned = this.hovered = this.patch = null; // ranks, and a place in the grid
+    this.ofSets = setsOf(image);
+    this.loaded = []; // of each set that was chosen: the maps, and the maps smoothed
+    this.hovered = this.patch = null; // a rank, and a place in the grid
     this.figure = document.createElement("figure");
     this.figure.innerHTML =
-      '<figcaption></figcaption><canvas class="picture" tabindex="0" role="img"></canvas>' +
+      '<figcaption><span></span></figcaption><canvas class="picture" tabindex="0" role="img"></canvas>' +
       '<p class="told"></p><div class="strip" role="group"></div>';
     [this.caption, this.canvas, this.told, this.strip] = this.figure.children;
-    this.caption.textContent = image.name;
-    this.caption.dir = "auto"; // names may be written from right to left
+    [this.title] = this.caption.children;
+    this.title.textContent = image.name;
+    this.title.dir = "auto"; // names may be written from right to left
+    if (dictionary) this.addSimilar();
     // small pictures are enlarged, so that lines stay thin
     const factor = Math.ceil(512 / Math.max(image.width, image.height));
     this.canvas.width = image.width * factor;
@@ -22,37 +25,72 @@ class Card {
   }
 
   async open() {
-    if (this.opened) return;
-    this.opened = true;
+    if (this.opening) return;
+    this.opening = true;
     try {
       this.photo = new Image();
       this.photo.src = `data:image/jpeg;base64,${this.image.jpeg}`;
       await this.photo.decode();
       const bytes = Uint8Array.from(atob(this.image.pca), (c) => c.charCodeAt(0));
       this.pca = patchCanvas(this.image.grid, (i) => bytes.subarray(3 * i, 3 * i + 3));
-      for (const packed of this.image.sets) {
-        const maps = await unpack(packed, this.image.grid);
-        const smoothed = smoothAll(maps, this.image.grid, data.sigma);
-        this.sets.push({ maps, smoothed, places: colourPlaces(packed.kept, data.palette.length) });
-      }
-      this.ready = true;
-      this.refill();
+      this.opened = true;
+      await this.refill();
     } catch (error) {
       this.told.className = "told failed";
       this.told.textContent = `This image cannot be shown (${error.message}). The page needs a browser of 2023 or later.`;
     }
   }
 
-  // Another set of maps: its buttons are made anew.
-  refill() {
-    if (!this.ready) return;
-    const which = Number(chosenSet.value);
-    this.about = data.sets[which];
-    this.packed = this.image.sets[which];
-    this.set = this.sets[which];
-    this.pinned = this.hovered = null;
+  addSimilar() {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "similar";
+    button.textContent = "similar images";
+    button.setAttribute("aria-label", `Images similar to ${this.image.name}`);
+    button.addEventListener("click", () => {
+      findSimilar(this);
+      this.figure.scrollIntoView({ block: "center" });
+    });
+    this.caption.append(button);
+  }
+
+  // Beside its name, how similar it is to another card's image.
+  showSimilarity(to, value) {
+    const shown = to && to !== this ? ` (${value.toFixed(2)})` : "";
+    this.title.textContent = this.image.name + shown;
+  }
+
+  // Its part of the chosen set of maps: known before the maps are unpacked.
+  get packed() {
+    return this.ofSets[chosen()];
+  }
+
+  has(id) {
+    return this.packed.kept.includes(id);
+  }
+
+  // Another set of maps: they are unpacked, and its buttons are made anew.
+  async refill() {
+    if (!this.opened) return;
+    this.ready = false;
+    const which = chosen();
+    const packed = this.ofSets[which];
+    this.loaded[which] ??= this.load(packed);
+    const set = await this.loaded[which];
+    if (which !== chosen()) return; // meanwhile another was chosen
+    this.about = sets[which];
+    this.set = set;
+    this.hovered = null;
     this.strip.replaceChildren();
+    this.strip.classList.toggle("wide", Boolean(this.about.veiled));
+    this.ready = true;
     this.update();
+  }
+
+  async load(packed) {
+    const maps = await mapsOf(this.image, packed);
+    const smoothed = smoothAll(maps, this.image.grid, data.sigma);
+    return { maps, smoothed, places: colourPlaces(packed.kept, data.palette.length) };
   }
 
   name(rank) {
@@ -85,26 +123,27 @@ class Card {
   update() {
     if (!this.ready) return;
     this.k = Math.min(Number(slider.value), this.set.maps.length);
-    if (this.pinned >= this.k) this.pinned = null;
     this.hovered = null;
-    this.regions = regionsOf(this.set.smoothed, this.k);
+    this.regions = this.k ? regionsOf(this.set.smoothed, this.k) : null; // there may be no part
     this.lead = leadOf(this.set.smoothed, this.k);
     this.areas = new Array(this.k).fill(0);
-    for (const rank of this.regions) this.areas[rank]++;
+    for (const rank of this.regions ?? []) this.areas[rank]++;
     this.addButtons(this.k);
     for (const button of this.strip.children) button.hidden = button.dataset.rank >= this.k;
-    if (this.strip.querySelector('[tabindex="0"]').hidden) this.rove(0);
+    if (this.strip.querySelector('[tabindex="0"]')?.hidden) this.rove(0);
     this.draw();
   }
 
-  // The map that is shown large, the region that stands out, and whether by pointing at a map.
+  // The maps that are shown large, merged, the regions that stand out, and whether by a map.
   get shown() {
-    if (this.hovered !== null) return { rank: this.hovered, map: true };
-    if (this.patch !== null) return { rank: this.regions[this.patch], map: false };
-    return this.pinned === null ? null : { rank: this.pinned, map: true };
+    if (this.hovered !== null) return { ranks: [this.hovered], map: true };
+    if (this.patch !== null) return { ranks: [this.regions[this.patch]], map: false };
+    const ranks = pins.ids.map((id) => this.packed.kept.indexOf(id)).filter((rank) => rank >= 0);
+    return ranks.length ? { ranks, map: true } : null;
   }
 
   draw() {
+    this.figure.classList.toggle("without", pins.ids.length > 0 && !pins.ids.some((id) => this.has(id)));
     if (!this.ready) return;
     const { grid } = this.image;
     const { width, height } = this.canvas;
@@ -125,59 +164,94 @@ class Card {
       context.globalCompositeOperation = "source-over";
     }
     if (shown?.map) {
-      const map = this.set.maps[shown.rank];
-      lay(patchCanvas(grid, (i) => heatColour(map[i], this.about.scale)), Math.max(alpha, 0.6));
-    } else if (view() === "regions") {
+      const map = mergeMaps(shown.ranks.map((rank) => this.set.maps[rank]));
+      const { scale } = this.about;
+      // where a part is not, the picture stays visible
+      const opacity = (value) => (this.about.veiled ? 255 * (0.2 + 0.8 * placeOn(scale, value)) : 255);
+      const colour = (i) => [...heatColour(map[i], scale), opacity(map[i])];
+      lay(patchCanvas(grid, colour), Math.max(alpha, 0.6));
+    } else if (view() === "regions" && this.k) {
       lay(patchCanvas(grid, (i) => this.colour(this.regions[i])), alpha);
       outline(this.canvas, grid, this.regions, () => true, 1);
     } else if (view() === "pca") {
       lay(this.pca, Math.max(alpha, 0.6));
     }
     if (shown && !shown.map) {
-      lay(patchCanvas(grid, (i) => [0, 0, 0, this.regions[i] === shown.rank ? 0 : 150]), 1);
+      lay(patchCanvas(grid, (i) => [0, 0, 0, this.regions[i] === shown.ranks[0] ? 0 : 150]), 1);
     }
-    if (shown) {
-      const its = (a, b) => a === shown.rank || b === shown.rank;
+    if (shown && !(shown.map && this.about.veiled)) {
+      const its = (a, b) => shown.ranks.includes(a) || shown.ranks.includes(b);
       outline(this.canvas, grid, this.regions, its, 3);
     }
     if (this.patch !== null) frame(this.canvas, grid, this.patch);
     this.tell(shown);
     for (const button of this.strip.children) {
       const rank = Number(button.dataset.rank);
-      button.classList.toggle("active", shown?.rank === rank);
-      button.setAttribute("aria-pressed", this.pinned === rank);
+      button.classList.toggle("active", Boolean(shown?.ranks.includes(rank)));
+      button.setAttribute("aria-pressed", pins.ids.includes(this.packed.kept[rank]));
     }
   }
 
   tell(shown) {
-    const count = this.areas.filter(Boolean).length;
     if (!shown) {
-      const lead = this.lead === null ? "" : `; where one wins, it is ahead by ${number(this.lead)} (median)`;
-      this.told.textContent = `${count} region${count > 1 ? "s" : ""} from ${this.k} map${this.k > 1 ? "s" : ""}${lead}. `;
-      if (view() === "pca") this.told.textContent += `Principal components: ${data.pca}. `;
-      this.told.textContent += "Point at the picture or at a map.";
+      this.tellAll();
       return;
     }
-    const { rank } = shown;
-    const name = document.createElement("b");
-    name.textContent = this.name(rank);
-    name.style.setProperty("--colour", rgb(this.colour(rank)));
+    const [rank] = shown.ranks;
+    const { low: dark, high: bright, unit } = this.about.scale;
     const scale = document.createElement("span");
     scale.className = "scale";
     scale.style.background = heatGradient;
-    const { low: dark, high: bright, unit } = this.about.scale;
-    const [low, high] = [this.packed.low[rank], this.packed.high[rank]].map(number);
-    const here = this.patch === null ? "" : `, here ${number(this.set.maps[rank][this.patch])}`;
-    this.told.replaceChildren(
-      name,
-      `, rank ${rank + 1} of ${this.set.maps.length}. Region: ${percent(this.areas[rank] / this.regions.length)} of the image. `,
-      `Values ${low} to ${high}${here}; colours ${dark} `,
-      scale,
-      ` ${bright} ${unit}.`,
-    );
+    const parts = shown.ranks.flatMap((one) => [" + ", this.coloured(one)]).slice(1);
+    if (shown.ranks.length === 1) parts.push(this.details(rank));
+    parts.push(` Colours ${dark} `, scale, ` ${bright} ${unit}.`);
+    if (this.patch !== null) {
+      const best = strongestAt(this.set.maps, this.patch, 3);
+      const told = best.map((one) => `${this.name(one)} ${number(this.set.maps[one][this.patch])}`);
+      parts.push(` Strongest here: ${told.join("; ")}.`);
+    }
+    this.told.replaceChildren(...parts);
+  }
+
+  tellAll() {
+    if (!this.set.maps.length) {
+      this.told.textContent = `No ${this.about.unit} are found here.`;
+      return;
+    }
+    const count = this.areas.filter(Boolean).length;
+    const lead = this.lead === null ? "" : `; where one wins, it is ahead by ${number(this.lead)} (median)`;
+    const without = this.figure.classList.contains("without") ? "What is pinned is not found here. " : "";
+    this.told.textContent = `${without}${counted(count, "regions")} from ${counted(this.k, "maps")}${lead}. `;
+    if (view() === "pca") this.told.textContent += `Principal components: ${data.pca}. `;
+    this.told.textContent += "Point at the picture or at a map; click to pin it in all images.";
+  }
+
+  // Its name, underlined in its colour.
+  coloured(rank) {
+    const name = document.createElement("b");
+    name.append(nameWithLink(this.about, this.packed.kept[rank]));
+    name.style.setProperty("--colour", rgb(this.colour(rank)));
+    return name;
+  }
+
+  // What is known of one map, in words.
+  details(rank) {
+    const { counts, distances, kept } = this.packed;
+    const map = this.set.maps[rank];
+    const place = `, rank ${rank + 1} of ${this.set.maps.length}`;
+    const area = rank < this.k ? `Region: ${percent(this.areas[rank] / this.regions.length)} of the image.` : `Not among the best ${this.k}.`;
+    if (counts) {
+      const about = this.about.about[kept[rank]];
+      return `${about ? `, ${about}` : ""}${place}: ${counted(counts[rank], dictionary.units)}, distance ${number(distances[rank])}. ${area}`;
+    }
+    let [low, high] = [Infinity, -Infinity];
+    for (const value of map) [low, high] = [Math.min(low, value), Math.max(high, value)];
+    const here = this.patch === null ? "" : `, here ${number(map[this.patch])}`;
+    return `${place}. ${area} Values ${number(low)} to ${number(high)}${here}.`;
   }
 
   patchAt(event) {
+    if (!this.k) return null;
     const box = this.canvas.getBoundingClientRect();
     const [h, w] = this.image.grid;
     // object-fit: contain leaves margins where the height is bounded
@@ -204,10 +278,9 @@ class Card {
     this.draw();
   }
 
-  pin(rank) {
-    this.pinned = this.pinned === rank ? null : rank;
-    if (this.pinned === null) this.hovered = null;
-    this.draw();
+  pin(rank, event) {
+    this.hovered = null;
+    if (rank !== undefined) pin(this.packed.kept[rank], event.shiftKey);
   }
 
   // One button at a time can be reached by Tab; the arrow keys go on from there.
@@ -231,8 +304,9 @@ class Card {
     on(this.canvas, "click", (event) => {
       const patch = this.patchAt(event);
       if (patch === null) return;
-      this.pointAt(patch);
-      this.pin(this.regions[patch]);
+      const rank = this.regions[patch];
+      this.pointAt(null);
+      this.pin(rank, event);
     });
     on(this.canvas, "keydown", (event) => this.keyOnPicture(event));
     on(this.canvas, "blur", () => this.pointAt(null));
@@ -247,7 +321,7 @@ class Card {
     on(this.strip, "focusout", () => this.hover(null));
     on(this.strip, "click", (event) => {
       this.patch = null;
-      if (rankOf(event) !== null) this.pin(rankOf(event));
+      if (rankOf(event) !== null) this.pin(rankOf(event), event);
     });
     on(this.strip, "keydown", (event) => this.keyOnMaps(event, rankOf(event)));
     // Only the card in use speaks: the slider changes all at once.
@@ -255,22 +329,22 @@ class Card {
     on(this.figure, "focusout", () => this.told.removeAttribute("aria-live"));
     on(this.figure, "keydown", (event) => {
       if (event.key !== "Escape") return;
-      this.pinned = this.hovered = this.patch = null;
-      this.draw();
+      this.hovered = this.patch = null;
+      unpinAll();
     });
   }
 
   keyOnPicture(event) {
     const [h, w] = this.image.grid;
     const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-    if (event.key in steps) {
+    if (event.key in steps && this.k) {
       const at = this.patch ?? Math.floor(h / 2) * w + Math.floor(w / 2);
       const [x, y] = steps[event.key];
       const column = Math.min(Math.max((at % w) + x, 0), w - 1);
       const row = Math.min(Math.max(Math.floor(at / w) + y, 0), h - 1);
       this.pointAt(row * w + column);
     } else if ((event.key === "Enter" || event.key === " ") && this.patch !== null) {
-      this.pin(this.regions[this.patch]);
+      this.pin(this.regions[this.patch], event);
     } else return;
     event.preventDefault();
   }

@@ -3,6 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const rgb = (colour, alpha = 1) => `rgb(${colour.join(" ")} / ${alpha})`;
 const percent = (part) => `${(100 * part).toFixed(1)} %`;
+const counted = (count, units) => `${count} ${count === 1 ? units.slice(0, -1) : units}`;
 const heatGradient = `linear-gradient(to right, ${data.heat.map((c) => rgb(c)).join(", ")})`;
 
 function heatColour(value, scale) {
