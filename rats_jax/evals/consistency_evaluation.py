@@ -14,8 +14,8 @@ from PIL import Image
 from rats_jax.backbones import Backbone
 from rats_jax.data.reading import LeftOut, in_batches, padded
 from rats_jax.errors import UserError
-from rats_jax.evals import dictionary_ids
 from rats_jax.evals.consistency_ids import CELLS, COLOURS, SAMPLED, fit_entries, ids_of, looking
+from rats_jax.evals.dictionary_ids import ENTRIES, NAMES, dictionary_looking
 from rats_jax.evals.differences import TRAINED, UNTRAINED
 from rats_jax.parts.consistency import MeasuredAgreement, Pooled
 from rats_jax.parts.datasets import VOID, Labelled, PartDataset
@@ -29,7 +29,7 @@ from rats_jax.voice import say
 BATCH = 16
 FEW = 100  # a warning is printed if fewer images are scored
 #: Rows of the trained model that are compared with the nulls.
-COMPARED = "register entries", "patch entries", dictionary_ids.ENTRIES, dictionary_ids.NAMES
+COMPARED = "register entries", "patch entries", ENTRIES, NAMES
 
 
 class Agreements(NamedTuple):
@@ -83,46 +83,22 @@ def evaluate_consistency(
       UserError: a broken sample that may not be left out; fewer images or vectors than entries.
     """
     reader = _Reader(dataset, resolution, saved, LeftOut(skip_broken=skip_broken))
-    look = {name: looking(model) for name, model in models.items()}
-    patch = next((model.options.patch for model in models.values()), CELL)
-    named = None
-    if dictionary is not None:
-        named = dictionary_ids.dictionary_looking(models["model"], dictionary, side=resolution)
     if not reader.count(first=1):
         raise UserError(
             f"{dataset.name} has only one image: two are needed, one to fit and one to score"
         )
+    look = {name: looking(model) for name, model in models.items()}
+    patch = next((model.options.patch for model in models.values()), CELL)
     share = -(-SAMPLED * BATCH // reader.count(first=0))
     to_fit = ((len(seen), images) for seen, images in reader.batches(first=0))
     fitted = fit_entries(to_fit, look, patch=patch, entries=entries, share=share, seed=seed)
-    pooled: dict[str, Pooled] = {}
-    count = 0
-
-    def add(row: str, sample: Labelled, ids: np.ndarray) -> None:
-        of_row = pooled.setdefault(row, Pooled())
-        of_row.add(sample.mask, ids, of_class=sample.group, void=VOID)
-
-    for seen, images in reader.batches(first=1):
-        labels = ids_of(look, fitted, images, patch=patch, entries=entries)
-        if named:
-            labels |= {f"{TRAINED}{row}": ids for row, ids in named(images).items()}
-        for i, (sample, _, maps) in enumerate(seen):
-            for row, of_row in labels.items():
-                add(row, sample, resize_labels(of_row[i], sample.mask.shape))
-            for row, ids in maps.items():
-                add(row, sample, ids)
-        count += len(seen)
+    sources = [partial(ids_of, look, fitted, patch=patch, entries=entries)]
+    if dictionary is not None:
+        sources.append(dictionary_looking(models["model"], dictionary, side=resolution))
+    pooled, count = _pool(reader, sources)
     if not count:
         raise UserError(f"{dataset.name} has no second image that could be read: give more images")
-    found = next(iter(pooled.values())).parts
-    if not found:
-        raise UserError(f"no image of {dataset.name} has a labelled pixel to score: all are void")
-    if background is not None and (background not in found or len(found) == 1):
-        which = "not an id" if background not in found else "the only id"
-        raise UserError(
-            f"--background={background} is {which} of these masks, which have "
-            f"{', '.join(map(str, sorted(found)[:8]))}{', ...' if len(found) > 8 else ''}"
-        )
+    _check_parts(next(iter(pooled.values())).parts, background, of=dataset.name)
     if count < FEW:
         say(
             f"warning: NMI is not adjusted for chance: with only {count} images, all rows are "
@@ -142,6 +118,39 @@ def evaluate_consistency(
         count,
         reader.left_out.lines,
     )
+
+
+def _pool(
+    reader: "_Reader", sources: Sequence[Callable[[np.ndarray], Mapping[str, np.ndarray]]]
+) -> tuple[dict[str, Pooled], int]:
+    """The counts of each row over the images that are scored, and how many these are.
+
+    sources: functions from images to the ids of their patches, int [BATCH, h, w], by row.
+    """
+    pooled: dict[str, Pooled] = {}
+    count = 0
+    for seen, images in reader.batches(first=1):
+        labels = {row: ids for ids_of_rows in sources for row, ids in ids_of_rows(images).items()}
+        for i, (sample, _, maps) in enumerate(seen):
+            size = sample.mask.shape
+            of_image = {row: resize_labels(ids[i], size) for row, ids in labels.items()} | maps
+            for row, ids in of_image.items():
+                of_row = pooled.setdefault(row, Pooled())
+                of_row.add(sample.mask, ids, of_class=sample.group, void=VOID)
+        count += len(seen)
+    return pooled, count
+
+
+def _check_parts(found: Collection[int], background: int | None, *, of: str) -> None:
+    """Raises UserError if the ids that the masks of the data set `of` have are of no use."""
+    if not found:
+        raise UserError(f"no image of {of} has a labelled pixel to score: all are void")
+    if background is not None and (background not in found or len(found) == 1):
+        which = "not an id" if background not in found else "the only id"
+        raise UserError(
+            f"--background={background} is {which} of these masks, which have "
+            f"{', '.join(map(str, sorted(found)[:8]))}{', ...' if len(found) > 8 else ''}"
+        )
 
 
 def differences_of(rows: Collection[str], saved: Sequence[str] = ()) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from rats_jax.backbones import Backbone
 from rats_jax.evals.consistency_ids import nearest
+from rats_jax.evals.differences import TRAINED
 from rats_jax.models import Features
 from rats_jax.models.features import Tokens
 from rats_jax.parts.dictionary.detectors import detect, layers_needed
@@ -20,12 +21,12 @@ ENTRIES, NAMES = "dictionary entries", "dictionary names"
 def dictionary_looking(
     model: Backbone, dictionary: Dictionary, *, side: int
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """The function from uint8 images [B, side, side, 3] to ids of patches, int [B, h, w]:
+    """The function from uint8 images [B, side, side, 3] to ids of patches, int [B, h, w], by row:
 
-    - "dictionary entries": the nearest entry of the patch's register. That is the register with the
-      largest cosine with the patch, as for register index. For a ViT it is the plain register that
-      attends most to the patch, and without registers the cluster of patches that it is in.
-    - "dictionary names": the part that this entry is named after; -1 for an entry without a name.
+    - "model: dictionary entries": the nearest entry of the patch's register. That is the register
+      with the largest cosine with the patch, as for register index. For a ViT it is the plain
+      register that attends most to the patch, and without registers the patch's cluster.
+    - "model: dictionary names": the part that this entry is named after; -1 without a name.
     """
     options = model.options
     grid = (side // options.patch,) * 2
@@ -51,6 +52,6 @@ def dictionary_looking(
             vectors = np.asarray(unit(vectors))
         entry = np.take_along_axis(nearest(vectors, centers), which, 1)
         entry = entry.reshape(len(images), *grid)
-        return {ENTRIES: entry, NAMES: dictionary.labels[entry]}
+        return {f"{TRAINED}{ENTRIES}": entry, f"{TRAINED}{NAMES}": dictionary.labels[entry]}
 
     return ids

@@ -12,6 +12,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import xlogy
 
+from rats_jax.parts.region_metrics import positions
+
 RESAMPLES, TOGETHER = 1000, 100
 
 
@@ -60,9 +62,8 @@ class Pooled:
         """Adds an image: integer maps of one shape. Pixels whose part is `void` do not count."""
         if parts.shape != ids.shape:
             raise ValueError(f"parts are {parts.shape}, ids are {ids.shape}")
-        pairs = np.stack([parts.ravel(), ids.ravel()], 1)
-        pairs, counts = np.unique(pairs[pairs[:, 0] != void], axis=0, return_counts=True)
-        self._images.append((of_class, pairs, counts))
+        counted = parts != void
+        self._images.append((of_class, *_counted_pairs(parts[counted], ids[counted])))
         self._known.clear()
 
     @property
@@ -116,6 +117,18 @@ class Pooled:
         table = csr_array((counts[kept].astype(np.float64), (image[kept], cell.ravel())), shape)
         of_class, part, id_ = cells.T
         return _Cells(table, of_class, part, id_, names[0] != "" if len(names) else False)
+
+
+def _counted_pairs(parts: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs (part, id) that occur, int64 [P, 2] in ascending order, and how often."""
+    if not parts.size:
+        return np.zeros((0, 2), np.int64), np.zeros(0, np.int64)
+    rows, of_rows = positions(parts)
+    columns, of_columns = positions(ids)
+    table = np.bincount(rows * len(of_columns) + columns)
+    (cells,) = np.nonzero(table)
+    row, column = np.divmod(cells, len(of_columns))
+    return np.stack([of_rows[row], of_columns[column]], 1).astype(np.int64), table[cells]
 
 
 class _Cells(NamedTuple):

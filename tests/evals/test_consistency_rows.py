@@ -152,8 +152,9 @@ def test_a_vit_takes_what_looks_most_at_the_patch(tmp_path, samples, registers):
     vectors, maps = (np.asarray(x[0]) for x in found)
     entry = ((vectors[:, None] - entries) ** 2).sum(-1).argmin(1)
     ids = dictionary_looking(model, dictionary, side=SIDE)(image)
-    np.testing.assert_array_equal(ids[ENTRIES][0].ravel(), entry[maps.argmax(0)])
-    np.testing.assert_array_equal(ids[NAMES], dictionary.labels[ids[ENTRIES]])
+    found = ids[f"model: {ENTRIES}"]
+    np.testing.assert_array_equal(found[0].ravel(), entry[maps.argmax(0)])
+    np.testing.assert_array_equal(ids[f"model: {NAMES}"], dictionary.labels[found])
 
 
 def command(drawings, output, *more) -> subprocess.CompletedProcess:

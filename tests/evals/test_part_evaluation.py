@@ -144,7 +144,8 @@ def test_saved_regions_stand_beside_nulls_of_as_many(folder):
         ]
         own, grid, slic = rows.values()
         count = len(np.unique(sample.mask))
-        assert own == ((1, 1, 1), count) and grid.regions == count == slic.regions
+        assert own.scores[:4] == (1, 1, 1, 1) and own.regions == count
+        assert grid.regions == count == slic.regions
         assert grid.scores == score(grid_regions(size=sample.mask.shape, k=count), sample.mask)
 
 
@@ -198,7 +199,7 @@ def test_the_command_scores_the_untrained_model_and_saved_regions_beside(
     (tmp_path / "maps").symlink_to(folder / "masks")
     paths = ["--output=~/out", "--regions=other=~/maps"]
     done = subprocess.run(
-        [*command, *model, *paths, "--untrained", "--limit=7", "--skip-broken"],
+        [*command, *model, *paths, "--untrained", "--limit=7", "--skip-broken", "--background=3"],
         capture_output=True,
         text=True,
         check=True,
@@ -214,11 +215,35 @@ def test_the_command_scores_the_untrained_model_and_saved_regions_beside(
     assert results["scores"]["any"]["own"]["other"]["mean"]["m2o"] == 1
     assert results["regions"] == {"smoothing": 1.0, "norm": "pre", "argmax": "patch"}
     assert results["resolutions"] == [32] and list(results["saved_regions"]) == ["other"]
-    assert (results["limit"], results["images"]) == (7, 7)
+    assert (results["limit"], results["images"], results["background"]) == (7, 7, 3)
+    assert results["scores"]["any"]["own"]["other"]["mean"]["fg_ari"] == 1
+    assert "| M2O | O2O | ARI | mBO | FG-ARI |" in done.stdout
     lines = (tmp_path / "out" / "images.csv").read_text().splitlines()
     names = [line.split(",")[0] for line in lines if ",own,other," in line]
     entries = open_dataset(f"folder:{folder}").entries
     assert names == [entries[i * COUNT // 7].name for i in range(7)]
+
+
+def test_the_background_reaches_the_scores(folder):
+    dataset = open_dataset(f"folder:{folder}")
+    found = evaluate_parts({}, dataset.with_background(2), **WITHOUT_A_MODEL)
+    for i, image in enumerate(found.images):
+        mask = dataset.sample(i).mask
+        expected = score(grid_regions(size=mask.shape, k=6), mask, background=2)
+        np.testing.assert_allclose(image.rows[Row(6, None, "grid")].scores, expected, atol=1e-12)
+        assert image.background == (2 in mask) and not np.isnan(expected.fg_ari)
+    without = evaluate_parts({}, dataset, **WITHOUT_A_MODEL)
+    scores = without.images[0].rows[Row(6, None, "grid")].scores
+    assert "fg_ari" not in scores.measured() and not without.images[0].background
+
+
+@pytest.mark.processes
+def test_a_background_that_no_mask_has_is_one_line(folder, tmp_path):
+    given = [f"--dataset=folder:{folder}", f"--regions={folder}/masks", "--background=9"]
+    command = [sys.executable, "-m", "rats_jax.evaluate", f"--output={tmp_path}/out", *given]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "--background=9 is not an id of these masks" in done.stderr
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 TRIES = """

@@ -31,7 +31,10 @@ def test_every_file_is_a_task_and_help_tells_of_it():
     "arguments, message",
     [
         (["--task=norms", "--train=x"], "--train belongs to --task=knn: omit it, or choose that"),
-        (["--task=consistency", "--regions=x"], "--regions belongs to --task=parts: omit it"),
+        (["--task=consistency", "--norm=pre"], "--norm belongs to --task=parts: omit it"),
+        (["--task=knn", "--regions=x"], "--regions belongs to --task=parts: omit it"),
+        (["--dictionary=x"], "--dictionary belongs to --task=consistency: omit it"),
+        (["--task=consistency", "--regions=x"], "--dataset is missing: give the images with"),
         (["--task=linear", "--train=records:/no/such"], "records:/no/such: /no/such does not"),
         (["--task=knn"], "--checkpoint is missing: give a run's workdir, or a file of weights"),
         (["--regions=x"], "--dataset is missing: give the images with part masks, as KIND:PATH"),

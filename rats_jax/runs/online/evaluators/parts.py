@@ -90,6 +90,8 @@ class OnlineParts(Evaluator):
         """See `Evaluator`. The pictures show a few images with their regions."""
         self.health, health = {}, {}
         images, batch_size = self._images, self._images.spread.batch_size
+        facts = {"grid": moment.first, "background": images.data.background}
+        score_image = partial(_scored, top_k=self._top_k, **facts)
         scoring: list[Future] = []
         shown: list[Shown] = []
         truths: list[Truth] = []
@@ -100,7 +102,7 @@ class OnlineParts(Evaluator):
                     if row in samples:
                         image, mask, truth = samples[row]
                         truths.append(truth)
-                        scoring.append(pool.submit(self._scored, maps, mask, moment.first))
+                        scoring.append(pool.submit(score_image, maps, mask))
                         if number * batch_size + row in self._shown:
                             shown.append(Shown(image, mask, maps[self._top_k.index(self._k)]))
                 add(health, sums)
@@ -150,14 +152,6 @@ class OnlineParts(Evaluator):
             for way in means
         ]
 
-    def _scored(self, maps: np.ndarray, mask: np.ndarray, grid: bool) -> list[list[RegionScores]]:
-        """Scores [the model, and the grid if requested][K]."""
-        ways = [[resize_labels(labels, mask.shape) for labels in maps]]
-        if grid:
-            ways.append([grid_regions(size=mask.shape, k=k) for k in self._top_k])
-        facts = {"void": VOID, "background": self._images.data.background}
-        return [[score(labels, mask, **facts) for labels in way] for way in ways]
-
 
 def figures(scores: Mapping[int, RegionScores]) -> dict[str, float]:
     """parts/SCORE_K, such as parts/m2o_8 -> fraction, as `region_metrics.score` returns it; without
@@ -196,3 +190,19 @@ def _looking(config: ConfigDict, network: Network, mesh: Mesh, top_k: tuple[int,
             return labels, health_sums(features, present, has_cls=options.has_cls)
 
     return jax.jit(look, out_shardings=(batch_sharding(mesh), replicated(mesh)))
+
+
+def _scored(
+    maps: np.ndarray,
+    mask: np.ndarray,
+    top_k: tuple[int, ...],
+    grid: bool,
+    background: int | None = None,
+) -> list[list[RegionScores]]:
+    """Scores [the model, and the grid if requested][K]."""
+    ways = [[resize_labels(labels, mask.shape) for labels in maps]]
+    if grid:
+        ways.append([grid_regions(size=mask.shape, k=k) for k in top_k])
+    return [
+        [score(labels, mask, void=VOID, background=background) for labels in way] for way in ways
+    ]

@@ -51,8 +51,8 @@ def test_void_pixels_count_nowhere():
     rng = np.random.default_rng(0)
     labels, mask = rng.integers(0, 3, (1, 8, 8)), rng.integers(0, 3, (8, 8))
     mask[:, 5:] = VOID
-    ((found,),) = online_parts._scored(labels, mask, (3,), grid=False)
-    assert found == pytest.approx(score(labels[0, :, :5], mask[:, :5]))
+    ((found,),) = online_parts._scored(labels, mask, (3,), grid=False, background=1)
+    assert found == pytest.approx(score(labels[0, :, :5], mask[:, :5], background=1))
 
 
 def test_images_that_cannot_be_read_are_left_out_and_named(tmp_path, capsys):
