@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -11,10 +12,12 @@ import numpy as np
 from rats_jax.backbones import Backbone
 from rats_jax.data.reading import LeftOut
 from rats_jax.errors import UserError
-from rats_jax.evals.dense_probes import TITLES, Probes, fit_probes, majority_class
+from rats_jax.evals.dense_probes import TITLES, Predict, Probes, fit_probes, majority_class
 from rats_jax.evals.differences import TRAINED, UNTRAINED
 from rats_jax.evals.patch_features import (
     COLOUR,
+    Source,
+    Training,
     batches,
     features_of,
     sources_of,
@@ -81,7 +84,7 @@ def evaluate_segmentation(
     with TemporaryDirectory(dir=folder) as temporary:
         training = store_training(
             sources,
-            train or dataset,
+            dataset if train is None else train,
             learned,
             side=resolution,
             patch=patch,
@@ -89,25 +92,16 @@ def evaluate_segmentation(
             left_out=left_out,
         )
         predict, rates, remembered = fit_probes(training, sources, probes, grid=grid)
-        majority = majority_class(training)
-        names = dict(training.names)
-        rows: dict[str, PixelCounts] = {}
-        images = 0
-        with ThreadPoolExecutor() as pool:
-            for samples, pixels in batches(dataset, scored, resolution, left_out, dataset.name):
-                features = features_of(sources, samples, pixels)
-                scores = [of(features[source]) for (source, _), of in predict.items()]
-                tasks = [(of, [s[i] for s in scores]) for i, of in enumerate(samples)]
-                counted = pool.map(
-                    lambda task: _counted(*task, grid, training.classes, majority), tasks
-                )
-                titles = [*(f"{source}: {TITLES[kind]}" for source, kind in predict), MAJORITY]
-                for of_rows in counted:
-                    for title, of_row in zip(titles, of_rows, strict=True):
-                        rows.setdefault(title, PixelCounts()).add(of_row)
-                for of in samples:
-                    names |= of.labels
-                images += len(samples)
+        rows, images, names = _score(
+            dataset,
+            scored,
+            sources,
+            predict,
+            training,
+            grid=grid,
+            side=resolution,
+            left_out=left_out,
+        )
     if not images:
         raise UserError(f"no image of {dataset.name} could be read: give more images")
     warnings = _warnings(rows[MAJORITY], training.classes, dataset.name)
@@ -125,6 +119,35 @@ def evaluate_segmentation(
         left_out.lines,
         warnings,
     )
+
+
+def _score(
+    dataset: PartDataset,
+    indices: np.ndarray,
+    sources: Mapping[str, Source],
+    predict: Mapping[tuple[str, str], Predict],
+    training: Training,
+    *,
+    grid: tuple[int, int],
+    side: int,
+    left_out: LeftOut,
+) -> tuple[dict[str, PixelCounts], int, dict[int, str]]:
+    """The counts of each row, the number of images, and the names of ids."""
+    titles = [*(f"{source}: {TITLES[kind]}" for source, kind in predict), MAJORITY]
+    rows = {title: PixelCounts() for title in titles}
+    majority, names, images = majority_class(training), dict(training.names), 0
+    with ThreadPoolExecutor() as pool:
+        for samples, pixels in batches(dataset, indices, side, left_out, dataset.name):
+            features = features_of(sources, samples, pixels)
+            scores = [of(features[source]) for (source, _), of in predict.items()]
+            of_images = [[of_row[i] for of_row in scores] for i in range(len(samples))]
+            counted = partial(_counted, grid=grid, classes=training.classes, majority=majority)
+            for counts in pool.map(counted, samples, of_images):
+                for row, of_row in zip(rows.values(), counts, strict=True):
+                    row.add(of_row)
+            names |= {id_: name for of in samples for id_, name in of.labels.items()}
+            images += len(samples)
+    return rows, images, names
 
 
 def pairs(rows: Sequence[str] | Mapping) -> list[tuple[str, str]]:
@@ -163,6 +186,7 @@ def _identities(dataset: PartDataset) -> set:
 def _counted(
     sample: Labelled,
     scores: Sequence[np.ndarray],
+    *,
     grid: tuple[int, int],
     classes: np.ndarray,
     majority: int,

@@ -52,6 +52,9 @@ def run(request: Request) -> None:
         whole, train = len(train), train.limited(request.limit)
         used = f"{train.name}: {images_used(len(train), whole)} for training"
         say("\n".join([used, *train.notes]))
+        kinds = [spec.partition(":")[0] for spec in (TRAIN.value, request.dataset)]
+        if kinds[0] != kinds[1]:
+            say(f"warning: ids of {kinds[0]} are taken to mean the same as those of {kinds[1]}")
     else:
         say("without --train, every fifth image is scored, and the others are for training")
     models = request.models()

@@ -1,6 +1,6 @@
 """In-context segmentation by nearest neighbours, without training.
 
-As in "Towards In-Context Scene Understanding" (Balazevic et al. 2023, arXiv 2306.01667, the paper of
+As in "Towards In-Context Scene Understanding" (Balazevic et al. 2023, arXiv 2306.01667, about
 Hummingbird), with the settings of an open implementation (open-hummingbird-eval): a memory of
 normalised patches of labelled images, each with the share of each class in it. The label of a patch
 is the mean of those of its 30 nearest neighbours by cosine, weighted by the softmax of

@@ -1,6 +1,6 @@
 """A linear layer on frozen patches, trained to predict the classes of their pixels.
 
-After DINOv2 (`BNHead` of its evaluation of segmentation) and DINOv3 (config-ade20k-linear-training):
+After DINOv2 (`BNHead` of its evaluation of segmentation) and DINOv3 (its linear config for ADE20K):
 batch normalisation and a linear layer on the last layer's normed patches; AdamW with betas 0.9 and
 0.999 and a weight decay of 0.001; batches of 16 images; a linear warmup over 1,500 of 40,000
 iterations, then a cosine to 0. Here three things differ:
