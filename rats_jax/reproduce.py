@@ -51,8 +51,9 @@ OTHERS = {
 
 def main() -> None:
     from rats_jax.evals.paper.experiments import BY_NAME
-    from rats_jax.evals.paper.running import SWEEP as USUAL
-    from rats_jax.evals.paper.running import Inputs, reproduce
+    from rats_jax.evals.paper.inputs import SWEEP as USUAL
+    from rats_jax.evals.paper.inputs import Inputs
+    from rats_jax.evals.paper.running import reproduce
     from rats_jax.evals.writing import write_json, write_text
     from rats_jax.paths import local_path
     from rats_jax.results_folder import check_outside, free_folder, new_folder

@@ -13,8 +13,9 @@ from rats_jax.backbones import open_backbone
 from rats_jax.evals.paper import cost, curves
 from rats_jax.evals.paper.blocks import Block, Interval
 from rats_jax.evals.paper.experiments import ALL, BY_NAME, variant_of
+from rats_jax.evals.paper.inputs import Inputs
 from rats_jax.evals.paper.numbers import FIVE_SETS, PAPER, find
-from rats_jax.evals.paper.running import Inputs, reproduce
+from rats_jax.evals.paper.running import reproduce
 from rats_jax.evals.paper.scores import possible
 from rats_jax.evals.part_evaluation import evaluate_parts
 from rats_jax.evals.part_scores import Row, summarised
@@ -123,16 +124,33 @@ def test_scores_are_those_of_evaluate_beside_all_nulls(run_folder):
         row = rows[name, "M2O"]
         assert row["ours"] == Interval(ours.mean.m2o, ours.low.m2o, ours.high.m2o)
         assert row["untrained"].mean == of_way[Row(k, SIDE, "untrained: registers")].mean.m2o
+        gain = row["ours"].mean - row["untrained"].mean
+        assert row["ours - untrained"].mean == pytest.approx(gain)
         assert row["grid"].mean == of_way[Row(k, None, "grid")].mean.m2o
         assert row["paper"] is None  # beside the mean only
         means.append(ours.mean.m2o)
     mean = rows["mean of 2 sets", "M2O"]
     assert mean["ours"].mean == pytest.approx(np.mean(means)) and math.isnan(mean["ours"].low)
-    assert mean["paper"] == "not known"
+    assert mean["paper"] is None  # such a model is not in the paper
     (sweep,) = found["figure 7"].blocks
     assert {row["px"] for row in sweep.rows} == {16, SIDE}
     json.dumps(found["table 4"].record(), allow_nan=False)
-    assert "| mean of 2 sets | M2O | not known |" in block.markdown()
+    assert "| mean of 2 sets | M2O | - |" in block.markdown()
+
+
+def test_label_maps_of_another_program_stand_beside_its_row(tmp_path):
+    """Maps that are the masks themselves."""
+    dataset = drawings(ProceduralParts(size=SIDE, length=4, seed=4))
+    for entry in dataset.entries:
+        np.save(tmp_path / f"{entry.name}.npy", dataset.sample(entry.details).mask)
+    inputs = Inputs({}, {"drawings": dataset}, regions=[f"adaslot={tmp_path}"])
+    (outcome,) = reproduce([BY_NAME["table 1"]], inputs)
+    (block,) = outcome.blocks
+    of_score = {row["score"]: row for row in block.rows}
+    assert (of_score["M2O"]["paper"], of_score["ARI"]["paper"]) == (27.45, "not known")
+    assert of_score["M2O"]["K"] == "own" and of_score["M2O"]["paper's row"] == "AdaSlot"
+    assert of_score["M2O"]["ours"].mean == 1 > of_score["M2O"]["grid"].mean > 0
+    assert not any("AdaSlot" in line for line in outcome.not_run)
 
 
 def test_the_curve_is_that_of_the_newest_evaluation(tmp_path):
@@ -162,8 +180,10 @@ def test_time_and_memory_are_of_each_model():
 
 
 def test_a_block_shows_what_there_is():
-    block = Block(["a", "b"], [{"a": Interval(0.123), "b": 2.12}, {"b": None}], "note")
-    assert block.markdown().splitlines()[2:] == ["| 12.3 | 2.12 |", "| - | - |", "", "note"]
+    block = Block(
+        ["a", "b"], [{"a": Interval(0.123), "b": 2.12}, {"a": Interval(0.1, signed=True)}], "note"
+    )
+    assert block.markdown().splitlines()[2:] == ["| 12.3 | 2.12 |", "| +10.0 | - |", "", "note"]
     assert block.record()["rows"][0] == {"a": {"mean": 0.123}, "b": 2.12}
 
 

@@ -10,16 +10,20 @@ NOT_KNOWN, NONE = "not known", "-"
 
 
 class Interval(NamedTuple):
-    """A score as a fraction, with the ends of its 95 % interval. A mean over data sets has none."""
+    """A score as a fraction, with the ends of its 95 % interval. A mean over data sets has none.
+    signed: for differences."""
 
     mean: float
     low: float = math.nan
     high: float = math.nan
+    signed: bool = False
 
     def __str__(self) -> str:
         if math.isnan(self.mean):
             return NONE
-        return f"{100 * self.mean:.1f}" if math.isnan(self.low) else with_interval(*self)
+        if math.isnan(self.low):
+            return f"{100 * self.mean:{'+' if self.signed else ''}.1f}"
+        return with_interval(*self[:3], signed=self.signed)
 
 
 class Block(NamedTuple):
@@ -79,5 +83,6 @@ def shown(value: Any) -> str:
 def plain(value: Any) -> Any:
     """A value for JSON, in which there is no NaN."""
     if isinstance(value, Interval):
-        return {k: v for k, v in value._asdict().items() if not math.isnan(v)} or None
+        ends = zip(("mean", "low", "high"), value[:3], strict=True)
+        return {name: x for name, x in ends if not math.isnan(x)} or None
     return value

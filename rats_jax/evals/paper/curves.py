@@ -5,7 +5,7 @@ from pathlib import Path
 from rats_jax.backbones import Backbone, open_backbone
 from rats_jax.evals.paper.blocks import Block, Interval
 from rats_jax.evals.paper.numbers import PEAK
-from rats_jax.evals.paper.scores import NULLS, OURS, Wanted, all_of, scored
+from rats_jax.evals.paper.scores import GAIN, NULLS, OURS, Wanted, all_of, scored
 from rats_jax.parts.datasets import PartDataset
 from rats_jax.runs.checkpoints.steps import steps_in
 from rats_jax.runs.history import Point, pieces, read_lines
@@ -69,12 +69,11 @@ def kept_checkpoints(
         first = step == steps[0]  # the untrained twin is the same for all
         found = scored(of_step, dataset, wanted, untrained=first, skip_broken=skip_broken)
         columns = found[k, resolution]["M2O"]
-        if first and "untrained" in columns:
-            before = {"run": name, "epoch": 0.0, "step": 0, "K": k, OURS: columns.pop("untrained")}
-            rows.append(before)
+        columns.pop(GAIN, None)
+        if before := columns.pop("untrained", None):
+            rows.append({"run": name, "epoch": 0.0, "step": 0, "K": k, OURS: before})
         rows.append({"run": name, "epoch": round(step * epochs, 2), "step": step, "K": k} | columns)
-    rest = [null for null in NULLS if null != "untrained"]
-    names = ["run", "epoch", "step", "K", OURS, *rest]
+    names = ["run", "epoch", "step", "K", OURS, *(null for null in NULLS if null in columns)]
     return Block(
         names, rows, f"M2O of the kept checkpoints on {dataset.name}; step 0 is untrained."
     )

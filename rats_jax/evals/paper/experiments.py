@@ -31,6 +31,11 @@ class Experiment(NamedTuple):
     sweep: bool = False
     assumed: str = ""
 
+    @property
+    def has_other_programs(self) -> bool:
+        """Whether label maps of other programs have a row."""
+        return any(variant.fits is None for variant in self.variants)
+
 
 def variant_of(experiment: Experiment, backbone: Backbone) -> Variant | None:
     """The first row of the paper that this backbone can be compared with."""

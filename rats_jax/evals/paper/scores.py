@@ -7,20 +7,22 @@ from typing import NamedTuple
 import numpy as np
 
 from rats_jax.backbones import Backbone
+from rats_jax.evals.differences import TRAINED, UNTRAINED, from_untrained
 from rats_jax.evals.paper.blocks import Interval
 from rats_jax.evals.paper.experiments import ALL
 from rats_jax.evals.part_evaluation import evaluate_parts
-from rats_jax.evals.part_scores import Result, summarised
+from rats_jax.evals.part_scores import summarised
 from rats_jax.parts.datasets import PartDataset
 from rats_jax.parts.region_counts import registers_of
-from rats_jax.parts.region_metrics import HEADERS
+from rats_jax.parts.region_metrics import HEADERS, MeanScores
 from rats_jax.parts.saved_regions import SavedRegions
 from rats_jax.parts.ways import RegionOptions
 from rats_jax.voice import say
 
 #: Columns of a row: ours, and the nulls beside it.
 OURS, CENTERED = "ours", "ours, centered"
-NULLS = ("untrained", "k-means", "grid", "SLIC")
+GAIN = "ours - untrained"  # paired: both on the same images
+NULLS = ("untrained", GAIN, "k-means", "grid", "SLIC")
 _NONE = Interval(math.nan)
 SCORES = "m2o", "o2o", "ari"  # those of the paper
 
@@ -83,9 +85,12 @@ def scored(
             skip_broken=skip_broken,
         )
         results = summarised(evaluated.images)
+        gains = from_untrained([image.rows for image in evaluated.images])
         for k in top_k:
-            of_k = {r.row.way: r for r in results if r.row.k == k}
-            found[k, side] = _columns(of_k)
+            found[k, side] = _columns(
+                {result.row.way: result.scores for result in results if result.row.k == k},
+                {gain.minuend: gain.scores for gain in gains if gain.k == k},
+            )
     return found
 
 
@@ -100,39 +105,37 @@ def scored_regions(saved: SavedRegions, dataset: PartDataset, *, skip_broken: bo
         saved=[saved],
         skip_broken=skip_broken,
     )
-    of_way = {result.row.way: result for result in summarised(evaluated.images)}
+    of_way = {result.row.way: result.scores for result in summarised(evaluated.images)}
     named = {OURS: of_way[saved.name]}
     named |= {null: of_way[f"{null} like {saved.name}"] for null in ("grid", "SLIC")}
     return {("own", None): _by_score(named)}
 
 
-def _columns(of_k: Mapping[str, Result]) -> dict[str, dict[str, Interval]]:
-    """The columns at one K, from the results by way."""
-    main = next(
-        (
-            way.removeprefix("model: ")
-            for way in of_k
-            if way.startswith("model: ")
-            and way.removeprefix("model: ") not in ("k-means", "centered registers")
-        ),
-        None,
-    )
+def _columns(
+    of_k: Mapping[str, MeanScores], gains: Mapping[str, MeanScores]
+) -> dict[str, dict[str, Interval]]:
+    """The columns at one K, from scores by way, and from differences to the untrained model."""
+    of_model = [way.removeprefix(TRAINED) for way in of_k if way.startswith(TRAINED)]
+    main = next((way for way in of_model if way not in ("k-means", "centered registers")), None)
     ways = {
-        OURS: f"model: {main}",
-        CENTERED: "model: centered registers",
-        "untrained": f"untrained: {main}",
-        "k-means": "model: k-means",
+        OURS: f"{TRAINED}{main}",
+        CENTERED: f"{TRAINED}centered registers",
+        "untrained": f"{UNTRAINED}{main}",
+        "k-means": f"{TRAINED}k-means",
         "grid": "grid",
         "SLIC": "SLIC",
     }
-    return _by_score({name: of_k[way] for name, way in ways.items() if way in of_k})
+    columns = {name: of_k[way] for name, way in ways.items() if way in of_k}
+    if ways[OURS] in gains:
+        columns[GAIN] = gains[ways[OURS]]
+    return _by_score(columns)
 
 
-def _by_score(columns: Mapping[str, Result]) -> dict[str, dict[str, Interval]]:
+def _by_score(columns: Mapping[str, MeanScores]) -> dict[str, dict[str, Interval]]:
     return {
         header: {
-            column: Interval(*(getattr(end, score) for end in result.scores[:3]))
-            for column, result in columns.items()
+            column: Interval(*(getattr(end, score) for end in of[:3]), signed=column == GAIN)
+            for column, of in columns.items()
         }
         for score, header in ((name, HEADERS[name]) for name in SCORES)
     }
@@ -146,7 +149,8 @@ def mean_of_sets(of_sets: Sequence[OfSet]) -> OfSet:
             found[place] = {
                 score: {
                     column: Interval(
-                        float(np.mean([s[place][score].get(column, _NONE).mean for s in of_sets]))
+                        float(np.mean([s[place][score].get(column, _NONE).mean for s in of_sets])),
+                        signed=column == GAIN,
                     )
                     for column in columns
                 }
