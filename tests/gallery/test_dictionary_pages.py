@@ -16,11 +16,12 @@ from rats_jax.gallery.gallery import draw
 from rats_jax.gallery.html import page_image
 from rats_jax.gallery.looking import Seen
 from rats_jax.gallery.maps import map_sets
+from rats_jax.parts.dictionary.detectors import kind_of
 from rats_jax.parts.dictionary.part_maps import Assigned, named_maps
 from rats_jax.parts.dictionary.saved import Dictionary, save
 from tests.gallery.looks import GRID, RATS, backbone, features
 from tests.gallery.test_html import in_node, needs_node
-from tests.gallery.test_visualize import pages_of, visualize
+from tests.gallery.test_visualize import KINDS, pages_of, visualize
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 NAMES = {0: "leg", 1: "</script>", 2: "head"}
@@ -131,6 +132,23 @@ def test_a_hundred_images_of_rats_s_with_a_dictionary_stay_below_15_mb():
     for data in (one, plain):
         photograph = 44_000 - len(data["jpeg"])  # base64 of the largest JPEG
         assert 100 * (len(json.dumps(data)) + photograph) < 15e6
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_backbone_can_have_a_dictionary(tmp_path, kind, norm):
+    Image.effect_noise((48, 48), 90).convert("RGB").save(tmp_path / "0.png")
+    model = backbone(KINDS[kind])
+    facts = {"kind": kind_of(model.options), "norm": norm, "regions": 3}
+    dictionary = dictionary_of(5, model.options.width, named=False)._replace(**facts)
+    images = [("0.png", tmp_path / "0.png")]
+    draw(model, images, tmp_path, top_k=2, resolution=48, dictionary=dictionary)
+    ((image,),) = (data["images"] for data in pages_of(tmp_path))
+    detectors = model.options.registers or 3
+    assert 1 <= sum(image["entries"]["counts"]) <= detectors
+    assert {file.stem for file in (tmp_path / "entries").iterdir()} == set(
+        map(str, image["entries"]["kept"])
+    )
 
 
 @pytest.fixture(scope="module")

@@ -237,13 +237,13 @@ class Card {
   // What is known of one map, in words.
   details(rank) {
     const { counts, distances, kept } = this.packed;
-    const map = this.set.maps[rank];
     const place = `, rank ${rank + 1} of ${this.set.maps.length}`;
-    const area = rank < this.k ? `Region: ${percent(this.areas[rank] / this.regions.length)} of the image.` : `Not among the best ${this.k}.`;
     if (counts) {
       const about = this.about.about[kept[rank]];
-      return `${about ? `, ${about}` : ""}${place}: ${counted(counts[rank], dictionary.units)}, distance ${number(distances[rank])}. ${area}`;
+      return `${about ? ` (${about})` : ""}${place}: ${counted(counts[rank], dictionary.units)}, distance ${number(distances[rank])}.`;
     }
+    const map = this.set.maps[rank];
+    const area = rank < this.k ? `Region: ${percent(this.areas[rank] / this.regions.length)} of the image.` : `Not among the best ${this.k}.`;
     let [low, high] = [Infinity, -Infinity];
     for (const value of map) [low, high] = [Math.min(low, value), Math.max(high, value)];
     const here = this.patch === null ? "" : `, here ${number(map[this.patch])}`;
