@@ -14,7 +14,9 @@ from PIL import Image
 from rats_jax.parts.dictionary.saved import Dictionary
 from rats_jax.pictures.sheets import sheet
 
-_DARK = 0.25  # of the brightness where the map is 0
+_TINT = np.array([220, 30, 0], np.float32)
+_STRONGEST = 0.8  # share of the tint where the map is 1
+_PALE = 0.35  # share of white
 
 
 class Place(NamedTuple):
@@ -90,14 +92,14 @@ def title_of(dictionary: Dictionary, entry: int) -> str:
 def gallery(
     rows: Sequence[tuple[str, Sequence[Seen]]], *, side: int = 128, columns: int = 8
 ) -> Image.Image:
-    """A titled row for each entry, or several, of images that are bright where the map is high.
+    """A titled row for each entry, or several, of images that are tinted where the map is high.
 
     The same function makes the sheet of one entry (one row of many places), the page of many
     entries (a row each), and transfer between categories (two rows an entry); rows without places
     are left out. Save it with `rats_jax.pictures.overlays.save_png`.
     """
     cells = [
-        (title, [(seen.caption, spotlight(seen.image, seen.map, side=side)) for seen in places])
+        (title, [(seen.caption, highlighted(seen.image, seen.map, side=side)) for seen in places])
         for title, places in rows
         if places
     ]
@@ -106,14 +108,14 @@ def gallery(
     return sheet(cells, side=side, columns=columns)
 
 
-def spotlight(image: np.ndarray, map_: np.ndarray, *, side: int) -> np.ndarray:
-    """The image in its colours where the map [h, w] is 1, dark and grey where it is 0; uint8 with
-    `side` pixels on its longer side."""
+def highlighted(image: np.ndarray, map_: np.ndarray, *, side: int) -> np.ndarray:
+    """The image in pale grey, tinted red where the map [h, w] is high; uint8 with `side` pixels on
+    its longer side. It is grey, because a tint over colours would look different in each image."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
     large = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC), np.float32)
-    light = Image.fromarray(map_.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-    light = np.clip(np.asarray(light), 0, 1)[..., None]
-    grey = _DARK * large.mean(-1, keepdims=True)
-    return np.round(light * large + (1 - light) * grey).astype(np.uint8)
+    share = Image.fromarray(map_.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    share = _STRONGEST * np.clip(np.asarray(share), 0, 1)[..., None]
+    pale = 255 * _PALE + (1 - _PALE) * large.mean(-1, keepdims=True)
+    return np.round(share * _TINT + (1 - share) * pale).astype(np.uint8)

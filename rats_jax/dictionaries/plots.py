@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from rats_jax.parts.dictionary.saved import Dictionary
 
@@ -98,6 +99,9 @@ def draw_purity(
             axes.axhline(mean, color=colour, label=f"mean of registers, {mean:.2f}")
         axes.axhline(random, color=_GREY, linestyle="--", label=f"random, {random:.2f}")
         axes.set(xscale="log", ylim=(-0.02, 1.02), xlabel="registers of the entry")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_title(title, fontsize=11)
         axes.legend(fontsize=8, loc="upper right")
     figure.savefig(file, dpi=150)
