@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rats_jax.data.reading import LeftOut, in_batches
-from rats_jax.dictionaries.detectors_of import Detected, Detecting
+from rats_jax.dictionaries.detectors_of import COLOURS, GLOBAL, Detected, Detecting
 from rats_jax.dictionaries.images import Images, bytes_as_texts, texts_as_bytes
 from rats_jax.dictionaries.store import Store
 from rats_jax.errors import UserError
@@ -37,8 +37,10 @@ def folder_name(source: str) -> str:
 
 def check_space(folder: Path, detecting: Detecting, width: int, images: int) -> None:
     """Reports how much disk the vectors need. Raises UserError if there is less."""
-    rows = sum(1 if name.endswith("vector") else detecting.count for name in detecting.sources)
-    needed = rows * (2 * width + 6) * images
+    values = {COLOURS: 5}
+    counts = [1 if name.endswith(GLOBAL) else detecting.count for name in detecting.sources]
+    sizes = [2 * values.get(name, width) + 6 for name in detecting.sources]
+    needed = images * sum(count * size for count, size in zip(counts, sizes, strict=True))
     say(f"the vectors of {images:,} images take {needed / 1e9:.2f} GB, in {folder}")
     free = shutil.disk_usage(folder).free
     if needed > free:

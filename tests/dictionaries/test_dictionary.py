@@ -24,7 +24,7 @@ KINDS = {
     "perceiver": {"architecture": "perceiver", "latents": 5, "queries": 6},
 }
 SIDE, ENTRIES = 64, 5
-ABOUT = {"resolution": SIDE, "norm": "post", "regions_per_image": 4, "seed": 0, "limit": None}
+ABOUT = {"resolution": SIDE, "norm": "post", "regions_per_image": 4, "limit": None}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def splits(train="procedural_parts:20@1", scored="procedural_parts:18@2"):
 
 def made(model, target, *, images=None, norm="post", twin=None, **options):
     side = SIDE // model.options.patch
-    settings = Settings(SIDE, (side, side), norm, 4, 0)
+    settings = Settings(SIDE, (side, side), norm, 4)
     models = {"model": model} | ({"untrained": twin} if twin else {})
     return run.make(
         models,
@@ -112,9 +112,9 @@ def test_a_killed_extraction_resumes_with_the_same_results(rats, tmp_path, monke
 @pytest.fixture
 def folder(tmp_path):
     """Two classes of images without masks."""
-    for i in range(12):
+    for i in range(12):  # and one without a class
         pixels = np.random.default_rng(i).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-        file = tmp_path / f"images/{'ab'[i % 2]}/{i}.png"
+        file = tmp_path / f"images/{'ab'[i % 2] if i else ''}/{i}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(file)
     return tmp_path / "images"
@@ -131,6 +131,8 @@ def test_without_masks_entries_have_no_names_and_no_purity(rats, tmp_path, folde
     made(rats, tmp_path / "other", images=images)
     table = (tmp_path / "other/table.md").read_text()
     assert "valPw" not in table and "mAP" in table
+    groups = read(tmp_path / "other/assignments.npz").groups.tolist()
+    assert sorted(groups[10:]) == [""] + ["a"] * 5 + ["b"] * 6
 
 
 def test_learned_entries_are_another_row_and_are_saved(rats, tmp_path):
