@@ -120,7 +120,8 @@ class Store:
         found = np.empty((count, *layout.shape), layout.numpy)
         with self._disk_errors(), self._file(shard).open("rb") as file:
             file.seek(count * sum(self._arrays[other].bytes for other in before))
-            file.readinto(found.view(np.uint8).data)
+            if file.readinto(found.view(np.uint8).data) != found.nbytes:
+                raise self._damaged(self._file(shard))
         if (shard, name) not in self._checked:
             if zlib.crc32(found.view(np.uint8).data) != checks[name]:
                 raise self._damaged(self._file(shard))

@@ -11,7 +11,7 @@ import numpy as np
 from rats_jax.parts.dictionary.vector_streams import Vectors, check_finite, chunk_size
 from rats_jax.parts.regions import EXACT
 
-_TABLE_BYTES = 16 * 2**20  # of distances that exist at a time
+_BLOCK, _TABLE_BYTES = 512, 64 * 2**20  # vectors whose distances exist at a time: at most
 
 
 class Pass(NamedTuple):
@@ -53,7 +53,7 @@ def pass_over(
     size = min(chunk_size(width), 1 << max(len(vectors) - 1, 1).bit_length())
     origin = (centers.mean(0) if origin is None else origin).astype(np.float32)
     moved = jnp.asarray((centers - origin).astype(np.float32))
-    block = min(1 << max(_TABLE_BYTES // (4 * entries), 1).bit_length() - 1, size)
+    block = min(_BLOCK, size, 1 << max(_TABLE_BYTES // (4 * entries), 1).bit_length() - 1)
     sums, sizes = np.zeros((entries, width)), np.zeros(entries, np.int64)
     objective, first, far = 0.0, 0, _Farthest(entries)
     for chunk in vectors.chunks(size):

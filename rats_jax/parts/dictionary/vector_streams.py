@@ -8,7 +8,7 @@ import numpy as np
 
 from rats_jax.errors import UserError
 
-_CHUNK_BYTES = 24 * 2**20  # of float32 vectors that are read together
+_CHUNK_BYTES = 8 * 2**20  # of float32 vectors that are read together
 
 
 class Vectors(Protocol):
