@@ -42,11 +42,12 @@ def check_space(folder: Path, detecting: Detecting, width: int, images: int) -> 
     sizes = [2 * values.get(name, width) + 6 for name in detecting.sources]
     needed = images * sum(count * size for count, size in zip(counts, sizes, strict=True))
     say(f"the vectors of {images:,} images take {needed / 1e9:.2f} GB, in {folder}")
+    kept = sum(file.stat().st_size for file in folder.rglob("*.bin"))
     free = shutil.disk_usage(folder).free
-    if needed > free:
+    if needed > kept + free:
         raise UserError(
-            f"the vectors need {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB: give "
-            "another disk with --cache, or use fewer images with --limit"
+            f"the vectors need {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free: "
+            "give another disk with --cache, or use fewer images with --limit"
         )
 
 

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections import namedtuple
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -107,6 +109,36 @@ def test_a_killed_extraction_resumes_with_the_same_results(rats, tmp_path, monke
         np.testing.assert_array_equal(row.scores.draws, again.rows[name].scores.draws)
     with pytest.raises(UserError, match="has other vectors"):
         made(rats._replace(origin="another"), tmp_path / "third", cache=cache)
+
+
+def test_vectors_that_do_not_fit_on_the_disk_are_refused_unless_they_are_there(
+    rats, tmp_path, monkeypatch
+):
+    made(rats, tmp_path / "out", cache=tmp_path / "cache")
+    usage = namedtuple("usage", "free")(1000)
+    monkeypatch.setattr("rats_jax.dictionaries.extraction.shutil.disk_usage", lambda _: usage)
+    made(rats, tmp_path / "again", cache=tmp_path / "cache")
+    with pytest.raises(UserError, match="has 0.0 GB free: give another disk with --cache"):
+        made(rats, tmp_path / "third")
+
+
+def test_broken_images_are_left_out_of_both_splits(rats, tmp_path):
+    images = []
+    for split in ("train", "scored"):
+        for i, drawing in enumerate(map(splits()[0].dataset.sample, range(17))):
+            for name, pixels in (("images", drawing.image), ("masks", drawing.mask)):
+                file = tmp_path / split / name / f"{i:02}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels.astype(np.uint8)).save(file)
+        (tmp_path / split / "images/03.png").write_bytes(b"no image")
+        images.append(open_images(f"--{split}", f"folder:{tmp_path / split}", 40))
+    with pytest.raises(UserError, match=r"03.png .*\(or skip it with --skip_broken\)"):
+        made(rats, tmp_path / "out", images=images)
+    found = made(rats, tmp_path / "out", images=images, skip_broken=True)
+    assert len(found.skipped) == 2
+    left = [f"{i:02}.png" for i in range(17) if i != 3]
+    assert [Path(name).name for name in found.scored.names] == left
+    assert found.rows["model: registers"].assignments.splits.tolist() == [0] * 16 + [1] * 16
 
 
 @pytest.fixture
