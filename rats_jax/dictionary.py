@@ -53,7 +53,7 @@ REGIONS = flags.DEFINE_integer(
     "K-means regions of each image, for models without registers.",
     lower_bound=1,
 )
-SEED = flags.DEFINE_integer("seed", 0, "Of k-means, and of the patches drawn.", lower_bound=0)
+SEED = flags.DEFINE_integer("seed", 0, "Of k-means, and of random entries.", lower_bound=0)
 RESTARTS = flags.DEFINE_integer(
     "restarts", 1, "Starts of k-means, of which the best is taken.", lower_bound=1
 )
@@ -115,6 +115,7 @@ def main() -> None:
         target,
         entries=ENTRIES.value,
         settings=settings,
+        seed=SEED.value,
         restarts=RESTARTS.value,
         learned=learned,
         skip_broken=SKIP_BROKEN.value,
@@ -167,7 +168,7 @@ def _settings(options: Options) -> Settings:
                 f"--regions_per_image={REGIONS.value} is more than the {grid[0] * grid[1]} "
                 "patches: choose fewer"
             )
-    return Settings(side, grid, NORM.value, REGIONS.value, SEED.value)
+    return Settings(side, grid, NORM.value, REGIONS.value)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ NEEDED = {
     "train": ("--config", "--workdir", "--coordinator"),
     "prepare": ("--input", "--output"),
     "evaluate": ("--checkpoint", "--weights", "--dataset", "--output", "--[no]skip_broken"),
+    "dictionary": ("--checkpoint", "--train", "--dataset", "--entries", "--output", "--cache"),
     "visualize": ("--checkpoint", "--weights", "--images", "--output"),
     "export": ("--checkpoint", "--weights", "--output", "--format"),
     "plan": ("--config", "--topology"),

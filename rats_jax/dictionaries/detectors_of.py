@@ -42,13 +42,12 @@ class Detected(NamedTuple):
 
 class Settings(NamedTuple):
     """side: pixels of the images. grid: patches. norm: see `detect`. regions: detectors of an image
-    for models without registers. seed: of the patches that are drawn."""
+    for models without registers."""
 
     side: int
     grid: Size
     norm: str
     regions: int
-    seed: int
 
 
 class Detecting:
@@ -80,7 +79,7 @@ class Detecting:
         length = len(self._cells)
         drawn = np.zeros((self._batch, self.few), np.int32)
         for row, index in zip(drawn, indices, strict=False):
-            rng = np.random.default_rng([self.settings.seed, index])
+            rng = np.random.default_rng(index)
             row[:] = np.sort(rng.permutation(length)[: self.few])
         found = {}
         for name, run in self._run.items():

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rats_jax.data.reading import LeftOut, in_batches
-from rats_jax.dictionaries.detectors_of import Detected, Detecting
+from rats_jax.dictionaries.detectors_of import COLOURS, GLOBAL, Detected, Detecting
 from rats_jax.dictionaries.images import Images, bytes_as_texts, texts_as_bytes
 from rats_jax.dictionaries.store import Store
 from rats_jax.errors import UserError
@@ -37,14 +37,17 @@ def folder_name(source: str) -> str:
 
 def check_space(folder: Path, detecting: Detecting, width: int, images: int) -> None:
     """Reports how much disk the vectors need. Raises UserError if there is less."""
-    rows = sum(1 if name.endswith("vector") else detecting.count for name in detecting.sources)
-    needed = rows * (2 * width + 6) * images
+    values = {COLOURS: 5}
+    counts = [1 if name.endswith(GLOBAL) else detecting.count for name in detecting.sources]
+    sizes = [2 * values.get(name, width) + 6 for name in detecting.sources]
+    needed = images * sum(count * size for count, size in zip(counts, sizes, strict=True))
     say(f"the vectors of {images:,} images take {needed / 1e9:.2f} GB, in {folder}")
+    kept = sum(file.stat().st_size for file in folder.rglob("*.bin"))
     free = shutil.disk_usage(folder).free
-    if needed > free:
+    if needed > kept + free:
         raise UserError(
-            f"the vectors need {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB: give "
-            "another disk with --cache, or use fewer images with --limit"
+            f"the vectors need {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free: "
+            "give another disk with --cache, or use fewer images with --limit"
         )
 
 

@@ -88,15 +88,18 @@ class Images:
             sample = self.dataset.sample(index)
             parts = parts_of(sample.mask, grid=grid, void=VOID, background=self.background)
             return Sample(_resized(sample.image, side), parts, sample.group)
-        content, label = self.dataset.read(index)
         try:
+            content, label = self.dataset.source[index]
             pixels = decode_fast(content)
-        except UnreadableImage as error:
-            raise self.dataset.broken(index, error) from error
-        return Sample(_resized(pixels, side), None, self.dataset.class_name(label))
+        except (OSError, UnreadableImage) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise self.dataset.broken(index, reason) from error
+        group = self.dataset.class_name(label) if label >= 0 else None
+        return Sample(_resized(pixels, side), None, group)
 
     def check_parts(self) -> None:
-        """Reads some masks. Raises UserError if none of them has a part."""
+        """Reads some masks. Raises UserError if none of them has a part, and warns if none has the
+        background."""
         chosen = evenly(len(self), _LOOKED_AT)
         found: set[int] = set()
         for index in chosen.tolist() if self.masks else []:
@@ -106,6 +109,12 @@ class Images:
                 continue  # reported, or left out, when all images are read
         if self.masks and not found - {VOID, self.background}:
             raise UserError(self.without_parts(f"none of {len(chosen)} masks, evenly spaced,"))
+
+        if self.masks and self.background is not None and self.background not in found:
+            say(
+                f"warning: {self.flag}: none of {len(chosen)} masks, evenly spaced, has the id of "
+                f"the background, {self.background}: check --background"
+            )
 
     def without_parts(self, none: str) -> str:
         """The message that there are no parts. none: its beginning."""

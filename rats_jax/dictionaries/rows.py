@@ -22,6 +22,7 @@ from rats_jax.parts.dictionary.kmeans import fit, nearest
 from rats_jax.parts.dictionary.naming import NONE, Names
 from rats_jax.parts.dictionary.retrieval import random_ranking, rank
 from rats_jax.parts.dictionary.scores import Resampled, measure
+from rats_jax.progress import reports_time
 from rats_jax.voice import say
 
 LEARNED, RANDOM = "learned entries", "random"
@@ -50,6 +51,10 @@ class Fitting(NamedTuple):
     seed: int
     restarts: int
     folder: Path
+
+    def state_file(self, source: str) -> Path:
+        settings = f"{self.entries}_{self.seed}_{self.restarts}"
+        return self.folder / f"{folder_name(source)}_{settings}.kmeans"
 
 
 def make_rows(
@@ -84,7 +89,8 @@ def make_rows(
     if any(scored.groups):
         for source in train.stores:
             if source.endswith(GLOBAL):
-                ranked = rank(_whole(scored, source), scored.groups)
+                with reports_time(f"{source}: retrieval of {len(scored.names):,} images"):
+                    ranked = rank(_whole(scored, source), scored.groups)
                 rows[source] = Row(measure(None, None, ranked))
     rows[RANDOM] = _random(main, train, scored, fitting)
     return rows
@@ -109,7 +115,7 @@ def _fitted(source: str, train: Extracted, scored: Extracted, fitting: Fitting) 
         fitting.entries,
         seed=fitting.seed,
         restarts=fitting.restarts,
-        state=fitting.folder / f"{folder_name(source)}_{fitting.entries}_{fitting.seed}.kmeans",
+        state=fitting.state_file(source),
         report=_now_and_then(),
     )
     facts = {
@@ -132,7 +138,8 @@ def _row(
 ) -> Row:
     one, other = (_assigned(source, split, entries, unit=unit) for split in (train, scored))
     assignments = joined(one, other, entries=len(entries))
-    return Row(resampled_scores(assignments), assignments, entries, facts)
+    with reports_time(f"{source}: scores of {len(scored.names):,} images"):
+        return Row(resampled_scores(assignments), assignments, entries, facts)
 
 
 def _assigned(source: str, split: Extracted, entries: np.ndarray, *, unit: bool) -> OfSplit:

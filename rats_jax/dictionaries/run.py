@@ -52,6 +52,7 @@ def make(
     *,
     entries: int,
     settings: Settings,
+    seed: int = 0,
     restarts: int = 1,
     learned: tuple[np.ndarray, Mapping] | None = None,
     skip_broken: bool = False,
@@ -77,7 +78,7 @@ def make(
             extract(images, detecting, kept / name, left_out, about=_cached(models, images, about))
             for name, images in (("train", train), ("scored", scored))
         ]
-        fitting = Fitting(entries, settings.seed, restarts, kept)
+        fitting = Fitting(entries, seed, restarts, kept)
         rows = make_rows(*splits, fitting=fitting, kind=detecting.kind, learned=learned)
         main = LEARNED if learned is not None else next(iter(rows))
         dictionary = _dictionary(rows[main], splits[0], detecting, main == LEARNED, about)
@@ -119,7 +120,7 @@ def _cache(cache: Path | None, target: Path) -> Iterator[Path]:
 
 def _cached(models: Mapping[str, Backbone], images: Images, about: Mapping) -> dict:
     """What the vectors of a split depend on."""
-    depends = ("resolution", "norm", "regions_per_image", "seed", "limit")
+    depends = ("resolution", "norm", "regions_per_image", "limit")
     return {
         **{name: about[name] for name in depends},
         "images": images.about,

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections import namedtuple
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -24,7 +26,7 @@ KINDS = {
     "perceiver": {"architecture": "perceiver", "latents": 5, "queries": 6},
 }
 SIDE, ENTRIES = 64, 5
-ABOUT = {"resolution": SIDE, "norm": "post", "regions_per_image": 4, "seed": 0, "limit": None}
+ABOUT = {"resolution": SIDE, "norm": "post", "regions_per_image": 4, "limit": None}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def splits(train="procedural_parts:20@1", scored="procedural_parts:18@2"):
 
 def made(model, target, *, images=None, norm="post", twin=None, **options):
     side = SIDE // model.options.patch
-    settings = Settings(SIDE, (side, side), norm, 4, 0)
+    settings = Settings(SIDE, (side, side), norm, 4)
     models = {"model": model} | ({"untrained": twin} if twin else {})
     return run.make(
         models,
@@ -109,12 +111,42 @@ def test_a_killed_extraction_resumes_with_the_same_results(rats, tmp_path, monke
         made(rats._replace(origin="another"), tmp_path / "third", cache=cache)
 
 
+def test_vectors_that_do_not_fit_on_the_disk_are_refused_unless_they_are_there(
+    rats, tmp_path, monkeypatch
+):
+    made(rats, tmp_path / "out", cache=tmp_path / "cache")
+    usage = namedtuple("usage", "free")(1000)
+    monkeypatch.setattr("rats_jax.dictionaries.extraction.shutil.disk_usage", lambda _: usage)
+    made(rats, tmp_path / "again", cache=tmp_path / "cache")
+    with pytest.raises(UserError, match="has 0.0 GB free: give another disk with --cache"):
+        made(rats, tmp_path / "third")
+
+
+def test_broken_images_are_left_out_of_both_splits(rats, tmp_path):
+    images = []
+    for split in ("train", "scored"):
+        for i, drawing in enumerate(map(splits()[0].dataset.sample, range(17))):
+            for name, pixels in (("images", drawing.image), ("masks", drawing.mask)):
+                file = tmp_path / split / name / f"{i:02}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels.astype(np.uint8)).save(file)
+        (tmp_path / split / "images/03.png").write_bytes(b"no image")
+        images.append(open_images(f"--{split}", f"folder:{tmp_path / split}", 40))
+    with pytest.raises(UserError, match=r"03.png .*\(or skip it with --skip_broken\)"):
+        made(rats, tmp_path / "out", images=images)
+    found = made(rats, tmp_path / "out", images=images, skip_broken=True)
+    assert len(found.skipped) == 2
+    left = [f"{i:02}.png" for i in range(17) if i != 3]
+    assert [Path(name).name for name in found.scored.names] == left
+    assert found.rows["model: registers"].assignments.splits.tolist() == [0] * 16 + [1] * 16
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Two classes of images without masks."""
-    for i in range(12):
+    for i in range(12):  # and one without a class
         pixels = np.random.default_rng(i).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-        file = tmp_path / f"images/{'ab'[i % 2]}/{i}.png"
+        file = tmp_path / f"images/{'ab'[i % 2] if i else ''}/{i}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(file)
     return tmp_path / "images"
@@ -131,6 +163,8 @@ def test_without_masks_entries_have_no_names_and_no_purity(rats, tmp_path, folde
     made(rats, tmp_path / "other", images=images)
     table = (tmp_path / "other/table.md").read_text()
     assert "valPw" not in table and "mAP" in table
+    groups = read(tmp_path / "other/assignments.npz").groups.tolist()
+    assert sorted(groups[10:]) == [""] + ["a"] * 5 + ["b"] * 6
 
 
 def test_learned_entries_are_another_row_and_are_saved(rats, tmp_path):

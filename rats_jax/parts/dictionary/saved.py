@@ -22,7 +22,7 @@ class Dictionary(NamedTuple):
     """Entries of a dictionary of parts.
 
     entries: float32 [E, D]. labels: int32 [E], the part that an entry is named after, -1 for none.
-    purity: float32 [E], the share of that part among the votes for the entry; NaN without votes.
+    purity: float32 [E], the share of that part among the votes for the entry; NaN without a name.
     counts: int64 [E], the training registers of each entry.
     parts: names of part ids; ids without a name are shown as numbers.
     kind: "registers" or "regions", see `detectors.kind_of`. norm: "post" or "pre".
