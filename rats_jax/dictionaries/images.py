@@ -140,8 +140,8 @@ def open_images(flag: str, spec: str, background: int | None) -> Images:
     if kind in PART_MASKS and kind not in SAME_IDS:
         raise UserError(
             f"{flag}={spec}: an id of {kind} means a different part in each image, so entries "
-            f"cannot be named after it; give masks as {', '.join(SAME_IDS)}, or images without masks "
-            f"as {', '.join(k for k in LABELLED if k not in PART_MASKS)}"
+            f"cannot be named after it; give masks as {', '.join(SAME_IDS)}, or images without "
+            f"masks as {', '.join(k for k in LABELLED if k not in PART_MASKS)}"
         )
     dataset = open_dataset(spec, points=True).with_background(background)
     return Images(flag, spec, dataset, dataset.background)

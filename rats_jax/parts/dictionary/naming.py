@@ -19,7 +19,7 @@ class Parts(NamedTuple):
     """The parts of an image on its patch grid.
 
     ids: int32 [P], ascending; without void and background. counts: int64 [P, L], the pixels of each
-    part in each patch. pixels: int64 [L], all pixels in each patch.
+    part in each patch. pixels: int64 [L], the pixels in each patch that are not void.
     """
 
     ids: np.ndarray
@@ -38,7 +38,8 @@ def parts_of(
     counts = np.bincount(part.ravel() * length + patch, minlength=len(found) * length)
     kept = ~np.isin(found, [x for x in (void, background) if x is not None])
     counts = counts.reshape(len(found), length)
-    return Parts(found[kept].astype(np.int32), counts[kept], np.bincount(patch, minlength=length))
+    pixels = counts.sum(0) if void is None else counts[found != void].sum(0)
+    return Parts(found[kept].astype(np.int32), counts[kept], pixels)
 
 
 def labels_of(maps: np.ndarray, parts: Parts) -> np.ndarray:
@@ -57,11 +58,12 @@ def labels_of(maps: np.ndarray, parts: Parts) -> np.ndarray:
 
 def peaks_in_parts(maps: np.ndarray, parts: Parts) -> np.ndarray:
     """Whether the peak of each map [N, L] is in a foreground part, bool [N]: whether at least half
-    of the pixels of the patch of its largest value are of parts. If several patches have this
-    value, those of all of them count. False for a map of zeros."""
+    of the labelled pixels of the patch of its largest value are of parts. If several patches have
+    this value, those of all of them count. False for a map of zeros, and without such a pixel."""
     highest = maps.max(1, keepdims=True)
     peak = ((maps == highest) & (highest > 0)).astype(np.float64)
-    return (2 * (peak @ parts.counts.sum(0)) >= peak @ parts.pixels) & (highest[:, 0] > 0)
+    of_parts = peak @ parts.counts.sum(0)
+    return (2 * of_parts >= peak @ parts.pixels) & (of_parts > 0)
 
 
 class Names(NamedTuple):

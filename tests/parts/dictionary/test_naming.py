@@ -46,10 +46,17 @@ def test_peaks_are_in_parts_if_half_of_their_patches_are():
     mask[2, 2] = 2  # a quarter of patch 3
     mask[3, 0] = VOID
     parts = parts_of(mask, grid=(2, 2), void=VOID, background=BACKGROUND)
-    assert parts.pixels.tolist() == [4] * 4
+    assert parts.pixels.tolist() == [4, 4, 3, 4]
     maps = np.eye(4)
     maps = np.concatenate([maps, [[1, 1, 0.5, 0], [0, 0, 0, 0], [0.9, 0, 0, 1]]])
     assert peaks_in_parts(maps, parts).tolist() == [True] + [False] * 6
+
+
+def test_a_keypoint_is_a_part_of_its_patch_and_void_patches_have_none():
+    mask = np.full((4, 4), VOID)
+    mask[0, 1] = 5  # a keypoint in patch 0
+    parts = parts_of(mask, grid=(2, 2), void=VOID)
+    assert peaks_in_parts(np.eye(4), parts).tolist() == [True, False, False, False]
 
 
 @pytest.mark.parametrize("seed", range(5))
