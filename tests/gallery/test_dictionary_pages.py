@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from rats_jax.errors import UserError
 from rats_jax.gallery import entry_pages
 from rats_jax.gallery.entry_pages import EntryPages
 from rats_jax.gallery.gallery import draw
@@ -18,8 +19,8 @@ from rats_jax.gallery.looking import Seen
 from rats_jax.gallery.maps import map_sets
 from rats_jax.parts.dictionary.detectors import kind_of
 from rats_jax.parts.dictionary.part_maps import Assigned, named_maps
-from rats_jax.parts.dictionary.saved import Dictionary, save
-from tests.gallery.looks import GRID, RATS, backbone, features
+from rats_jax.parts.dictionary.saved import Dictionary, load, save
+from tests.gallery.looks import GRID, RATS, VIT, backbone, features
 from tests.gallery.test_html import in_node, needs_node
 from tests.gallery.test_visualize import KINDS, pages_of, visualize
 
@@ -229,6 +230,29 @@ def test_what_the_address_pins_is_shown_in_all_images(drawn, tmp_path):
         for image, its in zip(data["images"], kept, strict=True)
     ]
     assert shown == [str(i) for i in np.argsort(distances, kind="stable")]
+
+
+@pytest.mark.parametrize(
+    "file, content, message",
+    [
+        ("dictionary.safetensors", b"no", "is damaged: make it again"),
+        ("dictionary.json", b"{}", "is damaged: make it again"),
+        ("dictionary.json", None, "has no dictionary.safetensors and dictionary.json"),
+    ],
+)
+def test_a_damaged_dictionary_is_refused(tmp_path, file, content, message):
+    save(tmp_path, dictionary_of(3))
+    (tmp_path / file).unlink() if content is None else (tmp_path / file).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        load(tmp_path)
+
+
+def test_a_dictionary_without_entries_or_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(UserError, match="its entries are of registers, and this model has regions"):
+        dictionary_of(3).check_fits(VIT)
+    save(tmp_path, dictionary_of(0))
+    with pytest.raises(UserError, match="is damaged"):
+        load(tmp_path)
 
 
 @pytest.mark.processes

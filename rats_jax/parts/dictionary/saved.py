@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from rats_jax.errors import UserError
 from rats_jax.files import replacing, write_whole
 from rats_jax.models.options import Options
+from rats_jax.parts.dictionary.detectors import kind_of
 from rats_jax.paths import printable
 
 ARRAYS, FACTS = "dictionary.safetensors", "dictionary.json"
@@ -55,6 +56,11 @@ class Dictionary(NamedTuple):
                 f"have {options.width}: give the dictionary of this model, or make one with "
                 "rats dictionary"
             )
+        if self.kind != (kind := kind_of(options)):
+            raise UserError(
+                f"{flag}: its entries are of {self.kind}, and this model has {kind}: give the "
+                "dictionary of this model, or make one with rats dictionary"
+            )
 
 
 def save(folder: Path, dictionary: Dictionary) -> None:
@@ -92,6 +98,6 @@ def load(folder: str | os.PathLike, *, flag: str = "--dictionary") -> Dictionary
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{named} is damaged: make it again with rats dictionary") from None
     count = len(found.entries)
-    if found.entries.ndim != 2 or any(len(x) != count for x in found[1:4]):
+    if found.entries.ndim != 2 or not count or any(len(x) != count for x in found[1:4]):
         raise UserError(f"{named} is damaged: make it again with rats dictionary")
     return found
