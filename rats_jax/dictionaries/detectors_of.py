@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rats_jax.backbones import Backbone
+from rats_jax.data.reading import padded
 from rats_jax.dictionaries.images import Sample
 from rats_jax.models import Features
 from rats_jax.parts.dictionary.detectors import detect, kind_of, layers_needed, scaled
@@ -74,8 +75,7 @@ class Detecting:
 
     def detect(self, samples: Sequence[Sample], indices: Sequence[int]) -> dict[str, Detected]:
         """indices: the numbers of the images in their data set, from which patches are drawn."""
-        pixels = np.zeros((self._batch, *samples[0].pixels.shape), np.uint8)
-        pixels[: len(samples)] = [sample.pixels for sample in samples]
+        pixels = self._pixels(samples)
         length = len(self._cells)
         drawn = np.zeros((self._batch, self.few), np.int32)
         for row, index in zip(drawn, indices, strict=False):
@@ -91,6 +91,15 @@ class Detecting:
         cells, near = zip(*[self._colours(sample.pixels) for sample in samples], strict=True)
         found[COLOURS] = _detected(np.stack(cells), near, samples)
         return found
+
+    def maps(self, samples: Sequence[Sample]) -> np.ndarray:
+        """The maps [b, N, L] of the model's own detectors."""
+        drawn = np.zeros((self._batch, self.few), np.int32)
+        run = self._run["model"](self._models["model"].params, self._pixels(samples), drawn)
+        return np.asarray(run[1])[: len(samples)]
+
+    def _pixels(self, samples: Sequence[Sample]) -> np.ndarray:
+        return padded([sample.pixels for sample in samples], self._batch)
 
     def _colours(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean Lab colour and position of each cell, float32 [few, 5], and maps [few, L]."""

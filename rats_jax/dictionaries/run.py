@@ -14,6 +14,7 @@ from rats_jax.data.reading import LeftOut
 from rats_jax.dictionaries.detectors_of import Detecting, Settings
 from rats_jax.dictionaries.extraction import BATCH, Extracted, check_space, extract, folder_name
 from rats_jax.dictionaries.images import Images
+from rats_jax.dictionaries.pictures import Drawn, draw_pictures
 from rats_jax.dictionaries.rows import LEARNED, Fitting, Row, make_rows
 from rats_jax.dictionaries.tables import (
     columns_in_words,
@@ -74,22 +75,20 @@ def make(
     with new_folder(target) as folder, _cache(cache, target) as kept:
         width = models["model"].options.width
         check_space(kept, detecting, width, len(train) + len(scored))
-        splits = [
+        splits = tuple(
             extract(images, detecting, kept / name, left_out, about=_cached(models, images, about))
             for name, images in (("train", train), ("scored", scored))
-        ]
+        )
         fitting = Fitting(entries, seed, restarts, kept)
         rows = make_rows(*splits, fitting=fitting, kind=detecting.kind, learned=learned)
         main = LEARNED if learned is not None else next(iter(rows))
         dictionary = _dictionary(rows[main], splits[0], detecting, main == LEARNED, about)
         made = Made(dictionary, rows, main, *splits, left_out.lines)
         _write(folder, made, about)
-        pictures(folder, made)
+        own = f"model: {detecting.kind}"
+        assigned = rows[main].assignments.of(assignments_file.SCORED)
+        draw_pictures(folder, Drawn(dictionary, assigned, made.scored, own, detecting))
     return made
-
-
-def pictures(folder: Path, made: Made) -> None:
-    """Draws the plots and galleries of a dictionary, after all numbers have been written."""
 
 
 def check_enough(images: int, count: int, entries: int) -> None:

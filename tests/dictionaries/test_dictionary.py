@@ -66,6 +66,8 @@ def test_every_backbone_has_all_rows_and_files_that_give_its_scores(kind, tmp_pa
     assert results["rows"][own]["scores"]["low"] == pytest.approx(recomputed.low._asdict())
     others = {file.stem for file in (tmp_path / "out/assignments").iterdir()}
     assert others == {"model_patches", "colours", "random"}
+    pictures = {file.name for file in (tmp_path / "out").glob("*.png")}
+    assert pictures == {"names.png", "purity.png", "gallery.png", "transfer.png"}
     dictionary = load(tmp_path / "out")
     assert dictionary.kind == what and dictionary.entries.shape == (ENTRIES, model.options.width)
     training = assignments.entry[assignments.split == 0]
