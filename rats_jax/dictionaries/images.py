@@ -19,7 +19,7 @@ from rats_jax.data.decode import UnreadableImage, decode_fast
 from rats_jax.data.kinds import LABELLED, PART_MASKS
 from rats_jax.data.subset import evenly
 from rats_jax.errors import UserError
-from rats_jax.parts.datasets import SAME_IDS, VOID, PartDataset, open_dataset
+from rats_jax.parts.datasets import DRAWN, SAME_IDS, VOID, PartDataset, open_dataset
 from rats_jax.parts.dictionary.naming import Parts, parts_of
 from rats_jax.parts.regions import Size
 from rats_jax.voice import say
@@ -152,7 +152,7 @@ def check_splits(train: Images, scored: Images) -> None:
     need not mean the same."""
     if train.masks and scored.masks:
         kinds = [x.spec.partition(":")[0] for x in (train, scored)]
-        if kinds[0] != kinds[1]:
+        if kinds[0] != kinds[1] and not set(kinds) <= set(DRAWN):
             raise UserError(
                 f"--train has masks of the kind {kinds[0]} and --dataset of {kinds[1]}, whose ids "
                 "need not mean the same parts: give two splits of one kind"
@@ -175,7 +175,7 @@ def _identities(images: Images) -> set:
     """What identifies the images of a data set with masks: their files, or seed and number."""
     source = getattr(images.dataset, "source", None)
     if source is not None:
-        return {(source.seed, entry.details) for entry in images.dataset.entries}
+        return {(type(source), source.seed, entry.details) for entry in images.dataset.entries}
     return {entry.image and entry.image.resolve() for entry in images.dataset.entries} - {None}
 
 

@@ -19,7 +19,7 @@ from rats_jax.parts.datasets.pascal_part import open_pascal_part
 from rats_jax.parts.datasets.sam import open_sam
 from rats_jax.paths import local_path, printable
 
-__all__ = ["KINDS", "SAME_IDS", "VOID", "Labelled", "PartDataset", "open_dataset"]
+__all__ = ["DRAWN", "KINDS", "SAME_IDS", "VOID", "Labelled", "PartDataset", "open_dataset"]
 
 DRAWN = {"procedural_parts": open_drawings, "composites": open_composites}  # without files
 KINDS = {
