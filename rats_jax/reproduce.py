@@ -54,9 +54,9 @@ def main() -> None:
     from rats_jax.evals.paper.inputs import SWEEP as USUAL
     from rats_jax.evals.paper.inputs import Inputs
     from rats_jax.evals.paper.running import reproduce
-    from rats_jax.evals.writing import write_json, write_text
     from rats_jax.paths import local_path
     from rats_jax.results_folder import check_outside, free_folder, new_folder
+    from rats_jax.writing import write_json, write_text
 
     command_line.require((OUTPUT, "the folder to create"))
     names = [*(f"table {x}" for x in TABLE.value), *(f"figure {x}" for x in FIGURE.value)]

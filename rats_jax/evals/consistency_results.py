@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from rats_jax.evals.consistency_evaluation import Agreements, Consistency
-from rats_jax.evals.writing import markdown_table, with_interval, write_json, write_text
 from rats_jax.parts.consistency import MeasuredAgreement
 from rats_jax.voice import say
+from rats_jax.writing import markdown_table, with_interval, write_json, write_text
 
 
 def consistency_table(

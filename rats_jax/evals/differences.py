@@ -9,13 +9,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from rats_jax.evals.writing import markdown_table, with_interval
 from rats_jax.parts.region_metrics import (
     MeanScores,
     RegionScores,
     mean_scores,
     measured_headers,
 )
+from rats_jax.writing import markdown_table, with_interval
 
 TRAINED, UNTRAINED = "model: ", "untrained: "
 

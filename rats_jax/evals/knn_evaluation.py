@@ -26,8 +26,8 @@ from rats_jax.classification.labelled import (
 from rats_jax.data.reading import LeftOut
 from rats_jax.errors import UserError
 from rats_jax.evals.vectors import Vectors, extract
-from rats_jax.evals.writing import markdown_table, write_csv, write_json, write_text
 from rats_jax.voice import say
+from rats_jax.writing import markdown_table, write_csv, write_json, write_text
 
 
 class KnnScores(NamedTuple):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rats_jax.classification.accuracy import Accuracy
 from rats_jax.evals.linear_evaluation import BATCH, LinearScores, Recipe
-from rats_jax.evals.writing import markdown_table, write_csv, write_json, write_text
 from rats_jax.voice import say
+from rats_jax.writing import markdown_table, write_csv, write_json, write_text
 
 
 def write_results(folder: Path, found: LinearScores, recipe: Recipe, *, about: Mapping) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 from PIL import Image
 
 from rats_jax.evals.token_norms import PERCENT, ModelNorms, Outlier, TokenNorms
-from rats_jax.evals.writing import draw_if_possible, markdown_table, write_json, write_text
 from rats_jax.pictures.overlays import save_png
 from rats_jax.pictures.sheets import Cell, Scale, heat, over, sheet
 from rats_jax.voice import say
+from rats_jax.writing import draw_if_possible, markdown_table, write_json, write_text
 
 Rows = list[dict]  # one for each layer
 

@@ -22,16 +22,16 @@ from rats_jax.evals.part_scores import (
     mean_of,
     summarised,
 )
-from rats_jax.evals.writing import (
+from rats_jax.parts.region_metrics import RegionScores, measured_headers
+from rats_jax.parts.truth import report
+from rats_jax.voice import say
+from rats_jax.writing import (
     draw_if_possible,
     markdown_table,
     write_csv,
     write_json,
     write_text,
 )
-from rats_jax.parts.region_metrics import RegionScores, measured_headers
-from rats_jax.parts.truth import report
-from rats_jax.voice import say
 
 
 def write_results(

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rats_jax.evals.segmentation_evaluation import Segmentation
-from rats_jax.evals.writing import markdown_table, with_interval, write_csv, write_json, write_text
 from rats_jax.parts.probes.pixel_scores import HEADERS, MeasuredPixels, OfClass
 from rats_jax.voice import say
+from rats_jax.writing import markdown_table, with_interval, write_csv, write_json, write_text
 
 
 def segmentation_table(

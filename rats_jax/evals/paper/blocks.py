@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rats_jax.evals.writing import markdown_table, with_interval
+from rats_jax.writing import markdown_table, with_interval
 
 NOT_KNOWN, NONE = "not known", "-"
 

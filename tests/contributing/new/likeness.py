@@ -11,9 +11,9 @@ def run(request: Request) -> None:
 
     from rats_jax.api import compute_features
     from rats_jax.data.decode import decode
-    from rats_jax.evals.writing import write_json
     from rats_jax.results_folder import new_folder
     from rats_jax.voice import say
+    from rats_jax.writing import write_json
 
     opened = open_images(request)
     source = opened.dataset.source

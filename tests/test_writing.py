@@ -14,11 +14,11 @@ from rats_jax.evals import norm_results, part_plots, part_results
 from rats_jax.evals.part_results import write_results
 from rats_jax.evals.part_scores import Measured, PartScores, Row, Scored
 from rats_jax.evals.token_norms import ModelNorms, Norms, TokenNorms, outlier
-from rats_jax.evals.writing import markdown_table
 from rats_jax.parts.region_metrics import HEADERS, RegionScores
 from rats_jax.parts.saved_regions import open_saved_regions
 from rats_jax.parts.truth import Truth
 from rats_jax.paths import printable
+from rats_jax.writing import markdown_table
 
 NAMES = [
     os.fsdecode(b"caf\xe9.jpg"),
@@ -125,7 +125,7 @@ def test_a_plot_that_fails_loses_nothing_else(tmp_path, monkeypatch, capsys):
 SCRIPT = r"""
 import sys
 from pathlib import Path
-from rats_jax.evals.writing import write_csv, write_json, write_text
+from rats_jax.writing import write_csv, write_json, write_text
 from tests.evals.test_writing import NAMES, scored, write_results
 folder = Path(sys.argv[1])
 write_results(folder, scored(["\u65e5\u672c"]), about={"a": NAMES})
