@@ -93,7 +93,7 @@ def _fit_linear(
             lambda chosen: (features[chosen], training.counts[chosen]),
             images,
             moments,
-            classes=len(training.classes),
+            points=_points_of_classes(training, images),
             rates=rates,
             iterations=probes.iterations,
             report=lambda _: progress.add(batch),
@@ -135,5 +135,12 @@ def _held_out_miou(
 
 def majority_class(training: Training) -> int:
     """The place of the class with the most points."""
-    pixels = sum(of.sum(0, dtype=np.int64) for of in training.counts)
-    return int(pixels.argmax())
+    return int(_points_of_classes(training, np.arange(len(training.counts))).argmax())
+
+
+def _points_of_classes(training: Training, images: np.ndarray) -> np.ndarray:
+    """The number of points of each class in some training images, int64 [C]."""
+    points = np.zeros(len(training.classes), np.int64)
+    for image in images:
+        points += training.counts[image].sum(0, dtype=np.int64)
+    return points

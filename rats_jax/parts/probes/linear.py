@@ -3,7 +3,7 @@
 After DINOv2 (`BNHead` of its evaluation of segmentation) and DINOv3 (its linear config for ADE20K):
 batch normalisation and a linear layer on the last layer's normed patches; AdamW with betas 0.9 and
 0.999 and a weight decay of 0.001; batches of 16 images; a linear warmup over 1,500 of 40,000
-iterations, then a cosine to 0. Here three things differ:
+iterations, then a cosine to 0. Here four things differ:
 
 - Images are not augmented, so the features are computed once. Batch normalisation then uses the
   mean and variance over all training patches.
@@ -11,6 +11,8 @@ iterations, then a cosine to 0. Here three things differ:
   cross-entropy of these points if the logits are enlarged by repetition; the official code enlarges
   bilinearly.
 - There is no dropout.
+- The bias starts at the logarithm of the share of each class, because few iterations at a low rate
+  do not reach it: without this, a linear layer can be right less often than the largest class.
 
 Shape letters: R classifiers, B images, L patches, D width, C classes.
 """
@@ -69,7 +71,7 @@ def fit(
     images: np.ndarray,
     moments: Moments,
     *,
-    classes: int,
+    points: np.ndarray,
     rates: Sequence[float],
     iterations: int,
     seed: int = 0,
@@ -77,11 +79,11 @@ def fit(
 ) -> Layer:
     """Trains a classifier for each learning rate, all on the same batches.
 
-    All start at zero, and the order of images depends only on `seed`. images: numbers for `read`.
-    report: called with the number of iterations done.
+    The order of images depends only on `seed`. images: numbers for `read`. points: of each class in
+    these images, [C]. The kernel starts at 0, and the bias at the logarithm of the shares of these
+    points. report: called with the number of iterations done.
     """
-    width = len(moments.mean)
-    layer = Layer(jnp.zeros((len(rates), width, classes)), jnp.zeros((len(rates), classes)))
+    layer = _start(len(rates), len(moments.mean), points)
     state = optax.scale_by_adam().init(layer)
     of_rates, last = jnp.asarray(rates, jnp.float32), None
     for number, chosen in enumerate(_batches(images, iterations, seed)):
@@ -94,6 +96,12 @@ def fit(
         if report:
             report(number + 1)
     return layer
+
+
+def _start(classifiers: int, width: int, points: np.ndarray) -> Layer:
+    shares = np.log((points + 1) / (points + 1).sum())  # a class may have no point
+    bias = jnp.tile(jnp.asarray(shares, jnp.float32), (classifiers, 1))
+    return Layer(jnp.zeros((classifiers, width, len(points))), bias)
 
 
 def schedule(iteration: int, iterations: int) -> float:

@@ -27,6 +27,7 @@ def test_steps_are_pytorchs():
     """BatchNorm, a 1 x 1 convolution, AdamW and cross-entropy of pixels."""
     features, counts, moments = data()
     rates, iterations = (0.02, 0.3), 30
+    points = np.array([7, 0, 90, 2])
     order = []
 
     def read(images):
@@ -34,14 +35,15 @@ def test_steps_are_pytorchs():
         return features[images], counts[images]
 
     fitted = linear.fit(
-        read, np.arange(N), moments, classes=CLASSES, rates=rates, iterations=iterations
+        read, np.arange(N), moments, points=points, rates=rates, iterations=iterations
     )
     for i, rate in enumerate(rates):
         norm = torch.nn.BatchNorm1d(WIDTH, affine=False).eval()
         norm.running_mean = torch.from_numpy(moments.mean)
         norm.running_var = torch.from_numpy(moments.deviation**2)
         layer = torch.nn.Linear(WIDTH, CLASSES)
-        torch.nn.init.zeros_(layer.weight), torch.nn.init.zeros_(layer.bias)
+        torch.nn.init.zeros_(layer.weight)
+        layer.bias.data = torch.log(torch.tensor([8, 1, 91, 3]) / 103)
         optimizer = torch.optim.AdamW(layer.parameters(), lr=1.0, weight_decay=1e-3)
         for number, images in enumerate(order):
             for group in optimizer.param_groups:
@@ -57,8 +59,9 @@ def test_steps_are_pytorchs():
             loss.backward()
             optimizer.step()
         kernel, bias = (x.detach().numpy() for x in (layer.weight.T, layer.bias))
-        np.testing.assert_allclose(fitted.kernel[i], kernel, atol=2e-5)
-        np.testing.assert_allclose(fitted.bias[i], bias, atol=2e-5)
+        # Adam divides by small gradients, which enlarges rounding; a step is 0.02 or 0.3
+        np.testing.assert_allclose(fitted.kernel[i], kernel, atol=1e-3 * rate)
+        np.testing.assert_allclose(fitted.bias[i], bias, atol=1e-3 * rate)
 
 
 def test_the_optimum_is_scikit_learns():
@@ -67,7 +70,7 @@ def test_the_optimum_is_scikit_learns():
         lambda images: (features[images], counts[images]),
         np.arange(N),
         moments,
-        classes=CLASSES,
+        points=counts.sum((0, 1)),
         rates=[0.05],
         iterations=1500,
     )
