@@ -50,7 +50,12 @@ def assert_close(a: dict, b: dict) -> None:
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5 * np.abs(y).max(), err_msg=name)
 
 
-DICTIONARY = {"dictionary__entries": 16, "dictionary__weight": 3.0, "dictionary__diversity": 2.0}
+DICTIONARY = {
+    "dictionary__entries": 16,
+    "dictionary__weight": 3.0,
+    "dictionary__diversity": 2.0,
+    "dictionary__temperature": 0.1,
+}
 
 
 @pytest.fixture(scope="module")

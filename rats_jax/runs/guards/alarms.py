@@ -168,7 +168,7 @@ RULES = (
         DICTIONARY,
         lambda s: s["entries_used"] < LEAST_ENTRIES,
         "the registers of a batch use {entries_used:.1f} of {entries:,} entries of the dictionary: "
-        "nearly all have the same one; raise config.dictionary.diversity",
+        "nearly all have the same one; lower config.dictionary.temperature, or raise diversity",
     ),
     Rule(
         "input_starved",
