@@ -24,7 +24,7 @@ from rats_jax.parts.dictionary.scores import Assigned
 from rats_jax.pictures.overlays import save_png
 from rats_jax.writing import draw_if_possible
 
-_ENTRIES, _TRANSFERRED, _IMAGES = 24, 8, 8  # rows of a gallery, and images of a row
+_ENTRIES, _PUREST, _TRANSFERRED, _IMAGES = 24, 12, 8, 8  # entries, and images of each
 _CHUNK = 65_536
 
 
@@ -69,7 +69,7 @@ def _purity(file: Path, drawn: Drawn) -> None:
 
 
 def _galleries(folder: Path, drawn: Drawn) -> None:
-    """The most used entries with a name, or if none has one, of all."""
+    """The entries of `_chosen`, where they are nearest, one of each image."""
     store, dictionary = drawn.scored.stores[drawn.own], drawn.dictionary
     shape = store.array("exists").shape
     entries = drawn.assigned.entry.reshape(shape)
@@ -79,10 +79,7 @@ def _galleries(folder: Path, drawn: Drawn) -> None:
             for part in store.vectors().chunks(_CHUNK)
         ]
     ).reshape(shape)
-    used = np.bincount(entries[entries != NONE], minlength=len(dictionary.entries))
-    named = dictionary.labels != NONE
-    order = np.argsort(-np.where(named | ~named.any(), used, -1), kind="stable")
-    chosen = [int(entry) for entry in order[:_ENTRIES] if used[entry]]
+    chosen = _chosen(dictionary, entries)
     best = {
         title_of(dictionary, entry): best_places(entries, squares, entry, _IMAGES)
         for entry in chosen
@@ -97,6 +94,16 @@ def _galleries(folder: Path, drawn: Drawn) -> None:
         rows[f"{title_of(dictionary, entry)}: in {names[home]}"] = there
         rows[f"entry {entry}, in other classes"] = elsewhere
     _save(folder / "transfer.png", rows, drawn)
+
+
+def _chosen(dictionary: Dictionary, entries: np.ndarray) -> list[int]:
+    """The purest entries of those with at least average use, and then the most used ones; without
+    names only the latter. entries: int [S, N] of the scored split."""
+    used = np.bincount(entries[entries != NONE], minlength=len(dictionary.entries))
+    purity = np.where(used >= used.mean(), np.nan_to_num(dictionary.purity), 0)
+    purest = [int(e) for e in np.argsort(-purity, kind="stable")[:_PUREST] if purity[e] > 0]
+    most = [int(e) for e in np.argsort(-used, kind="stable") if used[e]]
+    return [*purest, *(e for e in most if e not in purest)][:_ENTRIES]
 
 
 def _save(file: Path, rows: dict[str, list[Place]], drawn: Drawn) -> None:

@@ -75,15 +75,15 @@ def make(
     with new_folder(target) as folder, _cache(cache, target) as kept:
         width = models["model"].options.width
         check_space(kept, detecting, width, len(train) + len(scored))
-        splits = tuple(
+        one, other = (
             extract(images, detecting, kept / name, left_out, about=_cached(models, images, about))
             for name, images in (("train", train), ("scored", scored))
         )
         fitting = Fitting(entries, seed, restarts, kept)
-        rows = make_rows(*splits, fitting=fitting, kind=detecting.kind, learned=learned)
+        rows = make_rows(one, other, fitting=fitting, kind=detecting.kind, learned=learned)
         main = LEARNED if learned is not None else next(iter(rows))
-        dictionary = _dictionary(rows[main], splits[0], detecting, main == LEARNED, about)
-        made = Made(dictionary, rows, main, *splits, left_out.lines)
+        dictionary = _dictionary(rows[main], one, detecting, main == LEARNED, about)
+        made = Made(dictionary, rows, main, one, other, left_out.lines)
         _write(folder, made, about)
         own = f"model: {detecting.kind}"
         assigned = rows[main].assignments.of(assignments_file.SCORED)

@@ -89,7 +89,7 @@ def _members(groups: Sequence[str | None]) -> tuple[np.ndarray, list[np.ndarray]
     """The images with a class, int [K]; and for each of them the positions among these K of all
     images of its class."""
     kept = np.flatnonzero([bool(group) for group in groups])
-    _, codes = np.unique([groups[i] or "" for i in kept], return_inverse=True)
+    _, codes = np.unique([groups[i] or "" for i in kept.tolist()], return_inverse=True)
     of_class = {code: np.flatnonzero(codes == code) for code in np.unique(codes)}
     return kept, [of_class[code] for code in codes]
 

@@ -96,7 +96,8 @@ def measure(
     split: None if only retrieval is known, as for global vectors. names: int [E], the labels of the
     entries by another split; None if they have none. ranked: of the images of the split, in order.
     """
-    images = len(ranked.precision) if split is None else split.images
+    assert split is not None or ranked is not None, "nothing to score"
+    images = split.images if split is not None else len(ranked.precision)
     tables = None if split is None else _tables(split, names)
 
     def scores(weights: np.ndarray) -> np.ndarray:
