@@ -20,6 +20,7 @@ from rats_jax.backbones import Backbone
 from rats_jax.data.reading import padded
 from rats_jax.dictionaries.images import Sample
 from rats_jax.models import Features
+from rats_jax.parts.colour import mean_lab
 from rats_jax.parts.dictionary.detectors import detect, kind_of, layers_needed, scaled
 from rats_jax.parts.dictionary.naming import NONE, labels_of, peaks_in_parts
 from rats_jax.parts.null_regions import grid_regions
@@ -103,11 +104,8 @@ class Detecting:
 
     def _colours(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean Lab colour and position of each cell, float32 [few, 5], and maps [few, L]."""
-        from skimage.color import rgb2lab
-
         height, width = self.settings.grid
-        patch = self.settings.side // height
-        lab = rgb2lab(pixels).reshape(height, patch, width, patch, 3).mean((1, 3)).reshape(-1, 3)
+        lab = mean_lab(pixels[None], self.settings.side // height).reshape(-1, 3)
         places = (np.stack(np.mgrid[:height, :width], -1).reshape(-1, 2) + 0.5) / (height, width)
         values = np.concatenate([lab, POSITIONS * places], 1)
         sums = np.zeros((self.few, 5))

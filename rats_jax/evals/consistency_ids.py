@@ -11,6 +11,7 @@ from scipy.cluster.vq import kmeans2, vq
 from rats_jax.backbones import Backbone
 from rats_jax.errors import UserError
 from rats_jax.models import Features
+from rats_jax.parts.colour import mean_lab
 from rats_jax.parts.null_regions import grid_regions
 from rats_jax.parts.regions import unit
 
@@ -71,7 +72,7 @@ def fit_entries(
         kept.append(flat)
 
     for count, images in batches:
-        keep(("", "colours"), _colours(images[:count], patch))
+        keep(("", "colours"), _flat(mean_lab(images[:count], patch)))
         for name, of in look.items():
             for kind, vectors in of(images)._asdict().items():
                 if vectors.shape[1]:
@@ -117,7 +118,7 @@ def ids_of(look: Mapping, fitted: Mapping, images: np.ndarray, *, patch: int, en
             entry = np.take_along_axis(nearest(registers, fitted[name, "registers"]), index, 1)
             rows[f"{name}: register index"] = index.reshape(grid)
             rows[f"{name}: register entries"] = entry.reshape(grid)
-    colours = _colours(images, patch)
+    colours = _flat(mean_lab(images, patch))
     rows[COLOURS] = nearest(colours, fitted["", "colours"]).reshape(grid)
     cells = grid_regions(size=(side, side), k=min(entries, side * side))
     rows[CELLS] = np.broadcast_to(cells, grid)
@@ -130,10 +131,6 @@ def nearest(vectors: np.ndarray, centers: np.ndarray) -> np.ndarray:
     return found.reshape(vectors.shape[:2])
 
 
-def _colours(images: np.ndarray, patch: int) -> np.ndarray:
-    """Mean Lab colour of each patch, [n, L, 3]."""
-    from skimage.color import rgb2lab
-
-    side = images.shape[1] // patch
-    lab = rgb2lab(images).reshape(len(images), side, patch, side, patch, 3)
-    return lab.mean((2, 4)).reshape(len(images), side * side, 3)
+def _flat(grid: np.ndarray) -> np.ndarray:
+    """[n, h, w, D] -> [n, h w, D]"""
+    return grid.reshape(len(grid), -1, grid.shape[-1])

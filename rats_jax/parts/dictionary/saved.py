@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as save_arrays
 
 from rats_jax.errors import UserError
-from rats_jax.files import replacing, write_whole
+from rats_jax.files import write_whole
 from rats_jax.models.options import Options
 from rats_jax.parts.dictionary.detectors import kind_of
 from rats_jax.paths import printable
@@ -66,8 +67,8 @@ class Dictionary(NamedTuple):
 def save(folder: Path, dictionary: Dictionary) -> None:
     """Writes the two files into an existing folder."""
     arrays = {name: getattr(dictionary, name) for name in ("entries", "labels", "purity", "counts")}
-    with replacing(folder / ARRAYS) as new:
-        save_file({name: np.ascontiguousarray(x) for name, x in arrays.items()}, new)
+    content = save_arrays({name: np.ascontiguousarray(x) for name, x in arrays.items()})
+    write_whole(folder / ARRAYS, content)
     facts = {name: getattr(dictionary, name) for name in ("kind", "norm", "unit", "regions")}
     facts |= {
         "parts": {str(part): name for part, name in dictionary.parts.items()},

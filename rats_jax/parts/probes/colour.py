@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from rats_jax.parts.colour import mean_lab
+
 
 def colour_and_position(images: np.ndarray, patch: int) -> np.ndarray:
     """Mean Lab colour and position of each patch, float32 [B, L, 6].
@@ -11,11 +13,8 @@ def colour_and_position(images: np.ndarray, patch: int) -> np.ndarray:
 
     images: uint8 [B, height, width, 3].
     """
-    from skimage.color import rgb2lab  # takes half a second to import
-
-    count, height, width = images.shape[:3]
-    grid = height // patch, width // patch
-    lab = rgb2lab(images).reshape(count, grid[0], patch, grid[1], patch, 3).mean((2, 4))
+    lab = mean_lab(images, patch)
+    count, *grid = lab.shape[:3]
     centres = np.meshgrid(*((2 * np.arange(n) + 1) / n - 1 for n in grid), indexing="ij")
     places = np.broadcast_to(np.stack(centres, -1), (*lab.shape[:3], 2))
     found = np.concatenate([lab / 50 - (1, 0, 0), places, np.ones_like(lab[..., :1])], -1)
