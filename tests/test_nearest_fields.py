@@ -18,9 +18,9 @@ NEAREST = {
     "crops.seed": ["seed", "data.seed"],
     "data.sead": ["data.seed", "seed"],
     "temperature": [
+        "dictionary.temperature",
         "dino.student_temperature",
         "dino.teacher_temperature",
-        "dino.teacher_temperature_start",
     ],
     "optimizer.learnin_rate": [
         "optimizer.learning_rate",
