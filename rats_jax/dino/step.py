@@ -108,6 +108,7 @@ class DINO:
                     )
                 if self.codebook is None:
                     return loss.loss, (loss, None)
+                assert registers is not None  # there are global crops
                 with jax.named_scope("dictionary"):
                     more, assigned = codebook_loss(
                         _by_image(registers, crops), _entries(student), self.codebook, mean=soft
@@ -159,7 +160,8 @@ class DINO:
     def _soft_assignment(self, student: dict, parts: dict, make_crops: Callable):
         """The mean soft assignment of the whole batch, if its parts need it: one forward pass more
         of the student's global crops. None if they do not."""
-        if self.codebook is None or not self.codebook.diversity or self.accumulation == 1:
+        codebook = self.codebook
+        if codebook is None or not codebook.diversity or self.accumulation == 1:
             return None
 
         def of_part(part: dict) -> Assigned:
@@ -171,7 +173,7 @@ class DINO:
                 return assign(
                     _by_image(features.registers, crops),
                     _entries(student),
-                    temperature=self.codebook.temperature,
+                    temperature=codebook.temperature,
                 )
 
         return mean_over_parts(of_part, parts, self.accumulation).soft

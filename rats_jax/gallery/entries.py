@@ -49,7 +49,7 @@ def page_dictionary(dictionary: Dictionary, images: Sequence[dict]) -> dict:
         "parts": names,
         "entries": {
             entry: {
-                "part": places.get(dictionary.name(entry), -1),
+                "part": places.get(dictionary.name(entry) or "", -1),
                 "purity": purity_of(dictionary, entry),
                 "count": int(dictionary.counts[entry]),
             }
@@ -80,7 +80,8 @@ def counted(count: int, units: str) -> str:
 
 def named_sheet(one: Seen, name: str, dictionary: Dictionary) -> Image.Image:
     """The image, and a heat map of each part that is found in it; of each entry, if the dictionary
-    has no names."""
+    has no names. one: with what is assigned."""
+    assert one.assigned is not None
     found = named_maps(one.assigned, dictionary)
     cells = [("image", one.image)]
     for part in found:

@@ -42,7 +42,7 @@ class Match(NamedTuple):
     order: int
     name: str
     page: str
-    count: int
+    detectors: int
     jpeg: bytes
 
     @property
@@ -62,7 +62,8 @@ class EntryPages:
         self._most = min(max(most, 1), _MOST_IMAGES)
 
     def add(self, one: Seen, name: str, page: str) -> None:
-        """Adds an image. page: the file that shows it."""
+        """Adds an image, with what is assigned. page: the file that shows it."""
+        assert one.assigned is not None
         for part in entry_maps(one.assigned):
             best = self._best.setdefault(part.key, [])
             self._images[part.key] = self._images.get(part.key, 0) + 1
@@ -99,7 +100,7 @@ class EntryPages:
 
     def _figure(self, entry: int, rank: int, match: Match) -> str:
         address = f"../{match.page}#pin=entries:{entry}&amp;image={quote(match.name)}"
-        detectors = counted(match.count, self._dictionary.kind)
+        detectors = counted(match.detectors, self._dictionary.kind)
         return (
             f'<figure><a href="{address}">{_img(match.jpeg, match.name)}</a>'
             f"<figcaption>{rank}. {escape(match.name)}<br>"

@@ -42,7 +42,7 @@ class ImageFiles(NamedTuple):
         save_png(_maps_sheet(one, self.k), self._file("maps", stem))
         save_png(_attention_sheet(one, self.options), self._file("attention", stem))
         save_png(self._regions_sheet(one, name, labels, colours), self._file("regions", stem))
-        if one.assigned is not None:
+        if one.assigned is not None and self.dictionary is not None:
             save_png(named_sheet(one, name, self.dictionary), self._file(NAMED, stem))
         return page_image(
             name, one.image, one.sets, grid=one.grid, pca=colours, assigned=one.assigned

@@ -142,8 +142,10 @@ def mean_scores(
     ends = np.transpose(
         [_interval(of_score[~np.isnan(of_score)]) for of_score in np.transpose(means)]
     )
-    rows = weighted_means(values, np.ones(count)), *ends
-    return MeanScores(*(RegionScores(*map(float, row)) for row in rows), count)
+    mean, low, high = (
+        RegionScores(*map(float, row)) for row in (weighted_means(values, np.ones(count)), *ends)
+    )
+    return MeanScores(mean, low, high, count)
 
 
 def weighted_means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

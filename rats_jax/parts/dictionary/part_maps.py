@@ -3,8 +3,8 @@
 Shape letters as in detectors.py. Entries have names only if the dictionary was made with masks.
 """
 
-from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -28,14 +28,17 @@ class Assigned(NamedTuple):
     maps: np.ndarray
 
 
-class PartMap(NamedTuple):
+Key = TypeVar("Key", int, str)
+
+
+class PartMap(NamedTuple, Generic[Key]):
     """A part, or an entry, in one image.
 
     key: its name, or the number of the entry. map: float32 [L], the maximum of its detectors' maps.
     count: how many detectors it has. distance: the smallest from one of them to its entry.
     """
 
-    key: Hashable
+    key: Key
     map: np.ndarray
     count: int
     distance: float
@@ -59,12 +62,12 @@ def assign(features: Features, options: Options, dictionary: Dictionary, *, grid
     return Assigned(entries, np.sqrt(squares), maps[looks])
 
 
-def entry_maps(assigned: Assigned) -> list[PartMap]:
+def entry_maps(assigned: Assigned) -> list[PartMap[int]]:
     """A map for each entry that is found, in the order of `merged`; the key is its number."""
     return merged(assigned, [int(entry) for entry in assigned.entries])
 
 
-def named_maps(assigned: Assigned, dictionary: Dictionary) -> list[PartMap]:
+def named_maps(assigned: Assigned, dictionary: Dictionary) -> list[PartMap[str]]:
     """A map for each name that is found, in the order of `merged`. Detectors whose entry has no
     name are left out. If no entry of the dictionary has a name, they are "entry 0", ...."""
     if (dictionary.labels < 0).all():
@@ -72,7 +75,7 @@ def named_maps(assigned: Assigned, dictionary: Dictionary) -> list[PartMap]:
     return merged(assigned, [dictionary.name(entry) for entry in assigned.entries])
 
 
-def merged(assigned: Assigned, keys: Sequence[Hashable | None]) -> list[PartMap]:
+def merged(assigned: Assigned, keys: Sequence[Key | None]) -> list[PartMap[Key]]:
     """Merges the maps of detectors with one key (of those with the key None, none) by maximum. In
     order of the number of detectors, the largest first, then of the distance, the smallest
     first."""
