@@ -16,11 +16,12 @@ DICTIONARY = (
     ),
     Field(
         "dictionary.weight",
-        1.0,
+        0.1,
         "Weight of the squared distance between a register, scaled to length 1, and its nearest "
-        "entry, in the loss.",
+        "entry, in the loss. Adam moves entries as far for a small weight as for a large one; a "
+        "small one changes the backbone less.",
         check=NOT_NEGATIVE,
-        old_runs=1.0,
+        old_runs=0.1,
     ),
     Field(
         "dictionary.beta",
@@ -32,13 +33,13 @@ DICTIONARY = (
     ),
     Field(
         "dictionary.diversity",
-        0.1,
+        0.01,
         "Weight of the entropy of the mean assignment of a batch, which is subtracted from the "
         "loss: entries that no register is near to are moved to registers. If it is not 0, and "
         "`optimizer.accumulation` is more than 1, a step computes the student's global crops once "
         "more, since the mean is over the whole batch.",
         check=NOT_NEGATIVE,
-        old_runs=0.1,
+        old_runs=0.01,
     ),
     Field(
         "dictionary.temperature",
