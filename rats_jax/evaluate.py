@@ -38,13 +38,17 @@ for _task in TASKS.values():
 
 
 def main() -> None:
-    own = {flag.name for flag in TASKS[TASK.value].FLAGS}
+    owners: dict[str, list[str]] = {}
     for name, task in TASKS.items():
         for flag in task.FLAGS:
-            if flag.present and flag.name not in own:
-                raise UserError(
-                    f"--{flag.name} belongs to --task={name}: omit it, or choose that task"
-                )
+            if flag.present:
+                owners.setdefault(flag.name, []).append(name)
+    for flag_name, tasks in owners.items():
+        if TASK.value not in tasks:
+            raise UserError(
+                f"--{flag_name} belongs to --task={' or '.join(tasks)}: omit it, or choose that "
+                "task"
+            )
     request = Request(
         task=TASK.value,
         checkpoint=CHECKPOINT.value,

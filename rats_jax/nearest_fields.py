@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 MOST = 3  # names
 CLOSE = 0.7  # the least similarity of two names, as difflib measures it
-SHARED = 0.9  # of a name that has all words of the other
 
 
 def nearest_fields(name: str, fields: Iterable[str]) -> list[str]:
@@ -17,12 +16,11 @@ def nearest_fields(name: str, fields: Iterable[str]) -> list[str]:
     if not field:
         return []
     names = sorted(fields, key=lambda other: -_similarity(section, _parts(other)[0]))
-    same = same_field(name, names)
-    if same and section:
+    if same := same_field(name, names):
         return [other for other in same if _parts(other)[0] == section] or same[:MOST]
-    ranks = {other: _rank(section, field, other) for other in names if other not in same}
-    close = [other for other in ranks if ranks[other] >= (SHARED if same else CLOSE)]
-    return [*same, *sorted(close, key=lambda other: -ranks[other])][:MOST]
+    ranks = {other: _rank(section, field, other) for other in names}
+    close = [other for other in names if ranks[other] >= CLOSE]
+    return sorted(close, key=lambda other: -ranks[other])[:MOST]
 
 
 def same_field(name: str, fields: Iterable[str]) -> list[str]:
@@ -40,7 +38,7 @@ def _rank(section: str, field: str, other: str) -> float:
     other_section, other_field = _parts(other)
     rank = _similarity(field, other_field)
     if set(field.split("_")) <= set(other_field.split("_")):
-        rank = SHARED + rank / 10
+        rank = 0.9 + rank / 10
     return rank + 0.1 if rank >= CLOSE and section == other_section else rank
 
 

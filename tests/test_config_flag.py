@@ -34,7 +34,7 @@ FIELDS = {
     "modl=3": "config has no field modl: did you mean --config.model? config has compute_dtype, ",
     "optimizer.batchsize=3": "no field batchsize: did you mean --config.optimizer.batch_size?",
     "optimiser.batch_size": "no field optimiser: did you mean --config.optimizer.batch_size?",
-    "temperature=0.1": "--config.dictionary.temperature, --config.dino.student_temperature or --",
+    "teacher=0.1": "--config.dino.teacher_momentum, --config.dino.teacher_temperature or --",
     "=3": "config has no field '': config has compute_dtype, ",
     "model.wdth=3": "config.model has no field wdth: did you mean --config.model.width?",
     "batch_size=3": "config has no field batch_size: did you mean --config.optimizer.batch_size?",

@@ -35,7 +35,7 @@ def state():
 
 found = pkgutil.walk_packages(rats_jax.__path__, "rats_jax.", onerror=lambda _: None)
 # Commands run, or define the same flags; files/ is copied into exports, and needs PyTorch or timm.
-commands = "train prepare evaluate visualize export plan demo".split()
+commands = "train prepare evaluate dictionary visualize export reproduce plan demo".split()
 modules = [
     m.name
     for m in found

@@ -17,10 +17,11 @@ NEAREST = {
     "crops.size": ["model.size", "data.size"],
     "crops.seed": ["seed", "data.seed"],
     "data.sead": ["data.seed", "seed"],
-    "temperature": [
-        "dictionary.temperature",
-        "dino.student_temperature",
+    "temperature": ["dictionary.temperature"],
+    "teacher": [
+        "dino.teacher_momentum",
         "dino.teacher_temperature",
+        "dino.teacher_temperature_start",
     ],
     "optimizer.learnin_rate": [
         "optimizer.learning_rate",

@@ -126,7 +126,7 @@ SCRIPT = r"""
 import sys
 from pathlib import Path
 from rats_jax.writing import write_csv, write_json, write_text
-from tests.evals.test_writing import NAMES, scored, write_results
+from tests.test_writing import NAMES, scored, write_results
 folder = Path(sys.argv[1])
 write_results(folder, scored(["\u65e5\u672c"]), about={"a": NAMES})
 write_csv(folder / "a.csv", ["\u65e5"], [NAMES])

@@ -30,9 +30,12 @@ def test_every_file_is_a_task_and_help_tells_of_it():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--task=norms", "--train=x"], "--train belongs to --task=knn: omit it, or choose that"),
+        (["--task=norms", "--train=x"], "--train belongs to --task=segmentation or knn or linear"),
         (["--task=consistency", "--norm=pre"], "--norm belongs to --task=parts: omit it"),
-        (["--task=knn", "--regions=x"], "--regions belongs to --task=parts: omit it"),
+        (
+            ["--task=knn", "--regions=x"],
+            "--regions belongs to --task=parts or consistency: omit it",
+        ),
         (["--dictionary=x"], "--dictionary belongs to --task=consistency: omit it"),
         (["--task=consistency", "--regions=x"], "--dataset is missing: give the images with"),
         (["--task=linear", "--train=records:/no/such"], "records:/no/such: /no/such does not"),

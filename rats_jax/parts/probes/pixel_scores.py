@@ -4,15 +4,19 @@ All of them follow from three counts for each class: pixels of the class, pixels
 class, and pixels of both. Void pixels do not count.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets import VOID
 from rats_jax.parts.probes.patch_labels import ids_in, places_of
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 RESAMPLES, TOGETHER = 1000, 100
 
@@ -111,7 +115,7 @@ class PixelCounts:
         _, table = self._table()
         return PixelScores(*_scores(np.asarray(table.sum(0))[None])[0].tolist())
 
-    def difference(self, other: "PixelCounts") -> MeasuredPixels:
+    def difference(self, other: PixelCounts) -> MeasuredPixels:
         """These scores minus those of `other`, which has the same images in the same order."""
         (one, resampled), (two, others) = self._resampling(), other._resampling()
         mean = PixelScores(*(x - y for x, y in zip(one, two, strict=True)))
@@ -145,6 +149,9 @@ class PixelCounts:
 
     def _table(self) -> tuple[np.ndarray, csr_array]:
         """ids [K], and counts of each image [images, 3 K]: shared, truth, predicted."""
+        # Imported here, since evaluations during training are imported for their names.
+        from scipy.sparse import csr_array
+
         ids = np.unique(np.concatenate([np.zeros(0, np.int64), *(of.ids for of in self._images)]))
         image = np.repeat(np.arange(len(self._images)), [3 * len(of.ids) for of in self._images])
         columns = [np.searchsorted(ids, of.ids) + len(ids) * part for of in self._images
