@@ -15,7 +15,7 @@ COMMANDS = {
     "demo": "Train a small RATS on drawings on a CPU, score it, and draw its parts.",
     "train": "Train with a recipe, or resume a run.",
     "prepare": "Pack ImageNet, or any images, into shards for fast training.",
-    "evaluate": "Score parts, k-NN, a linear classifier, or outlier tokens.",
+    "evaluate": "Score parts, consistency, dense probes, k-NN, a classifier, or outlier tokens.",
     "dictionary": "Make a dictionary of parts from the registers of many images, and score it.",
     "visualize": "Draw the parts that a model sees in images.",
     "reproduce": "Run the paper's tables and figures, beside the paper's numbers.",

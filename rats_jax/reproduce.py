@@ -67,7 +67,7 @@ def main() -> None:
     experiments = [BY_NAME[name] for name in dict.fromkeys(names)] or [*BY_NAME.values()]
     sweep = [_pixels(side) for side in SWEEP.value] if SWEEP.value else USUAL
     target = free_folder(local_path(OUTPUT.value))
-    datasets = _datasets()
+    datasets, sam = _datasets()
     for dataset in datasets.values():
         check_outside(target, dataset.folders)
     inputs = Inputs(
@@ -80,6 +80,7 @@ def main() -> None:
         skip_broken=SKIP_BROKEN.value,
         measure=MEASURE.value,
         batch=BATCH.value,
+        sam=sam,
     )
     _check(inputs)
     with new_folder(target) as folder:
@@ -115,16 +116,18 @@ def _models() -> dict:
     return found
 
 
-def _datasets() -> dict:
-    """The data sets of --data, by what was given."""
+def _datasets() -> tuple[dict, list[str]]:
+    """The data sets of --data by their names, and the names of those with masks of SAM."""
     from rats_jax.parts.datasets import open_dataset
 
-    found = {}
+    found, sam = {}, []
     for spec in dict.fromkeys(DATA.value):
         dataset = open_dataset(spec)
         name = dataset.name if dataset.name not in found else spec
         found[name] = dataset.limited(LIMIT.value)
-    return found
+        if spec.startswith("sam:"):
+            sam.append(name)
+    return found, sam
 
 
 def _check(inputs) -> None:

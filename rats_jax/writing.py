@@ -49,6 +49,8 @@ def with_interval(mean: float, low: float, high: float, *, signed: bool = False)
     """A fraction in percent with the ends of its interval; `signed` for a difference."""
     if signed:
         return f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    if low < 0:
+        return f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f})"
     return f"{100 * mean:.1f} ({100 * low:.1f}-{100 * high:.1f})"
 
 

@@ -18,7 +18,7 @@ from rats_jax.parts.region_metrics import HEADERS, RegionScores
 from rats_jax.parts.saved_regions import open_saved_regions
 from rats_jax.parts.truth import Truth
 from rats_jax.paths import printable
-from rats_jax.writing import markdown_table
+from rats_jax.writing import markdown_table, with_interval
 
 NAMES = [
     os.fsdecode(b"caf\xe9.jpg"),
@@ -50,6 +50,12 @@ def test_fractions_are_written_in_percent():
     assert markdown_table(("features", "k", "top-1"), rows) == (
         "| features | k | top-1 |\n|---|---|---|\n| model | 10 | 12.3 |\n| none |  | 100.0 |"
     )
+
+
+def test_an_interval_with_a_negative_end_has_no_dash():
+    assert with_interval(0.5, 0.25, 0.75) == "50.0 (25.0-75.0)"
+    assert with_interval(-0.086, -0.133, -0.048) == "-8.6 (-13.3 to -4.8)"
+    assert with_interval(0.5, 0.25, 0.75, signed=True) == "+50.0 (+25.0 to +75.0)"
 
 
 def test_every_name_is_a_line_of_its_own(tmp_path):

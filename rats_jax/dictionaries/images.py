@@ -162,21 +162,13 @@ def check_splits(train: Images, scored: Images) -> None:
     if not train.masks:
         check_apart(train.dataset, scored.dataset)
         return
-    shared = _identities(train) & _identities(scored)
+    shared = train.dataset.identities & scored.dataset.identities
     if shared:
         raise UserError(
             f"--train={train.spec} and --dataset={scored.spec} share {len(shared):,} images, which "
             "would be scored by what was learned from them: give another split, or for "
             "procedural_parts another seed, COUNT@SEED"
         )
-
-
-def _identities(images: Images) -> set:
-    """What identifies the images of a data set with masks: their files, or seed and number."""
-    source = getattr(images.dataset, "source", None)
-    if source is not None:
-        return {(type(source), source.seed, entry.details) for entry in images.dataset.entries}
-    return {entry.image and entry.image.resolve() for entry in images.dataset.entries} - {None}
 
 
 def _resized(image: np.ndarray, side: int) -> np.ndarray:

@@ -80,14 +80,15 @@ def evaluate_consistency(
     every id is a part.
 
     Raises:
-      UserError: a broken sample that may not be left out; fewer images or vectors than entries.
+      UserError: a broken sample that may not be left out; fewer images or vectors than entries;
+        features that are not finite; fewer than two parts.
     """
     reader = _Reader(dataset, resolution, saved, LeftOut(skip_broken=skip_broken))
     if not reader.count(first=1):
         raise UserError(
             f"{dataset.name} has only one image: two are needed, one to fit and one to score"
         )
-    look = {name: looking(model) for name, model in models.items()}
+    look = {name: looking(name, model) for name, model in models.items()}
     patch = next((model.options.patch for model in models.values()), CELL)
     share = -(-SAMPLED * BATCH // reader.count(first=0))
     to_fit = ((len(seen), images) for seen, images in reader.batches(first=0))
@@ -145,11 +146,18 @@ def _check_parts(found: Collection[int], background: int | None, *, of: str) -> 
     """Raises UserError if the ids that the masks of the data set `of` have are of no use."""
     if not found:
         raise UserError(f"no image of {of} has a labelled pixel to score: all are void")
-    if background is not None and (background not in found or len(found) == 1):
-        which = "not an id" if background not in found else "the only id"
+    if background is not None and background not in found:
         raise UserError(
-            f"--background={background} is {which} of these masks, which have "
+            f"--background={background} is not an id of these masks, which have "
             f"{', '.join(map(str, sorted(found)[:8]))}{', ...' if len(found) > 8 else ''}"
+        )
+    parts = set(found) - {background}
+    if len(parts) < 2:
+        which = f"only part {parts.pop()}" if parts else "no part"
+        beside = f" besides the background {background}" if background is not None else ""
+        raise UserError(
+            f"the images of {of} that are scored have {which}{beside}: consistency needs two parts "
+            "or more; check the masks, their ids and --background"
         )
 
 

@@ -1,7 +1,7 @@
 """Ids of patches that mean the same in every image, for --task=consistency: of registers, of the
 nearest entries of K-means, and of the nulls."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -10,6 +10,7 @@ from scipy.cluster.vq import kmeans2, vq
 
 from rats_jax.backbones import Backbone
 from rats_jax.errors import UserError
+from rats_jax.evals.patch_features import check_finite
 from rats_jax.models import Features
 from rats_jax.parts.colour import mean_lab
 from rats_jax.parts.null_regions import grid_regions
@@ -31,8 +32,9 @@ class Vectors(NamedTuple):
     images: np.ndarray
 
 
-def looking(model: Backbone):
-    """uint8 [B, side, side, 3] -> Vectors. Registers of a ViT are left out: they are no regions."""
+def looking(name: str, model: Backbone) -> Callable[[np.ndarray], Vectors]:
+    """uint8 [B, side, side, 3] -> Vectors. Registers of a ViT are left out: they are no regions.
+    The function raises UserError if vectors are not finite."""
     has_cls = model.options.has_cls
 
     def vectors(features: Features) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -40,7 +42,14 @@ def looking(model: Backbone):
         return unit(registers), unit(features.patches), unit(features.global_vector[:, None])
 
     run = jax.jit(model.taking(vectors))
-    return lambda images: Vectors(*map(np.asarray, run(model.params, images)))
+
+    def look(images: np.ndarray) -> Vectors:
+        found = Vectors(*map(np.asarray, run(model.params, images)))
+        for of in found:
+            check_finite(of, name)
+        return found
+
+    return look
 
 
 def fit_entries(

@@ -1,6 +1,6 @@
 """Fits dense probes on the stored patches of training images."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -54,6 +54,18 @@ def fit_probes(
                 remembering(vectors, of_memory, neighbours=probes.neighbours)
             )
     return predict, rates, remembered
+
+
+def warnings_of_rates(rates: Mapping[str, Mapping[float, float]]) -> list[str]:
+    """A line if a higher learning rate than the highest might have been better. rates: as
+    `fit_probes` returns them."""
+    highest = [row for row, found in rates.items() if len(found) > 1 and [*found][0] == max(found)]
+    if not highest:
+        return []
+    return [
+        f"warning: {', '.join(highest)}: the highest learning rate was the best: the linear layer "
+        "may not be converged: give higher --learning_rates or more --iterations"
+    ]
 
 
 def _memory(training: Training, most: int) -> tuple[list[tuple[int, np.ndarray]], np.ndarray]:

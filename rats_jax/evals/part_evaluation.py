@@ -15,6 +15,7 @@ from rats_jax.backbones import Backbone
 from rats_jax.data.reading import LeftOut, in_batches, padded
 from rats_jax.errors import UserError
 from rats_jax.evals.part_scores import Measured, PartScores, Row, Scored
+from rats_jax.evals.patch_features import check_finite
 from rats_jax.models import Features
 from rats_jax.models.options import Options
 from rats_jax.parts.datasets import VOID, Labelled, PartDataset
@@ -62,7 +63,7 @@ def evaluate_parts(
 
     Raises:
       UserError: the first sample that is broken, unless these are skipped; no sample is left, or
-        none has two regions, see `truth.check`.
+        none has two regions, see `truth.check`; features that are not finite.
     """
     look = {name: _looking(model, options) for name, model in models.items()}
     shape = next((model.options for model in models.values()), None)
@@ -166,6 +167,8 @@ def _label_maps(
         whole = padded(batch, together)
         for name, model in look.items():
             features = model(whole)
+            for of in (features.registers, features.patches):
+                check_finite(np.asarray(of), name)
             for k in top_k:
                 ways = region_maps(
                     features, has_cls=shape.has_cls, grid=grid, k=k, size=size, options=options

@@ -72,7 +72,5 @@ def check_background(occurs: bool) -> None:
 
 def refuse_without_model(*flags_of_models: str) -> None:
     """Raises UserError for the first of these flags, which mean nothing without a model."""
-    for name in flags_of_models[:1]:
-        raise UserError(
-            f"--{name} applies only to the regions of a model: give one with --checkpoint"
-        )
+    if flags_of_models:
+        raise UserError(f"--{flags_of_models[0]} needs a model: give one with --checkpoint")

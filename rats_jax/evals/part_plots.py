@@ -21,7 +21,7 @@ _APART = 1.04  # factor between points side by side
 _WIDE = 1.5  # factor of space on either side of points that are close together
 _STYLES = {
     "registers": ("-", "o"),
-    "centered registers": ("-.", "o"),
+    "centered registers": ("-.", "v"),
     "[CLS] attention": ("-", "D"),
     "register attention": ("-", "^"),
     "k-means": ("--", "s"),

@@ -68,6 +68,18 @@ def batches(
         yield samples, padded(images, BATCH)
 
 
+def check_finite(features: np.ndarray, model: str, names: Sequence[str] = ()) -> None:
+    """Raises UserError if the features [b, ...] of a model are not finite. names: of the images,
+    for the message."""
+    finite = np.isfinite(features).all(tuple(range(1, features.ndim)))
+    if not finite.all():
+        image = f" for {names[int(finite.argmin())]}" if names else ""
+        raise UserError(
+            f"the features of {model} are not finite{image}: the weights are damaged, or from a "
+            "training that diverged; choose another checkpoint"
+        )
+
+
 def features_of(
     sources: Mapping[str, Source], samples: Sequence[Labelled], images: np.ndarray
 ) -> dict[str, np.ndarray]:
@@ -75,13 +87,7 @@ def features_of(
     found = {}
     for name, source in sources.items():
         features = source(images)[: len(samples)].astype(np.float16)
-        finite = np.isfinite(features).all((1, 2))
-        if not finite.all():
-            raise UserError(
-                f"the features of {name} are not finite for {samples[int(finite.argmin())].name}: "
-                "the weights are damaged, or from a training that diverged; choose another "
-                "checkpoint"
-            )
+        check_finite(features, name, [of.name for of in samples])
         found[name] = features
     return found
 

@@ -12,7 +12,14 @@ import numpy as np
 from rats_jax.backbones import Backbone
 from rats_jax.data.reading import LeftOut
 from rats_jax.errors import UserError
-from rats_jax.evals.dense_probes import TITLES, Predict, Probes, fit_probes, majority_class
+from rats_jax.evals.dense_probes import (
+    TITLES,
+    Predict,
+    Probes,
+    fit_probes,
+    majority_class,
+    warnings_of_rates,
+)
 from rats_jax.evals.differences import TRAINED, UNTRAINED
 from rats_jax.evals.patch_features import (
     COLOUR,
@@ -38,7 +45,7 @@ class Segmentation(NamedTuple):
     -> learning rate -> mIoU on the training images that are held out; the first is the rate that
     was chosen. remembered: patches in memory. images, learned_from: how many are scored, and how
     many are the training set. classes: number that can be predicted. names: of ids. skipped: a line
-    for each image left out. warnings: about the classes."""
+    for each image left out. warnings: about the learning rates and the classes."""
 
     rows: dict[str, PixelCounts]
     differences: dict[str, MeasuredPixels]
@@ -104,7 +111,8 @@ def evaluate_segmentation(
         )
     if not images:
         raise UserError(f"no image of {dataset.name} could be read: give more images")
-    warnings = _warnings(rows[MAJORITY], training.classes, dataset.name)
+    warnings = warnings_of_rates(rates)
+    warnings += _warnings(rows[MAJORITY], training.classes, dataset.name)
     for line in warnings:
         say(line)
     return Segmentation(
@@ -165,22 +173,16 @@ def _split(dataset: PartDataset, train: PartDataset | None) -> tuple[np.ndarray,
     """The indices that are scored, of `dataset`, and those of the training images."""
     everything = np.arange(len(dataset))
     if train is not None:
-        if shared := _identities(dataset) & _identities(train):
+        if shared := dataset.identities & train.identities:
+            seed = f" ({dataset.name}:COUNT@SEED with another seed)"
             raise UserError(
                 f"{len(shared):,} images of --dataset are also in --train: give other images to "
-                "score (procedural_parts:COUNT@SEED with another seed)"
+                f"score{seed if isinstance(dataset, Drawings) else ''}"
             )
         return everything, np.arange(len(train))
     if len(dataset) < 2:
         raise UserError(f"{dataset.name} has only one image: one to train and one to score")
     return everything[::EVERY], np.delete(everything, everything[::EVERY])
-
-
-def _identities(dataset: PartDataset) -> set:
-    """What tells images apart: their files, or the seed and number of a drawing."""
-    if isinstance(dataset, Drawings):
-        return {(dataset.source.seed, entry.details) for entry in dataset.entries}
-    return {entry.image.resolve() for entry in dataset.entries if entry.image}
 
 
 def _counted(

@@ -6,13 +6,16 @@ import re
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from rats_jax.backbones import open_backbone
-from rats_jax.evals.consistency_evaluation import evaluate_consistency
+from rats_jax.errors import UserError
+from rats_jax.evals.consistency_evaluation import _check_parts, evaluate_consistency
 from rats_jax.evals.dictionary_ids import ENTRIES, NAMES, dictionary_looking
 from rats_jax.parts.datasets import open_dataset
 from rats_jax.parts.dictionary.detectors import detect, layers_needed
@@ -136,6 +139,30 @@ def test_label_maps_keep_their_ids_in_all_images(drawings, samples, maps):
     assert found.differences["other - grid cells"].parts.low.nmi > 0.2
 
 
+def test_weights_that_are_not_finite_are_one_line(run_folder, drawings):
+    model = open_backbone(run_folder)
+    broken = model._replace(params=jax.tree.map(lambda x: x * jnp.nan, model.params))
+    with pytest.raises(UserError, match="the features of model are not finite: the weights are"):
+        evaluated({"model": broken}, drawings)
+
+
+@pytest.mark.parametrize(
+    ("parts", "background", "message"),
+    [
+        ([3], None, "are scored have only part 3: consistency needs two parts or more"),
+        ([3], 0, "are scored have only part 3 besides the background 0: consistency needs two"),
+        ([], 0, "are scored have no part besides the background 0"),
+        ([3, 4], 9, "--background=9 is not an id of these masks, which have 0, 3, 4"),
+    ],
+)
+def test_fewer_than_two_parts_are_refused(parts, background, message):
+    found = {0, *parts} if background is not None else {*parts}
+    with pytest.raises(UserError, match=message):
+        _check_parts(found, background, of="data")
+    _check_parts({3, 4}, None, of="data")
+    _check_parts({0, 3, 4}, 0, of="data")
+
+
 @pytest.mark.parametrize("registers", [0, 3])
 def test_a_vit_takes_what_looks_most_at_the_patch(tmp_path, samples, registers):
     """Of its plain registers, or of the clusters of patches if it has none."""
@@ -188,8 +215,8 @@ def test_the_command_takes_both(run_folder, drawings, samples, maps, tmp_path):
     [
         (True, ["--dictionary={tmp}/no"], "no has no dictionary.safetensors and dictionary.json"),
         (True, ["--dictionary={tmp}/other"], "--dictionary: its entries have 5 values, and the"),
-        (False, ["--regions={maps}", "--dictionary=x"], "--dictionary applies only to the regions"),
-        (False, ["--regions={maps}", "--untrained"], "--untrained applies only to the regions of"),
+        (False, ["--regions={maps}", "--dictionary=x"], "--dictionary needs a model: give one"),
+        (False, ["--regions={maps}", "--untrained"], "--untrained needs a model: give one"),
         (False, ["--regions={maps}", "--resolution=40"], "not a multiple of the patch size .16."),
         (False, ["--regions=grid cells={maps}"], "grid cells is reserved for other rows"),
         (False, [], "--checkpoint is missing"),

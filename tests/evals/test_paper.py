@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from rats_jax.evals.paper.blocks import Block, Interval
 from rats_jax.evals.paper.experiments import ALL, BY_NAME, variant_of
 from rats_jax.evals.paper.inputs import Inputs
 from rats_jax.evals.paper.numbers import FIVE_SETS, PAPER, find
+from rats_jax.evals.paper.rows import _paper, _rows
 from rats_jax.evals.paper.running import reproduce
 from rats_jax.evals.paper.scores import possible
 from rats_jax.evals.part_evaluation import evaluate_parts
@@ -61,7 +63,8 @@ def test_every_number_belongs_to_a_row_of_its_experiment():
         ("table 1", RATSOptions(width=96, depth=4, heads=4), {}, None),
         ("table 3", RATSOptions(**SIZES["S"], sharing="shared"), {}, "shared registers"),
         ("table 3", PerceiverOptions(**SIZES["S"]), {}, "Perceiver-IO style"),
-        ("table 4", RATSOptions(**SIZES["S"], registers_per_head=8), {}, "8 registers per head"),
+        ("table 4", RATSOptions(**SIZES["B"], registers_per_head=8), {}, "8 registers per head"),
+        ("table 4", RATSOptions(**SIZES["S"], registers_per_head=16), {}, None),
         ("table 6", RATSOptions(**SIZES["S"]), {"loss_scope": "head"}, "a loss for each head"),
         ("table 6", RATSOptions(**SIZES["S"]), {}, None),
     ],
@@ -84,6 +87,8 @@ def test_without_data_and_checkpoints_it_says_what_each_row_needs():
     assert "need --data=KIND:PATH" in text
     assert "RATS-S/16 (the paper: M2O 37.15 at K = 96" in text and "--regions=AdaSlot=" in text
     assert "needs --checkpoint of rats train --config=rats_b16_in1k" in text
+    text = outcomes["table 1"].markdown()
+    assert "regions of DINO and DINOv3 ViT-B is not known" in text
     assert outcomes["figure 8"].not_run and not outcomes["figure 8"].blocks
     (figure,) = outcomes["figure 6"].blocks
     of_model = {row["model"]: row for row in figure.rows}
@@ -136,6 +141,21 @@ def test_scores_are_those_of_evaluate_beside_all_nulls(run_folder):
     assert {row["px"] for row in sweep.rows} == {16, SIDE}
     json.dumps(found["table 4"].record(), allow_nan=False)
     assert "| mean of 2 sets | M2O | - |" in block.markdown()
+
+
+def test_numbers_of_other_data_name_these():
+    names = ["a", "coco", "mean of 2 sets"]
+    of_sets = {name: {(6, 512): {"M2O": {}}} for name in names}
+
+    def shown(experiment: str, variant: str, k: int | None) -> list:
+        paper = partial(_paper, experiment, variant, known_k=[k])
+        return [row["paper"] for row in _rows({}, paper, of_sets, (6, 512), ["coco"])]
+
+    assert shown("table 1", "RATS-S/16", 6) == [None, "9.9 (COCO, SAM masks)", "not known"]
+    assert shown("table 1", "RATS-S/16", 96) == [None, "17.3 (COCO, SAM masks)", 37.15]
+    unknown = "36.6 (data that are not known)"
+    assert shown("table 4", "16 registers per head", None) == [None, None, unknown]
+    assert shown("table 1", "", 6) == [None] * 3
 
 
 def test_label_maps_of_another_program_stand_beside_its_row(tmp_path):

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -206,6 +208,7 @@ def test_the_command_scores_the_untrained_model_and_saved_regions_beside(
         env=os.environ | {"HOME": str(tmp_path)},
     )
     assert f"{folder.name}: 7 of 19 images, evenly spaced (--limit" in done.stdout
+    assert "0 as well; nothing is void; background 3 (mBO and FG-ARI leave it" in done.stdout
     assert done.stdout.splitlines()[-1] == f"results: {tmp_path / 'out'}"
     assert "| 2 | untrained: registers | " in done.stdout
     results = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -235,6 +238,14 @@ def test_the_background_reaches_the_scores(folder):
     without = evaluate_parts({}, dataset, **WITHOUT_A_MODEL)
     scores = without.images[0].rows[Row(6, None, "grid")].scores
     assert "fg_ari" not in scores.measured() and not without.images[0].background
+
+
+def test_weights_that_are_not_finite_are_one_line(run_folder, folder):
+    model = open_backbone(run_folder)
+    broken = model._replace(params=jax.tree.map(lambda x: x * jnp.nan, model.params))
+    options = WITHOUT_A_MODEL | {"top_k": (2,), "resolutions": (SIDE,)}
+    with pytest.raises(UserError, match="the features of model are not finite: the weights are"):
+        evaluate_parts({"model": broken}, open_dataset(f"folder:{folder}"), **options)
 
 
 @pytest.mark.processes
@@ -283,8 +294,7 @@ def test_mistakes_are_told_before_anything_is_read(run_folder, folder, tmp_path)
         "as 1, or 0 for none",
         f"{checkpoint} --smoothing=inf": "--smoothing=inf: give a number of patches, such "
         "as 1, or 0 for none",
-        f"{masks} --smoothing=2": "--smoothing applies only to the regions of a model: give one "
-        "with --checkpoint",
+        f"{masks} --smoothing=2": "--smoothing needs a model: give one with --checkpoint",
         "": "--checkpoint is missing: give a run's workdir, or a file of weights",
     }
     more = f"--dataset=folder:{folder} --output={tmp_path / 'out'}"

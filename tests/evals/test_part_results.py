@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from rats_jax.evals.part_plots import draw
+from rats_jax.evals.part_plots import _STYLES, draw
 from rats_jax.evals.part_results import write_results
 from rats_jax.evals.part_scores import Measured, PartScores, Row, Scored, summarised
 from rats_jax.parts.region_metrics import HEADERS, UNSCORED, RegionScores
@@ -171,3 +171,8 @@ def test_images_and_classes_have_files_of_their_own(written):
     assert [r["parts"] for r in classes] == ["3", "3"]
     of_a = [image.rows[Row("own", None, "other")].scores.m2o for image in found.images[::2]]
     assert float(classes[0]["m2o"]) == pytest.approx(np.mean(of_a), abs=1e-6)
+
+
+def test_ways_have_different_markers():
+    markers = [marker for _, marker in _STYLES.values()]
+    assert len(set(markers)) == len(markers)

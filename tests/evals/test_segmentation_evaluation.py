@@ -12,7 +12,7 @@ import pytest
 
 from rats_jax.backbones import open_backbone
 from rats_jax.errors import UserError
-from rats_jax.evals.dense_probes import Probes
+from rats_jax.evals.dense_probes import Probes, warnings_of_rates
 from rats_jax.evals.segmentation_evaluation import evaluate_segmentation
 from rats_jax.parts.datasets import VOID, Labelled, PartDataset, open_dataset
 from rats_jax.parts.datasets.part_dataset import Entry
@@ -81,13 +81,14 @@ def test_masks_that_are_scored_are_not_learned_from(model, tmp_path):
     """Without a training set, images 0 and 5 are scored."""
     plain = evaluated(model, tmp_path, painted())
     changed = evaluated(model, tmp_path, painted(changes={0: 5, 5: 9}))
-    assert plain.images == 2 and plain.learned_from == 8 and not plain.warnings
+    assert plain.images == 2 and plain.learned_from == 8
+    assert not any("classes" in line for line in plain.warnings)
     for row, counts in plain.rows.items():
         predicted = {id_: of.predicted for id_, of in counts.classes().items()}
         after = {id_: of.predicted for id_, of in changed.rows[row].classes().items()}
         assert predicted == {id_: after.get(id_, 0) for id_ in predicted}
         assert counts.mean() != changed.rows[row].mean()
-    (warning,) = changed.warnings
+    (warning,) = (line for line in changed.warnings if "classes" in line)
     assert "1 classes of painted (9; 50.00 % of its labelled pixels) have no pixel" in warning
     learned = evaluated(model, tmp_path, painted(changes={1: 5, 2: 5}))
     assert learned.rows["model: linear"].mean() != plain.rows["model: linear"].mean()
@@ -112,7 +113,7 @@ def test_memory_has_as_many_patches_of_each_image(model, tmp_path):
         (painted(first=7), painted(), 8, "--resolution=8: an image has only one patch; choose 16"),
         (
             *(open_dataset("procedural_parts:9@3"), open_dataset("procedural_parts:4@3"), SIDE),
-            "4 images of --dataset are also in --train",
+            r"4 images of --dataset are also .* \(procedural_parts:COUNT@SEED with another seed\)",
         ),
     ],
 )
@@ -121,6 +122,36 @@ def test_what_cannot_be_learned_or_scored_is_refused(
 ):
     with pytest.raises(UserError, match=message):
         evaluated(model, tmp_path, dataset, train, side=side)
+
+
+def test_the_same_files_are_refused_without_advice_on_seeds(model, tmp_path):
+    dataset = replace(painted(), entries=[Entry("a", image=tmp_path / "a.png")])
+    with pytest.raises(UserError, match="give other images to score$"):
+        evaluated(model, tmp_path, dataset, dataset)
+
+
+def test_worlds_of_drawings_share_no_image():
+    parts, same, composites = (
+        open_dataset(spec).identities
+        for spec in ("procedural_parts:12@1", "procedural_parts:6@1", "composites:6@1")
+    )
+    assert same < parts and len(composites) == 6 and not composites & parts
+
+
+def test_the_highest_learning_rate_is_a_warning_if_there_are_others():
+    rates = {"a: linear": {0.1: 0.5, 0.01: 0.4}, "b: linear": {0.01: 0.4, 0.1: 0.3}}
+    (line,) = warnings_of_rates(rates)
+    assert line.startswith("warning: a: linear: the highest learning rate was the best")
+    assert "give higher --learning_rates or more --iterations" in line
+    assert not warnings_of_rates({"a: linear": {0.1: float("nan")}})
+
+
+def test_a_warning_about_the_rates_is_kept(model, tmp_path):
+    """Of a tiny rate and a usual one, the usual one is the best."""
+    probes = PROBES._replace(kinds=("linear",), learning_rates=(1e-7, 0.1))
+    found = evaluated(model, tmp_path, painted(), painted(first=7), probes)
+    (line,) = found.warnings
+    assert "colour: linear" in line and "may not be converged" in line
 
 
 def test_features_that_are_not_finite_are_refused(model, tmp_path):
@@ -167,7 +198,7 @@ def test_the_command_writes_scores_and_classes(run_folder, tmp_path):
             for by in ("linear", "in-context")]  # fmt: skip
     assert [*results["scores"]] == [*rows, "majority class"]
     assert results["images"] == 6 and results["learned_from"] == 24
-    assert results["learning_rates"] == [0.001, 0.003, 0.01, 0.03]
+    assert results["learning_rates"] == [0.003, 0.01, 0.03, 0.1]
     for row in results["scores"].values():
         assert all(row["low"][x] <= row["mean"][x] <= row["high"][x] for x in row["mean"])
         assert {"iou", "accuracy", "pixels", "predicted"} == set(row["classes"]["40"])
@@ -183,7 +214,10 @@ def test_the_command_writes_scores_and_classes(run_folder, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--dataset=sam:."], "an id of sam means a different part in each image"),
+        (
+            ["--dataset=sam:."],
+            "accepts folder, ade20k, imagenet-s, partimagenet, pascal-part, procedural_parts, comp",
+        ),
         (["--dataset=procedural_parts:9", "--probe=knn"], "--probe=knn: choose from linear,in_con"),
         (["--dataset=procedural_parts:9", "--learning_rates=0,x"], "give positive numbers separat"),
         (

@@ -116,6 +116,8 @@ EXPERIMENTS = (
             Variant("AdaSlot", None, "the official code; --regions=AdaSlot=LABEL_MAPS"),
         ),
         (6, 12, 33, 96, 192),
+        assumed="the paper's number of regions of DINO and DINOv3 ViT-B is not known: its numbers "
+        "stand beside the 12 heads",
     ),
     Experiment(
         "table 3",
@@ -148,13 +150,18 @@ EXPERIMENTS = (
         (
             Variant(
                 "8 registers per head",
-                _has(registers_per_head=8),
-                _train("rats_s16_in1k", "model.registers_per_head=8"),
+                of_size("B", RATSOptions, registers_per_head=8),
+                _train("rats_b16_in1k", "model.registers_per_head=8"),
             ),
-            Variant("16 registers per head", _has(registers_per_head=16), _train("rats_s16_in1k")),
+            Variant(
+                "16 registers per head",
+                of_size("B", RATSOptions, registers_per_head=16),
+                _train("rats_b16_in1k"),
+            ),
         ),
         (33, ALL),
-        assumed="the paper's number of regions and its data are not known: 33, and all registers",
+        assumed="that the models are RATS-B; the paper's number of regions and its data are not "
+        "known: 33, and all registers",
     ),
     Experiment(
         "table 5",

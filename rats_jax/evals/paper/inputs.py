@@ -1,6 +1,6 @@
 """What rats reproduce was given: checkpoints, data, label maps, and how to measure them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from rats_jax.backbones import Backbone
@@ -14,7 +14,8 @@ SWEEP = (224, 384, 512, 768, 1024)
 
 class Inputs(NamedTuple):
     """models, datasets: by their names. regions: NAME=DIR of other programs. resolution: of tables;
-    None for the model's default. sweep: of Figure 7. measure, batch: time and memory in Table 3."""
+    None for the model's default. sweep: of Figure 7. measure, batch: time and memory in Table 3.
+    sam: the names of the data sets with masks of SAM."""
 
     models: Mapping[str, Backbone]
     datasets: Mapping[str, PartDataset]
@@ -25,6 +26,7 @@ class Inputs(NamedTuple):
     skip_broken: bool = False
     measure: bool = False
     batch: int = 4
+    sam: Collection[str] = ()
 
     def resolutions(self, experiment: Experiment, backbone: Backbone) -> tuple[int, ...]:
         """At which resolutions an experiment scores a model: multiples of its patch."""

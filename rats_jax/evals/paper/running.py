@@ -85,7 +85,7 @@ def _outcome(
     if experiment.top_k:
         rows = rows_of_models(experiment, inputs, of_models)
         if experiment.has_other_programs:
-            rows += rows_of_regions(experiment, of_regions)
+            rows += rows_of_regions(experiment, inputs, of_regions)
         if rows:
             blocks.append(scores_block(rows, inputs))
         not_run += missing(experiment, inputs, of_regions)

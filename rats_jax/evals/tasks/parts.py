@@ -74,6 +74,8 @@ def run(request: Request) -> None:
         }
     else:
         _refuse_flags_of_models(request)
+    if dataset.background is not None:
+        line += f"; background {dataset.background} (mBO and FG-ARI leave it out)"
     say("\n".join([line, *dataset.notes]))
     about["saved_regions"] = {regions.name: str(regions.folder) for regions in saved}
     about["dataset"] = {"from": request.dataset, **dataset.about}

@@ -30,12 +30,13 @@ MEMORY = flags.DEFINE_integer(
     lower_bound=1,
 )
 FLAGS = TRAIN, LEARNING_RATES, PROBE, ITERATIONS, NEIGHBOURS, MEMORY
-RATES = (0.001, 0.003, 0.01, 0.03)  # by default
+RATES = (0.003, 0.01, 0.03, 0.1)  # by default
 
 
 def run(request: Request) -> None:
     from rats_jax.evals.segmentation_evaluation import evaluate_segmentation
     from rats_jax.evals.segmentation_results import write_segmentation
+    from rats_jax.parts.datasets import DRAWN
     from rats_jax.paths import local_path
     from rats_jax.results_folder import check_outside, free_folder, new_folder
 
@@ -53,7 +54,7 @@ def run(request: Request) -> None:
         used = f"{train.name}: {images_used(len(train), whole)} for training"
         say("\n".join([used, *train.notes]))
         kinds = [spec.partition(":")[0] for spec in (TRAIN.value, request.dataset)]
-        if kinds[0] != kinds[1]:
+        if kinds[0] != kinds[1] and not set(kinds) <= set(DRAWN):
             say(f"warning: ids of {kinds[0]} are taken to mean the same as those of {kinds[1]}")
     else:
         say("without --train, every fifth image is scored, and the others are for training")
@@ -100,18 +101,18 @@ def _probes():
     if not rates or not all(0 < rate < math.inf for rate in rates):
         raise UserError(
             f"--learning_rates={','.join(map(str, given))}: give positive numbers separated by "
-            "commas, such as 0.001,0.003,0.01"
+            "commas, such as 0.003,0.01,0.03"
         )
     return Probes(kinds, rates, ITERATIONS.value, NEIGHBOURS.value, MEMORY.value)
 
 
 def _open(spec: str, flag: str):
-    from rats_jax.parts.datasets import SAME_IDS, open_dataset
+    from rats_jax.parts.datasets import POINTS, SAME_IDS, open_dataset
 
     dataset, kind = open_dataset(spec), spec.partition(":")[0]
     if kind not in SAME_IDS:
         raise UserError(
             f"--{flag}={spec}: an id of {kind} means a different part in each image; "
-            f"--task=segmentation accepts {', '.join(SAME_IDS)}"
+            f"--task=segmentation accepts {', '.join(k for k in SAME_IDS if k not in POINTS)}"
         )
     return dataset

@@ -19,7 +19,16 @@ from rats_jax.parts.datasets.pascal_part import open_pascal_part
 from rats_jax.parts.datasets.sam import open_sam
 from rats_jax.paths import local_path, printable
 
-__all__ = ["DRAWN", "KINDS", "SAME_IDS", "VOID", "Labelled", "PartDataset", "open_dataset"]
+__all__ = [
+    "DRAWN",
+    "KINDS",
+    "POINTS",
+    "SAME_IDS",
+    "VOID",
+    "Labelled",
+    "PartDataset",
+    "open_dataset",
+]
 
 DRAWN = {"procedural_parts": open_drawings, "composites": open_composites}  # without files
 KINDS = {
@@ -66,8 +75,12 @@ def open_dataset(spec: str, *, points: bool = False) -> PartDataset:
         return DRAWN[kind](place)
     path = local_path(place).absolute()
     try:
-        if not path.exists() and not (path.name in SPLITS.get(kind, ()) and path.parent.exists()):
-            raise UserError(f"dataset {spec}: {path} does not exist; give the path to its files")
+        splits = SPLITS.get(kind, ())
+        if not path.exists() and not (path.name in splits and path.parent.exists()):
+            of_root = f" (the splits are PATH/{', PATH/'.join(splits)})" if splits else ""
+            raise UserError(
+                f"dataset {spec}: {path} does not exist; give the path to its files{of_root}"
+            )
         return KINDS[kind](path)
     except UserError as error:
         raise UserError(printable(str(error))) from error  # names may contain line breaks

@@ -21,6 +21,12 @@ class Drawings(PartDataset):
 
     source: ProceduralParts = field(kw_only=True)
 
+    @property
+    def identities(self) -> set:
+        """The world, its seed, and the numbers of the pictures."""
+        source = self.source
+        return {(type(source), source.seed, entry.details) for entry in self.entries}
+
     def _read(self, entry: Entry) -> Labelled:
         drawn = self.source.sample(entry.details)
         mask, group = np.asarray(drawn.parts, np.int32), self.source.classes[drawn.label]

@@ -58,7 +58,7 @@ def _open(path: Path, kind: str, folder: str) -> PartDataset:
     sizes = {}
     if (root / "sizes.txt").exists():
         for image, width, height in _rows(root / "sizes.txt", 3):
-            sizes[image] = tuple(int(_number(root / "sizes.txt", x)) for x in (height, width))
+            sizes[image] = tuple(_whole(root / "sizes.txt", x) for x in (height, width))
     if split:
         training = dict(_rows(root / "train_test_split.txt", 2))
         names = {i: n for i, n in names.items() if training.get(i) == str(int(split == "train"))}
@@ -116,12 +116,19 @@ def _visible(table: Path, names: Mapping[str, str]) -> dict[str, list[tuple[int,
             raise UserError(f"{table} has image {image}, which images.txt does not list")
         of_image = found.setdefault(image, [])
         if _number(table, visible):
-            of_image.append((int(_number(table, part)), _number(table, x), _number(table, y)))
+            of_image.append((_whole(table, part), _number(table, x), _number(table, y)))
     return found
 
 
 def _id(root: Path, part: str) -> int:
-    return int(_number(root / "parts" / "parts.txt", part))
+    return _whole(root / "parts" / "parts.txt", part)
+
+
+def _whole(file: Path, text: str) -> int:
+    number = _number(file, text)
+    if number != int(number):
+        raise UserError(f"{file} has {text!r} instead of a whole number; download it again")
+    return int(number)
 
 
 def _number(file: Path, text: str) -> float:

@@ -121,6 +121,11 @@ class PartDataset:
         return [Path(os.path.commonpath(folders)) for folders in (images, masks) if folders]
 
     @property
+    def identities(self) -> set:
+        """What distinguishes images, also those of different data sets: their files."""
+        return {entry.image.resolve() for entry in self.entries if entry.image}
+
+    @property
     def about(self) -> dict:
         """What results record about the data set, as plain values."""
         return {"name": self.name, "flattening": self.flattening, "notes": list(self.notes)}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rats_jax.data.counted import counted
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets.part_dataset import Entry, Labels, PartDataset, Sizes, read_bytes
 from rats_jax.parts.datasets.pascal_part_names import IDS, NAMES, part_id
@@ -42,7 +43,7 @@ def open_pascal_part(path: Path) -> PartDataset:
         if not stems:
             raise UserError(f"no image of {split}.txt has a .mat file in {masks}; give both as one")
         if without:
-            notes = [f"{without:,} images of {split} have no annotation and are left out"]
+            notes = [f"without annotation, and left out: {counted(without, 'image')} of {split}"]
     return PartDataset(
         name=f"pascal-part-{split}" if split else "pascal-part",
         flattening="each part of a class is a region, left and right and numbered ones together, "

@@ -55,7 +55,7 @@ def test_splits(tmp_path):
             for split in ("", "/train", "/test")
         }
         assert names[""] == sorted(names["/train"] + names["/test"]) and len(names["/train"]) == 1
-    with pytest.raises(UserError, match="/val does not exist"):
+    with pytest.raises(UserError, match="/val does not exist.*PATH/train, PATH/test"):
         open_dataset(f"cub:{tmp_path}/val", points=True)
 
 
@@ -86,6 +86,7 @@ LOCS = CUB["parts/part_locs.txt"]
         ),
         ({"part_locs": LOCS + "3 1 1\n"}, "part_locs.txt: line 8 has 3 fields instead of 5"),
         ({"part_locs": "1 1 x 2 1\n"}, "part_locs.txt has 'x' instead of a number"),
+        ({"part_locs": "1 1.5 1 2 1\n"}, "part_locs.txt has '1.5' instead of a whole number"),
         ({"part_locs": "1 1 nan 2 1\n"}, "part_locs.txt has 'nan' instead of a number"),
         (
             {"part_locs": "1 1 12.5 2 1\n"},

@@ -107,11 +107,11 @@ def test_splits_are_the_lists_of_voc(tmp_path):
     (lists / "val.txt").write_text("c\nb  1\nmissing\n")
     dataset = open_dataset(f"pascal-part:{root}/val")
     assert [entry.name for entry in dataset.entries] == ["b.jpg", "c.jpg"]
-    assert dataset.notes == ["1 images of val have no annotation and are left out"]
+    assert dataset.notes == ["without annotation, and left out: 1 image of val"]
     assert dataset.name == "pascal-part-val"
     with pytest.raises(UserError, match=r"train.txt cannot be read"):
         open_dataset(f"pascal-part:{root}/train")
-    with pytest.raises(UserError, match="/test does not exist"):
+    with pytest.raises(UserError, match="/test does not exist.*PATH/train, PATH/val, PATH/tr"):
         open_dataset(f"pascal-part:{root}/test")
 
 

@@ -33,7 +33,8 @@ def test_names_say_of_which_evaluation_a_metric_is():
         *(f"parts/{part}_{k}" for k in (2, 4) for part in HEADERS),
         "knn/top1_3",
     ]
-    assert list(SCORES.values()) == [*HEADERS.values(), "k-NN top-1", "mIoU", "aAcc", "mAcc"]
+    dense = [f"in-context {title}" for title in ("mIoU", "aAcc", "mAcc")]
+    assert list(SCORES.values()) == [*HEADERS.values(), "k-NN top-1", *dense]
     assert (
         display_name("parts/ari_8") == "ARI (K = 8)"
         and display_name("knn/top1_20") == "k-NN top-1 (k = 20)"

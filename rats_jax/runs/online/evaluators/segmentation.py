@@ -11,7 +11,7 @@ from rats_jax.assemble import backbone_options
 from rats_jax.dino.augment import normalize
 from rats_jax.errors import UserError
 from rats_jax.parallel.mesh import on_mesh, replicated
-from rats_jax.parts.datasets import SAME_IDS, VOID
+from rats_jax.parts.datasets import POINTS, SAME_IDS, VOID
 from rats_jax.parts.probes.in_context import NEIGHBOURS, drawn_patches, remembering
 from rats_jax.parts.probes.patch_labels import (
     class_counts,
@@ -47,7 +47,7 @@ class OnlineSegmentation(Evaluator):
 
     on = "segmentation"
     groups = ("segmentation",)
-    scores = {f"segmentation/{name}": title for name, title in HEADERS.items()}
+    scores = {f"segmentation/{name}": f"in-context {title}" for name, title in HEADERS.items()}
     number = "k"
 
     def __init__(self, opening: Opening):
@@ -57,7 +57,7 @@ class OnlineSegmentation(Evaluator):
             raise UserError(
                 f"config.evaluation.measures has segmentation, but an id of {kind} means a "
                 "different part in each image: give config.evaluation.parts of "
-                f"{', '.join(SAME_IDS)}, or omit segmentation"
+                f"{', '.join(k for k in SAME_IDS if k not in POINTS)}, or omit segmentation"
             )
         options, side = backbone_options(config), config.evaluation.resolution
         check_resolution(side, options)

@@ -71,13 +71,19 @@ def test_it_is_only_measured_if_listed_and_changes_no_other_figure(tmp_path):
     found = measured(evaluated(run__keep_best=0, evaluation__measures=listed), Events(tmp_path))
     assert {name: x for name, x in found.items() if name not in NAMES} == plain
     assert all(0 <= found[name] <= 1 for name in NAMES)
-    assert display_name(NAMES[0]) == "mIoU (k = 30)" and measured_on(NAMES[0]) == "segmentation"
+    assert (
+        display_name(NAMES[0]) == "in-context mIoU (k = 30)"
+        and measured_on(NAMES[0]) == "segmentation"
+    )
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"evaluation__parts": "sam:x"}, "an id of sam means a different part in each image"),
+        (
+            {"evaluation__parts": "sam:x"},
+            "parts of folder, .*, pascal-part, procedural_parts, comp",
+        ),
         ({"evaluation__resolution": 36}, "resolution 36 is not a multiple of config.model.patch 8"),
     ],
 )
