@@ -118,13 +118,14 @@ def name_parts(
     *,
     resolution: int | None = None,
 ) -> dict[str, np.ndarray]:
-    """Where the named parts of a dictionary are in one image, as `rats visualize --dictionary`.
+    """Where the named parts of a dictionary are in one image, like `rats visualize --dictionary`.
 
     Args:
       backbone: from `open_backbone`.
       image: as in `find_regions`.
       dictionary: the folder that `rats dictionary` wrote, made with the same model.
-      resolution: as in `find_regions`.
+      resolution: as in `find_regions`. The image is resized to a square, as by `rats dictionary`;
+        `rats visualize` keeps its aspect ratio, so its maps differ.
 
     Returns:
       A dict from the name of each part that is found to its heat map, float32 [height, width], of

@@ -21,8 +21,9 @@ from rats_jax.voice import say
 if TYPE_CHECKING:
     import numpy as np
 
-    from rats_jax.dictionaries.detectors_of import Settings
+    from rats_jax.backbones import Backbone
     from rats_jax.dictionaries.images import Images
+    from rats_jax.dictionaries.sources import Settings
     from rats_jax.models.options import Options
 
 CHECKPOINT, WEIGHTS = command_line.define_checkpoint()
@@ -35,7 +36,12 @@ TRAIN = flags.DEFINE_string(
 )
 DATASET = flags.DEFINE_string("dataset", "", "Other images, to score, as KIND:PATH.")
 OUTPUT = flags.DEFINE_string("output", "", "The folder to create.")
-ENTRIES = flags.DEFINE_integer("entries", 400, "Number of entries of k-means.", lower_bound=1)
+ENTRIES = flags.DEFINE_integer(
+    "entries",
+    400,
+    "Number of entries of k-means; with --learned, by default that of the learned ones.",
+    lower_bound=1,
+)
 LEARNED = flags.DEFINE_bool(
     "learned", False, "Also score, and save, the entries that the run has learned."
 )
@@ -93,14 +99,15 @@ def main() -> None:
     check_outside(target, [*train.folders, *scored.folders])
     models = open_with_twin(CHECKPOINT.value, weights=WEIGHTS.value, untrained=UNTRAINED.value)
     options = models["model"].options
-    learned = _learned() if LEARNED.value else None
+    learned = _learned(models["model"]) if LEARNED.value else None
+    entries = ENTRIES.value if learned is None else len(learned[0])
     settings = _settings(options)
     about = {
         "model": models["model"].origin,
         "train": TRAIN.value,
         "dataset": DATASET.value,
         "kind": kind_of(options),
-        "entries": ENTRIES.value,
+        "entries": entries,
         "resolution": settings.side,
         "norm": NORM.value,
         "regions_per_image": REGIONS.value,
@@ -113,7 +120,7 @@ def main() -> None:
         train,
         scored,
         target,
-        entries=ENTRIES.value,
+        entries=entries,
         settings=settings,
         seed=SEED.value,
         restarts=RESTARTS.value,
@@ -138,20 +145,32 @@ def _splits() -> tuple[Images, Images]:
     train, scored = (images.limited(LIMIT.value) for images in whole)
     for images in (train, scored):
         images.check_parts()
-        if images.masks and images.background is None:
+        if images.masks and images.background is None and not images.dataset.points:
             say(f"{images.flag}: all ids count as parts; --background names that of the background")
     return train, scored
 
 
-def _learned() -> tuple[np.ndarray, Mapping]:
+def _learned(model: Backbone) -> tuple[np.ndarray, Mapping]:
+    """The entries that the run has learned, and facts about them. Raises UserError."""
     from rats_jax.runs.learned_dictionary import learned_entries
 
-    return learned_entries(CHECKPOINT.value, weights=WEIGHTS.value)
+    if model.config is None:
+        raise UserError(
+            f"--checkpoint={CHECKPOINT.value} has no learned dictionary: give a run with "
+            "config.dictionary.entries, or leave out --learned"
+        )
+    entries, facts = learned_entries(CHECKPOINT.value, weights=WEIGHTS.value)
+    if ENTRIES.present and ENTRIES.value != len(entries):
+        raise UserError(
+            f"--entries={ENTRIES.value} cannot be compared with {len(entries):,} learned entries, "
+            "since valPw and util depend on their number: omit --entries"
+        )
+    return entries, facts
 
 
 def _settings(options: Options) -> Settings:
     """How detectors are made; reports what they are. Raises UserError."""
-    from rats_jax.dictionaries.detectors_of import Settings
+    from rats_jax.dictionaries.sources import Settings
 
     sides = given_resolutions(RESOLUTION.value, options, what="registers")
     side = only(sides, flag="resolution", of="rats dictionary")

@@ -73,6 +73,8 @@ def main() -> None:
     top_k = _top_k(backbone.options)
     sides = given_resolutions(RESOLUTION.value, backbone.options)
     resolution = only(sides, flag="resolution", of="rats visualize")
+    if dictionary:
+        dictionary.warn_of_another(backbone.origin, resolution)
     trained = backbone.options.trained_size
     say(
         f"the model sees images at {resolution} pixels (the longer side, --resolution)"

@@ -1,7 +1,7 @@
 """The kinds of data sets, KIND:PATH, and which task accepts which kinds."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from rats_jax.data.source_kinds import SOURCES
 from rats_jax.errors import UserError
@@ -58,10 +58,12 @@ def kind_and_place(spec: str, *, wanted: str) -> tuple[str, str]:
             raise UserError(
                 f"{spec!r} has {other}, which {task}; {wanted} are needed here: {one_of}"
             )
-    raise UserError(f"{wanted} {spec!r} are not KIND:PATH{_hint(spec, kinds)}; {one_of}")
+    raise UserError(f"{wanted} {spec!r} are not KIND:PATH{hint(spec, kinds)}; {one_of}")
 
 
-def _hint(spec: str, kinds: Mapping[str, str]) -> str:
+def hint(spec: str, kinds: Iterable[str]) -> str:
+    """What a text that is not KIND:PLACE with one of these kinds could mean, in parentheses; or
+    ""."""
     kind, colon, place = spec.partition(":")
     near = difflib.get_close_matches(kind.lower(), kinds, n=1)
     near = near or [full for full in kinds if kind and full.startswith(kind.lower())]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rats_jax.data.fingerprint import fingerprint, fingerprint_of_names
 from rats_jax.data.sources import Source
 
 
@@ -26,6 +27,11 @@ class Subset(Sequence):
 
     def __getitem__(self, index: int, /) -> Any:
         return self._source[int(self._indices[index])]
+
+    def fingerprint(self) -> str | None:
+        """The fingerprint of the source and the indices; None if the source has none."""
+        whole = fingerprint(self._source)
+        return None if whole is None else fingerprint_of_names([whole, *self._indices.tolist()])
 
     @cached_property
     def files(self) -> Sequence[str]:

@@ -1,5 +1,6 @@
 """The vectors of all images of a split, streamed into stores, one for each source of vectors."""
 
+import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -9,15 +10,18 @@ from typing import NamedTuple
 import numpy as np
 
 from rats_jax.data.reading import LeftOut, in_batches
-from rats_jax.dictionaries.detectors_of import COLOURS, GLOBAL, Detected, Detecting
 from rats_jax.dictionaries.images import Images, bytes_as_texts, texts_as_bytes
+from rats_jax.dictionaries.sources import COLOURS, GLOBAL, Detected, Detecting
 from rats_jax.dictionaries.store import Store
 from rats_jax.errors import UserError
+from rats_jax.files import write_whole
 from rats_jax.parts.dictionary.naming import NONE
+from rats_jax.paths import printable
 from rats_jax.progress import Progress
 from rats_jax.voice import say
 
 BATCH = 16
+LEFT_OUT = "left_out.json"  # beside the stores of a split
 
 
 class Extracted(NamedTuple):
@@ -71,6 +75,11 @@ def extract(
     first = int(stores[behind].array("index")[-1]) + 1 if at else 0
     if at:
         say(f"{images.spec}: {at:,} images are in {folder} already")
+    others = len(left_out.lines)  # of the other split
+    if not at:
+        (folder / LEFT_OUT).unlink(missing_ok=True)  # all images are read again
+    for line in _kept_lines(folder):
+        left_out.add(UserError(line))
     progress = Progress(images.spec, len(images), done=first)
     side, grid = detecting.settings.side, detecting.settings.grid
 
@@ -80,6 +89,7 @@ def extract(
     tasks = range(first, len(images))
     for batch in in_batches(read, tasks, left_out, progress, size=BATCH):
         indices, samples = zip(*batch, strict=True)
+        _keep_lines(folder, left_out.lines[others:])  # before the images that follow them
         shards = sum(len(store.shards()) for store in stores.values())
         shared = {
             "index": np.array(indices, np.int64),
@@ -94,6 +104,7 @@ def extract(
         at += len(indices)
         if sum(len(store.shards()) for store in stores.values()) > shards:
             _write_all(stores)  # else a store of few values per image would hold back a resume
+    _keep_lines(folder, left_out.lines[others:])
     _write_all(stores)
     if not at:
         raise UserError(f"{images.flag}={images.spec}: no image could be read")
@@ -107,6 +118,30 @@ def extract(
 def _write_all(stores: Mapping[str, Store]) -> None:
     for store in stores.values():
         store.close()
+
+
+def _kept_lines(folder: Path) -> list[str]:
+    """A line for each image that was left out when the stores in the folder were written."""
+    file = folder / LEFT_OUT
+    try:
+        return json.loads(file.read_text("utf-8")) if file.exists() else []
+    except (OSError, ValueError):
+        raise UserError(
+            f"{printable(str(file))} is damaged: remove the folder, and the vectors are made again"
+        ) from None
+
+
+def _keep_lines(folder: Path, lines: list[str]) -> None:
+    if not lines or lines == _kept_lines(folder):
+        return
+    file = folder / LEFT_OUT
+    try:
+        write_whole(file, json.dumps(lines), durable=True)
+    except OSError as error:
+        raise UserError(
+            f"{printable(str(file))} cannot be written ({error.strerror}): free some space; the "
+            "same command then resumes"
+        ) from error
 
 
 def _check_finite(detected: Detected, source: str, names: list[str]) -> None:

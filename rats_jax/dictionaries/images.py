@@ -16,12 +16,13 @@ from rats_jax.classification.labelled import (
 )
 from rats_jax.data.counted import images_used
 from rats_jax.data.decode import UnreadableImage, decode_fast
-from rats_jax.data.kinds import LABELLED, PART_MASKS
+from rats_jax.data.kinds import LABELLED, PART_MASKS, hint
 from rats_jax.data.subset import evenly
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets import DRAWN, SAME_IDS, VOID, PartDataset, open_dataset
 from rats_jax.parts.dictionary.naming import Parts, parts_of
 from rats_jax.parts.regions import Size
+from rats_jax.paths import local_path
 from rats_jax.voice import say
 
 _LOOKED_AT = 32  # masks that are read before the work, to find out whether there are parts
@@ -71,6 +72,14 @@ class Images:
 
     def name(self, index: int) -> str:
         return self.dataset.entries[index].name if self.masks else self.dataset.file(index)
+
+    def files(self) -> list[Path]:
+        """The files of the images; none if several images are in one file, or are drawn."""
+        if self.masks:
+            return [entry.image for entry in self.dataset.entries if entry.image]
+        kind, _, place = self.spec.partition(":")
+        names = self.dataset.source.files if kind == "image_folder" else []
+        return [local_path(place) / name for name in names]
 
     def part_names(self) -> dict[int, str]:
         """The names of part ids, as the files of the first readable sample give them."""
@@ -133,18 +142,27 @@ def open_images(flag: str, spec: str, background: int | None) -> Images:
       UserError: also for a kind whose ids mean a different part in each image.
     """
     kind = spec.partition(":")[0]
-    if kind in LABELLED and kind not in PART_MASKS:
-        labelled = open_labelled(spec)
-        check_class_names(labelled)
-        return Images(flag, spec, labelled)
-    if kind in PART_MASKS and kind not in SAME_IDS:
+    without = [k for k in LABELLED if k not in PART_MASKS]
+    if kind not in (*SAME_IDS, *without):
+        reason = "is not KIND:PATH" + hint(spec, dict.fromkeys([*SAME_IDS, *without]))
+        if kind in PART_MASKS:
+            reason = (
+                f"has ids of {kind}, which mean a different part in each image, so entries cannot "
+                "be named after them"
+            )
         raise UserError(
-            f"{flag}={spec}: an id of {kind} means a different part in each image, so entries "
-            f"cannot be named after it; give masks as {', '.join(SAME_IDS)}, or images without "
-            f"masks as {', '.join(k for k in LABELLED if k not in PART_MASKS)}"
+            f"{flag}={spec} {reason}; give masks as {', '.join(SAME_IDS)}, or images without masks "
+            f"as {', '.join(without)}"
         )
-    dataset = open_dataset(spec, points=True).with_background(background)
-    return Images(flag, spec, dataset, dataset.background)
+    try:
+        if kind in without:
+            labelled = open_labelled(spec)
+            check_class_names(labelled)
+            return Images(flag, spec, labelled)
+        dataset = open_dataset(spec, points=True).with_background(background)
+        return Images(flag, spec, dataset, dataset.background)
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from None
 
 
 def check_splits(train: Images, scored: Images) -> None:
@@ -157,18 +175,23 @@ def check_splits(train: Images, scored: Images) -> None:
                 f"--train has masks of the kind {kinds[0]} and --dataset of {kinds[1]}, whose ids "
                 "need not mean the same parts: give two splits of one kind"
             )
-    if train.masks != scored.masks:
-        return
-    if not train.masks:
+    if not (train.masks or scored.masks):
         check_apart(train.dataset, scored.dataset)
         return
-    shared = train.dataset.identities & scored.dataset.identities
+    shared = _identities(train) & _identities(scored)
     if shared:
         raise UserError(
             f"--train={train.spec} and --dataset={scored.spec} share {len(shared):,} images, which "
             "would be scored by what was learned from them: give another split, or for "
             "procedural_parts another seed, COUNT@SEED"
         )
+
+
+def _identities(images: Images) -> set:
+    """What identifies the images of a data set: their files, or seed and number of drawings."""
+    return (
+        images.dataset.identities if images.masks else {file.resolve() for file in images.files()}
+    )
 
 
 def _resized(image: np.ndarray, side: int) -> np.ndarray:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rats_jax.dictionaries.detectors_of import Detecting
 from rats_jax.dictionaries.extraction import BATCH, Extracted
 from rats_jax.dictionaries.galleries import (
     Place,
@@ -17,6 +16,7 @@ from rats_jax.dictionaries.galleries import (
     transferred_places,
 )
 from rats_jax.dictionaries.plots import draw_name_similarity, draw_purity
+from rats_jax.dictionaries.sources import Detecting
 from rats_jax.parts.dictionary.kmeans import nearest
 from rats_jax.parts.dictionary.naming import NONE, most_frequent
 from rats_jax.parts.dictionary.saved import Dictionary

@@ -97,7 +97,7 @@ def draw_purity(
         if shown.any():
             mean = float(np.average(values[shown], weights=counts[shown]))
             axes.axhline(mean, color=colour, label=f"mean of registers, {mean:.2f}")
-        axes.axhline(random, color=_GREY, linestyle="--", label=f"random, {random:.2f}")
+        axes.axhline(random, color=_GREY, linestyle="--", label=f"most frequent part, {random:.2f}")
         axes.set(xscale="log", ylim=(-0.02, 1.02), xlabel="registers of the entry")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rats_jax.dictionaries.detectors_of import COLOURS, GLOBAL, PATCHES
 from rats_jax.dictionaries.extraction import Extracted, folder_name
+from rats_jax.dictionaries.sources import COLOURS, GLOBAL, PATCHES
 from rats_jax.errors import UserError
 from rats_jax.parts.dictionary.assignments import (
     SCORED,
@@ -67,25 +67,26 @@ def make_rows(
 ) -> dict[str, Row]:
     """All rows by name; the first is that of the model's own detectors.
 
-    kind: "registers" or "regions". learned: entries [E, D] and facts about them.
+    kind: "registers" or "regions". learned: entries [E, D], as many as `fitting` makes, and facts
+    about them.
 
     Raises:
-      UserError: the model's own detectors cannot be clustered. Another row that cannot be made is
-        left out, with a warning.
+      UserError: the model's own detectors cannot be clustered, and there are no learned entries.
+        Another row that cannot be made is left out, with a warning.
     """
     main = f"model: {kind}"
-    rows = {main: _fitted(main, train, scored, fitting)}
-    if learned is not None:
+    if learned is None:
+        rows = {main: _fitted(main, train, scored, fitting)}
+    else:
         entries, facts = learned
+        if len(entries) != fitting.entries:
+            raise ValueError(f"{len(entries)} learned entries beside rows of {fitting.entries}")
+        rows = _fitted_if_possible(main, train, scored, fitting)
         say(f"{len(entries):,} learned entries")
         rows[LEARNED] = _row(main, train, scored, entries, unit=True, facts=facts)
     for source in train.stores:
-        if source == main or source.endswith(GLOBAL):
-            continue
-        try:
-            rows[source] = _fitted(source, train, scored, fitting)
-        except UserError as error:
-            say(f"warning: the row {source} is left out: {error}")
+        if source != main and not source.endswith(GLOBAL):
+            rows |= _fitted_if_possible(source, train, scored, fitting)
     if any(scored.groups):
         for source in train.stores:
             if source.endswith(GLOBAL):
@@ -94,6 +95,17 @@ def make_rows(
                 rows[source] = Row(measure(None, None, ranked))
     rows[RANDOM] = _random(main, train, scored, fitting)
     return rows
+
+
+def _fitted_if_possible(
+    source: str, train: Extracted, scored: Extracted, fitting: Fitting
+) -> dict[str, Row]:
+    """The row of K-means by its name; nothing, and a warning, if it cannot be made."""
+    try:
+        return {source: _fitted(source, train, scored, fitting)}
+    except UserError as error:
+        say(f"warning: the row {source} is left out: {error}")
+        return {}
 
 
 def _fitted(source: str, train: Extracted, scored: Extracted, fitting: Fitting) -> Row:

@@ -11,11 +11,12 @@ import numpy as np
 
 from rats_jax.backbones import Backbone
 from rats_jax.data.reading import LeftOut
-from rats_jax.dictionaries.detectors_of import Detecting, Settings
+from rats_jax.dictionaries.cache_key import key_of
 from rats_jax.dictionaries.extraction import BATCH, Extracted, check_space, extract, folder_name
 from rats_jax.dictionaries.images import Images
 from rats_jax.dictionaries.pictures import Drawn, draw_pictures
 from rats_jax.dictionaries.rows import LEARNED, Fitting, Row, make_rows
+from rats_jax.dictionaries.sources import Detecting, Settings
 from rats_jax.dictionaries.tables import (
     columns_in_words,
     difference_table,
@@ -62,21 +63,23 @@ def make(
 ) -> Made:
     """Writes the folder `target` and reports the table.
 
-    learned: entries that were trained with the model, with facts; then these are saved, and K-means
-    entries are another row. cache: where the vectors of images are kept; by default a folder beside
-    `target` that is removed at the end. about: plain values for the results.
+    entries: of all rows. learned: so many entries that were trained with the model, with facts;
+    then these are saved, and K-means entries are another row. cache: where the vectors of images
+    are kept; by default a folder beside `target` that is removed at the end. about: plain values
+    for the results.
 
     Raises:
       UserError: see the functions that this calls.
     """
     detecting = Detecting(models, settings, batch=BATCH)
-    check_enough(len(train), detecting.count, entries)
+    if learned is None:  # else the row of K-means is only left out
+        check_enough(len(train), detecting.count, entries)
     left_out = LeftOut(skip_broken=skip_broken)
     with new_folder(target) as folder, _cache(cache, target) as kept:
         width = models["model"].options.width
         check_space(kept, detecting, width, len(train) + len(scored))
         one, other = (
-            extract(images, detecting, kept / name, left_out, about=_cached(models, images, about))
+            extract(images, detecting, kept / name, left_out, about=key_of(models, images, about))
             for name, images in (("train", train), ("scored", scored))
         )
         fitting = Fitting(entries, seed, restarts, kept)
@@ -109,22 +112,13 @@ def _cache(cache: Path | None, target: Path) -> Iterator[Path]:
             folder = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder} cannot be made ({error.strerror}): choose another") from None
+        given = f"--cache={folder}" if cache else f"a folder beside --output={target}"
+        raise UserError(f"{given} cannot be made ({error.strerror}): choose another") from None
     try:
         yield folder
     finally:
         if cache is None:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _cached(models: Mapping[str, Backbone], images: Images, about: Mapping) -> dict:
-    """What the vectors of a split depend on."""
-    depends = ("resolution", "norm", "regions_per_image", "limit")
-    return {
-        **{name: about[name] for name in depends},
-        "images": images.about,
-        "models": {name: model.origin for name, model in models.items()},
-    }
 
 
 def _dictionary(

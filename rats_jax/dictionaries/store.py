@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from rats_jax.files import replacing, write_whole
 from rats_jax.paths import printable
 
 INDEX, VECTORS = "index.json", "vectors"
-_SHARD_BYTES = 64 * 2**20
+_SHARD_BYTES, _SHARD_SECONDS = 64 * 2**20, 60.0
 
 
 class _Array(NamedTuple):
@@ -60,6 +61,7 @@ class Store:
         self._shards: list[_Shard] = []
         self._waiting: list[dict[str, np.ndarray]] = []
         self._checked: set[tuple[int, str]] = set()
+        self._written = time.monotonic()
 
     @classmethod
     def open(cls, folder: str | os.PathLike, about: Mapping[str, Any]) -> Self:
@@ -83,7 +85,8 @@ class Store:
 
     def append(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Adds a batch of images: arrays [b, ...] with the names, types and shapes of the first
-        batch. They are written once there are 64 MiB, and by `close`."""
+        batch. They are written once there are 64 MiB, a minute
+        after the last write, and by `close`."""
         batch = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         if VECTORS in batch:
             batch[VECTORS] = batch[VECTORS].astype(ml_dtypes.bfloat16)
@@ -92,7 +95,8 @@ class Store:
         if layout != self._arrays or len({len(x) for x in batch.values()}) != 1:
             raise ValueError(f"a batch of {layout} for a store of {self._arrays}")
         self._waiting.append(batch)
-        if sum(x.nbytes for batch in self._waiting for x in batch.values()) >= _SHARD_BYTES:
+        size = sum(x.nbytes for batch in self._waiting for x in batch.values())
+        if size >= _SHARD_BYTES or time.monotonic() - self._written >= _SHARD_SECONDS:
             self._write()
 
     def close(self) -> None:
@@ -143,7 +147,7 @@ class Store:
             self._shards.append(_Shard(len(next(iter(arrays.values()))), checks))
             index = {"about": self._about, "arrays": self._arrays, "shards": self._shards}
             write_whole(self.folder / INDEX, json.dumps(index), durable=True)
-        self._waiting = []
+        self._waiting, self._written = [], time.monotonic()
 
     def _read_index(self) -> None:
         index = self.folder / INDEX

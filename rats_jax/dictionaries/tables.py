@@ -3,7 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from rats_jax.dictionaries.rows import LEARNED, Row, null_rows
+from rats_jax.parts.dictionary.assignments import SCORED, Assignments
 from rats_jax.parts.dictionary.naming import NONE
 from rats_jax.parts.dictionary.scores import HEADERS, MeasuredScores, Scores
 from rats_jax.writing import markdown_table, with_interval
@@ -20,26 +23,26 @@ COLUMNS = {
 
 def differences_of(rows: Mapping[str, Row]) -> dict[str, MeasuredScores]:
     """ "ROW - NULL ROW" -> paired differences, of the model's entries and of learned ones."""
-    own = [next(iter(rows)), *([LEARNED] if LEARNED in rows else [])]
+    first = next(iter(rows))  # that of the model's entries, if they could be made
+    own = [first, LEARNED] if LEARNED in rows and first != LEARNED else [first]
     pairs = [(name, null) for name in own for null in null_rows(rows)]
-    if LEARNED in rows:
-        pairs.insert(0, (LEARNED, own[0]))
+    if len(own) == 2:
+        pairs.insert(0, (LEARNED, first))
     return {f"{name} - {null}": rows[name].scores.minus(rows[null].scores) for name, null in pairs}
 
 
 def table_of(rows: Mapping[str, Row]) -> str:
     """Markdown, in percent with 95 % intervals."""
     scores = {name: row.scores.measured() for name, row in rows.items()}
-    known = _known(scores.values())
+    known, labelled = _known(scores.values()), _labelled(rows)
     body = []
     for name, row in rows.items():
-        entries, labels = "-", "-"
+        counts = ["-", "-"]
         if row.assignments is not None:
-            entries = f"{row.assignments.entries:,}"
-            scored = row.assignments.split == 1
-            labels = f"{int((row.assignments.label[scored] != NONE).sum()):,}"
-        body.append((name, entries, labels, *_cells(scores[name], known)))
-    head = ["row", "entries", "labels", *(HEADERS[column] for column in known)]
+            counts = [f"{row.assignments.entries:,}", f"{_labels(row.assignments):,}"]
+        body.append((name, *counts[: 1 + labelled], *_cells(scores[name], known)))
+    counted = ["entries", "labels"][: 1 + labelled]
+    head = ["row", *counted, *(HEADERS[column] for column in known)]
     return markdown_table(head, body)
 
 
@@ -55,7 +58,7 @@ def columns_in_words(rows: Mapping[str, Row]) -> str:
     known = _known([row.scores.measured() for row in rows.values()])
     return "\n".join(
         [
-            "labels: detectors of the scored split that have a part",
+            *(["labels: detectors of the scored split that have a part"] * _labelled(rows)),
             *(COLUMNS[column] for column in known),
             "(percent, with 95 % intervals over images)",
         ]
@@ -80,6 +83,15 @@ def plain(measured: MeasuredScores) -> dict:
         end: {name: None if math.isnan(x) else x for name, x in scores._asdict().items()}
         for end, scores in measured._asdict().items()
     }
+
+
+def _labels(assignments: Assignments) -> int:
+    """How many detectors of the scored split have a part."""
+    return int(np.count_nonzero(assignments.of(SCORED).label != NONE))
+
+
+def _labelled(rows: Mapping[str, Row]) -> bool:
+    return any(row.assignments is not None and _labels(row.assignments) for row in rows.values())
 
 
 def _known(all_scores) -> list[str]:

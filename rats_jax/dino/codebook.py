@@ -175,9 +175,10 @@ def _one_hot(nearest: jax.Array, count: int) -> jax.Array:
 
 
 def _unit(vectors: jax.Array) -> jax.Array:
-    """Scaled to length 1; differentiable at 0, which stays 0."""
+    """Scaled to length 1. Vectors shorter than 1e-12 become 0, and have no gradient."""
     square = jnp.sum(vectors**2, axis=-1, keepdims=True)
-    return vectors * jax.lax.rsqrt(jnp.maximum(square, 1e-24))
+    directed = square >= 1e-24
+    return vectors * jnp.where(directed, jax.lax.rsqrt(jnp.where(directed, square, 1)), 0)
 
 
 def _entropy(shares: jax.Array) -> jax.Array:

@@ -157,9 +157,9 @@ def _interval(mean: Agreement, resampled: np.ndarray) -> tuple[Agreement, Agreem
     """The 2.5 and 97.5 % percentiles of the resampled values, minus the mean bias of resampling: a
     resample has fewer distinct images, which agree more."""
     excess = resampled.mean(0) - mean
-    ends = np.percentile(resampled, (2.5, 97.5), 0) - excess
-    low, high = (Agreement(*of.tolist()) for of in ends)
-    return low, high
+    low, high = np.percentile(resampled, (2.5, 97.5), 0) - excess
+    low, high = np.minimum(low, mean), np.maximum(high, mean)
+    return Agreement(*low.tolist()), Agreement(*high.tolist())
 
 
 def _agreements(counts: np.ndarray, cells: _Cells) -> np.ndarray:

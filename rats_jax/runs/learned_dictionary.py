@@ -32,4 +32,9 @@ def learned_entries(
             "config.dictionary.entries, or leave out --learned"
         )
     entries = np.asarray(found.params["dictionary"]["entries"])
+    if not np.isfinite(entries).all():
+        raise UserError(
+            f"{printable(os.fspath(checkpoint))} has learned entries that are not finite: give "
+            "another checkpoint, or leave out --learned"
+        )
     return entries, {"weights": weights, "step": found.step, **found.config.dictionary.to_dict()}

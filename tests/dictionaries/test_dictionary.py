@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 
 from rats_jax.dictionaries import run, store
-from rats_jax.dictionaries.detectors_of import Detecting, Settings
 from rats_jax.dictionaries.images import check_splits, open_images
+from rats_jax.dictionaries.sources import Detecting, Settings
 from rats_jax.errors import UserError
 from rats_jax.parts.dictionary.assignments import read, scores_of
 from rats_jax.parts.dictionary.saved import load
 from tests.gallery.looks import backbone
+from tests.parts.datasets.test_keypoints import written
 
 KINDS = {
     "rats": {"architecture": "rats", "registers_per_head": 2},
@@ -164,20 +165,32 @@ def test_without_masks_entries_have_no_names_and_no_purity(rats, tmp_path, folde
     images = splits("procedural_parts:10@2", f"image_folder:{folder}")
     made(rats, tmp_path / "other", images=images)
     table = (tmp_path / "other/table.md").read_text()
-    assert "valPw" not in table and "mAP" in table
+    assert "valPw" not in table and "labels" not in table and "mAP" in table
     groups = read(tmp_path / "other/assignments.npz").groups.tolist()
     assert sorted(groups[10:]) == [""] + ["a"] * 5 + ["b"] * 6
 
 
 def test_learned_entries_are_another_row_and_are_saved(rats, tmp_path):
     entries = np.random.default_rng(0).normal(size=(7, rats.options.width)).astype(np.float32)
-    found = made(rats, tmp_path / "out", learned=(entries, {"step": 3}))
+    found = made(rats, tmp_path / "out", entries=7, learned=(entries, {"step": 3}))
     assert found.main == "learned entries" and "model: registers" in found.rows
     dictionary = load(tmp_path / "out")
     assert dictionary.unit and dictionary.about["fit"] == {"step": 3}
     np.testing.assert_array_equal(dictionary.entries, entries)
     vectors = found.scored.stores["model: registers"].vectors
     assert found.rows[found.main].assignments.entries == 7 and vectors
+    numbers = {row.assignments.entries for row in found.rows.values() if row.assignments}
+    assert numbers == {7}  # other numbers cannot be compared
+
+
+def test_beside_learned_entries_a_row_that_cannot_be_made_is_left_out(rats, tmp_path, capsys):
+    entries = np.random.default_rng(0).normal(size=(121, rats.options.width)).astype(np.float32)
+    found = made(rats, tmp_path / "out", entries=121, learned=(entries, {}))
+    assert next(iter(found.rows)) == found.main == "learned entries"
+    assert "model: registers" not in found.rows and "colours" not in found.rows
+    assert "warning: the row model: registers is left out: --entries=121" in capsys.readouterr().out
+    differences = json.loads((tmp_path / "out/results.json").read_text())["differences"]
+    assert [*differences] == [f"learned entries - {x}" for x in ("model: global vector", "random")]
 
 
 def test_vectors_that_are_not_finite_name_the_image(rats, tmp_path):
@@ -203,6 +216,9 @@ def test_splits_share_no_image_and_have_parts_of_one_kind(tmp_path):
     spec = f"folder:{tmp_path}"
     with pytest.raises(UserError, match="share 1 images"):
         check_splits(*splits(spec, spec))
+    with pytest.raises(UserError, match="share 1 images"):  # also if only one has masks
+        check_splits(*splits(f"image_folder:{tmp_path / 'images'}", spec))
+    check_splits(*splits(f"image_folder:{tmp_path / 'masks'}", spec))
     with pytest.raises(UserError, match="procedural_parts and --dataset of folder, whose ids"):
         check_splits(*splits(scored=spec))
     with pytest.raises(UserError, match="none of 1 masks, evenly spaced, has a part"):
@@ -225,7 +241,14 @@ DRAWINGS = ["--train=procedural_parts:20@1", "--dataset=procedural_parts:20@2"]
     [
         (["--entries=0"], "flag --entries=0: "),
         (DRAWINGS[:1], "--dataset is missing: give other images to score, as KIND:PATH"),
-        (["--train=sam:x", DRAWINGS[1]], "--train=sam:x: an id of sam means a different part"),
+        (["--train=sam:x", DRAWINGS[1]], "--train=sam:x has ids of sam, which mean a different"),
+        (["--train=zz:x", DRAWINGS[1]], "--train=zz:x is not KIND:PATH; give masks as folder, "),
+        (["--train=folder:", DRAWINGS[1]], "--train: part masks 'folder:': write folder:PATH"),
+        ([*DRAWINGS, "--learned"], "--checkpoint=demo has no learned dictionary: give a run with"),
+        (
+            [*DRAWINGS, "--entries=4", "--cache=/dev/null"],
+            "--cache=/dev/null cannot be made (File exists): ",
+        ),
         ([DRAWINGS[0], "--dataset=procedural_parts:3@1"], "--train=procedural_parts:20@1 and"),
         ([*DRAWINGS, "--untrained"], "--untrained needs a run"),
         ([*DRAWINGS, "--entries=321"], "--entries=321 is more than the 320 vectors of --train"),
@@ -236,6 +259,16 @@ def test_bad_input_is_one_line(arguments, message, tmp_path):
     failed = command(*arguments, f"--output={tmp_path / 'out'}")
     assert failed.returncode == 2 and failed.stderr.startswith(f"error: {message}"), failed.stderr
     assert failed.stderr.count("\n") == 1 and [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.processes
+def test_keypoints_need_no_background(tmp_path):
+    root = written(tmp_path / "CUB")
+    given = [f"--train=cub:{root}/train", f"--dataset=cub:{root}/test", "--entries=99"]
+    failed = command(*given, f"--output={tmp_path / 'out'}")
+    assert failed.stderr.startswith("error: --entries=99 is more than the 16 vectors"), failed
+    assert f"--dataset=cub:{root}/test: 2 images" in failed.stdout
+    assert "--background" not in failed.stdout
 
 
 @pytest.mark.processes

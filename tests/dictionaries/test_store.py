@@ -56,6 +56,15 @@ def test_what_is_written_is_read(tmp_path):
         np.testing.assert_array_equal(read, written[name])
 
 
+def test_shards_are_also_written_by_time(tmp_path, monkeypatch):
+    store = Store.open(tmp_path, ABOUT)
+    store.append(batch(0, 2))
+    assert store.images == 0
+    monkeypatch.setattr(stores, "_SHARD_SECONDS", 0.0)
+    store.append(batch(1, 3))
+    assert store.images == 5
+
+
 @pytest.mark.usefixtures("small_shards")
 @pytest.mark.parametrize("share", [None, 0.4, 0.0])
 def test_vectors_are_streamed_by_a_mask(tmp_path, share):

@@ -9,7 +9,7 @@ from rats_jax.models.memory import training_bytes
 from rats_jax.models.options import options_of
 from rats_jax.runs.learned_dictionary import learned_entries
 from rats_jax.runs.loop import train
-from rats_jax.runs.restore import restore_parts
+from rats_jax.runs.restore import restore, restore_parts
 from rats_jax.torch_export.run import export
 from rats_jax.validation import validate
 from tests.runs.initial.starts import assert_same, start
@@ -62,6 +62,17 @@ def test_entries_are_those_of_the_chosen_network(run, run_folder):
         learned_entries(run_folder)
     with pytest.raises(UserError, match="is not the workdir of a run"):
         learned_entries(run.parent)
+
+
+def test_entries_that_are_not_finite_are_refused(run, monkeypatch):
+    def broken(*args, **options):
+        found = restore(*args, **options)
+        found.params["dictionary"]["entries"] = np.full((8, 24), np.nan)
+        return found
+
+    monkeypatch.setattr("rats_jax.runs.learned_dictionary.restore", broken)
+    with pytest.raises(UserError, match="has learned entries that are not finite"):
+        learned_entries(run)
 
 
 def test_exports_have_the_backbone_alone(run, tmp_path):

@@ -50,6 +50,8 @@ def run(request: Request) -> None:
         "resolution": request.one_resolution(models["model"].options if models else None),
         "background": dataset.background,
     }
+    if dictionary:
+        dictionary.warn_of_another(models["model"].origin, options["resolution"])
     say("\n".join([line, *dataset.notes]))
     about = {
         "task": request.task,

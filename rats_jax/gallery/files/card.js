@@ -9,8 +9,8 @@ class Card {
     this.figure = document.createElement("figure");
     this.figure.innerHTML =
       '<figcaption><span></span></figcaption><canvas class="picture" tabindex="0" role="img"></canvas>' +
-      '<p class="told"></p><div class="strip" role="group"></div>';
-    [this.caption, this.canvas, this.told, this.strip] = this.figure.children;
+      '<p class="description"></p><div class="strip" role="group"></div>';
+    [this.caption, this.canvas, this.description, this.strip] = this.figure.children;
     [this.title] = this.caption.children;
     this.title.textContent = image.name;
     this.title.dir = "auto"; // names may be written from right to left
@@ -36,8 +36,8 @@ class Card {
       this.opened = true;
       await this.refill();
     } catch (error) {
-      this.told.className = "told failed";
-      this.told.textContent = `This image cannot be shown (${error.message}). The page needs a browser of 2023 or later.`;
+      this.description.className = "description failed";
+      this.description.textContent = `This image cannot be shown (${error.message}). The page needs a browser of 2023 or later.`;
     }
   }
 
@@ -207,23 +207,23 @@ class Card {
     parts.push(` Colours ${dark} `, scale, ` ${bright} ${unit}.`);
     if (this.patch !== null) {
       const best = strongestAt(this.set.maps, this.patch, 3);
-      const told = best.map((one) => `${this.name(one)} ${number(this.set.maps[one][this.patch])}`);
-      parts.push(` Strongest here: ${told.join("; ")}.`);
+      const strongest = best.map((one) => `${this.name(one)} ${number(this.set.maps[one][this.patch])}`);
+      parts.push(` Strongest here: ${strongest.join("; ")}.`);
     }
-    this.told.replaceChildren(...parts);
+    this.description.replaceChildren(...parts);
   }
 
   tellAll() {
     if (!this.set.maps.length) {
-      this.told.textContent = `No ${this.about.unit} are found here.`;
+      this.description.textContent = `No ${this.about.unit} are found here.`;
       return;
     }
     const count = this.areas.filter(Boolean).length;
     const lead = this.lead === null ? "" : `; where one wins, it is ahead by ${number(this.lead)} (median)`;
     const without = this.figure.classList.contains("without") ? "What is pinned is not found here. " : "";
-    this.told.textContent = `${without}${counted(count, "regions")} from ${counted(this.k, "maps")}${lead}. `;
-    if (view() === "pca") this.told.textContent += `Principal components: ${data.pca}. `;
-    this.told.textContent += "Point at the picture or at a map; click to pin it in all images.";
+    this.description.textContent = `${without}${counted(count, "regions")} from ${counted(this.k, "maps")}${lead}. `;
+    if (view() === "pca") this.description.textContent += `Principal components: ${data.pca}. `;
+    this.description.textContent += "Point at the picture or at a map; click to pin it in all images.";
   }
 
   // Its name, underlined in its colour.
@@ -325,8 +325,8 @@ class Card {
     });
     on(this.strip, "keydown", (event) => this.keyOnMaps(event, rankOf(event)));
     // Only the card in use speaks: the slider changes all at once.
-    on(this.figure, "focusin", () => this.told.setAttribute("aria-live", "polite"));
-    on(this.figure, "focusout", () => this.told.removeAttribute("aria-live"));
+    on(this.figure, "focusin", () => this.description.setAttribute("aria-live", "polite"));
+    on(this.figure, "focusout", () => this.description.removeAttribute("aria-live"));
     on(this.figure, "keydown", (event) => {
       if (event.key !== "Escape") return;
       this.hovered = this.patch = null;

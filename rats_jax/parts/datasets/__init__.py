@@ -69,7 +69,8 @@ def open_dataset(spec: str, *, points: bool = False) -> PartDataset:
     kind, place = kind_and_place(spec, wanted="part masks")
     if kind in POINTS and not points:
         raise UserError(
-            f"{spec}: {kind} has keypoints instead of part masks: --task=consistency accepts them"
+            f"{spec}: {kind} has keypoints instead of part masks: --task=consistency and rats "
+            "dictionary accept them"
         )
     if kind in DRAWN:
         return DRAWN[kind](place)

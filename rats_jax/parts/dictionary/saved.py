@@ -16,6 +16,7 @@ from rats_jax.files import write_whole
 from rats_jax.models.options import Options
 from rats_jax.parts.dictionary.detectors import kind_of
 from rats_jax.paths import printable
+from rats_jax.voice import say
 
 ARRAYS, FACTS = "dictionary.safetensors", "dictionary.json"
 
@@ -63,6 +64,18 @@ class Dictionary(NamedTuple):
                 "dictionary of this model, or make one with rats dictionary"
             )
 
+    def warn_of_another(self, model: str, resolution: int, *, flag: str = "--dictionary") -> None:
+        """Says a line if it was made with another model, or at another resolution.
+
+        model: the `origin` of a backbone.
+        """
+        texts = []
+        for name, now in (("model", model), ("resolution", resolution)):
+            if (made := self.about.get(name, now)) != now:
+                texts.append(f"{name} {made}, now {now}")
+        if texts:
+            say(f"warning: {flag} was made with another model or resolution: {'; '.join(texts)}")
+
 
 def save(folder: Path, dictionary: Dictionary) -> None:
     """Writes the two files into an existing folder."""
@@ -101,4 +114,8 @@ def load(folder: str | os.PathLike, *, flag: str = "--dictionary") -> Dictionary
     count = len(found.entries)
     if found.entries.ndim != 2 or not count or any(len(x) != count for x in found[1:4]):
         raise UserError(f"{named} is damaged: make it again with rats dictionary")
+    if not np.isfinite(found.entries).all():
+        raise UserError(
+            f"{named} has entries that are not finite: make it again with rats dictionary"
+        )
     return found

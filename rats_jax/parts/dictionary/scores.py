@@ -79,12 +79,14 @@ class Resampled(NamedTuple):
 
     def _ends(self) -> np.ndarray:
         """float64 [2, 5]. Resamples for which a score is not defined, such as those without an
-        image that has votes, are left out."""
+        image that has votes, are left out. A saturated score is an end of its own interval: without
+        the mean bias, most of its draws can be on one side of it."""
         ends = np.full((2, len(self.mean)), np.nan)
         for i, (mean, draws) in enumerate(zip(self.mean, self.draws.T, strict=True)):
             known = draws[~np.isnan(draws)]
             if len(known) and not np.isnan(mean):
-                ends[:, i] = np.percentile(known, (2.5, 97.5)) - (known.mean() - mean)
+                low, high = np.percentile(known, (2.5, 97.5)) - (known.mean() - mean)
+                ends[:, i] = min(low, mean), max(high, mean)
         return ends
 
 

@@ -194,6 +194,6 @@ def _measured(mean: PixelScores, resampled: np.ndarray) -> MeasuredPixels:
     """With the 2.5 and 97.5 % percentiles of the resampled values, minus the mean bias of
     resampling: a resample lacks some of the rare classes, which are the hardest."""
     excess = np.nanmean(resampled, 0) - mean
-    ends = np.nanpercentile(resampled, (2.5, 97.5), 0) - excess
-    low, high = (PixelScores(*of.tolist()) for of in ends)
-    return MeasuredPixels(mean, low, high)
+    low, high = np.nanpercentile(resampled, (2.5, 97.5), 0) - excess
+    low, high = np.minimum(low, mean), np.maximum(high, mean)
+    return MeasuredPixels(mean, PixelScores(*low.tolist()), PixelScores(*high.tolist()))

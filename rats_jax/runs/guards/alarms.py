@@ -166,7 +166,7 @@ RULES = (
     Rule(
         "dictionary_collapse",
         DICTIONARY,
-        lambda s: s["entries_used"] < LEAST_ENTRIES,
+        lambda s: s["entries_used"] < min(LEAST_ENTRIES, s["entries"] / 2),
         "the registers of a batch use {entries_used:.1f} of {entries:,} entries of the dictionary: "
         "nearly all have the same one; lower config.dictionary.temperature, or raise diversity",
     ),

@@ -42,6 +42,20 @@ def test_what_does_not_fit_or_is_damaged_is_one_line(tmp_path):
     (tmp_path / saved.ARRAYS).write_bytes((tmp_path / saved.ARRAYS).read_bytes()[:-9])
     with pytest.raises(UserError, match="is damaged"):
         saved.load(tmp_path)
+    for value in (np.nan, np.inf):
+        saved.save(tmp_path, dictionary()._replace(entries=np.full((3, 6), value, np.float32)))
+        with pytest.raises(UserError, match="has entries that are not finite"):
+            saved.load(tmp_path)
+
+
+def test_another_model_or_resolution_is_a_warning(capsys):
+    one = dictionary()._replace(about={"model": "m", "resolution": 96})
+    one.warn_of_another("m", 96)
+    dictionary().warn_of_another("m", 224)  # it does not say its resolution
+    assert capsys.readouterr().out == ""
+    one.warn_of_another("n", 224)
+    warning = "another model or resolution: model m, now n; resolution 96, now 224\n"
+    assert capsys.readouterr().out.endswith(warning)
 
 
 def test_the_maps_of_registers_are_their_own_attention():

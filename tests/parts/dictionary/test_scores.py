@@ -16,7 +16,7 @@ from rats_jax.parts.dictionary.assignments import (
 )
 from rats_jax.parts.dictionary.naming import NONE
 from rats_jax.parts.dictionary.retrieval import random_ranking, rank, tf_idf
-from rats_jax.parts.dictionary.scores import Scores
+from rats_jax.parts.dictionary.scores import Resampled, Scores
 from tests.parts.dictionary import literal
 
 
@@ -97,6 +97,16 @@ def test_intervals_hold_the_score_and_shrink_with_more_images():
         widths.append(high - low)
     narrower = widths[1] < widths[0] / 2
     assert narrower[[Scores._fields.index(x) for x in ("purity", "named", "map")]].all()
+
+
+def test_the_interval_of_a_saturated_score_holds_it():
+    draws = np.full((1000, 5), 0.9)
+    draws[:10] = 0.5  # too few for a percentile, and they lower the mean
+    row = Resampled(Scores(*[0.9] * 5), draws)
+    other = Resampled(Scores(*[0.2] * 5), np.full((1000, 5), 0.2))
+    for found in (row.measured(), row.minus(other), other.minus(row)):
+        assert (np.array(found.low) <= found.mean).all()
+        assert (np.array(found.high) >= found.mean).all()
 
 
 def test_differences_are_paired():

@@ -76,6 +76,14 @@ def test_each_alarm_is_raised_by_its_own_figure_and_by_no_other(name):
     assert raised([HEALTHY | SICK[name]] * 10) == [(REPORTS - 1, name)]
 
 
+def test_a_dictionary_of_few_entries_is_no_collapse_while_half_of_them_are_used():
+    for used, collapse in ((3.0, []), (1.4, [(0, "dictionary_collapse")])):
+        alarms = Alarms(prototypes=K, warm=WARM, heads=4, entries=3)
+        figures = HEALTHY | {"dictionary_usage": used / 3}
+        found = [alarms.judge(WARM + 25 * i, figures) for i in range(10)]
+        assert [(0, alarm.name) for alarm in sum(found, [])] == collapse
+
+
 def test_a_teacher_that_is_the_last_step_is_the_student():
     sick = HEALTHY | {"teacher_momentum": 0.1}
     assert raised([sick] * 5) == [(REPORTS - 1, "teacher_is_student")]
