@@ -69,7 +69,7 @@ class Card {
     return this.packed.kept.includes(id);
   }
 
-  // Another set of maps: they are unpacked, and its buttons are made anew.
+  // Another set of maps: they are unpacked, and its buttons are made again.
   async refill() {
     if (!this.opened) return;
     this.ready = false;
@@ -194,7 +194,7 @@ class Card {
 
   tell(shown) {
     if (!shown) {
-      this.tellAll();
+      this.describeAll();
       return;
     }
     const [rank] = shown.ranks;
@@ -213,7 +213,7 @@ class Card {
     this.description.replaceChildren(...parts);
   }
 
-  tellAll() {
+  describeAll() {
     if (!this.set.maps.length) {
       this.description.textContent = `No ${this.about.unit} are found here.`;
       return;
