@@ -12,9 +12,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import xlogy
 
+from rats_jax.parts import bootstrap
 from rats_jax.parts.region_metrics import positions
-
-RESAMPLES, TOGETHER = 1000, 100
 
 
 class Agreement(NamedTuple):
@@ -79,7 +78,7 @@ class Pooled:
     def agreement(self, background: int | None = None) -> MeasuredAgreement:
         """The agreement over all pixels whose part is not `background`; NaN without pixels."""
         mean, resampled, pixels = self._resampling(background)
-        low, high = _interval(mean, resampled)
+        low, high = bootstrap.interval(mean, resampled)
         least = Agreement(0.0, -1.0, 0.0)
         low, high = (Agreement(*np.clip(of, least, 1.0).tolist()) for of in (low, high))
         return MeasuredAgreement(mean, low, high, pixels)
@@ -89,7 +88,8 @@ class Pooled:
         one, resampled, pixels = self._resampling(background)
         two, others, _ = other._resampling(background)
         mean = Agreement(*(x - y for x, y in zip(one, two, strict=True)))
-        return MeasuredAgreement(mean, *_interval(mean, resampled - others), pixels)
+        ends = bootstrap.interval(mean, resampled - others)
+        return MeasuredAgreement(mean, *(Agreement(*of.tolist()) for of in ends), pixels)
 
     def _resampling(self, background: int | None) -> tuple[Agreement, np.ndarray, int]:
         """The agreement, the agreement of resampled images, and the number of pixels. Computed only
@@ -97,10 +97,14 @@ class Pooled:
         if background not in self._known:
             cells = self._cells(background)
             pixels = int(cells.counts.sum())
-            mean, resampled = Agreement(np.nan, np.nan, np.nan), np.full((RESAMPLES, 3), np.nan)
+            mean = Agreement(np.nan, np.nan, np.nan)
+            resampled = np.full((bootstrap.RESAMPLES, len(mean)), np.nan)
             if pixels:
                 mean = Agreement(*_agreements(cells.counts.sum(0)[None], cells)[0].tolist())
-                resampled = _resampled(cells)
+                resampled = bootstrap.resampled(
+                    cells.counts.shape[0],
+                    lambda drawn: _agreements(drawn @ cells.counts, cells),
+                )
             self._known[background] = mean, resampled, pixels
         return self._known[background]
 
@@ -140,26 +144,6 @@ class _Cells(NamedTuple):
     part: np.ndarray
     id: np.ndarray
     has_classes: bool
-
-
-def _resampled(cells: _Cells) -> np.ndarray:
-    """Agreement of images drawn with replacement, float64 [RESAMPLES, 3]."""
-    images = cells.counts.shape[0]
-    rng, odds = np.random.default_rng(0), np.full(images, 1 / images)
-    found = []
-    for _ in range(0, RESAMPLES, TOGETHER):
-        drawn = rng.multinomial(images, odds, size=TOGETHER).astype(np.float64)
-        found.append(_agreements(drawn @ cells.counts, cells))
-    return np.concatenate(found)
-
-
-def _interval(mean: Agreement, resampled: np.ndarray) -> tuple[Agreement, Agreement]:
-    """The 2.5 and 97.5 % percentiles of the resampled values, minus the mean bias of resampling: a
-    resample has fewer distinct images, which agree more."""
-    excess = resampled.mean(0) - mean
-    low, high = np.percentile(resampled, (2.5, 97.5), 0) - excess
-    low, high = np.minimum(low, mean), np.maximum(high, mean)
-    return Agreement(*low.tolist()), Agreement(*high.tolist())
 
 
 def _agreements(counts: np.ndarray, cells: _Cells) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from rats_jax.parts.consistency import Pooled, _resampled
+from rats_jax.parts.consistency import Pooled
 from rats_jax.procedural_parts import BACKGROUND
 from rats_jax.procedural_parts.folder import write_folder
 
@@ -73,7 +73,7 @@ def images(count: int, related: float, seed: int = 0) -> list:
 
 def test_resampled_agreement_is_scikit_learns_of_the_images_that_were_drawn():
     pairs = images(7, 0.9)
-    resampled = _resampled(pooled(pairs)._cells(0))
+    _, resampled, _ = pooled(pairs)._resampling(0)
     drawn = np.random.default_rng(0).multinomial(7, np.full(7, 1 / 7), size=3)
     for times, row in zip(drawn, resampled, strict=False):
         parts, ids = (

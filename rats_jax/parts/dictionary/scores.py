@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
+from rats_jax.parts.bootstrap import interval, resampled
 from rats_jax.parts.dictionary.naming import LEAST, NONE
 from rats_jax.parts.dictionary.retrieval import Ranked
-
-RESAMPLES, TOGETHER = 1000, 100
 
 
 class Scores(NamedTuple):
@@ -65,29 +64,14 @@ class Resampled(NamedTuple):
     draws: np.ndarray
 
     def measured(self) -> MeasuredScores:
-        """The percentile intervals, without the mean bias of resampling: a resample has fewer
-        distinct images, whose votes agree more."""
-        low, high = (np.clip(end, 0, 1) for end in self._ends())
+        low, high = (np.clip(end, 0, 1) for end in interval(self.mean, self.draws))
         return MeasuredScores(self.mean, Scores(*low.tolist()), Scores(*high.tolist()))
 
     def minus(self, other: "Resampled") -> MeasuredScores:
         """The difference to another row, of the same images in the same order."""
         mean = Scores(*np.subtract(self.mean, other.mean).tolist())
-        difference = Resampled(mean, self.draws - other.draws)
-        low, high = difference._ends()
+        low, high = interval(mean, self.draws - other.draws)
         return MeasuredScores(mean, Scores(*low.tolist()), Scores(*high.tolist()))
-
-    def _ends(self) -> np.ndarray:
-        """float64 [2, 5]. Resamples for which a score is not defined, such as those without an
-        image that has votes, are left out. A saturated score is an end of its own interval: without
-        the mean bias, most of its draws can be on one side of it."""
-        ends = np.full((2, len(self.mean)), np.nan)
-        for i, (mean, draws) in enumerate(zip(self.mean, self.draws.T, strict=True)):
-            known = draws[~np.isnan(draws)]
-            if len(known) and not np.isnan(mean):
-                low, high = np.percentile(known, (2.5, 97.5)) - (known.mean() - mean)
-                ends[:, i] = min(low, mean), max(high, mean)
-        return ends
 
 
 def measure(
@@ -112,12 +96,7 @@ def measure(
         return columns
 
     mean = Scores(*scores(np.ones((1, images)))[0].tolist())
-    rng, odds = np.random.default_rng(0), np.full(images, 1 / max(images, 1))
-    draws = [
-        scores(rng.multinomial(images, odds, size=TOGETHER).astype(np.float64))
-        for _ in range(0, RESAMPLES, TOGETHER)
-    ]
-    return Resampled(mean, np.concatenate(draws))
+    return Resampled(mean, resampled(images, scores))
 
 
 class _Tables(NamedTuple):

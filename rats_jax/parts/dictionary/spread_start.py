@@ -66,7 +66,7 @@ def _reduced(points: jax.Array, squares: jax.Array, left: jax.Array, at: jax.Arr
 
 def _other_distinct(sample: np.ndarray, chosen: list[int], entries: int, total: int) -> list[int]:
     """Numbers of vectors that differ from the chosen ones and from each other, though by less than
-    distances can tell."""
+    distances can distinguish."""
     _, numbers, group = np.unique(sample, axis=0, return_index=True, return_inverse=True)
     if len(numbers) < entries:
         kind = "" if len(sample) == total else f" in a sample of {len(sample):,}"

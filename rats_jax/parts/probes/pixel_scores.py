@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rats_jax.errors import UserError
+from rats_jax.parts.bootstrap import interval, resampled
 from rats_jax.parts.datasets import VOID
 from rats_jax.parts.probes.patch_labels import ids_in, places_of
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
-
-RESAMPLES, TOGETHER = 1000, 100
 
 #: Score -> display name.
 HEADERS = {"miou": "mIoU", "aacc": "aAcc", "macc": "mAcc"}
@@ -138,13 +137,8 @@ class PixelCounts:
             mean = self.mean()
             if np.isnan(mean.aacc):
                 raise UserError("no image has a labelled pixel to score: all are void")
-            images = table.shape[0]
-            rng, odds = np.random.default_rng(0), np.full(images, 1 / images)
-            found = []
-            for _ in range(0, RESAMPLES, TOGETHER):
-                drawn = rng.multinomial(images, odds, size=TOGETHER).astype(np.float64)
-                found.append(_scores(drawn @ table))
-            self._known = mean, np.concatenate(found)
+            draws = resampled(table.shape[0], lambda drawn: _scores(drawn @ table))
+            self._known = mean, draws
         return self._known
 
     def _table(self) -> tuple[np.ndarray, csr_array]:
@@ -190,10 +184,6 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
-def _measured(mean: PixelScores, resampled: np.ndarray) -> MeasuredPixels:
-    """With the 2.5 and 97.5 % percentiles of the resampled values, minus the mean bias of
-    resampling: a resample lacks some of the rare classes, which are the hardest."""
-    excess = np.nanmean(resampled, 0) - mean
-    low, high = np.nanpercentile(resampled, (2.5, 97.5), 0) - excess
-    low, high = np.minimum(low, mean), np.maximum(high, mean)
+def _measured(mean: PixelScores, draws: np.ndarray) -> MeasuredPixels:
+    low, high = interval(mean, draws)
     return MeasuredPixels(mean, PixelScores(*low.tolist()), PixelScores(*high.tolist()))
