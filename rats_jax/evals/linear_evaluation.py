@@ -1,6 +1,5 @@
 """Linear classification of a data set, computed for python -m rats_jax.evaluate --task=linear."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -31,6 +30,7 @@ from rats_jax.classification.linear import learn, ranked, rates_at, start
 from rats_jax.classification.views import random_crop
 from rats_jax.data.reading import LeftOut
 from rats_jax.errors import UserError
+from rats_jax.evals.request import positive_rates
 from rats_jax.evals.vectors import Batch, batches, extract, read_labels
 from rats_jax.models import Features, Options
 from rats_jax.progress import Progress, time_left
@@ -94,17 +94,11 @@ def choose_recipe(
         raise UserError(
             f"--last_blocks={last_blocks}: the model has {depth} blocks; choose 1 to {depth}"
         )
-    try:
-        rates = tuple(dict.fromkeys(float(rate) for rate in learning_rates))
-    except ValueError:
-        rates = ()
-    if not rates or not all(0 < rate < math.inf for rate in rates):
-        raise UserError(
-            f"--learning_rates={','.join(learning_rates)}: give positive numbers separated by "
-            "commas, such as 0.0003,0.001,0.003"
-        )
     return Recipe(
-        last_blocks, not small if average_patches is None else average_patches, rates, epochs
+        last_blocks,
+        not small if average_patches is None else average_patches,
+        positive_rates(learning_rates),
+        epochs,
     )
 
 

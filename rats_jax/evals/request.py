@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,7 +12,7 @@ from rats_jax.errors import UserError
 from rats_jax.model_flags import given_resolutions, only
 from rats_jax.voice import say
 
-__all__ = ["WHOLE_PIXELS", "Request", "images_used", "say_end"]
+__all__ = ["WHOLE_PIXELS", "Request", "images_used", "positive_rates", "say_end"]
 
 if TYPE_CHECKING:
     from rats_jax.backbones import Backbone
@@ -59,6 +60,20 @@ class Request(NamedTuple):
         """As `resolutions`, for a task that takes only one."""
         sides = self.resolutions(options, usual=usual)
         return only(sides, flag="resolution", of=f"--task={self.task}")
+
+
+def positive_rates(given: Sequence[str | float]) -> tuple[float, ...]:
+    """The learning rates of --learning_rates, each once. Raises UserError."""
+    try:
+        rates = tuple(dict.fromkeys(float(rate) for rate in given))
+    except ValueError:
+        rates = ()
+    if not rates or not all(0 < rate < math.inf for rate in rates):
+        raise UserError(
+            f"--learning_rates={','.join(map(str, given))}: give positive numbers separated by "
+            "commas, such as 0.003,0.01,0.03"
+        )
+    return rates
 
 
 def say_end(skipped: Sequence[str], target: Path) -> None:

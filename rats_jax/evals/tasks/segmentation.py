@@ -1,12 +1,10 @@
 """With --task=segmentation: how well the patches of the frozen model predict the class of each
 pixel, by a linear layer and by nearest neighbours in context."""
 
-import math
-
 from absl import flags
 
 from rats_jax.errors import UserError
-from rats_jax.evals.request import Request, images_used, say_end
+from rats_jax.evals.request import Request, images_used, positive_rates, say_end
 from rats_jax.evals.tasks.linear import LEARNING_RATES
 from rats_jax.evals.whole_images import TRAIN
 from rats_jax.voice import say
@@ -94,16 +92,7 @@ def _probes():
     if not kinds or not set(kinds) <= set(TITLES):
         raise UserError(f"--probe={','.join(kinds)}: choose from {','.join(TITLES)}")
     given = LEARNING_RATES.value if LEARNING_RATES.present else RATES
-    try:
-        rates = tuple(dict.fromkeys(float(rate) for rate in given))
-    except ValueError:
-        rates = ()
-    if not rates or not all(0 < rate < math.inf for rate in rates):
-        raise UserError(
-            f"--learning_rates={','.join(map(str, given))}: give positive numbers separated by "
-            "commas, such as 0.003,0.01,0.03"
-        )
-    return Probes(kinds, rates, ITERATIONS.value, NEIGHBOURS.value, MEMORY.value)
+    return Probes(kinds, positive_rates(given), ITERATIONS.value, NEIGHBOURS.value, MEMORY.value)
 
 
 def _open(spec: str, flag: str):
