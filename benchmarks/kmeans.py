@@ -4,7 +4,7 @@ python benchmarks/kmeans.py [--vectors=1000000] [--width=384] [--entries=400,409
     [--turns=1] [--output=FILE.json]
 
 The vectors are bfloat16 numbers around 2,000 random centers, in the files of
-rats_jax/dictionaries/store.py. Sides, each in a process of its own, in turns:
+rats_jax/dictionaries/store.py. Sides, each in a separate process, in turns:
 
   rats_jax        K-means that reads the files in every iteration
   lloyd           scikit-learn's KMeans, of the same vectors as float32 in memory

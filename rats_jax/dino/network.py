@@ -127,7 +127,7 @@ def make_network(
             name: nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key))))
             for (name, make), key in zip(makers.items(), keys, strict=True)
         }
-        if entries:  # from a key of its own, so that the rest starts as without a dictionary
+        if entries:  # from a separate key: the rest starts as without a dictionary
             params["dictionary"] = {"entries": init_entries(jax.random.fold_in(key, 2), *entries)}
         return params
 

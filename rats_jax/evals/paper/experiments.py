@@ -117,7 +117,7 @@ EXPERIMENTS = (
         ),
         (6, 12, 33, 96, 192),
         assumed="the paper's number of regions of DINO and DINOv3 ViT-B is not known: its numbers "
-        "stand beside the 12 heads",
+        "are shown beside the 12 heads",
     ),
     Experiment(
         "table 3",
