@@ -46,9 +46,12 @@ def test_every_module_is_listed_in_its_folder():
 
 
 #: These know neither configs nor runs, and no command.
-PURE = set("models dino data parts classification pictures procedural_parts weights".split())
+PURE = set(
+    "models dino mask_head data parts segmentation classification pictures procedural_parts "
+    "weights".split()
+)
 #: The work of one command each: only the entry points import it.
-COMMANDS = {"evals", "gallery", "dictionaries", "preparation", "torch_export", "planning"}
+COMMANDS = set("evals gallery dictionaries finetuning preparation torch_export planning".split())
 #: Modules at the top of the package that know nothing of configs and runs.
 SHARED = {"errors", "files", "paths", "progress", "results_folder", "voice"}
 

@@ -1,0 +1,1 @@
+"""The work of `rats finetune`: training a backbone for segmentation."""

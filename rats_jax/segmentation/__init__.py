@@ -1,0 +1,1 @@
+"""Semantic and instance segmentation, whatever model does it: data, crops, predictions, scores."""
