@@ -9,6 +9,7 @@ from rats_jax.errors import UserError
 from rats_jax.parts.datasets import POINTS, SAME_IDS, PartDataset, open_dataset
 from rats_jax.parts.datasets.coco_panoptic import open_coco_panoptic
 from rats_jax.paths import local_path, printable
+from rats_jax.progress import reports_time
 from rats_jax.segmentation import components
 from rats_jax.segmentation.class_choice import Classes, chosen_classes, listed_ids, own_classes
 from rats_jax.segmentation.class_scan import ids_of_masks
@@ -85,9 +86,11 @@ def open_both(
     """
     training = open_segmentation(train, task=task, classes=classes, void=void)
     testing = open_segmentation(test, task=task, classes=classes, void=void)
-    if not classes and testing.ids_found and set(testing.ids) < set(training.ids):
-        # Some classes do not occur in the test images.
-        testing = open_segmentation(test, task=task, classes=training.ids, void=void)
+    if not classes and testing.ids_found and set(testing.ids) <= set(training.ids):
+        # Some classes need not occur in the test images, and ids that are found have no names.
+        if testing.ids != training.ids:
+            testing = open_segmentation(test, task=task, classes=training.ids, void=void)
+        testing = replace(testing, classes=training.classes)
     check_same_classes(training, testing)
     if shared := len(training.truths.identities & testing.truths.identities):
         line = f"warning: {shared:,} of {len(testing):,} test images are also training images"
@@ -129,6 +132,11 @@ def _existing(spec: str, place: str) -> Path:
 
 
 def _open_objects(path: Path, given: Sequence[str | int]) -> SegmentationSet:
+    with reports_time(f"reading the annotations of {path}"):
+        return _objects(path, given)
+
+
+def _objects(path: Path, given: Sequence[str | int]) -> SegmentationSet:
     files = open_coco_objects(path)
     named = {id: name for id, name in files.categories.items() if isinstance(id, int)}
     chosen = chosen_classes(given, named, str(files.file)) if given else own_classes(named)

@@ -9,7 +9,7 @@ from rats_jax.data.decode import UnreadableImage
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets import VOID, open_dataset
 from rats_jax.segmentation.datasets import SegmentationSource, open_both, open_segmentation
-from tests.parts.datasets.written import SIZE, box, write_ids, write_image
+from tests.parts.datasets.written import SIZE, box, write_ids, write_image, write_rgb_ids
 
 
 def write_folder(root, masks: dict[str, np.ndarray]):
@@ -130,3 +130,30 @@ def test_ade20k(tmp_path):
     np.testing.assert_array_equal(
         found.sample(0).labels, np.where(mask == 0, VOID, mask.astype(int) - 1)
     )
+
+
+def test_partimagenet_and_imagenet_s(tmp_path):
+    mask = np.where(box(2, 3, 6, 8), 7, 40).astype(np.uint8)
+    write_image(tmp_path / "images/val/n01_1.JPEG")
+    write_ids(tmp_path / "annotations/val/n01_1.png", mask)
+    found = open_segmentation(f"partimagenet:{tmp_path}", task="semantic")
+    assert len(found.ids) == 41 and found.classes[40] == "background"
+    np.testing.assert_array_equal(found.sample(0).labels, mask)
+    instances = open_segmentation(f"partimagenet:{tmp_path}", task="instance")
+    assert len(instances.ids) == 40 and instances.sample(0).categories.tolist() == [7]
+
+    ids = np.where(mask == 7, 300, np.where(box(0, 0, 1, 11), 1000, 0))
+    write_image(tmp_path / "validation/n02/a.JPEG")
+    write_rgb_ids(tmp_path / "validation-segmentation/n02/a.png", ids)
+    found = open_segmentation(f"imagenet-s:{tmp_path}", task="semantic")
+    assert found.ids == (0, 300)
+    np.testing.assert_array_equal(
+        found.sample(0).labels, np.where(ids == 1000, VOID, (ids == 300).astype(int))
+    )
+
+
+def test_found_ids_take_the_names_of_the_training_set(tmp_path):
+    write_folder(tmp_path, {"a": ids(3, 40)})
+    train, test = open_both("procedural_parts:2", f"folder:{tmp_path}", task="semantic")
+    assert test.classes == train.classes and test.ids == train.ids
+    np.testing.assert_array_equal(test.sample(0).labels, ids(3, 40))
