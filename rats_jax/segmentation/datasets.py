@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from rats_jax.data.kinds import kind_and_place
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets import POINTS, SAME_IDS, PartDataset, open_dataset
@@ -155,7 +157,8 @@ def _open_label_maps(
     rule = f"{parts.flattening}; a class is an id"
     if void is not None:
         rule += f"; id {void} is void"
-    chosen = _classes(parts, given, ignored)
+    found = ids_of_masks(parts) if parts.classes is None and not given else None
+    chosen = _classes(parts, given, ignored, found)
     if void in chosen.ids:
         raise UserError(
             f"config.data.void={void} is also one of config.data.classes; remove it from one"
@@ -169,21 +172,32 @@ def _open_label_maps(
     others_void = bool(given) and parts.classes is not None
     if others_void:
         rule += "; classes that config.data.classes does not list are ignored"
-    maps = open_label_maps(parts, chosen, ignored=ignored, others_void=others_void)
+    maps = open_label_maps(
+        parts, chosen, ignored=ignored, others_void=others_void, ids_of_masks=found
+    )
     truths: LabelMaps | Components = maps if task == "semantic" else Components(maps)
     notes = (*parts.notes, *_odd_classes(parts, chosen, given))
-    found = parts.classes is None and not given
-    return SegmentationSet(parts.name, task, *chosen, rule, notes, truths, ids_found=found)
+    is_found = found is not None
+    return SegmentationSet(parts.name, task, *chosen, rule, notes, truths, ids_found=is_found)
 
 
-def _classes(parts: PartDataset, given: Sequence[str | int], ignored: tuple[int, ...]) -> Classes:
-    if parts.classes is None:
-        if given:
-            return listed_ids(given, parts.name)
-        return own_classes({id: str(id) for id in ids_of_masks(parts) if id not in ignored})
-    if given:
+def _classes(
+    parts: PartDataset,
+    given: Sequence[str | int],
+    ignored: tuple[int, ...],
+    found: Sequence[np.ndarray | None] | None,
+) -> Classes:
+    """found: the ids in each mask, if the classes are all that are found."""
+    if parts.classes is not None and given:
         return chosen_classes(given, parts.classes, parts.name)
-    return own_classes({id: name for id, name in parts.classes.items() if id not in ignored})
+    if given:
+        return listed_ids(given, parts.name)
+    named = parts.classes
+    if named is None:
+        assert found is not None
+        ids = sorted({id for of_mask in found if of_mask is not None for id in of_mask.tolist()})
+        named = {id: str(id) for id in ids}
+    return own_classes({id: name for id, name in named.items() if id not in ignored})
 
 
 def _odd_classes(parts: PartDataset, chosen: Classes, given: Sequence[str | int]) -> list[str]:

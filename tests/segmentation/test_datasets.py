@@ -98,10 +98,20 @@ def test_masks_without_classes(tmp_path):
 
 def test_an_image_of_void_alone_counts_as_unreadable(tmp_path):
     spec = write_folder(tmp_path, {"a": ids(0), "b": ids(0, 1)})
-    source = SegmentationSource(open_segmentation(spec, task="semantic", void=0))
+    found = open_segmentation(spec, task="semantic", void=0, classes=("1",))
+    source = SegmentationSource(found)
     with pytest.raises(UnreadableImage, match="no pixel is labelled"):
         source[0]
     assert source[1][0].labels.max() == 0
+
+
+@pytest.mark.parametrize(("task", "void"), [("semantic", 0), ("instance", None)])
+def test_images_without_a_class_are_left_out_if_the_masks_were_read(tmp_path, task, void):
+    masks = {"a": ids(0), "b": ids(0, 1), "c": ids(0), "d": ids(0, 2)}
+    found = open_segmentation(write_folder(tmp_path, masks), task=task, void=void)
+    source = SegmentationSource(found.limited(3))
+    assert len(found) == 4 and found.limited(3).files == ["a.png", "b.png", "c.png"]
+    assert source.files == ["b.png"] and source.notes[-1].startswith("2 of 3 images have nothing")
 
 
 def test_broken_masks_are_reported_with_their_sample(tmp_path):
