@@ -83,6 +83,9 @@ def open_both(
 ) -> tuple[SegmentationSet, SegmentationSet]:
     """The training and the test set, with the same classes.
 
+    The test masks of kinds without a list of classes are read, since a run should not end at its
+    first evaluation because of an id that is no class.
+
     Raises:
       UserError: one of them cannot be opened, or the test set has other classes.
     """
@@ -93,6 +96,8 @@ def open_both(
         if testing.ids != training.ids:
             testing = open_segmentation(test, task=task, classes=training.ids, void=void)
         testing = replace(testing, classes=training.classes)
+    if classes:
+        _check_ids(testing)
     check_same_classes(training, testing)
     if shared := len(training.truths.identities & testing.truths.identities):
         line = f"warning: {shared:,} of {len(testing):,} test images are also training images"
@@ -119,6 +124,12 @@ def check_same_classes(train: SegmentationSet, test: SegmentationSet) -> None:
         + ("; ".join(lines) or "their order differs")
         + "; give sets with the same classes, or list the common ones in config.data.classes"
     )
+
+
+def _check_ids(dataset: SegmentationSet) -> None:
+    maps = dataset.truths.maps if isinstance(dataset.truths, Components) else dataset.truths
+    if isinstance(maps, LabelMaps) and maps.parts.classes is None:
+        maps.check_ids(ids_of_masks(maps.parts))
 
 
 def _described(item: tuple[int, str]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets import VOID, PartDataset
 from rats_jax.parts.datasets.drawings import Drawings
+from rats_jax.paths import printable
 from rats_jax.segmentation.class_choice import LARGEST_ID, Classes, shown
 from rats_jax.segmentation.interface import Segmented
 
@@ -64,6 +65,12 @@ class LabelMaps:
     def annotated(self) -> Sequence[int]:
         whole = range(len(self.parts))
         return whole if self.labelled is None else [i for i in whole if self.labelled[i]]
+
+    def check_ids(self, ids_of_masks: Sequence[np.ndarray | None]) -> None:
+        """Raises UserError if a mask holds an id that is no class, as `read` does."""
+        for entry, ids in zip(self.parts.entries, ids_of_masks, strict=True):
+            if ids is not None and (unknown := ids[self.places(ids) == _UNKNOWN]).size:
+                raise UserError(printable(self._unknown(entry.name, int(unknown[0]))))
 
     @cached_property
     def _table(self) -> np.ndarray:

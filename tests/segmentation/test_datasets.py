@@ -84,6 +84,8 @@ def test_the_test_set_may_lack_classes_and_may_not_have_others(tmp_path):
     np.testing.assert_array_equal(test.sample(0).labels[:2, 0], [0, 2])
     with pytest.raises(UserError, match=r"config\.data\.test \(other\) has class 7"):
         open_both(train, other, task="semantic")
+    with pytest.raises(UserError, match=r"a\.png of other holds id 7.*config\.data\.classes"):
+        open_both(train, other, task="semantic", classes=("0", "2", "1"))
     _, same = open_both(train, train, task="semantic")
     assert same.notes == ("warning: 1 of 1 test images are also training images",)
 
