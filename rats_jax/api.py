@@ -232,6 +232,8 @@ def run_training(config: ConfigDict, workdir: str | os.PathLike, **options: Any)
     """
     from rats_jax.runs.loop import train  # loads the input pipeline
 
+    if problem := wrong_command(config, TRAIN, name="this config"):
+        raise UserError(problem)
     return train(config, os.fspath(workdir), **options)
 
 
