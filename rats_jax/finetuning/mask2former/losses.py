@@ -75,7 +75,8 @@ class Matcher(Mask2FormerHungarianMatcher):
 class Criterion(Mask2FormerLoss):
     """transformers' losses. Differences: float32 whatever the precision of the network; masks stay
     bool until they are sampled, one image at a time; a batch without objects has mask losses of 0;
-    the number of masks is the mean over processes (transformers divides it by their number twice).
+    mask losses are divided by the masks of these images, also in one process of several, whose
+    losses the caller combines (transformers divides by their number over processes twice).
     """
 
     def __init__(self, config: Mask2FormerConfig, weights: dict[str, float]):
@@ -135,9 +136,5 @@ class Criterion(Mask2FormerLoss):
         }
 
     def get_num_masks(self, class_labels: Sequence[Tensor], device: torch.device) -> Tensor:
-        """Masks of this process, averaged over all processes; at least 1."""
-        count = torch.tensor(float(sum(map(len, class_labels))), device=device)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(count)
-            count /= torch.distributed.get_world_size()
-        return count.clamp(min=1)
+        """The number of masks of these images, at least 1."""
+        return torch.tensor(float(sum(map(len, class_labels))), device=device).clamp(min=1)
