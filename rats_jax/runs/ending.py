@@ -9,11 +9,11 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from rats_jax.dino.schedules import Schedules
 from rats_jax.paths import printable
 from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 from rats_jax.runs.events import Events
 from rats_jax.runs.history import pieces, read_lines
+from rats_jax.runs.method import Schedules
 from rats_jax.runs.metric_names import SCORES, display_name, formatted, is_score
 from rats_jax.runs.online.data import headline
 from rats_jax.voice import say
@@ -127,7 +127,7 @@ def say_end(
     saved, best = checkpoints.steps(), None
     if config.run.keep_best:
         best = checkpoints.best()
-    if config.evaluation.every_epochs and jax.process_index() == 0:
+    if jax.process_index() == 0:
         found = ended_below(workdir, step)
         for below in found:
             events.add("ended_below", step=step, **below._asdict())
