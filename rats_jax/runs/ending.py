@@ -154,9 +154,11 @@ def nothing_to_do(config: ConfigDict, schedules: Schedules, start: int) -> str:
     end = "the run ends there"
     if start > schedules.steps:
         end = f"the run now ends at step {schedules.steps:,}"
+    optimizer = config.optimizer
+    length = f"epochs={optimizer.epochs:g}" if "epochs" in optimizer else f"steps={optimizer.steps}"
     return (
-        f"already at step {start:,}, and {end} (config.optimizer.epochs="
-        f"{config.optimizer.epochs:g}): nothing to do; raise the epochs to train longer"
+        f"already at step {start:,}, and {end} (config.optimizer.{length}): nothing to do; raise "
+        f"the {length.partition('=')[0]} to train longer"
     )
 
 

@@ -42,7 +42,7 @@ def compare_with(found: Found, run: OpenRun) -> None:
         config,
         step=step,
         effect=schedule_changes(between, method.schedules, step=step),
-        source=was.data.source,
+        source=was.data.get("source", ""),
     )
     if new_images:
         run.events.add("data_changed", step=step, was=about["data"], now=dict(run.data))

@@ -17,10 +17,10 @@ from rats_jax.runs.checkpoints.best_metric import same_measure
 from rats_jax.runs.events import Events
 from rats_jax.runs.metric_names import (
     SAID,
-    UNSAID,
     display_name,
     formatted,
     is_of_evaluation,
+    is_said,
     is_score,
     measured_on,
 )
@@ -212,7 +212,7 @@ def _line(step: int, scalars: Mapping[str, float]) -> str:
     """An evaluation as a line for the log, with scores in percent."""
     parts = [f"evaluation at step {step}"]
     for name, value in scalars.items():
-        if is_score(name) and name.rpartition("_")[0] not in UNSAID:
+        if is_score(name) and is_said(name):
             parts.append(f"{display_name(name)} {formatted(name, value)}")
         elif name in SAID:
             parts.append(f"{SAID[name]} {value:.2f}")
