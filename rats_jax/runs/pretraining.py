@@ -14,14 +14,13 @@ from rats_jax.dino.schedules import Schedules
 from rats_jax.dino.step import DINO
 from rats_jax.runs.guards.alarms import Alarms, heads_with_registers, warm_steps
 from rats_jax.runs.machine import slow_steps
-from rats_jax.runs.method import Method
 from rats_jax.runs.pretraining_programs import make_monitor, make_train_step
 from rats_jax.runs.spans import span_warnings
 
 
 @dataclass(frozen=True)
-class Pretraining(Method):
-    """See `Method`. dino: made of the same config."""
+class Pretraining:
+    """A `Method`. dino: made of the same config."""
 
     config: ConfigDict
     dino: DINO
