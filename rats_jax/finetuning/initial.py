@@ -76,7 +76,10 @@ def _absolute(checkpoint: str) -> str:
 
 
 def initial_backbone(start: Start, state: dict) -> Initial | None:
-    """What a new state takes from the weights of a first start; None on a resume. state: abstract."""
+    """What a new state takes from the weights of a first start; None on a resume.
+
+    state: abstract.
+    """
     backbone, model = start.backbone, start.config.model
     if backbone is None:
         return None

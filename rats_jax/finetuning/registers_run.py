@@ -1,4 +1,4 @@
-"""Trains and scores the decoders in JAX: the loop, the checkpoints and the guards of pretraining."""
+"""Trains and scores the decoders in JAX, by the loop, checkpoints and guards of pretraining."""
 
 from pathlib import Path
 
