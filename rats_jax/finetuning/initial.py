@@ -61,8 +61,8 @@ def open_start(config: ConfigDict, workdir: str) -> Start:
 
 def _kept(workdir: str) -> dict | None:
     """What config.json says of the first start, if the run has a checkpoint."""
-    if (config := earlier_config(folder_of(workdir))) is None or "decoder" not in config:
-        return None  # another command's run is refused when it is opened
+    if (config := earlier_config(folder_of(workdir))) is None:
+        return None
     model = config.model
     return {
         "checkpoint": model.checkpoint,
@@ -83,7 +83,7 @@ def initial_backbone(start: Start, state: dict) -> Initial | None:
     backbone, model = start.backbone, start.config.model
     if backbone is None:
         return None
-    lines = [f"starts from {backbone.title}"]
+    lines = [f"starts from {backbone.title or backbone.origin}"]
     flat_state = traverse_util.flatten_dict(state["student"], sep="/")
     shapes = {
         name.removeprefix("backbone/"): x.shape

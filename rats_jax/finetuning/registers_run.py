@@ -21,7 +21,7 @@ from rats_jax.runs.online.evaluation import OnlineEvaluation
 from rats_jax.runs.opened import Run
 from rats_jax.runs.programs import abstract_state
 from rats_jax.runs.same_data import data_facts
-from rats_jax.runs.workdir import folder_of, load_config
+from rats_jax.runs.workdir import check_command, folder_of, load_config
 from rats_jax.voice import say
 
 
@@ -31,6 +31,7 @@ def finetune(config: ConfigDict, workdir: str) -> Path:
     Returns the workdir. Raises UserError for what cannot be used, Stopped after SIGTERM or Ctrl-C,
     once the run is saved.
     """
+    check_command(folder_of(workdir), config)
     check_address_space()
     keep_compiled_programs(config.run.compilation_cache)
     run, scores = _prepared(config, workdir)

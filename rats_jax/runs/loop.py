@@ -35,7 +35,7 @@ from rats_jax.runs.programs import compile_train_step
 from rats_jax.runs.reporting import say_parameters
 from rats_jax.runs.same_data import data_facts
 from rats_jax.runs.starting import open_together, start_state
-from rats_jax.runs.workdir import writing_to
+from rats_jax.runs.workdir import check_command, folder_of, writing_to
 from rats_jax.validation import validate
 from rats_jax.voice import say
 
@@ -63,6 +63,7 @@ def train(
     """
     config = with_size(config)
     validate(config)
+    check_command(folder_of(workdir), config)
     check_address_space()
     keep_compiled_programs(config.run.compilation_cache)
     if source is None:
