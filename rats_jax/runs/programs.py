@@ -9,8 +9,9 @@ from rats_jax.data.device_crops import crop_canvases, flip_crops
 from rats_jax.device_failures import TRAIN_SMALLER, is_out_of_memory
 from rats_jax.dino.augment import Photometrics, augment, draw_parameters, normalize
 from rats_jax.dino.monitors import vital_signs
-from rats_jax.dino.step import DINO, first_part, step_key
+from rats_jax.dino.step import DINO, step_key
 from rats_jax.errors import UserError
+from rats_jax.models.micro_batches import first_part
 from rats_jax.parallel.mesh import batch_sharding, on_mesh, replicated
 from rats_jax.parallel.rules import state_shardings
 from rats_jax.voice import say
