@@ -1,11 +1,18 @@
 """Makes the parts of a run of fine-tuning in JAX from its config."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+from flax import nnx
 from ml_collections import ConfigDict
 
 from rats_jax.data.samples import Samples
+from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
 from rats_jax.errors import UserError
+from rats_jax.mask_head.network import make_linear_network, make_mask_network
+from rats_jax.mask_head.options import HeadOptions, LossOptions, OptimizerOptions
+from rats_jax.mask_head.step import LinearHead, MaskHead, Schedules
+from rats_jax.models import Options, make_backbone
 from rats_jax.segmentation.datasets import SegmentationSet, open_both
 from rats_jax.segmentation.samples import InstanceSamples, SemanticSamples
 from rats_jax.segmentation.segmentation_set import SegmentationSource
@@ -63,6 +70,42 @@ def check_same_classes(was: tuple[str, ...], now: tuple[str, ...]) -> None:
         "the classes of the data are not those that the run was started with: "
         f"{'; '.join(lines) or 'their order differs'}: give its data, or choose another --workdir"
     )
+
+
+def make_decoder(
+    config: ConfigDict, options: Options, schedules: Schedules, *, classes: int
+) -> MaskHead | LinearHead:
+    """The network of a backbone with these options and the decoder, and how it is trained.
+
+    Images are normalised as those of ImageNet: `initial.initial_backbone` adapts the weights.
+    """
+    model, optimizer = config.model, config.optimizer
+    training = {name: model[name] for name in ("drop_path", "remat")}
+    dtype = jnp.dtype(config.compute_dtype)
+    of_network: dict[str, Any] = {"classes": classes, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    method: dict[str, Any] = {
+        "schedules": schedules,
+        "accumulation": optimizer.accumulation,
+        "optimizer": OptimizerOptions(
+            frozen=model.freeze == "backbone",
+            **{
+                name: optimizer[name]
+                for name in ("backbone_rate", "layer_decay", "weight_decay", "clip")
+            },
+        ),
+    }
+
+    def make(rngs: nnx.Rngs) -> nnx.Module:
+        return make_backbone(options, **training, dtype=dtype, rngs=rngs)
+
+    if config.decoder.name == "linear":
+        network, init = make_linear_network(make, **of_network)
+        return LinearHead(network=network, init_network=init, **method)
+    decoder = config.decoder
+    head = HeadOptions(width=decoder.width, upscale=decoder.upscale, supervised=decoder.supervised)
+    network, init = make_mask_network(make, options=head, **of_network)
+    losses = LossOptions(**config.loss)
+    return MaskHead(network=network, init_network=init, losses=losses, **method)
 
 
 def make_samples(config: ConfigDict) -> Samples:

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,6 +13,12 @@ from ml_collections import ConfigDict
 
 from rats_jax.data.subset import evenly
 from rats_jax.errors import UserError
+from rats_jax.mask_head.network import (
+    LabelPrediction,
+    LinearNetwork,
+    MaskNetwork,
+    MaskPrediction,
+)
 from rats_jax.parallel.distributed import gather
 from rats_jax.parallel.mesh import batch_sharding, batch_shards, on_mesh
 from rats_jax.runs.online.evaluator import Evaluator, Found, Moment
@@ -28,12 +34,6 @@ from rats_jax.segmentation.segmentation_set import SegmentationSet
 
 MOST_TOGETHER = 8  # images of a batch for each shard of the mesh
 PICTURE_SIDE = 160  # pixels: the events of a run of many evaluations stay small
-
-
-class Predictor(Protocol):
-    """The network of a method, see `mask_head`."""
-
-    def predict(self, params: dict, images: jax.Array) -> Any: ...
 
 
 class _Read(NamedTuple):
@@ -57,7 +57,7 @@ class OnlineScores(Evaluator):
     def __init__(
         self,
         dataset: SegmentationSet,
-        network: Predictor,
+        network: MaskNetwork | LinearNetwork,
         mesh: Mesh,
         config: ConfigDict,
         *,
@@ -74,7 +74,7 @@ class OnlineScores(Evaluator):
         self._drawn = set(own[evenly(len(own), evaluation.pictures)]) if evaluation.pictures else {}
         self._programs: dict[int, jax.stages.Compiled] = {}
 
-        def predict(params: dict, images: jax.Array) -> Any:
+        def predict(params: dict, images: jax.Array) -> MaskPrediction | LabelPrediction:
             with on_mesh(mesh):
                 return network.predict(params, images)
 
@@ -160,8 +160,10 @@ class OnlineScores(Evaluator):
             )
         return self._programs[side]
 
-    def _dispatch(self, params: dict, images: Mapping[int, _Read]) -> Any:
-        """Begins to compute what the model says of a batch."""
+    def _dispatch(
+        self, params: dict, images: Mapping[int, _Read]
+    ) -> tuple[MaskPrediction | LabelPrediction, int]:
+        """Begins to compute what the model says of a batch. Returns that, and the side of its squares."""
         longest = max((max(read.pixels.shape) for read in images.values()), default=0)
         side = self._side(max(gather(longest)))
         program = self._program(params, side)
@@ -190,13 +192,13 @@ class OnlineScores(Evaluator):
         return found
 
 
-def _rows(outputs: Any) -> dict[int, Given]:
-    """What a model says of each image of this process, by the row in the batch. outputs: the
-    logits of classes [B, Q, C + 1] and of masks [B, Q, h, w]; or scores of classes [B, h, w, C]."""
-    if isinstance(outputs, jax.Array):
-        return dict(own_rows(outputs))
-    class_logits, mask_logits = (dict(own_rows(of)) for of in outputs)
-    return {row: Outputs(of, mask_logits[row]) for row, of in class_logits.items()}
+def _rows(predicted: MaskPrediction | LabelPrediction) -> dict[int, Given]:
+    """What a model says of each image of this process, by the row in the batch."""
+    if isinstance(predicted, LabelPrediction):
+        labels = own_rows(predicted.label_logits)
+        return {row: of.transpose(1, 2, 0) for row, of in labels}
+    masks = dict(own_rows(predicted.mask_logits))
+    return {row: Outputs(of, masks[row]) for row, of in own_rows(predicted.class_logits)}
 
 
 def _merge(scorer: Scorer) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,20 +11,11 @@ from ml_collections import ConfigDict
 
 from rats_jax.data.samples import Samples
 from rats_jax.finetuning.assembly import make_samples
+from rats_jax.mask_head.step import LinearHead, MaskHead
 from rats_jax.parallel.mesh import on_mesh, replicated
 from rats_jax.runs.guards.alarms import INPUT_STARVED, STEPS_SKIPPED, Alarms
 from rats_jax.runs.programs import abstract_state
 from rats_jax.segmentation.schedules import Schedule
-
-
-class Decoder(Protocol):
-    """A method of `mask_head`: a network with its losses and its optimizer."""
-
-    network: Any
-
-    def init(self, seed: int) -> dict: ...
-
-    def step(self, state: dict, batch: dict[str, jax.Array]) -> tuple[dict, dict]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +52,7 @@ class FineTuning:
     """A `Method`. decoder: made of the same config, with the same schedules."""
 
     config: ConfigDict
-    decoder: Decoder
+    decoder: MaskHead | LinearHead
     schedules: Schedules
 
     evaluated = "student"
@@ -96,9 +87,9 @@ class FineTuning:
         return Alarms(rules=(INPUT_STARVED, STEPS_SKIPPED))
 
     def figures(self, scalars: Mapping[str, float]) -> list[str]:
-        parts = ("class", "mask", "dice")
-        losses = [f"{x} {scalars[f'{x}_loss']:.4f}" for x in parts if f"{x}_loss" in scalars]
-        return [*losses, f"gradient {scalars['gradient_norm']:.2f}"]
+        losses = [f"{x} {scalars[x]:.4f}" for x in ("class", "mask", "dice") if x in scalars]
+        right = f"accuracy {scalars['accuracy']:.1%}"
+        return [*losses, right, f"gradient {scalars['gradient_norm']:.2f}"]
 
     def warnings(self, mesh: Mesh) -> Iterator[str]:
         run, steps = self.config.run, self.schedules.steps

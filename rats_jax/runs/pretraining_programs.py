@@ -8,7 +8,8 @@ from rats_jax.assemble import make_samples
 from rats_jax.data.device_crops import crop_canvases, flip_crops
 from rats_jax.dino.augment import Photometrics, augment, draw_parameters, normalize
 from rats_jax.dino.monitors import vital_signs
-from rats_jax.dino.step import DINO, first_part, step_key
+from rats_jax.dino.step import DINO, step_key
+from rats_jax.models.micro_batches import first_part
 from rats_jax.parallel.mesh import on_mesh, replicated
 from rats_jax.runs.programs import abstract_batch, abstract_state
 
