@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from ml_collections import ConfigDict
 
+import rats_jax
 from rats_jax.backbones import open_backbone
 from rats_jax.config import default_config, fields, finetune_config, value
 from rats_jax.config.old_runs import is_fixed, with_old_fields
@@ -172,6 +173,8 @@ def test_a_recipe_of_the_other_command_is_one_line():
     other = "--config=demo is a config of rats train, not of rats finetune: use that command, or"
     assert explain(["--config=demo", "--config.task=instance"], FINETUNE).startswith(other)
     assert explain(["--config=coco", "--config.optimizer.steps=3"], FINETUNE) is None
+    with pytest.raises(UserError, match="^this config is a config of rats finetune"):
+        rats_jax.run_training(finetune_config(), "unused")
     missing = explain(["--config=nowhere"], FINETUNE)
     assert missing.endswith(f"one of the package: {', '.join(RECIPES)}")
     assert explain([], FINETUNE) is None
