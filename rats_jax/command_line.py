@@ -143,9 +143,9 @@ def _parsed(program: str, given: list[str]) -> tuple[list[str], str | None]:
     try:
         left = flags.FLAGS([program, *arguments])
     except flags.UnrecognizedFlagError as error:
-        return [], config_errors.explain(arguments) or config_errors.explain_flag(error.flagname)
+        return [], _explained(arguments, error.flagname)
     except (Exception, SystemExit) as error:  # a recipe may raise SystemExit
-        if reason := config_errors.explain(arguments):
+        if reason := config_errors.explain(arguments, config_flag.command()):
             return [], reason
         if not isinstance(error, flags.Error):
             raise
@@ -157,6 +157,11 @@ def _parsed(program: str, given: list[str]) -> tuple[list[str], str | None]:
         hint = ", and a pattern of files in quotes" if os.path.exists(left[1]) else ""
         return left, f"unexpected argument {left[1]!r}; write options as --name=value{hint}"
     return left, None
+
+
+def _explained(arguments: list[str], flag: str) -> str:
+    command = config_flag.command()
+    return config_errors.explain(arguments, command) or config_errors.explain_flag(flag, command)
 
 
 def _underscored(argument: str) -> str:

@@ -3,17 +3,23 @@
 import os
 from collections.abc import Iterator, Sequence
 
+from rats_jax.config_kinds import TRAIN
 from rats_jax.recipes import recipe_path
 
 NAME = "config"
 AUTO_TEXT = "auto"  # as in rats_jax.config, which loads JAX
 
 
-def prepared(arguments: Sequence[str], *, default: str | None = None) -> list[str]:
+def prepared(
+    arguments: Sequence[str], *, default: str | None = None, command: str = TRAIN
+) -> list[str]:
     """The arguments with paths in place of ~ and the names of recipes, each field once, and the
-    default recipe of the command, if it has one and none is given."""
+    default recipe of the command, if it has one and none is given.
+
+    command: that takes the config, TRAIN or FINETUNE.
+    """
     ready = with_paths(last_values([with_home(argument) for argument in arguments]))
-    ready = with_auto(ready)
+    ready = with_auto(ready, command)
     if default and given_recipe(ready) is None:
         ready = [f"--{NAME}={recipe_path(default)}", *ready]
     return ready
@@ -37,16 +43,16 @@ def given_fields(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
         yield name, value if equals else None if following.startswith("--") else following
 
 
-def with_auto(arguments: Sequence[str]) -> list[str]:
+def with_auto(arguments: Sequence[str], command: str = TRAIN) -> list[str]:
     """The arguments, where the word `auto`, in any case, is replaced by the value that stands for
-    it in an automatic field."""
+    it in an automatic field of the command's configs."""
     if not any(argument.lower().endswith(AUTO_TEXT) for argument in arguments):
         return list(arguments)
-    from rats_jax.config import AUTO, fields  # loads JAX
+    from rats_jax.config import AUTO, fields_of  # loads JAX
 
     sentinels = {
         f"{NAME}.{field.name}": AUTO_TEXT if field.type is str else str(AUTO)
-        for field in fields()
+        for field in fields_of(command)
         if field.automatic
     }
     replaced = list(arguments)

@@ -12,23 +12,24 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from rats_jax.config_arguments import AUTO_TEXT, NAME, given_fields, given_recipe
+from rats_jax.config_kinds import TRAIN, ask
 from rats_jax.config_text import EXPECTED, field_names, sections, written
 from rats_jax.nearest_fields import nearest_fields, same_field
-from rats_jax.recipes import ASK, load
+from rats_jax.recipes import load
 
 
-def explain(arguments: Sequence[str]) -> str | None:
+def explain(arguments: Sequence[str], command: str = TRAIN) -> str | None:
     """Why a command line with --config could not be parsed, in one line; None if its config is not
-    the reason."""
+    the reason. command: that takes the config, TRAIN or FINETUNE."""
     given = list(given_fields(arguments))
     file = given_recipe(arguments)
     if file is None:
         if not given:
             return None
         if given[0][0] == NAME:
-            return f"no --config: {ASK}"
-        return f"--{given[0][0]} is a field of a recipe, and there is no --config: {ASK}"
-    config, problem = load(file)
+            return f"no --config: {ask(command)}"
+        return f"--{given[0][0]} is a field of a recipe, and there is no --config: {ask(command)}"
+    config, problem = load(file, command)
     if config is None:
         return problem
     if given[0][0] != NAME:
@@ -41,14 +42,15 @@ def explain(arguments: Sequence[str]) -> str | None:
     return next(filter(None, problems), None)
 
 
-def explain_flag(flag: str) -> str:
-    """That a flag does not exist, in one line, with the flag or the fields that it may mean."""
+def explain_flag(flag: str, command: str = TRAIN) -> str:
+    """That a flag does not exist, in one line, with the flag or the fields that it may mean.
+    command: as for `explain`."""
     close = difflib.get_close_matches(flag, flags.FLAGS, n=1)
     names: list[str] = []
     if NAME in flags.FLAGS:
-        from rats_jax.config import fields  # loads JAX
+        from rats_jax.config import fields_of  # loads JAX
 
-        names = [field.name for field in fields()]
+        names = [field.name for field in fields_of(command)]
     section, _, rest = flag.partition(".")
     name = rest if rest and difflib.get_close_matches(section, [NAME]) else flag
     if close and not same_field(name, names):
@@ -75,7 +77,7 @@ def _problem_of_field(config: ConfigDict, name: str, value: str | None) -> str |
         return f"--{path} is a section: set a field, --{path}.FIELD=VALUE, of {', '.join(here)}"
     if index and isinstance(here, tuple):
         return f"--{NAME}.{name}: give all values at once, such as --{path}={written(here)}"
-    recipes = AUTO_TEXT if _is_auto(name, here) else written(here)
+    recipes = AUTO_TEXT if _is_auto(config, name, here) else written(here)
     if value is None:
         if isinstance(here, bool):  # --config.SECTION.FIELD alone is true
             return None
@@ -86,11 +88,11 @@ def _problem_of_field(config: ConfigDict, name: str, value: str | None) -> str |
     return None
 
 
-def _is_auto(name: str, value: object) -> bool:
+def _is_auto(config: ConfigDict, name: str, value: object) -> bool:
     """Whether the value of this field stands for one that is chosen at the start of a run."""
     from rats_jax.config import fields
 
-    return any(field.is_auto(value) for field in fields() if field.name == name)
+    return any(field.is_auto(value) for field in fields(config) if field.name == name)
 
 
 def _meant(config: ConfigDict, section: str, name: str) -> str:

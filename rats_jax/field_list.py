@@ -21,7 +21,7 @@ def field_list(config: ConfigDict, recipe: str) -> str:
         "the values that a field accepts. A field that is fixed for a run cannot be changed when "
         "the run is resumed."
     )
-    for section, members in groupby(fields(), key=lambda field: field.section):
+    for section, members in groupby(fields(config), key=lambda field: field.section):
         lines += ["", *([f"{section}:"] if section else [])]
         for field in members:
             lines += _described(field, value(config, field))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from rats_jax.config_kinds import DEFAULTS, TRAIN, ask, wrong_command
 from rats_jax.config_text import EXPECTED
-from rats_jax.configs import FOLDER, recipe_file, recipe_names
+from rats_jax.configs import FOLDERS, recipe_file, recipe_names
 
-ASK = "name a recipe, such as --config=image_folder"
 TYPES = {kind.__name__: kind for kind in EXPECTED}
 #: The error of ml_collections when a recipe sets a field to a value of another type.
 WRONG_TYPE = re.compile(
@@ -31,41 +31,45 @@ def recipe_path(given: str) -> str:
 
 def recipe_name(path: str) -> str:
     """The shortest text that --config accepts for the recipe at this path."""
-    return Path(path).stem if Path(path).parent == FOLDER else path
+    return Path(path).stem if Path(path).parent in FOLDERS.values() else path
 
 
-def load(path: str) -> tuple[ConfigDict | None, str]:
-    """A recipe, or None and what is wrong with it. path: FILE, or FILE:ARGUMENT."""
+def load(path: str, command: str | None = TRAIN) -> tuple[ConfigDict | None, str]:
+    """A recipe, or None and what is wrong with it.
+
+    path: FILE, or FILE:ARGUMENT. command: that the recipe must belong to, TRAIN or FINETUNE; None
+    for either.
+    """
     file, *arguments = recipe_path(path).split(":", 1)
     if not file:
-        return None, f"no --config: {ASK}"
+        return None, f"no --config: {ask(command or TRAIN)}"
     if os.path.isdir(file):
         files = sorted(f for f in Path(file).glob("*.py") if not f.name.startswith("_"))
         such = f"such as {files[0]}" if files else "a Python file with get_config()"
         return None, f"--config={path} is a folder: name a recipe in it, {such}"
     if not os.path.exists(file):
-        return None, _not_found(path, file)
+        return None, _not_found(path, file, command)
     try:
         found = runpy.run_path(file)
         if not callable(found.get("get_config")):
-            return None, (
-                f"--config={path} has no function get_config(): name a recipe, such as "
-                f"--config=image_folder"
-            )
+            return None, (f"--config={path} has no function get_config(): {ask(command or TRAIN)}")
         config = found["get_config"](*arguments)
     except (Exception, SystemExit) as error:
         return None, f"--config={path} cannot be loaded: {_where(error, file)}"
     if not isinstance(config, ConfigDict):
         return None, (
             f"get_config() of --config={path} returns {type(config).__name__}: let it return the "
-            "config that rats_jax.config.default_config() makes, with its changes"
+            f"config that {DEFAULTS[command or TRAIN]} makes, with its changes"
         )
+    name = f"--config={recipe_name(path)}"
+    if command and (problem := wrong_command(config, command, name=name)):
+        return None, problem
     return config, ""
 
 
-def _not_found(path: str, file: str) -> str:
+def _not_found(path: str, file: str, command: str | None) -> str:
     where = "" if os.path.isabs(file) else f" in {os.getcwd()}"
-    names = recipe_names()
+    names = [name for each in FOLDERS if command in (None, each) for name in recipe_names(each)]
     close = difflib.get_close_matches(Path(file).stem, names, n=1)
     meant = f"did you mean --config={close[0]}? Otherwise " if close else ""
     return (

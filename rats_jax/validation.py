@@ -1,7 +1,7 @@
 """Checks a config before anything starts, and reports the first error in one line.
 
 Checks of one field are declared with the field, in `rats_jax.config`. Checks that depend on several
-fields are here.
+fields are here, and for fine-tuning in `rats_jax.finetune_validation`.
 """
 
 from ml_collections import ConfigDict
@@ -9,21 +9,26 @@ from ml_collections import ConfigDict
 from rats_jax.config import AUTO, fields, value
 from rats_jax.config.checks import check, one_of
 from rats_jax.config.imported import imported_options
+from rats_jax.config_kinds import FINETUNE, command_of
 from rats_jax.data.source_kinds import SOURCES
 from rats_jax.errors import UserError
+from rats_jax.finetune_validation import check_fields
 from rats_jax.models.options import OPTIONS
 
 
 def validate(config: ConfigDict) -> None:
     """Raises UserError for the first field with a value that is not valid. Automatic values that
     are still to be chosen are valid."""
-    for field in fields():
+    for field in fields(config):
         given = value(config, field)
         if field.is_auto(given):
             continue
         if field.check and (problem := field.check.problem(given)):
             raise UserError(f"config.{field.name} {problem}")
+    check_fields(config) if command_of(config) == FINETUNE else _check_pretraining(config)
 
+
+def _check_pretraining(config: ConfigDict) -> None:
     model, crops, optimizer = config.model, config.crops, config.optimizer
     check(
         model.width % model.heads == 0,

@@ -1,10 +1,15 @@
 """The fields of a run, their defaults, and the schedules derived from them.
 
-A recipe in `configs/` starts from `default_config()` and changes only what differs. Each field is
+There are two trees of fields: of pretraining (`rats train`) and of fine-tuning (`rats finetune`).
+A recipe in `configs/` starts from `default_config()` or `finetune_config()` and changes only what
+differs. Each field is
 declared once, in one of the `*_fields.py` here, with its default, its documentation, the accepted
 values, whether it may change on a resume, and the value that describes runs that are older than the
-field. The defaults are those of DINO v1; fields without a common value default to zero.
+field. The defaults of
+pretraining are those of DINO v1; fields without a common value default to zero.
 """
+
+from collections.abc import Container
 
 from ml_collections import ConfigDict
 
@@ -12,10 +17,13 @@ from rats_jax.config.checks import check
 from rats_jax.config.data_fields import DATA
 from rats_jax.config.dictionary_fields import DICTIONARY
 from rats_jax.config.field import AUTO, AUTO_TEXT, Field
+from rats_jax.config.finetune_fields import FINETUNE
 from rats_jax.config.init_fields import INIT
 from rats_jax.config.method_fields import CROPS, DINO, OPTIMIZER, PHOTOMETRICS
 from rats_jax.config.model_fields import HEAD, MESH, MODEL, RUN_WIDE
 from rats_jax.config.run_fields import EVALUATION, GUARDS, RUN
+from rats_jax.config_kinds import FINETUNE as FINETUNE_COMMAND
+from rats_jax.config_kinds import command_of
 from rats_jax.dino.schedules import Schedules
 
 _FIELDS = (
@@ -25,15 +33,31 @@ _FIELDS = (
 )
 
 
-def fields() -> tuple[Field, ...]:
-    """All fields, section by section."""
-    return _FIELDS
+def fields(config: Container = ()) -> tuple[Field, ...]:
+    """All fields of the tree that a config belongs to, section by section; of pretraining without a
+    config. config: a ConfigDict, or a dict of one."""
+    return fields_of(command_of(config))
+
+
+def fields_of(command: str) -> tuple[Field, ...]:
+    """All fields of the configs that a command takes: "train" or "finetune"."""
+    return FINETUNE if command == FINETUNE_COMMAND else _FIELDS
 
 
 def default_config() -> ConfigDict:
-    """All fields with their defaults. The tree is locked: setting an unknown name is an error."""
+    """All fields of pretraining with their defaults. The tree is locked: setting an unknown name is
+    an error."""
+    return _defaults(_FIELDS)
+
+
+def finetune_config() -> ConfigDict:
+    """As `default_config`, for fine-tuning."""
+    return _defaults(FINETUNE)
+
+
+def _defaults(tree: tuple[Field, ...]) -> ConfigDict:
     config = ConfigDict()
-    for field in fields():
+    for field in tree:
         section, _, name = field.name.rpartition(".")
         if section and section not in config:
             config[section] = ConfigDict()
@@ -78,4 +102,14 @@ def schedules(config: ConfigDict, *, images: int) -> Schedules:
     )
 
 
-__all__ = ["AUTO", "AUTO_TEXT", "Field", "default_config", "fields", "schedules", "value"]
+__all__ = [
+    "AUTO",
+    "AUTO_TEXT",
+    "Field",
+    "default_config",
+    "fields",
+    "fields_of",
+    "finetune_config",
+    "schedules",
+    "value",
+]

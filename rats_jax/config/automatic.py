@@ -33,7 +33,7 @@ class Choice(NamedTuple):
 
 def automatic_fields(config: ConfigDict) -> set[str]:
     """The names of the fields that are still to be chosen."""
-    return {field.name for field in fields() if field.is_auto(value(config, field))}
+    return {field.name for field in fields(config) if field.is_auto(value(config, field))}
 
 
 def resolve(

@@ -102,6 +102,19 @@ def _range(value) -> str | None:
     return None if 0 <= low <= high else f"is ({low}, {high}): low comes first"
 
 
+def _steps(value) -> str | None:
+    if all(type(x) is int and x > 0 for x in value) and list(value) == sorted(set(value)):
+        return None
+    return f"is {tuple(value)}: whole numbers over 0 are meant, in rising order"
+
+
+def _classes(value) -> str | None:
+    if wrong := [x for x in value if type(x) is not str or not x]:
+        return f'holds {wrong[0]!r}: names or ids as text are meant, such as ("wall","12")'
+    double = [x for x in value if list(value).count(x) > 1]
+    return f"holds {double[0]!r} twice" if double else None
+
+
 def _probabilities(value) -> str | None:
     if problem := _pair(value):
         return problem
@@ -115,4 +128,6 @@ SHARE = Check(values="from 0 to 1", problem=_share)
 BELOW_ONE = Check(values="from 0 to less than 1", problem=_below_one)
 AREAS = Check(values="two shares of the image's area, low first", problem=_areas)
 RANGE = Check(values="two numbers of 0 or more, low first", problem=_range)
+STEPS = Check(values="steps in rising order", problem=_steps)
+CLASSES = Check(values="names or ids as text", problem=_classes)
 PROBABILITIES = Check(values="two probabilities", problem=_probabilities)

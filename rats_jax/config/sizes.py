@@ -10,12 +10,13 @@ from rats_jax.models import SIZES
 
 def with_size(config: ConfigDict, *, by_hand: Collection[str] = ()) -> ConfigDict:
     """The config with width, depth and heads of `model.size`, which is empty after that, so that
-    later changes of the three count. A config without a size is returned as it is.
+    later changes of the three count. A config without a size is returned as it is, and
+    so is that of fine-tuning, whose model comes from its checkpoint.
 
     by_hand: the fields (SECTION.FIELD) that the command line sets. Raises UserError for a size that
     does not exist, and where one of the three is set beside it.
     """
-    size = config.model.size
+    size = config.model.get("size", "")
     if size == "":
         return config
     if size not in SIZES:

@@ -82,7 +82,7 @@ def _earlier(workdir: Path, config: ConfigDict, wanted: set[str]) -> tuple[list,
     values, reasons = flat(as_json(was)), load_automatic(workdir)
     now = flat(as_json(config))
     changed = {n for n in now.keys() - wanted if n in values and values[n] != now[n]}
-    fixed = {field.name for field in fields() if field.fixed}
+    fixed = {field.name for field in fields(config) if field.fixed}
     again = {name: x for name, x in changed_by(changed).items() if name in wanted - fixed}
     kept = [
         Choice(name, values[name], reasons.get(name, UNKNOWN), kept=True)

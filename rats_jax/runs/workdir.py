@@ -29,6 +29,7 @@ from ml_collections import ConfigDict
 
 from rats_jax.config import fields
 from rats_jax.config.old_runs import is_fixed, with_old_fields
+from rats_jax.config_kinds import command_of
 from rats_jax.errors import UserError
 from rats_jax.files import lock, write_whole
 from rats_jax.paths import local_path, printable
@@ -191,7 +192,7 @@ def take_part(path: str, config: ConfigDict, word: str, theirs: Mapping) -> Path
             )
         time.sleep(0.2)
     theirs, ours = flat(theirs), flat(as_json(config))
-    may_differ = {field.name for field in fields() if field.per_process}
+    may_differ = {field.name for field in fields(config) if field.per_process}
     for name in sorted(theirs | ours):
         if theirs.get(name) != ours.get(name) and name not in may_differ:
             raise UserError(
@@ -230,8 +231,9 @@ def earlier_config(workdir: Path) -> ConfigDict | None:
 
 def _check_it_is_of_a_run(workdir: Path) -> None:
     """Raises UserError for the config.json of something else, which the start would replace."""
-    has = flat(load_config(workdir).to_dict())
-    if any(field.fixed and field.name not in has for field in fields()):
+    config = load_config(workdir)
+    has = flat(config.to_dict())
+    if any(field.fixed and field.name not in has for field in fields(config)):
         raise UserError(
             f"{workdir}/config.json is not that of a run of rats_jax: choose another --workdir"
         )
@@ -265,17 +267,22 @@ def flat(tree: Mapping, prefix: str = "") -> dict:
 def changes(was: ConfigDict, config: ConfigDict, workdir: Path) -> list[str]:
     """A line for each field that has changed, except for fields marked `silent`.
 
-    Raises UserError for a field that must not change within a run.
+    Raises UserError for a field that must not change within a run, and for a run of another
+    command.
     """
+    if (command := command_of(was)) != command_of(config):
+        raise UserError(
+            f"--workdir {workdir} contains a run of rats {command}: choose another --workdir"
+        )
     old, new = flat(as_json(was)), flat(as_json(config))
     changed = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
     for name in changed:
-        if is_fixed(name):
+        if is_fixed(name, config):
             raise UserError(
                 f"--workdir {workdir} contains a different run: config.{name} is {old.get(name)} "
                 f"there and {new.get(name)} here; choose another --workdir"
             )
-    silent = {field.name for field in fields() if field.silent}
+    silent = {field.name for field in fields(config) if field.silent}
     return [
         f"config.{name} was {old.get(name)} and is {new.get(name)} from now on"
         for name in changed

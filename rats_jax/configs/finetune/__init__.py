@@ -1,0 +1,3 @@
+"""The recipes of `rats finetune`: one file each, whose get_config() starts from
+`rats_jax.config.finetune_config()`.
+"""
