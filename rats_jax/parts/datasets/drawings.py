@@ -41,6 +41,7 @@ def drawings(source: ProceduralParts) -> Drawings:
         entries=[Entry(f"drawing {i}", details=i) for i in range(len(source))],
         read_mask=None,
         background=BACKGROUND,
+        classes=_NAMES,
         source=source,
     )
 

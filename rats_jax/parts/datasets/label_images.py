@@ -40,7 +40,8 @@ def open_ade20k(path: Path) -> PartDataset:
         path, images="images/{split}", masks="annotations/{split}", split="validation"
     )
     scenes = dict(_fields(root / "sceneCategories.txt", r"(\S+)\s+(\S+)\s*"))
-    names = _fields(root / "objectInfo150.txt", r"(\d+)\t.*\t([^\t]+)")
+    named = _fields(root / "objectInfo150.txt", r"(\d+)\t.*\t([^\t]+)")
+    names = {int(id): name.strip() for id, name in named}
     return PartDataset(
         name=f"ade20k-{split}",
         flattening="each of ids 1 to 150 is a region; 0 is void",
@@ -49,8 +50,9 @@ def open_ade20k(path: Path) -> PartDataset:
             read_label_image,
             void=0,
             last=_ADE20K_LAST,
-            labels={int(id): name.strip() for id, name in names},
+            labels=names,
         ),
+        classes={id: names.get(id, str(id)) for id in range(1, _ADE20K_LAST + 1)},
     )
 
 
@@ -98,6 +100,7 @@ def open_partimagenet(path: Path) -> PartDataset:
         entries=pair(images, masks, group=lambda name: Path(name).name.split("_")[0]),
         read_mask=partial(read_label_image, last=_PARTIMAGENET_BACKGROUND, labels=labels),
         background=_PARTIMAGENET_BACKGROUND,
+        classes={id: labels.get(id, str(id)) for id in range(_PARTIMAGENET_BACKGROUND + 1)},
     )
 
 

@@ -98,6 +98,8 @@ class PartDataset:
       background: the id of pixels that belong to no part, if it is the same in every mask; None if
         there is no such id, or if it is not known.
       points: whether a mask has a pixel for each keypoint, and is void elsewhere.
+      classes: names of all ids that masks may have, if an id means the same in every image and the
+        kind of data set determines the ids; None otherwise.
       notes: what was left out or read differently because of the files, with counts, one line each;
         recorded with results. Some begin with "warning: ".
     """
@@ -109,6 +111,7 @@ class PartDataset:
     notes: Sequence[str] = ()
     background: int | None = None
     points: bool = False
+    classes: Mapping[int, str] | None = None
 
     def __len__(self) -> int:
         return len(self.entries)

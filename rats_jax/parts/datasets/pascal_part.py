@@ -52,6 +52,7 @@ def open_pascal_part(path: Path) -> PartDataset:
         entries=[Entry(f"{s}.jpg", images / f"{s}.jpg", masks / f"{s}.mat") for s in stems],
         read_mask=read_parts,
         background=0,
+        classes=NAMES,
         notes=notes,
     )
 

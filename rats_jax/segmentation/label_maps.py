@@ -1,0 +1,103 @@
+"""Semantic truth from images with an id for each pixel, which means the same in all images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from rats_jax.errors import UserError
+from rats_jax.parts.datasets import VOID, PartDataset
+from rats_jax.parts.datasets.drawings import Drawings
+from rats_jax.segmentation.class_choice import LARGEST_ID, Classes, shown
+from rats_jax.segmentation.interface import Segmented
+
+_UNKNOWN = -2
+
+
+@dataclass(frozen=True)
+class LabelMaps:
+    """The images of a `PartDataset` with places of classes.
+
+    Attributes:
+      parts: the images and masks.
+      ids: the id of each class.
+      void: an id that is ignored, as the data set's own void is; None for no such id.
+      others_void: whether ids that are no class are ignored; otherwise they are errors.
+    """
+
+    parts: PartDataset
+    ids: tuple[int, ...]
+    void: int | None
+    others_void: bool
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        return [entry.name for entry in self.parts.entries]
+
+    @property
+    def identities(self) -> set:
+        return self.parts.identities
+
+    @property
+    def world(self) -> str:
+        return self.parts.source.fingerprint() if isinstance(self.parts, Drawings) else ""
+
+    def read(self, i: int) -> Segmented:
+        sample = self.parts.sample(i)
+        labels = self.places(sample.mask)
+        if (labels == _UNKNOWN).any():
+            raise UserError(self._unknown(sample.name, int(sample.mask[labels == _UNKNOWN][0])))
+        return Segmented(sample.image, labels, None, None, None, sample.name)
+
+    def places(self, mask: np.ndarray) -> np.ndarray:
+        """int16: the place of each id's class, VOID, or _UNKNOWN."""
+        return self._table[np.minimum(mask, len(self._table) - 2)]
+
+    def subset(self, indices: Sequence[int]) -> "LabelMaps":
+        entries = [self.parts.entries[i] for i in indices]
+        return replace(self, parts=replace(self.parts, entries=entries))
+
+    def annotated(self) -> Sequence[int]:
+        return range(len(self.parts))
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """int16, by id. The last two items are those of all larger ids, and of VOID (-1)."""
+        largest = max(*self.ids, self.void or 0, 0)
+        table = np.full(largest + 3, VOID if self.others_void else _UNKNOWN, np.int16)
+        table[list(self.ids)] = np.arange(len(self.ids))
+        if self.void is not None:
+            table[self.void] = VOID
+        table[-1] = VOID
+        return table
+
+    def _unknown(self, name: str, id: int) -> str:
+        return (
+            f"{name} of {self.parts.name} holds id {id}, which is no class (they are "
+            f"{shown(self.ids)}): add it to config.data.classes, or ignore it with "
+            f"config.data.void={id}"
+        )
+
+
+def open_label_maps(
+    parts: PartDataset, classes: Classes, *, void: int | None, others_void: bool
+) -> LabelMaps:
+    """`LabelMaps` of these classes.
+
+    Raises:
+      UserError: there is no class, an id is too large, or void is one of the classes.
+    """
+    if not classes.ids:
+        raise UserError(
+            f"{parts.name}: its masks hold no class, only void; give masks with classes"
+        )
+    if (largest := max(classes.ids)) > LARGEST_ID:
+        raise UserError(
+            f"{parts.name}: class id {largest} is above {LARGEST_ID:,}; renumber the ids of masks"
+        )
+    if void in classes.ids:
+        raise UserError(
+            f"config.data.void={void} is also one of config.data.classes; remove it from one"
+        )
+    return LabelMaps(parts, classes.ids, void, others_void)
