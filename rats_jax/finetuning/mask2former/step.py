@@ -14,12 +14,8 @@ from rats_jax.finetuning.mask2former.targets import Part
 #: From the number of steps taken to the learning rate of the next one.
 Rate = Callable[[int], float]
 
-#: What is reported -> the loss of the last layer in what the model returns.
-REPORTED = {
-    "class_loss": "loss_cross_entropy",
-    "mask_loss": "loss_mask",
-    "dice_loss": "loss_dice",
-}
+#: The parts of the loss, as the model names them -> as they are reported.
+LOSSES = {"loss_class": "class_loss", "loss_mask": "mask_loss", "loss_dice": "dice_loss"}
 
 
 class TrainStep:
@@ -40,17 +36,18 @@ class TrainStep:
         processes: Processes,
         *,
         rate: Rate,
+        peak: float,
         seed: int,
         clip: float,
         no_object: float,
     ):
-        """groups: of parameters, each with "lr" at the start of the schedule. rate: the schedule,
-        of which rate(0) or its largest value belongs to "lr". clip: the largest norm of the whole
-        gradient; 0 for any. no_object: the weight of "no object" in the class loss."""
+        """groups: of parameters, with their "lr" at the highest rate of the schedule, `peak`. clip:
+        the largest norm of the whole gradient; 0 for any. no_object: the weight of "no object" in
+        the class loss."""
         self._processes, self._rate, self._seed = processes, rate, seed
         self._clip, self._no_object = clip or math.inf, no_object
         optimizer = torch.optim.AdamW(groups, fused=processes.device.type == "cuda")
-        self._shares = [group.pop("share") for group in optimizer.param_groups]
+        self._shares = [group["lr"] / peak for group in optimizer.param_groups]
         self.model, self.optimizer = processes.accelerator.prepare(model, optimizer)
         self.skipped = self.in_a_row = 0
 
@@ -69,23 +66,24 @@ class TrainStep:
             group["lr"] = rate * share
         self.optimizer.zero_grad()
         self.model.train()
-        sums = torch.zeros(1 + len(REPORTED), device=self._processes.device)
+        sums = torch.zeros(len(LOSSES), device=self._processes.device)
         for number, part in enumerate(parts):
             # Processes exchange gradients once, with the last part.
             last = number == len(parts) - 1
             with nullcontext() if last else accelerator.no_sync(self.model):
                 self._seed_draws(step, number)
                 class_logits, _, losses = self.model(part.images, part.targets)
-                losses = self._shares_of_batch(losses, part, counts, class_logits.shape[1])
-                loss = torch.stack([*losses.values()]).sum()
-                accelerator.backward(loss * self._processes.count)  # gradients become a mean
-            sums += torch.stack([loss, *(losses[n] for n in REPORTED.values())]).detach()
+                shares = self._shares_of_batch(losses, part, counts, class_logits.shape[1])
+                accelerator.backward(shares.sum() * self._processes.count)  # they are averaged
+            sums += shares.detach()
         norm = accelerator.clip_grad_norm_(self.model.parameters(), self._clip)
         sums = accelerator.reduce(sums, reduction="sum")
-        *values, norm = torch.cat([sums, norm.to(sums)[None]]).tolist()
-        self._apply(math.isfinite(values[0]) and math.isfinite(norm))
+        *losses, norm = torch.cat([sums, norm.to(sums)[None]]).tolist()
+        loss = math.fsum(losses)
+        self._apply(math.isfinite(loss) and math.isfinite(norm))
         return {
-            **dict(zip(("loss", *REPORTED), values, strict=True)),
+            "loss": loss,
+            **dict(zip(LOSSES.values(), losses, strict=True)),
             "gradient_norm": norm,
             "learning_rate": rate,
             "skipped_steps": self.skipped,
@@ -100,16 +98,15 @@ class TrainStep:
 
     def _shares_of_batch(
         self, losses: Mapping[str, Tensor], part: Part, counts: Sequence[int], queries: int
-    ) -> dict[str, Tensor]:
-        """The losses of a part, which are means over its masks or queries, as shares of the mean
-        over the whole batch: shares of all parts sum to it."""
+    ) -> Tensor:
+        """The losses of a part, float32 [LOSSES]. The model divides by the masks and the weights of
+        the part; divided by those of the whole batch, they add up to its loss."""
         own = [len(target.classes) for target in part.targets]
         masks = max(sum(own), 1) / max(sum(counts), 1)
         classes = self._class_weights(own, queries) / self._class_weights(counts, queries)
-        return {
-            name: loss * (classes if name.startswith("loss_cross_entropy") else masks)
-            for name, loss in losses.items()
-        }
+        return torch.stack(
+            [losses[n].float() * (classes if n == "loss_class" else masks) for n in LOSSES]
+        )
 
     def _class_weights(self, counts: Sequence[int], queries: int) -> float:
         """The sum of the weights of the class loss, by which it is divided: 1 for each query that
