@@ -1,0 +1,124 @@
+"""Scores of semantic segmentation: mIoU, aAcc and mAcc, over the pixels of all images together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rats_jax.errors import UserError
+from rats_jax.parts.probes.pixel_scores import (
+    HEADERS,
+    ImageCounts,
+    MeasuredPixels,
+    PixelCounts,
+    count,
+)
+from rats_jax.segmentation.interface import Outputs, Segmented
+from rats_jax.segmentation.predictions import semantic
+from rats_jax.segmentation.scoring import (
+    ClassScores,
+    Estimate,
+    State,
+    check_classes,
+    named,
+)
+
+
+class _Measured(NamedTuple):
+    name: str
+    counts: ImageCounts
+
+
+class SemanticScorer:
+    """A `Scorer` of label maps. name: of the data set. classes: their names."""
+
+    headers = {f"semantic/{score}": title for score, title in HEADERS.items()}
+
+    def __init__(self, name: str, classes: Sequence[str]):
+        self._name, self._names = name, tuple(classes)
+        self._images: dict[str, ImageCounts] = {}
+
+    def measure(self, truth: Segmented, outputs: Outputs) -> _Measured:
+        check_classes(outputs, len(self._names), self._name)
+        try:
+            return self.measure_labels(truth, semantic(outputs, truth.labels.shape))
+        except UserError as error:
+            raise named(error, truth.name) from error
+
+    def measure_labels(self, truth: Segmented, labels: np.ndarray) -> _Measured:
+        (counts,) = count(truth.labels, [labels], np.arange(len(self._names)))
+        return _Measured(truth.name, counts)
+
+    def add_measured(self, measured: _Measured) -> None:
+        self._images[measured.name] = measured.counts
+
+    def add(self, truth: Segmented, outputs: Outputs) -> None:
+        self.add_measured(self.measure(truth, outputs))
+
+    def add_labels(self, truth: Segmented, labels: np.ndarray) -> None:
+        self.add_measured(self.measure_labels(truth, labels))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def metrics(self) -> dict[str, float]:
+        scores = self._counts().mean()
+        if math.isnan(scores.aacc):
+            raise UserError(f"{self._name} has no labelled pixel to score: all are void")
+        return {f"semantic/{score}": value for score, value in scores._asdict().items()}
+
+    def measured(self) -> dict[str, Estimate]:
+        self.metrics()  # whether there is something to score
+        return _estimates(self._counts().scores())
+
+    def classes(self) -> list[ClassScores]:
+        return [
+            ClassScores(
+                self._names[place],
+                {
+                    name: value
+                    for name, value in (("iou", of.iou), ("accuracy", of.accuracy))
+                    if not math.isnan(value)
+                },
+                of.pixels,
+                of.predicted,
+            )
+            for place, of in self._counts().classes().items()
+        ]
+
+    def difference(self, other: SemanticScorer) -> dict[str, Estimate]:
+        if sorted(self._images) != sorted(other._images):
+            raise UserError("scores of different images cannot be compared: score the same images")
+        return _estimates(self._counts().difference(other._counts()))
+
+    def state(self) -> State:
+        counts = [self._images[name] for name in sorted(self._images)]
+        table = np.concatenate([np.zeros((4, 0), np.int64), *(np.stack(of) for of in counts)], 1)
+        return {
+            "names": np.array(sorted(self._images), str),
+            "lengths": np.array([len(of.ids) for of in counts], np.int64),
+            "counts": table,
+        }
+
+    def merge(self, states: Iterable[State]) -> None:
+        for state in states:
+            parts = np.split(state["counts"], state["lengths"].cumsum()[:-1], axis=1)
+            for name, part in zip(state["names"].tolist(), parts, strict=False):
+                self._images[name] = ImageCounts(*part)
+
+    def _counts(self) -> PixelCounts:
+        """Those of all images, in the order of their names."""
+        counts = PixelCounts()
+        for name in sorted(self._images):
+            counts.add(self._images[name])
+        return counts
+
+
+def _estimates(measured: MeasuredPixels) -> dict[str, Estimate]:
+    return {
+        f"semantic/{score}": Estimate(*(getattr(end, score) for end in measured))
+        for score in HEADERS
+    }
