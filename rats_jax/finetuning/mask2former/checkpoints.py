@@ -55,10 +55,15 @@ class Damaged(Exception):
 
 
 class TorchCheckpoints:
-    """The checkpoints of a workdir. One process writes; any may read."""
+    """The checkpoints of a workdir. One process writes; any may read.
+
+    Attributes:
+      damaged: steps and reasons of those that `newest` has set aside.
+    """
 
     def __init__(self, workdir: Path, rules: Rules):
         self._workdir, self._folder, self._rules = workdir, workdir / "checkpoints", rules
+        self.damaged: list[tuple[int, str]] = []
 
     def steps(self) -> list[int]:
         return steps_in(self._folder)
@@ -166,6 +171,7 @@ class TorchCheckpoints:
         shutil.rmtree(aside, ignore_errors=True)
         (self._folder / str(step)).rename(aside)
         self._judged.pop(step, None)
+        self.damaged.append((step, reason))
         say(f"warning: the checkpoint at step {step} is damaged ({reason}): it is now in {aside}")
 
 

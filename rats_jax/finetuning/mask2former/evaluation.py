@@ -52,13 +52,12 @@ class Evaluation:
         multiple: int,
         beat: Callable[[], None] = lambda: None,
     ):
-        """dataset: with all its images. multiple: of the sides of images, as the model needs them.
-        beat: is called after each image."""
+        """dataset: with all its images. beat: is called after each image."""
         fields = config.evaluation
         self.dataset = dataset.limited(fields.images)
         self._processes, self._beat = processes, beat
         self._size = {"short_side": fields.short_side, "long_side": fields.long_side}
-        self._multiple, self._pictures = multiple, min(fields.pictures, len(self.dataset))
+        self._pictures = min(fields.pictures, len(self.dataset))
         self.about = {
             "images": len(self.dataset),
             "fingerprint": self.dataset.fingerprint(),
@@ -67,13 +66,13 @@ class Evaluation:
 
     @torch.no_grad()
     def score(self, model: nn.Module) -> Scored:
-        """All processes call it; each scores its share. model: takes float32 images [1, 3, h, w] in
-        0..255."""
+        """All processes call it; each scores its share. model: as `model.make_model`, not wrapped
+        for several processes."""
         scorer, seen = open_scorer(self.dataset), []
         model.eval()
         with ThreadPoolExecutor(min(os.cpu_count() or 1, THREADS)) as pool:
             measured: deque[Future] = deque()
-            for i, truth, image in self._images(pool):
+            for i, truth, image in self._images(pool, model.multiple):
                 class_logits, mask_logits, _ = model(_on(self._processes.device, image))
                 outputs = class_logits[0].float(), mask_logits[0].float()
                 measured.append(self._measure(pool, scorer, truth, outputs))
@@ -86,12 +85,15 @@ class Evaluation:
                 scorer.add_measured(future.result())
         return Scored(self._merged(scorer), self._all_seen(seen))
 
-    def _images(self, pool: ThreadPoolExecutor) -> Iterator[tuple[int, Segmented, np.ndarray]]:
-        """The images of this process, with their numbers, as the model takes them."""
+    def _images(
+        self, pool: ThreadPoolExecutor, multiple: int
+    ) -> Iterator[tuple[int, Segmented, np.ndarray]]:
+        """The images of this process, with their numbers, as the model takes them. multiple: of
+        their sides."""
 
         def read(i: int) -> tuple[int, Segmented, np.ndarray]:
             truth = self.dataset.sample(i)
-            return i, truth, for_evaluation(truth.image, **self._size, multiple=self._multiple)
+            return i, truth, for_evaluation(truth.image, **self._size, multiple=multiple)
 
         own = range(self._processes.number, len(self.dataset), self._processes.count)
         yield from _ahead(pool, read, own, most=2 * THREADS)

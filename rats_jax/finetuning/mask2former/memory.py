@@ -11,6 +11,7 @@ SMALLER = (
     "lower config.optimizer.batch_size; or keep the batch and compute it in parts "
     "(config.optimizer.accumulation); or lower config.data.crop or config.loss.points"
 )
+SCORE_SMALLER = "lower config.evaluation.short_side or config.evaluation.long_side"
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""The start of a run: its images, its directory, its backbone, and what a resume must not change."""
+"""The start of a run: its directory, its backbone, and what a resume must not change."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 import jax
@@ -11,27 +12,17 @@ from ml_collections import ConfigDict
 
 from rats_jax.backbones import Backbone, open_backbone
 from rats_jax.errors import UserError
+from rats_jax.finetuning.mask2former.evaluation import Evaluation
 from rats_jax.finetuning.mask2former.processes import Processes
 from rats_jax.models import make_backbone
 from rats_jax.models.options import options_of
-from rats_jax.runs.same_data import token
-from rats_jax.runs.workdir import as_json, open_workdir, sign, take_part
-from rats_jax.segmentation.datasets import SegmentationSet, open_both
+from rats_jax.runs.same_data import data_facts, token
+from rats_jax.runs.version import code_version, package_versions
+from rats_jax.runs.workdir import as_json, changes, open_workdir, sign, take_part
+from rats_jax.segmentation.datasets import SegmentationSource
 from rats_jax.voice import say
 
-
-def open_images(config: ConfigDict) -> tuple[SegmentationSet, SegmentationSet]:
-    """The training and the test images; reports what was left out. Raises UserError."""
-    data = config.data
-    for name in ("train", "test"):
-        if not data[name]:
-            raise UserError(
-                f"config.data.{name} is empty: give images with masks, such as "
-                f"--config.data.{name}=folder:PATH"
-            )
-    return open_both(
-        data.train, data.test, task=config.task, classes=data.classes, void=data.void
-    )
+PACKAGES = ("torch", "transformers", "accelerate")
 
 
 @contextmanager
@@ -71,18 +62,39 @@ def _random(backbone: Backbone, seed: int) -> Backbone:
     return backbone._replace(params=params, origin=f"random weights, as {backbone.origin}")
 
 
-def described(backbone: Backbone) -> dict:
-    """What checkpoints record of a backbone, so that a resume does not read its weights."""
+def about_run(
+    config: ConfigDict,
+    source: SegmentationSource,
+    evaluation: Evaluation,
+    backbone: Backbone,
+    processes: Processes,
+) -> dict:
+    """The facts of the run that every checkpoint records; with the backbone, so that a resume does
+    not read its weights."""
+    versions = {name: metadata.version(name) for name in PACKAGES}
     return {
-        "options": backbone.options.asdict(),
-        "mean": [float(x) for x in backbone.mean],
-        "std": [float(x) for x in backbone.std],
-        "origin": backbone.origin,
+        "config": as_json(config),
+        "code": code_version(),
+        "packages": package_versions() | versions,
+        "processes": processes.count,
+        "data": {
+            **data_facts(source, seed=config.seed),
+            "seed": config.seed,
+            "batch_size": config.optimizer.batch_size,
+        },
+        "classes": list(source.dataset.classes),
+        "evaluation": evaluation.about,
+        "backbone": {
+            "options": backbone.options.asdict(),
+            "mean": [float(x) for x in backbone.mean],
+            "std": [float(x) for x in backbone.std],
+            "origin": backbone.origin,
+        },
     }
 
 
 def without_weights(about: Mapping) -> Backbone:
-    """The backbone that `described` recorded, with zeros as weights."""
+    """The backbone that `about_run` recorded, with zeros as weights."""
     options = options_of(about["options"])
     module = nnx.eval_shape(lambda: make_backbone(options, rngs=nnx.Rngs(0)))
     graph, like = nnx.split(module)
@@ -90,10 +102,36 @@ def without_weights(about: Mapping) -> Backbone:
     return Backbone(options, graph, params, about["origin"], about["mean"], about["std"])
 
 
-def check_same_images(was: Mapping, now: Mapping, config: ConfigDict, *, step: int) -> None:
-    """Raises UserError if the training images are not those of a checkpoint, unless
-    `config.data.accept` accepts them. was, now: as `same_data.data_facts`."""
-    if all(was.get(name) == value for name, value in now.items()):
+def compare_with(was: Mapping, now: Mapping, config: ConfigDict, folder: Path, step: int) -> None:
+    """Reports what has changed since a checkpoint. was, now: as `about_run`.
+
+    Raises:
+      UserError: for another model or other images, unless `config.data.accept` accepts these.
+    """
+    for line in changes(ConfigDict(was["config"]), config, folder):
+        say(line)
+    _check_images(was["data"], now["data"], config, step)
+    if was["processes"] != now["processes"]:
+        say(
+            f"warning: {was['processes']} processes became {now['processes']}: other random points "
+            "of the losses are drawn from here on; nothing else changes"
+        )
+    changed = [n for n, version in now["packages"].items() if was["packages"].get(n) != version]
+    if changed:
+        before, here = (
+            ", ".join(f"{name} {of['packages'].get(name)}" for name in changed) for of in (was, now)
+        )
+        say(f"warning: the checkpoint was written by {before}; this is {here}")
+    if was["evaluation"] != now["evaluation"]:
+        say(
+            "warning: the evaluation has changed: its scores do not compare with those from before, "
+            "and the best checkpoint is one of the new ones"
+        )
+
+
+def _check_images(was: Mapping, now: Mapping, config: ConfigDict, step: int) -> None:
+    names = ("images", "fingerprint", "order")
+    if all(was[name] == now[name] for name in names):
         return
     change = f"there were {was['images']:,}, now there are {now['images']:,}"
     if was["images"] == now["images"]:

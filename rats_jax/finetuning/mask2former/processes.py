@@ -13,6 +13,7 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import distributed
 
+from rats_jax.config.checks import check
 from rats_jax.errors import UserError
 from rats_jax.voice import speak_as
 
@@ -86,23 +87,19 @@ def open_processes(compute_dtype: str) -> Iterator[Processes]:
     UserError for a compute dtype that the device does not have.
     """
     jax.config.update("jax_platforms", "cpu")
-    try:
-        # Parameters without a gradient would be a mistake of the model: they are not looked for.
-        kwargs = DistributedDataParallelKwargs(find_unused_parameters=False)
-        accelerator = Accelerator(
-            mixed_precision=PRECISIONS[compute_dtype], kwargs_handlers=[kwargs]
-        )
-    except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"config.compute_dtype={compute_dtype} cannot be used on this device ({reason}): "
-            "choose bfloat16 or float32"
-        ) from None
+    # Parameters without a gradient would be a mistake of the model: they are not looked for.
+    kwargs = DistributedDataParallelKwargs(find_unused_parameters=False)
+    precision = PRECISIONS[compute_dtype]
+    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[kwargs])
     processes = Processes(accelerator)
     if processes.count > 1:
         speak_as(processes.number)
         _share_cores()
     try:
+        check(
+            compute_dtype != "float16" or processes.device.type != "cpu",
+            "config.compute_dtype=float16 needs a GPU: choose bfloat16 or float32",
+        )
         yield processes
     finally:
         accelerator.end_training()
