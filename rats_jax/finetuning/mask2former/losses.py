@@ -54,7 +54,7 @@ class Losses(nn.Module):
             "loss_mask": sums["loss_mask"],
             "loss_dice": sums["loss_dice"],
         }
-        return {"loss": sum(parts.values())} | {name: x.detach() for name, x in parts.items()}
+        return {"loss": sum(parts.values())} | parts
 
 
 class Matcher(Mask2FormerHungarianMatcher):
@@ -75,7 +75,8 @@ class Matcher(Mask2FormerHungarianMatcher):
 class Criterion(Mask2FormerLoss):
     """transformers' losses. Differences: float32 whatever the precision of the network; masks stay
     bool until they are sampled, one image at a time; a batch without objects has mask losses of 0;
-    the number of masks is the mean over processes (transformers divides it by their number twice).
+    the number of masks is that of these images (transformers exchanges it between processes, and
+    divides it by their number twice).
     """
 
     def __init__(self, config: Mask2FormerConfig, weights: dict[str, float]):
@@ -135,9 +136,7 @@ class Criterion(Mask2FormerLoss):
         }
 
     def get_num_masks(self, class_labels: Sequence[Tensor], device: torch.device) -> Tensor:
-        """Masks of this process, averaged over all processes; at least 1."""
+        """The masks of these images, at least 1: `step.TrainStep` makes the loss of a batch of the
+        losses of its parts."""
         count = torch.tensor(float(sum(map(len, class_labels))), device=device)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(count)
-            count /= torch.distributed.get_world_size()
         return count.clamp(min=1)
