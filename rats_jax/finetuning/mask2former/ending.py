@@ -40,12 +40,17 @@ def end(run: OpenRun, scored: tuple[int, Scored] | None, *, step: int) -> None:
 
 def write_scores(folder: Path, scored: Scored, *, step: int) -> None:
     """Writes `folder`/results in place of earlier ones."""
+    say(f"step {step}: {scored.scorer.metrics()}")
 
 
 def write_export(run: OpenRun, *, step: int) -> None:
     """Writes the model, at this step, to the folder `export` in place of an earlier one."""
     target = run.folder / "export"
-    about = {"step": step, "classes": run.about["classes"], "origin": run.about["backbone"]["origin"]}
+    about = {
+        "step": step,
+        "classes": run.about["classes"],
+        "origin": run.about["backbone"]["origin"],
+    }
     with new_folder(run.folder / "export.new") as new:
         export(run.train_step.bare_model, new, about)
     shutil.rmtree(target, ignore_errors=True)

@@ -49,7 +49,6 @@ class Evaluation:
         config: ConfigDict,
         processes: Processes,
         *,
-        multiple: int,
         beat: Callable[[], None] = lambda: None,
     ):
         """dataset: with all its images. beat: is called after each image."""

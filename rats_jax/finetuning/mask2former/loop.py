@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from rats_jax.data.pipeline import BatchStream, open_batches
 from rats_jax.errors import Stopped
+from rats_jax.finetuning.mask2former.evaluation import Scored
 from rats_jax.finetuning.mask2former.observer import Observer
 from rats_jax.finetuning.mask2former.opened import OpenRun
 from rats_jax.finetuning.mask2former.targets import parts_of
@@ -18,8 +19,8 @@ from rats_jax.voice import say
 
 def take_steps(
     run: OpenRun, stop: Stop, watchdog: Watchdog, *, start: int, last: int
-) -> Observer:
-    """Trains from step `start` to step `last` and saves. Returns what observed it.
+) -> tuple[int, Scored] | None:
+    """Trains from step `start` to step `last` and saves. Returns the last evaluation and its step.
 
     Raises Stopped if a signal to any process ended the run before step `last`, once it is saved.
     """
@@ -72,7 +73,7 @@ def take_steps(
         run.events.add("stopped", step=last, status=status)
         where = f"saved at step {last}" if last > start else f"no step was taken after step {start}"
         raise Stopped(f"{where}: run the same command again to continue", status)
-    return observer
+    return observer.scored
 
 
 class _Input:

@@ -48,7 +48,12 @@ class Observer:
             self._files.write_scalars(0, self._evaluate(0))
 
     def observe(
-        self, step: int, metrics: Mapping[str, float], *, waited: Callable[[], float], unreadable: int
+        self,
+        step: int,
+        metrics: Mapping[str, float],
+        *,
+        waited: Callable[[], float],
+        unreadable: int,
     ) -> None:
         """Reports and evaluates if due, and writes both in one line. waited: the seconds since its
         last call that the run has waited for images. unreadable: how many images so far."""

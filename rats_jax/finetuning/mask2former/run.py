@@ -11,8 +11,8 @@ from rats_jax.config.checks import check
 from rats_jax.errors import UserError
 from rats_jax.finetune_validation import check_backbone
 from rats_jax.finetuning.images import make_samples, open_images
-from rats_jax.finetuning.mask2former.checkpoints import State, TorchCheckpoints
-from rats_jax.finetuning.mask2former.ending import end, export_best, write_scores
+from rats_jax.finetuning.mask2former.checkpoints import TorchCheckpoints
+from rats_jax.finetuning.mask2former.ending import end, write_scores
 from rats_jax.finetuning.mask2former.evaluation import Evaluation
 from rats_jax.finetuning.mask2former.groups import parameter_groups
 from rats_jax.finetuning.mask2former.loop import take_steps
@@ -62,9 +62,8 @@ def finetune(config: ConfigDict, workdir: str) -> Path:
             )
             evaluation = Evaluation(test, config, processes, beat=watchdog.beat)
             run, start = _open_run(config, folder, processes, train, evaluation, backbone)
-            steps = config.optimizer.steps
+            steps, scored = config.optimizer.steps, None
             last = min(config.run.stop_after or steps, steps)
-            scored = None
             if start < last:
                 with watchdog:
                     scored = take_steps(run, stop, watchdog, start=start, last=last)
@@ -93,13 +92,17 @@ def evaluate(workdir: str) -> Path:
         checkpoints = TorchCheckpoints(folder, rules_of(config))
         best = processes.agree(checkpoints.best() if processes.is_first else None)
         if best is None:
-            raise UserError(f"{folder} has no checkpoint with {config.run.best_metric}: train first")
+            raise UserError(
+                f"{folder} has no checkpoint with {config.run.best_metric}: train first"
+            )
         state = checkpoints.read(best[0], with_optimizer=False)
         backbone = without_weights(state.about["backbone"])
         model = make_model(backbone, config, classes=state.about["classes"])
         model.load_state_dict(state.model)
         model = processes.accelerator.prepare_model(model, evaluation_mode=True)
-        write_scores(folder, evaluation.score(model), state, processes)
+        scored = evaluation.score(model)
+        if processes.is_first:
+            write_scores(folder, scored, step=state.step)
     return folder
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from rats_jax.segmentation.interface import VOID
 
+FIELDS = ("image", "labels", "masks", "categories")
+
 
 class Target(NamedTuple):
     """The truth of an image. masks: bool [M, S, S]. classes: int64 [M]."""
@@ -26,12 +28,10 @@ class Part(NamedTuple):
 
 def parts_of(batch: Mapping[str, np.ndarray], count: int, device: torch.device) -> list[Part]:
     """The rows of a batch in `count` parts of one size, on the device; the buffers of the batch are
-    free afterwards. batch: the fields of `segmentation.samples`."""
-    rows = len(batch["image"]) // count
-    return [
-        _part({k: v[i * rows : (i + 1) * rows] for k, v in batch.items()}, device)
-        for i in range(count)
-    ]
+    free afterwards. batch: of `data.pipeline`, with the fields of `segmentation.samples`."""
+    fields = {name: batch[name] for name in FIELDS if name in batch}
+    split = {name: np.split(rows, count) for name, rows in fields.items()}
+    return [_part({n: rows[i] for n, rows in split.items()}, device) for i in range(count)]
 
 
 def _part(batch: Mapping[str, np.ndarray], device: torch.device) -> Part:

@@ -55,7 +55,9 @@ def test_scores_on_other_images_do_not_compare(checkpoints):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "checkpoint.json"])
-def test_a_flipped_bit_is_found_and_an_older_checkpoint_is_taken(checkpoints, tmp_path, name, capsys):
+def test_a_flipped_bit_is_found_and_an_older_checkpoint_is_taken(
+    checkpoints, tmp_path, name, capsys
+):
     for step in (1, 2):
         checkpoints.save(state(step))
     file = tmp_path / "checkpoints/2" / name

@@ -38,8 +38,7 @@ def batch(seed: int) -> Part:
 def divided(part: Part, count: int) -> list[Part]:
     rows = IMAGES // count
     return [
-        Part(part.images[i : i + rows], part.targets[i : i + rows])
-        for i in range(0, IMAGES, rows)
+        Part(part.images[i : i + rows], part.targets[i : i + rows]) for i in range(0, IMAGES, rows)
     ]
 
 

@@ -19,7 +19,9 @@ def test_labels_become_a_mask_for_each_class():
     for i in range(4):
         masks, classes = parts[i // 2].targets[i % 2]
         assert classes.tolist() == ([0, 4, 7] if i < 3 else [])
-        assert torch.equal(masks, torch.tensor(np.stack([labels[i] == c for c in (0, 4, 7)])[: len(classes)]))
+        assert torch.equal(
+            masks, torch.tensor(np.stack([labels[i] == c for c in (0, 4, 7)])[: len(classes)])
+        )
         assert np.array_equal(parts[i // 2].images[i % 2].permute(1, 2, 0), images[i])
 
 
