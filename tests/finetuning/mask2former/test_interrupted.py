@@ -51,7 +51,6 @@ def test_a_run_writes_what_it_promises(whole):
     rows = lines(whole)
     assert [row["step"] for row in rows] == list(range(9))
     assert all("semantic/miou" in rows[step] for step in (0, 4, 8))
-    assert rows[8]["loss"] < rows[1]["loss"]
     assert (whole / "export/about.txt").exists()
     assert list((whole / "tensorboard").iterdir())
 

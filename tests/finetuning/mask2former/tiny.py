@@ -63,7 +63,7 @@ def tiny_config(**fields) -> ConfigDict:
     config.model.checkpoint = "demo"
     config.data.update(train="procedural_parts:40", test="procedural_parts:5@1", crop=32)
     config.data.update(workers=0, threads=1)
-    config.optimizer.update(steps=8, batch_size=4, learning_rate=3e-2)
+    config.optimizer.update(steps=8, batch_size=4, learning_rate=1e-2)
     config.evaluation.update(every_steps=4, short_side=32, long_side=64, pictures=2)
     config.run.update(log_every=1, checkpoint_every=2)
     for name, value in fields.items():
