@@ -14,6 +14,7 @@ from rats_jax.voice import say
 COMMANDS = {
     "demo": "Train a small RATS on drawings on a CPU, score it, and draw its parts.",
     "train": "Train with a recipe, or resume a run.",
+    "finetune": "Train a backbone for semantic or instance segmentation.",
     "prepare": "Pack ImageNet, or any images, into shards for fast training.",
     "evaluate": "Score parts, consistency, dense probes, k-NN, a classifier, or outlier tokens.",
     "dictionary": "Make a dictionary of parts from the registers of many images, and score it.",

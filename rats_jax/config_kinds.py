@@ -35,4 +35,7 @@ def wrong_command(config: Container, command: str, *, name: str) -> str | None:
     other = next(each for each in _SECTIONS if each != command)
     if _SECTIONS[other] not in config or _SECTIONS[command] in config:
         return None
-    return f"{name} is a config of rats {other}, not of rats {command}: {ask(command)}"
+    return (
+        f"{name} is a config of rats {other}, not of rats {command}: use that command, or "
+        f"{ask(command)}"
+    )

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 NEEDED = {
     "demo": ("--workdir",),
     "train": ("--config", "--workdir", "--coordinator"),
+    "finetune": ("--config", "--checkpoint", "--workdir", "--task", "--decoder", "--[no]evaluate"),
     "prepare": ("--input", "--output"),
     "evaluate": ("--checkpoint", "--weights", "--dataset", "--output", "--[no]skip_broken"),
     "dictionary": ("--checkpoint", "--train", "--dataset", "--entries", "--output", "--cache"),

@@ -123,7 +123,7 @@ def test_a_mistake_with_help_is_help_and_one_line():
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("command", ["train", "plan", "demo"])
+@pytest.mark.parametrize("command", ["train", "finetune", "plan", "demo"])
 def test_help_without_a_recipe_does_not_load_jax(command):
     program = (
         "import runpy, sys; sys.argv = ['x', '--help']\n"
