@@ -16,6 +16,11 @@ class Classes(NamedTuple):
     names: tuple[str, ...]
     ids: tuple[int, ...]
 
+    def without(self, id: int) -> "Classes":
+        """The others, if the id is one of the classes."""
+        kept = [i for i, of in enumerate(self.ids) if of != id]
+        return Classes(tuple(self.names[i] for i in kept), tuple(self.ids[i] for i in kept))
+
 
 def own_classes(named: Mapping[int, str]) -> Classes:
     """All classes of a data set, in its order."""

@@ -2,21 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from rats_jax.data.kinds import kind_and_place
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets import POINTS, SAME_IDS, PartDataset, open_dataset
+from rats_jax.parts.datasets.coco_panoptic import open_coco_panoptic
+from rats_jax.paths import local_path, printable
+from rats_jax.segmentation import components
 from rats_jax.segmentation.class_choice import Classes, chosen_classes, listed_ids, own_classes
 from rats_jax.segmentation.class_scan import ids_of_masks
-from rats_jax.segmentation.label_maps import open_label_maps
-from rats_jax.segmentation.segmentation_set import (
-    SegmentationSet,
-    SegmentationSource,
-    Task,
-)
+from rats_jax.segmentation.coco_objects import objects_of_classes, open_coco_objects
+from rats_jax.segmentation.components import Components
+from rats_jax.segmentation.label_maps import LabelMaps, open_label_maps
+from rats_jax.segmentation.segmentation_set import SegmentationSet, SegmentationSource, Task
 
 __all__ = [
-    "SEMANTIC",
+    "KINDS",
     "SegmentationSet",
     "SegmentationSource",
     "Task",
@@ -25,8 +27,13 @@ __all__ = [
     "open_segmentation",
 ]
 
-#: Kinds whose ids are classes.
-SEMANTIC = tuple(kind for kind in SAME_IDS if kind not in POINTS)
+_LABEL_MAPS = tuple(kind for kind in SAME_IDS if kind not in POINTS)
+#: Task -> kinds of data sets.
+KINDS: dict[Task, tuple[str, ...]] = {
+    "semantic": (*_LABEL_MAPS, "coco-panoptic"),
+    "instance": ("coco-instances", *_LABEL_MAPS),
+}
+_BACKGROUND = {"folder": 0, "imagenet-s": 0}  # the id that is no instance, by kind
 _COMMON_VOID = 255  # in many tools
 
 
@@ -39,48 +46,37 @@ def open_segmentation(
     once to find their ids.
 
     Args:
-      spec: KIND is one of `SEMANTIC`.
+      spec: KIND is one of `KINDS[task]`.
       classes: names or ids of the classes; () for all.
-      void: the id of pixels that are ignored, in addition to those that the kind ignores; None or
-        -1 for no such id.
+      void: the id of pixels of label maps that are ignored, in addition to those that the kind
+        ignores; None or -1 for no such id.
 
     Raises:
       UserError: the kind is unknown or not one of the task; the files do not have its layout; or
         `classes` has one that the data set does not have.
     """
     void = None if void is None or void < 0 else void
-    kind, _ = kind_and_place(spec, wanted="part masks")
-    if task != "semantic" or kind not in SEMANTIC:
+    kind, place = kind_and_place(spec, wanted="part masks")
+    if kind not in KINDS[task]:
         raise UserError(
-            f"{spec}: --task={task} does not accept {kind}; it accepts {', '.join(SEMANTIC)}"
+            f"{spec}: --task={task} does not accept {kind}; it accepts {', '.join(KINDS[task])}"
         )
-    parts = open_dataset(spec)
-    chosen = _classes(parts, classes, void)
-    truths = open_label_maps(
-        parts, chosen, void=void, others_void=bool(classes) and parts.classes is not None
-    )
-    rule = f"{parts.flattening}; a class is an id"
-    if void is not None:
-        rule += f"; id {void} is void"
-    if truths.others_void:
-        rule += "; classes that config.data.classes does not list are void"
-    return SegmentationSet(
-        parts.name,
-        task,
-        *chosen,
-        rule=rule,
-        notes=(*parts.notes, *_odd_classes(parts, chosen, classes)),
-        truths=truths,
-    )
+    try:
+        if kind == "coco-instances":
+            return _open_objects(_existing(spec, place), classes)
+        if kind == "coco-panoptic":
+            parts = open_coco_panoptic(_existing(spec, place), categories=True)
+        else:
+            parts = open_dataset(spec)
+        return _open_label_maps(parts, task, kind, classes, void)
+    except UserError as error:
+        raise UserError(printable(str(error))) from error  # names may contain line breaks
+    except OSError as error:
+        raise UserError(printable(f"{spec} cannot be read ({error.strerror})")) from error
 
 
 def open_both(
-    train: str,
-    test: str,
-    *,
-    task: Task,
-    classes: Sequence[str | int] = (),
-    void: int | None = None,
+    train: str, test: str, *, task: Task, classes: Sequence[str | int] = (), void: int | None = None
 ) -> tuple[SegmentationSet, SegmentationSet]:
     """The training and the test set, with the same classes.
 
@@ -89,8 +85,8 @@ def open_both(
     """
     training = open_segmentation(train, task=task, classes=classes, void=void)
     testing = open_segmentation(test, task=task, classes=classes, void=void)
-    if isinstance(training.truths, type(testing.truths)) and set(testing.ids) < set(training.ids):
-        # Files without a list of classes: some do not occur in the smaller set.
+    if not classes and testing.ids_found and set(testing.ids) < set(training.ids):
+        # Some classes do not occur in the test images.
         testing = open_segmentation(test, task=task, classes=training.ids, void=void)
     check_same_classes(training, testing)
     if shared := len(training.truths.identities & testing.truths.identities):
@@ -125,25 +121,68 @@ def _described(item: tuple[int, str]) -> str:
     return f"class {id}" + ("" if name == str(id) else f" ({name})")
 
 
-def _classes(parts: PartDataset, given: Sequence[str | int], void: int | None) -> Classes:
+def _existing(spec: str, place: str) -> Path:
+    path = local_path(place).absolute()
+    if not path.exists():
+        raise UserError(f"dataset {spec}: {path} does not exist; give the path to its files")
+    return path
+
+
+def _open_objects(path: Path, given: Sequence[str | int]) -> SegmentationSet:
+    files = open_coco_objects(path)
+    named = {id: name for id, name in files.categories.items() if isinstance(id, int)}
+    chosen = chosen_classes(given, named, str(files.file)) if given else own_classes(named)
+    truths, notes = objects_of_classes(files, chosen.ids)
+    rule = "each object is an instance, and they may overlap; pixels of crowds are ignored"
+    if given:
+        rule += "; objects of categories that config.data.classes does not list are left out"
+    name = f"coco-instances-{files.split}"
+    return SegmentationSet(name, "instance", *chosen, rule, tuple(notes), truths)
+
+
+def _open_label_maps(
+    parts: PartDataset, task: Task, kind: str, given: Sequence[str | int], void: int | None
+) -> SegmentationSet:
+    ignored = () if void is None else (void,)
+    rule = f"{parts.flattening}; a class is an id"
+    if void is not None:
+        rule += f"; id {void} is void"
+    chosen = _classes(parts, given, ignored)
+    if void in chosen.ids:
+        raise UserError(
+            f"config.data.void={void} is also one of config.data.classes; remove it from one"
+        )
+    if task == "instance":
+        background = _BACKGROUND.get(kind, parts.background)
+        rule += f"; {components.RULE}"
+        if background is not None and not (given and background in chosen.ids):
+            chosen = chosen.without(background)
+            ignored, rule = (*ignored, background), f"{rule}; id {background} is no instance"
+    others_void = bool(given) and parts.classes is not None
+    if others_void:
+        rule += "; classes that config.data.classes does not list are ignored"
+    maps = open_label_maps(parts, chosen, ignored=ignored, others_void=others_void)
+    truths: LabelMaps | Components = maps if task == "semantic" else Components(maps)
+    notes = (*parts.notes, *_odd_classes(parts, chosen, given))
+    found = parts.classes is None and not given
+    return SegmentationSet(parts.name, task, *chosen, rule, notes, truths, ids_found=found)
+
+
+def _classes(parts: PartDataset, given: Sequence[str | int], ignored: tuple[int, ...]) -> Classes:
     if parts.classes is None:
         if given:
             return listed_ids(given, parts.name)
-        found = [id for id in ids_of_masks(parts) if id != void]
-        return own_classes({id: str(id) for id in found})
+        return own_classes({id: str(id) for id in ids_of_masks(parts) if id not in ignored})
     if given:
         return chosen_classes(given, parts.classes, parts.name)
-    return own_classes({id: name for id, name in parts.classes.items() if id != void})
+    return own_classes({id: name for id, name in parts.classes.items() if id not in ignored})
 
 
 def _odd_classes(parts: PartDataset, chosen: Classes, given: Sequence[str | int]) -> list[str]:
     """Notes on classes that are probably not meant."""
-    notes = []
     if not given and parts.classes is None and _COMMON_VOID in chosen.ids:
-        notes.append(
+        return [
             f"warning: id {_COMMON_VOID} of {parts.name} counts as a class; if it marks pixels to "
             f"ignore, set config.data.void={_COMMON_VOID}"
-        )
-    if len(chosen.ids) == 1:
-        notes.append(f"warning: {parts.name} has only one class, {chosen.names[0]}")
-    return notes
+        ]
+    return []

@@ -22,13 +22,13 @@ class LabelMaps:
     Attributes:
       parts: the images and masks.
       ids: the id of each class.
-      void: an id that is ignored, as the data set's own void is; None for no such id.
+      ignored: ids that are ignored, as the data set's own void is.
       others_void: whether ids that are no class are ignored; otherwise they are errors.
     """
 
     parts: PartDataset
     ids: tuple[int, ...]
-    void: int | None
+    ignored: tuple[int, ...]
     others_void: bool
 
     @cached_property
@@ -64,11 +64,10 @@ class LabelMaps:
     @cached_property
     def _table(self) -> np.ndarray:
         """int16, by id. The last two items are those of all larger ids, and of VOID (-1)."""
-        largest = max(*self.ids, self.void or 0, 0)
+        largest = max(self.ids + self.ignored)
         table = np.full(largest + 3, VOID if self.others_void else _UNKNOWN, np.int16)
         table[list(self.ids)] = np.arange(len(self.ids))
-        if self.void is not None:
-            table[self.void] = VOID
+        table[list(self.ignored)] = VOID
         table[-1] = VOID
         return table
 
@@ -81,12 +80,12 @@ class LabelMaps:
 
 
 def open_label_maps(
-    parts: PartDataset, classes: Classes, *, void: int | None, others_void: bool
+    parts: PartDataset, classes: Classes, *, ignored: tuple[int, ...], others_void: bool
 ) -> LabelMaps:
     """`LabelMaps` of these classes.
 
     Raises:
-      UserError: there is no class, an id is too large, or void is one of the classes.
+      UserError: there is no class, or an id is too large.
     """
     if not classes.ids:
         raise UserError(
@@ -96,8 +95,4 @@ def open_label_maps(
         raise UserError(
             f"{parts.name}: class id {largest} is above {LARGEST_ID:,}; renumber the ids of masks"
         )
-    if void in classes.ids:
-        raise UserError(
-            f"config.data.void={void} is also one of config.data.classes; remove it from one"
-        )
-    return LabelMaps(parts, classes.ids, void, others_void)
+    return LabelMaps(parts, classes.ids, ignored, others_void)

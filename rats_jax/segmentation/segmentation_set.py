@@ -57,6 +57,8 @@ class SegmentationSet:
       rule: how the files become classes and instances; recorded with results.
       notes: what was left out or looks like a mistake, one line each.
       truths: the images.
+      ids_found: whether the classes are the ids that occur in the files, so that another part of
+        the data may have others.
     """
 
     name: str
@@ -66,6 +68,7 @@ class SegmentationSet:
     rule: str
     notes: tuple[str, ...]
     truths: Truths
+    ids_found: bool = False
 
     def __len__(self) -> int:
         return len(self.truths.names)
@@ -124,7 +127,7 @@ class SegmentationSet:
         if not kept:
             raise UserError(
                 f"{self.name}: none of its {len(self):,} images has an object of "
-                f"{len(self.classes)} classes; give other images, or other config.data.classes"
+                "its classes; give other images, or other config.data.classes"
             )
         left = len(self) - len(kept)
         note = f"{left:,} of {len(self):,} images have no object, and are not used for training"

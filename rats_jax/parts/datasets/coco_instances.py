@@ -19,7 +19,9 @@ from rats_jax.parts.datasets.part_dataset import (
 from rats_jax.parts.datasets.segmentation import decode_all, size_among, smallest_on_top
 
 
-class _Object(NamedTuple):
+class CocoObject(NamedTuple):
+    """An annotation that can be used."""
+
     id: Any  # for messages
     category: Hashable | None
     crowd: bool
@@ -28,7 +30,7 @@ class _Object(NamedTuple):
 
 class _Instances(NamedTuple):
     size: Size | None  # of the image, from the file
-    objects: list[_Object]
+    objects: list[CocoObject]
     categories: dict[Hashable, str]
 
 
@@ -40,7 +42,7 @@ def open_coco_instances(path: Path) -> PartDataset:
     choice). Annotations without a mask, such as those with only a box, are left out.
     """
     files = open_coco(path, "instances")
-    objects = {image: _objects(files, records) for image, records in files.annotations.items()}
+    objects = {image: objects_of(files, records) for image, records in files.annotations.items()}
     objects = {image: of_image for image, of_image in objects.items() if of_image}
     if not objects:
         counts = "".join(f"; {count:,} {why}" for why, count in files.left_out.items())
@@ -95,7 +97,8 @@ def read_instances(entry: Entry, sizes: Sizes) -> Labels:
     return Labels(mask, labels, sized)
 
 
-def _objects(files: CocoFiles, records: list[dict]) -> list[_Object]:
+def objects_of(files: CocoFiles, records: list[dict]) -> list[CocoObject]:
+    """The annotations of an image that have a mask; the others are counted."""
     objects = []
     for record in records:
         (segmentation, strays), crowd = drawn(record.get("segmentation")), is_crowd(record)
@@ -107,5 +110,5 @@ def _objects(files: CocoFiles, records: list[dict]) -> list[_Object]:
             files.left_out["annotations whose iscrowd is neither 0 nor 1"] += 1
         else:
             category = identity(record.get("category_id"))
-            objects.append(_Object(record.get("id"), category, crowd, segmentation))
+            objects.append(CocoObject(record.get("id"), category, crowd, segmentation))
     return objects

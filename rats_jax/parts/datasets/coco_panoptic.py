@@ -1,5 +1,6 @@
 """COCO's panoptic maps: a PNG of segment ids for each image, and one JSON describing the ids."""
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,13 +18,16 @@ class _Segments(NamedTuple):
     file: Path
     names: dict[int, str]
     crowds: frozenset[int]
+    categories: dict[int, Hashable]
 
 
-def open_coco_panoptic(path: Path) -> PartDataset:
+def open_coco_panoptic(path: Path, *, categories: bool = False) -> PartDataset:
     """`annotations/panoptic_SPLIT.json`, its PNG files in `panoptic_SPLIT/` next to it or next to
     `annotations`, and `SPLIT/*.jpg`.
 
     Crowds are void (our choice), because panoptic quality ignores them too.
+
+    categories: the ids are those of categories, the same in every image, instead of segments.
     """
     files = open_coco(path, "panoptic")
     stem = f"panoptic_{files.split}"
@@ -45,9 +49,12 @@ def open_coco_panoptic(path: Path) -> PartDataset:
         raise UserError(f"{files.file} annotates no segment{counts}; download it again")
     return PartDataset(
         name=f"coco-panoptic-{files.split}",
-        flattening="each segment id R + 256 G + 65536 B is a region; 0 and crowds are void",
+        flattening="the category of each segment; pixels in no segment and crowds are void"
+        if categories
+        else "each segment id R + 256 G + 65536 B is a region; 0 and crowds are void",
         entries=sorted(entries, key=lambda entry: entry.name),
-        read_mask=read_segments,
+        read_mask=read_categories if categories else read_segments,
+        classes=_classes(files) if categories else None,
         notes=files.notes(
             crowds=sum(len(of_image.crowds) for of_image in segments),
             of=sum(len(of_image.names) for of_image in segments),
@@ -71,6 +78,28 @@ def read_segments(entry: Entry, _: Sizes) -> Labels:
     return Labels(present[places].reshape(ids.shape), truth.names)
 
 
+def read_categories(entry: Entry, sizes: Sizes) -> Labels:
+    """The category of each pixel's segment, or VOID."""
+    segments, of = read_segments(entry, sizes).ids, entry.details.categories
+    present, places = np.unique(segments, return_inverse=True)
+    for id in present:
+        if id != VOID and of[int(id)] is None:
+            raise UserError(
+                f"{entry.details.file}: segment {id} of {entry.name} has no category; download it "
+                "again"
+            )
+    ids = np.array([VOID if id == VOID else of[int(id)] for id in present], np.int64)
+    return Labels(ids[places].reshape(segments.shape), {})
+
+
+def _classes(files: CocoFiles) -> dict[int, str]:
+    if not files.categories or not all(isinstance(id, int) for id in files.categories):
+        raise UserError(
+            f"{files.file} has no categories whose ids are numbers; add them, as COCO's files do"
+        )
+    return {id: name for id, name in files.categories.items() if isinstance(id, int)}
+
+
 def _entry(
     files: CocoFiles, finder: ImageFinder, image: CocoImage, annotations: list[dict], pngs: Path
 ) -> Entry | None:
@@ -86,7 +115,7 @@ def _entry(
     if not isinstance(segments, list):
         files.left_out["images without segments_info"] += 1
         return None
-    names, crowds = {}, []
+    names, crowds, categories = {}, [], {}
     for segment in segments:
         segment = segment if isinstance(segment, dict) else {}
         id, crowd = identity(segment.get("id")), is_crowd(segment)
@@ -100,7 +129,7 @@ def _entry(
                 "categories do not list; download the file again"
             )
             return Entry(name, fault=fault)
-        names[id] = files.categories.get(category, "")
+        names[id], categories[id] = files.categories.get(category, ""), category
         if crowd:
             crowds.append(id)
     given = annotation.get("file_name")
@@ -108,5 +137,5 @@ def _entry(
     if not given.lower().endswith(tuple(PICTURES)):  # such as the image's name
         given = f"{without_ending(given)}.png"
     png = finder.find(given) or finder.find_alike(given) or pngs / given
-    details = _Segments(files.file, names, frozenset(crowds))
+    details = _Segments(files.file, names, frozenset(crowds), categories)
     return Entry(name, image.path, png, details=details)

@@ -158,24 +158,33 @@ class PartDataset:
     def _read(self, entry: Entry) -> Labelled:
         if entry.fault:
             raise UserError(entry.fault)
-        content = read_bytes(entry.image)
-        try:
-            image = decode_fast(content)
-        except UnreadableImage as error:
-            raise UserError(
-                f"{entry.image} is not a readable image ({error}); download it again"
-            ) from error
-        orientation, size = exif.orientation(content), image.shape[:2]
-        sizes = Sizes(size, size[::-1] if orientation in exif.QUARTERS else size)
+        image, orientation, sizes = read_image(entry)
         mask, labels, sized = self.read_mask(entry, sizes)
         if mask.shape not in sizes:
             raise UserError(different_sizes(entry, f"{entry.mask} is", mask.shape, sizes))
         _check_regions(entry, mask)
-        drawn_on = _drawn_on(orientation, mask.shape, sizes, sized)
-        if drawn_on == "stored":
+        on = drawn_on(orientation, mask.shape, sizes, sized)
+        if on == "stored":
             mask = exif.upright(mask, orientation)
         mask = mask.astype(np.int32)
-        return Labelled(image, mask, entry.name, entry.group, labels, orientation, drawn_on)
+        return Labelled(image, mask, entry.name, entry.group, labels, orientation, on)
+
+
+def read_image(entry: Entry) -> tuple[np.ndarray, int, Sizes]:
+    """An entry's image, uint8 [h, w, 3], upright; its EXIF orientation, and its sizes.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    content = read_bytes(entry.image)
+    try:
+        image = decode_fast(content)
+    except UnreadableImage as error:
+        raise UserError(
+            f"{entry.image} is not a readable image ({error}); download it again"
+        ) from error
+    orientation, size = exif.orientation(content), image.shape[:2]
+    return image, orientation, Sizes(size, size[::-1] if orientation in exif.QUARTERS else size)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -206,7 +215,10 @@ def different_sizes(entry: Entry, what: str, given: Size, sizes: Sizes) -> str:
     return line + "give both the same size, and resize masks without interpolation"
 
 
-def _drawn_on(orientation: int, mask: Size, sizes: Sizes, sized: bool) -> str | None:
+def drawn_on(
+    orientation: int, mask: Size, sizes: Sizes, sized: bool
+) -> Literal["stored", "upright", "either"] | None:
+    """`Labelled.drawn_on` of a mask of this size."""
     if orientation == exif.AS_STORED:
         return None
     if sizes.stored == sizes.upright or not sized:
