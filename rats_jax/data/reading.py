@@ -43,11 +43,13 @@ def in_threads(
     progress: Progress,
     *,
     ahead: int,
+    threads: int | None = None,
 ) -> Iterator:
     """Yields `work(task)` for each task, in order. Tasks that raise BrokenImage or UserError, whose
-    messages name an image, are added to `left_out` instead. `progress` counts both."""
+    messages name an image, are added to `left_out` instead. `progress` counts both. threads: one
+    for each core by default."""
     waiting: deque[Future] = deque()
-    pool = ThreadPoolExecutor(max(os.cpu_count() or 1, 2))
+    pool = ThreadPoolExecutor(threads or max(os.cpu_count() or 1, 2))
     try:
         tasks = iter(tasks)
         while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,9 +19,16 @@ from rats_jax.segmentation.coco_matching import (
     match,
     pycocotools,
 )
-from rats_jax.segmentation.interface import Outputs, Segmented
+from rats_jax.segmentation.interface import Segmented
 from rats_jax.segmentation.predictions import Instances, instances
-from rats_jax.segmentation.scoring import ClassScores, Estimate, State, check_classes, named
+from rats_jax.segmentation.scoring import (
+    ClassScores,
+    Estimate,
+    Given,
+    State,
+    check_classes,
+    named,
+)
 
 _TITLES = {
     "ap": "AP",
@@ -52,28 +59,32 @@ class InstanceScorer:
         self._name, self._names = name, tuple(classes)
         self._images: dict[str, dict[str, Matched]] = {}
 
-    def measure(self, truth: Segmented, outputs: Outputs) -> _Measured:
-        check_classes(outputs, len(self._names), self._name)
+    def predict(self, truth: Segmented, given: Given) -> Instances:
+        if isinstance(given, np.ndarray):
+            raise UserError(
+                "a decoder that predicts the classes of pixels cannot be scored with task=instance"
+            )
+        check_classes(given.class_logits.shape[-1] - 1, len(self._names), self._name)
         try:
-            return self.measure_instances(truth, instances(outputs, truth.image.shape[:2]))
+            return instances(given, truth.image.shape[:2])
         except UserError as error:
             raise named(error, truth.name) from error
 
-    def measure_instances(self, truth: Segmented, found: Instances) -> _Measured:
-        """As `measure`, from instances."""
-        return _Measured(truth.name, match(truth, found))
+    def measure(self, truth: Segmented, given: Given) -> _Measured:
+        return self.measure_prediction(truth, self.predict(truth, given))
 
-    def measure_labels(self, truth: Segmented, labels: np.ndarray) -> NoReturn:
-        raise UserError("a decoder that predicts label maps cannot be scored with task=instance")
+    def measure_prediction(self, truth: Segmented, prediction: Instances) -> _Measured:
+        return _Measured(truth.name, match(truth, prediction))
+
+    measure_labels = measure  # which raises
 
     def add_measured(self, measured: _Measured) -> None:
         self._images[measured.name] = measured.matched
 
-    def add(self, truth: Segmented, outputs: Outputs) -> None:
-        self.add_measured(self.measure(truth, outputs))
+    def add(self, truth: Segmented, given: Given) -> None:
+        self.add_measured(self.measure(truth, given))
 
-    def add_labels(self, truth: Segmented, labels: np.ndarray) -> None:
-        self.add_measured(self.measure_labels(truth, labels))
+    add_labels = add
 
     def __len__(self) -> int:
         return len(self._images)

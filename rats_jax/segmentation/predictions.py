@@ -11,10 +11,11 @@ import numpy as np
 
 from rats_jax.errors import UserError
 from rats_jax.parts.probes.patch_labels import pixel_labels
-from rats_jax.segmentation.bilinear import between, taps
+from rats_jax.segmentation.bilinear import Taps, between, taps
 from rats_jax.segmentation.interface import Outputs
 
 Size = tuple[int, int]
+_SMALL_PRODUCT = 2**18  # multiplications
 
 
 class Instances(NamedTuple):
@@ -38,15 +39,23 @@ def semantic(outputs: Outputs, size: Size) -> np.ndarray:
     """
     check_finite(outputs)
     classes = _softmax(outputs.class_logits)[:, :-1]
+    # In products that are too small for threads of BLAS: a row takes less than a millisecond, and
+    # its threads would wait for each other for much longer where others use the cores too.
+    together = int(np.clip(_SMALL_PRODUCT // classes.size, 1, 64))
     return np.stack(
-        [(of_row @ classes).argmax(1).astype(np.int16) for of_row in _rows(outputs, size)]
-    )
+        [
+            (of_row.reshape(-1, together, len(classes)) @ classes).argmax(2).ravel()[: size[1]]
+            for of_row in _rows(outputs, size, multiple=together)
+        ]
+    ).astype(np.int16)
 
 
-def _rows(outputs: Outputs, size: Size) -> Iterator[np.ndarray]:
-    """The mask probabilities of each row of pixels, float32 [w, Q]."""
+def _rows(outputs: Outputs, size: Size, *, multiple: int) -> Iterator[np.ndarray]:
+    """The mask probabilities of each row of pixels, float32 [w, Q], with more pixels at its end, so
+    that w is a multiple of `multiple`."""
     masks = np.ascontiguousarray(outputs.mask_logits.transpose(1, 2, 0), np.float32)  # [h', w', Q]
     down, across = (taps(n, old) for n, old in zip(size, masks.shape, strict=False))
+    across = Taps(*(np.pad(values, (0, -size[1] % multiple), "edge") for values in across))
     weight = across.weight[:, None]
     wide: dict[int, np.ndarray] = {}  # rows of the model, as wide as the image: the last two
     for first, second, share in zip(*down, strict=True):
@@ -106,7 +115,7 @@ def _fill(mask: np.ndarray, logits: np.ndarray) -> np.float32:
     return _sigmoid(found[inside]).mean() if inside.any() else np.float32(0)
 
 
-def _reached(positive: np.ndarray, pixels: int):
+def _reached(positive: np.ndarray, pixels: int) -> tuple[slice, Taps] | None:
     """The slice of new pixels that a positive old one, bool [n], contributes to, and their taps.
     None if there is none."""
     all_taps = taps(pixels, len(positive))
@@ -114,7 +123,7 @@ def _reached(positive: np.ndarray, pixels: int):
     if not len(reached):
         return None
     part = slice(int(reached[0]), int(reached[-1]) + 1)
-    return part, type(all_taps)(*(values[part] for values in all_taps))
+    return part, Taps(*(values[part] for values in all_taps))
 
 
 def check_finite(outputs: Outputs) -> None:

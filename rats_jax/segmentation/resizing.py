@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from rats_jax.segmentation.interface import Outputs
+from rats_jax.segmentation.scoring import Given
 
 Size = tuple[int, int]
 
@@ -42,17 +42,22 @@ def on_canvas(image: np.ndarray, side: int) -> np.ndarray:
     return canvas
 
 
-def off_canvas(outputs: Outputs, size: Size, side: int) -> Outputs:
-    """What a model says of a canvas, without the padding around an image of `size`."""
-    height, width = (
-        cropped(n, size[axis], side) for axis, n in enumerate(outputs.mask_logits.shape[1:])
-    )
-    return outputs._replace(mask_logits=outputs.mask_logits[:, :height, :width])
+def off_canvas(given: Given, size: Size, side: int) -> Given:
+    """What a model says of a canvas, without the padding around an image of `size`.
+
+    Raises:
+      ValueError: the sides of the image are not whole numbers of the model's values: they must be
+        multiples of the patch.
+    """
+    if isinstance(given, np.ndarray):
+        height, width = (_part(*of, side) for of in zip(given.shape, size, strict=False))
+        return given[:height, :width]
+    height, width = (_part(*of, side) for of in zip(given.mask_logits.shape[1:], size, strict=True))
+    return given._replace(mask_logits=given.mask_logits[:, :height, :width])
 
 
-def cropped(length: int, side: int, canvas: int) -> int:
-    """How many of `length` values along a canvas belong to an image of `side` pixels. Raises
-    ValueError unless it is a whole number: the side must be a multiple of the patch."""
+def _part(length: int, side: int, canvas: int) -> int:
+    """How many of `length` values along a canvas belong to an image of `side` pixels."""
     whole, rest = divmod(length * side, canvas)
     if rest:
         raise ValueError(f"{side} of {canvas} pixels are not a whole number of {length} values")

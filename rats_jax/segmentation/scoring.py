@@ -10,8 +10,14 @@ import numpy as np
 
 from rats_jax.errors import UserError
 from rats_jax.segmentation.interface import Outputs, Segmented
+from rats_jax.segmentation.predictions import Instances
 
 State = dict[str, np.ndarray]
+#: What a model says of an image: of queries; or, semantic only, the scores of classes, float32
+#: [h', w', C], or labels, int [h', w'], at any resolution.
+Given = Outputs | np.ndarray
+#: Labels, int16 [h, w], of the size of the image; or instances.
+Prediction = np.ndarray | Instances
 
 
 class Estimate(NamedTuple):
@@ -39,9 +45,18 @@ class Scorer(Protocol):
     #: The names of `metrics`, the one that judges a run first -> display name.
     headers: Mapping[str, str]
 
-    def measure(self, truth: Segmented, outputs: Outputs) -> Any:
-        """What an image contributes, for `add_measured`; safe in threads. Raises UserError:
-        outputs that are not finite, or of another number of classes."""
+    def predict(self, truth: Segmented, given: Given) -> Prediction:
+        """Labels of pixels, int16 [h, w], or instances, as they are scored; safe in threads.
+
+        Raises:
+          UserError: outputs that are not finite, of another number of classes, or of another task.
+        """
+
+    def measure(self, truth: Segmented, given: Given) -> Any:
+        """What an image contributes, for `add_measured`; safe in threads. Raises as `predict`."""
+
+    def measure_prediction(self, truth: Segmented, prediction: Prediction) -> Any:
+        """As `measure`, from a result of `predict`."""
 
     def measure_labels(self, truth: Segmented, labels: np.ndarray) -> Any:
         """As `measure`, from the class of each pixel, int [h, w]; semantic only."""
@@ -49,7 +64,7 @@ class Scorer(Protocol):
     def add_measured(self, measured: Any) -> None:
         """Adds an image."""
 
-    def add(self, truth: Segmented, outputs: Outputs) -> None:
+    def add(self, truth: Segmented, given: Given) -> None:
         """`measure` and `add_measured`."""
 
     def add_labels(self, truth: Segmented, labels: np.ndarray) -> None:
@@ -91,9 +106,9 @@ def open_scorer(dataset: Any) -> Scorer:
     return InstanceScorer(dataset.name, dataset.classes)
 
 
-def check_classes(outputs: Outputs, classes: int, name: str) -> None:
+def check_classes(found: int, classes: int, name: str) -> None:
     """Raises UserError if a model has another number of classes than the data set `name`."""
-    if (found := outputs.class_logits.shape[-1] - 1) != classes:
+    if found != classes:
         raise UserError(
             f"the model predicts {found} classes, and {name} has {classes}: score it on a data set "
             "with the classes that it was trained on"

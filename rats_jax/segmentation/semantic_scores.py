@@ -16,11 +16,13 @@ from rats_jax.parts.probes.pixel_scores import (
     PixelCounts,
     count,
 )
-from rats_jax.segmentation.interface import Outputs, Segmented
-from rats_jax.segmentation.predictions import semantic
+from rats_jax.parts.regions import resize_labels
+from rats_jax.segmentation.interface import Segmented
+from rats_jax.segmentation.predictions import labels_of_scores, semantic
 from rats_jax.segmentation.scoring import (
     ClassScores,
     Estimate,
+    Given,
     State,
     check_classes,
     named,
@@ -41,25 +43,34 @@ class SemanticScorer:
         self._name, self._names = name, tuple(classes)
         self._images: dict[str, ImageCounts] = {}
 
-    def measure(self, truth: Segmented, outputs: Outputs) -> _Measured:
-        check_classes(outputs, len(self._names), self._name)
+    def predict(self, truth: Segmented, given: Given) -> np.ndarray:
+        size = truth.labels.shape
+        if isinstance(given, np.ndarray) and given.ndim == 2:
+            return resize_labels(given, size).astype(np.int16)
+        scores = isinstance(given, np.ndarray)
+        found = given.shape[-1] if scores else given.class_logits.shape[-1] - 1
+        check_classes(found, len(self._names), self._name)
         try:
-            return self.measure_labels(truth, semantic(outputs, truth.labels.shape))
+            return (labels_of_scores if scores else semantic)(given, size)
         except UserError as error:
             raise named(error, truth.name) from error
 
-    def measure_labels(self, truth: Segmented, labels: np.ndarray) -> _Measured:
-        (counts,) = count(truth.labels, [labels], np.arange(len(self._names)))
+    def measure(self, truth: Segmented, given: Given) -> _Measured:
+        return self.measure_prediction(truth, self.predict(truth, given))
+
+    def measure_prediction(self, truth: Segmented, prediction: np.ndarray) -> _Measured:
+        (counts,) = count(truth.labels, [prediction], np.arange(len(self._names)))
         return _Measured(truth.name, counts)
+
+    measure_labels = measure
 
     def add_measured(self, measured: _Measured) -> None:
         self._images[measured.name] = measured.counts
 
-    def add(self, truth: Segmented, outputs: Outputs) -> None:
-        self.add_measured(self.measure(truth, outputs))
+    def add(self, truth: Segmented, given: Given) -> None:
+        self.add_measured(self.measure(truth, given))
 
-    def add_labels(self, truth: Segmented, labels: np.ndarray) -> None:
-        self.add_measured(self.measure_labels(truth, labels))
+    add_labels = add
 
     def __len__(self) -> int:
         return len(self._images)

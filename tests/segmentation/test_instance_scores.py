@@ -61,7 +61,7 @@ def images() -> list[tuple[Segmented, Instances]]:
 def scored(images) -> InstanceScorer:
     scorer = InstanceScorer("some", CLASSES)
     for truth, found in images:
-        scorer.add_measured(scorer.measure_instances(truth, found))
+        scorer.add_measured(scorer.measure_prediction(truth, found))
     return scorer
 
 
@@ -221,7 +221,7 @@ def test_errors_are_one_line(images):
     with pytest.raises(UserError, match="^some has no instance to score"):
         scorer.metrics()
     scorer.add_measured(
-        scorer.measure_instances(truth._replace(crowd=truth.crowd | True), images[0][1])
+        scorer.measure_prediction(truth._replace(crowd=truth.crowd | True), images[0][1])
     )
     with pytest.raises(UserError, match="^some has no instance to score, other than crowds"):
         scorer.measured()
