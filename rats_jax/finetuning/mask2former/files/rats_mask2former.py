@@ -19,7 +19,7 @@ from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 from transformers import initialization as init
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerPixelDecoder
 
-from . import rats_pyramid  # noqa: F401  (registers the backbone)
+from .rats_pyramid import RatsPyramidConfig
 
 
 class RatsMask2FormerConfig(Mask2FormerConfig):
@@ -27,7 +27,7 @@ class RatsMask2FormerConfig(Mask2FormerConfig):
     or "learned"."""
 
     model_type = "rats_mask2former"
-    backbones_supported = ["rats_pyramid"]
+    backbones_supported = [RatsPyramidConfig.model_type]
 
     def __init__(self, queries="learned", **others):
         super().__init__(**others)
