@@ -1,13 +1,11 @@
 """The end of a run: the scores and the model of its best checkpoint."""
 
-import shutil
 from pathlib import Path
 
 from rats_jax.finetuning.mask2former.evaluation import Scored
 from rats_jax.finetuning.mask2former.export import export
 from rats_jax.finetuning.mask2former.opened import OpenRun
 from rats_jax.paths import printable
-from rats_jax.results_folder import new_folder
 from rats_jax.runs.ending import checkpoint_line
 from rats_jax.voice import say
 
@@ -44,15 +42,13 @@ def write_scores(folder: Path, scored: Scored, *, step: int) -> None:
 
 
 def write_export(run: OpenRun, *, step: int) -> None:
-    """Writes the model, at this step, to the folder `export` in place of an earlier one."""
-    target = run.folder / "export"
-    about = {
-        "step": step,
-        "classes": run.about["classes"],
-        "origin": run.about["backbone"]["origin"],
-    }
-    with new_folder(run.folder / "export.new") as new:
-        export(run.train_step.bare_model, new, about)
-    shutil.rmtree(target, ignore_errors=True)
-    (run.folder / "export.new").rename(target)
-    say(f"the model of step {step} is in {printable(str(target))}")
+    """Writes the model, which is that of this step, to the folder `export`."""
+    target, sides = run.folder / "export", run.config.evaluation
+    export(
+        run.train_step.bare_model,
+        target,
+        {"step": step, "task": run.config.task, "backbone": run.about["backbone"]["origin"]},
+        short_side=sides.short_side,
+        long_side=sides.long_side,
+    )
+    say(f"the model of step {step:,} is in {printable(str(target))}, for transformers")

@@ -89,7 +89,8 @@ def _groups(model: nn.Module, config: ConfigDict) -> list[dict]:
     return [{"params": list(model.parameters()), "lr": rate, "weight_decay": 0.05}]
 
 
-def _export(model: nn.Module, folder: Path, about: dict) -> None:
+def _export(model: nn.Module, folder: Path, about: dict, **sides: int) -> None:
+    folder.mkdir(exist_ok=True)
     (folder / "about.txt").write_text(str(about))
 
 
