@@ -29,7 +29,7 @@ def lines(file: Path) -> list[str]:
 
 def test_every_requirements_file_is_an_extra():
     files = {f.stem.removeprefix("requirements-"): f for f in ROOT.glob("requirements-*.txt")}
-    assert files.keys() == EXTRAS.keys() == {"cuda", "tpu", "export", "docs", "test"}
+    assert files.keys() == EXTRAS.keys() == {"cuda", "tpu", "export", "finetune", "docs", "test"}
     for name, file in files.items():
         assert lines(file) == [f"-e .[{name}]"]
     assert lines(ROOT / "requirements.txt") == ["-e ."]
@@ -42,7 +42,7 @@ def test_the_constraints_pin_every_requirement_within_its_bounds():
         assert version.operator == "==" and canonicalize_name(pin.name) not in pins
         pins[canonicalize_name(pin.name)] = version.version
     wanted = [*PYPROJECT["project"]["dependencies"], *EXTRAS["test"], *EXTRAS["docs"]]
-    wanted = [Requirement(line) for line in [*wanted, *EXTRAS["export"]]]
+    wanted = [Requirement(line) for line in [*wanted, *EXTRAS["export"], *EXTRAS["finetune"]]]
     for requirement in wanted:
         if requirement.name != PYPROJECT["project"]["name"]:
             assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
