@@ -43,8 +43,8 @@ CROPS = MultiCrop(
 SCALES = {224: (0.25, 1.0), 96: (0.05, 0.25)}
 
 
-def write_photographs(folder: Path, count: int) -> None:
-    """Random parts of the packages' pictures, JPEG quality 90: some 60 kB each."""
+def write_photographs(folder: Path, count: int, size: tuple[int, int] = SIZE) -> None:
+    """Random parts of the packages' pictures, JPEG quality 90: some 60 kB each at 500x375."""
     import skimage.data
     from sklearn.datasets import load_sample_images
 
@@ -53,10 +53,10 @@ def write_photographs(folder: Path, count: int) -> None:
     rng = np.random.default_rng(0)
     for i in range(count):
         picture = Image.fromarray(pictures[i % len(pictures)])
-        larger = max(SIZE[0] / picture.width, SIZE[1] / picture.height) * rng.uniform(1, 1.4)
+        larger = max(size[0] / picture.width, size[1] / picture.height) * rng.uniform(1, 1.4)
         picture = picture.resize([math.ceil(larger * side) for side in picture.size], Image.BICUBIC)
-        left, top = (int(rng.integers(a - b + 1)) for a, b in zip(picture.size, SIZE, strict=True))
-        picture.crop((left, top, left + SIZE[0], top + SIZE[1])).save(
+        left, top = (int(rng.integers(a - b + 1)) for a, b in zip(picture.size, size, strict=True))
+        picture.crop((left, top, left + size[0], top + size[1])).save(
             folder / f"{i:05}.jpg", quality=90
         )
 

@@ -14,6 +14,7 @@ import numpy as np
 from rats_jax.data.samples import Fields
 from rats_jax.segmentation.crops import Resize, Window, Windows, nearest, window_of_pixels
 from rats_jax.segmentation.interface import VOID, Segmented
+from rats_jax.segmentation.packed_masks import Packed, packed
 from rats_jax.segmentation.photometric import distort
 
 TRIES = 10  # windows
@@ -113,24 +114,29 @@ class InstanceSamples:
         assert image.masks is not None and image.categories is not None
         assert image.crowd is not None
         single = np.flatnonzero(~image.crowd)
-        windows = _windows(self)
+        windows, flip = _windows(self), rng.random() < self.flip
         for _ in range(TRIES):
             window = windows.draw_window(windows.draw_size(image.image.shape[:2], rng), rng)
-            if window.size == window.whole or _any_inside(image.masks, single, window):
+            found = self._masks(image.masks, single, window, flip)
+            if found:
                 break
-        flip = rng.random() < self.flip
         _write_image(image.image, window, flip, self.color, rng, out)
         out["masks"][:], out["categories"][:] = 0, -1
-        kept = self._largest(image.masks, single, window)
-        for place, number in enumerate(kept):
+        for place, (number, mask) in enumerate(found):
             out["categories"][place] = image.categories[number]
-            _write_mask(image.masks[number], window, flip, out["masks"][place])
+            out["masks"][place, mask.start : mask.start + len(mask.bits)] = mask.bits
 
-    def _largest(self, masks: np.ndarray, numbers: np.ndarray, window: Window) -> list[int]:
+    def _masks(
+        self, masks: np.ndarray, numbers: np.ndarray, window: Window, flip: bool
+    ) -> list[tuple[int, Packed]]:
         """The instances in the window, in their order; those with most pixels if too many."""
-        areas = np.array([_pixels_inside(masks[i], window) for i in numbers], np.int64)
-        order = np.argsort(-areas, kind="stable")[: self.most_instances]
-        return [int(numbers[i]) for i in sorted(order) if areas[i]]
+        found = []
+        for number in numbers.tolist():
+            mask = packed(masks[number], window, flip=flip, side=self.crop)
+            if mask is not None:
+                found.append((number, mask))
+        largest = sorted(found, key=lambda item: -item[1].pixels)[: self.most_instances]
+        return sorted(largest, key=lambda item: item[0])
 
 
 def _largest_share(labels: np.ndarray) -> float:
@@ -164,24 +170,11 @@ def _write_image(
     part = distort(part, rng) if color else part
     height, width = window.size
     out["size"][:] = window.size
-    out["image"][:height, :width] = part[:, ::-1] if flip else part
+    inner = out["image"][:height, :width]
+    if flip:
+        for channel in range(3):  # all at once is ten times slower
+            inner[..., channel] = part[:, ::-1, channel]
+    else:
+        inner[:] = part
     out["image"][:height, width:] = 0
     out["image"][height:] = 0
-
-
-def _any_inside(masks: np.ndarray, numbers: np.ndarray, window: Window) -> bool:
-    return any(_pixels_inside(masks[i], window) for i in numbers)
-
-
-def _pixels_inside(mask: np.ndarray, window: Window) -> int:
-    """The number of the window's pixels that are in the mask."""
-    rows, columns = nearest(window, mask.shape)
-    return int(np.count_nonzero(mask.take(columns, 1).take(rows, 0)))
-
-
-def _write_mask(mask: np.ndarray, window: Window, flip: bool, out: np.ndarray) -> None:
-    """Writes the window's bits into zeros [S, ceil(S / 8)]."""
-    rows, columns = nearest(window, mask.shape)
-    part = mask.take(columns, 1).take(rows, 0)
-    bits = np.packbits(part[:, ::-1] if flip else part, axis=1)
-    out[: bits.shape[0], : bits.shape[1]] = bits

@@ -6,6 +6,7 @@ from PIL import Image
 
 from rats_jax.segmentation.crops import Window, Windows, nearest, window_of_pixels
 from rats_jax.segmentation.interface import VOID, Segmented
+from rats_jax.segmentation.packed_masks import packed
 from rats_jax.segmentation.samples import InstanceSamples, SemanticSamples
 
 SIZES = [(37, 53, 81, 115), (64, 48, 20, 15), (5, 7, 5, 7), (1, 1, 40, 40), (50, 9, 3, 1)]
@@ -158,6 +159,31 @@ def test_instances_are_those_of_the_window(seed):
         expected = mask[inside[..., 0].clip(0, 89), inside[..., 1].clip(0, 119)]
         assert (found[place, :height, :width] == expected).mean() > 0.97
     assert not found[len(kept) :].any() and (out["categories"][len(kept) :] == -1).all()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_packed_masks_are_those_of_the_resized_mask(seed):
+    rng = np.random.default_rng(seed)
+    size = rng.integers(1, 60, 2)
+    mask = np.zeros(size, bool)
+    top, left = rng.integers(size)
+    mask[top : top + rng.integers(1, 30), left : left + rng.integers(1, 30)] = True
+    mask &= rng.random(size) < 0.8
+    whole = tuple(rng.integers(1, 90, 2).tolist())
+    window = Windows(40, "inside", (1, 1), 100).draw_window(whole, rng)
+    rows, columns = nearest(window, mask.shape)
+    expected = np.zeros((40, 40), bool)
+    expected[: window.size[0], : window.size[1]] = mask[rows][:, columns]
+    for flip in (False, True):
+        if flip:
+            width = window.size[1]
+            expected[:, :width] = expected[:, :width][:, ::-1]
+        found = packed(mask, window, flip=flip, side=40)
+        bits = np.zeros((40, 5), np.uint8)
+        if found:
+            bits[found.start : found.start + len(found.bits)] = found.bits
+            assert found.pixels == expected.sum() > 0
+        np.testing.assert_array_equal(np.unpackbits(bits, axis=1), expected)
 
 
 def test_the_largest_instances_are_kept():

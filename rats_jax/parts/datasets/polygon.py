@@ -19,16 +19,24 @@ def fill_polygon(coordinates: Sequence[float], size: tuple[int, int]) -> np.ndar
     """
     height, width = size
     corners = (_FINER * points(coordinates, size) + 0.5).astype(np.int64)
-    outline = np.concatenate(
-        [_line(*ends) for ends in zip(corners, np.roll(corners, -1, axis=0), strict=True)]
-    )
-    x, y = outline[:, 0], outline[:, 1]
+    x, y = _outline(corners)
     left, upper = np.minimum(x[1:], x[:-1]), np.minimum(y[1:], y[:-1])
     column = left // _FINER
     crossing = (x[1:] != x[:-1]) & (left % _FINER == _FINER // 2) & (column >= 0) & (column < width)
+    mask = np.zeros((width, height), bool)
+    if not crossing.any():
+        return mask.T
+    column = column[crossing]
     row = np.ceil((upper[crossing] + 0.5) / _FINER - 0.5).clip(0, height).astype(np.int64)
-    changes = np.bincount(column[crossing] * height + row, minlength=height * width)
-    return (changes[: height * width].cumsum() % 2 == 1).reshape(width, height).T
+    # The outline is closed, so it crosses each column an even number of times: outside of the
+    # columns and rows with crossings nothing is inside.
+    (start, stop), (top, bottom) = ((of.min(), of.max() + 1) for of in (column, row))
+    shape = stop - start, bottom - top
+    place = (column - start) * shape[1] + row - top
+    changes = np.bincount(place, minlength=shape[0] * shape[1]).astype(np.uint8).reshape(shape)
+    inside = np.cumsum(changes, axis=1, dtype=np.uint8) & 1
+    mask[start:stop, top : min(bottom, height)] = inside[:, : height - top]
+    return mask.T
 
 
 def points(coordinates: Sequence[float], size: tuple[int, int]) -> np.ndarray:
@@ -45,19 +53,22 @@ def points(coordinates: Sequence[float], size: tuple[int, int]) -> np.ndarray:
     return numbers.reshape(-1, 2)
 
 
-def _line(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Points of the fine grid from start to end, int64 [n, 2], one for each step of the longer
-    side. They are rounded as if drawn from the lower end, as in pycocotools."""
-    reach = np.abs(end - start)
-    longer = 0 if reach[0] >= reach[1] else 1
-    steps = reach[longer]
-    if steps == 0:
-        return start[None]
-    backwards = start[longer] > end[longer]
-    low, high = (end, start) if backwards else (start, end)
-    along = np.arange(steps + 1)
-    points = np.empty((steps + 1, 2), np.int64)
-    points[:, longer] = low[longer] + along
-    slope = (high[1 - longer] - low[1 - longer]) / steps
-    points[:, 1 - longer] = (low[1 - longer] + slope * along + 0.5).astype(np.int64)
-    return points[::-1] if backwards else points
+def _outline(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x and y, int64, of the points of the fine grid along the closed polygon of these corners,
+    int64 [n, 2]: one for each step of the longer side of each edge. They are rounded as if the edge
+    were drawn from its lower end, as in pycocotools."""
+    ends = np.stack([corners, np.roll(corners, -1, axis=0)])
+    reach = np.abs(ends[1] - ends[0])
+    steep = reach[:, 1] > reach[:, 0]
+    # The coordinate along the longer side of each edge, and the other one.
+    along, across = (np.where(steep == of, ends[..., 0], ends[..., 1]) for of in (False, True))
+    backwards = along[0] > along[1]
+    low, high = (np.where(backwards, across[1 - i], across[i]) for i in (0, 1))
+    steps = reach.max(1)
+    slope = (high - low) / np.maximum(steps, 1)
+    edge = np.repeat(np.arange(len(corners)), steps + 1)
+    step = np.arange(len(edge)) - np.repeat(np.cumsum(steps + 1) - steps - 1, steps + 1)
+    step = np.where(backwards[edge], steps[edge] - step, step)
+    along = along.min(0)[edge] + step
+    across = (low[edge] + slope[edge] * step + 0.5).astype(np.int64)
+    return np.where(steep[edge], across, along), np.where(steep[edge], along, across)

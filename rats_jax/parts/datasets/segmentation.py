@@ -47,9 +47,10 @@ def decode_segmentation(segmentation: Any, size: Size) -> np.ndarray:
         raise ValueError("is neither RLE (size and counts) nor polygons nor rows of 0 and 1")
     if (rows := _rows(segmentation)) is not None:
         return _binary(rows, size)
-    mask = np.zeros(size, bool)
-    for polygon in segmentation:
-        mask |= fill_polygon(polygon, size)
+    masks = [fill_polygon(polygon, size) for polygon in segmentation]
+    mask = masks[0] if masks else np.zeros(size, bool)
+    for other in masks[1:]:
+        mask |= other
     return mask
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from rats_jax.parts.datasets.polygon import fill_polygon
 from rats_jax.parts.datasets.segmentation import decode_segmentation, smallest_on_top
@@ -25,6 +26,17 @@ def picture(rows: str) -> np.ndarray:
 def test_a_polygon_is_filled_as_by_pycocotools(polygon, filled):
     expected = picture(filled)
     np.testing.assert_array_equal(fill_polygon(polygon, expected.shape), expected)
+
+
+def test_random_polygons_are_filled_as_by_pycocotools():
+    rng = np.random.default_rng(0)
+    for i in range(400):
+        height, width = rng.integers(1, 60, 2).tolist()
+        corners = rng.uniform(-5, 70, (rng.integers(3, 12), 2)).clip(None, 4 * max(height, width))
+        corners = corners.round() if i % 3 == 0 else corners  # edges through centers of pixels
+        polygon = (corners.repeat(2, 0) if i % 7 == 0 else corners).clip(-4, None).ravel().tolist()
+        theirs = coco_mask.decode(coco_mask.frPyObjects([polygon], height, width))[..., 0]
+        np.testing.assert_array_equal(fill_polygon(polygon, (height, width)), theirs == 1)
 
 
 def test_a_rectangle_on_pixel_borders_has_its_area():
