@@ -43,9 +43,12 @@ def check_outside(target: Path, folders: Iterable[Path]) -> None:
 
 
 @contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path, *, flag: str = "--output") -> Iterator[Path]:
     """A temporary folder next to `target`. It is renamed to `target` if the block succeeds, and
-    removed otherwise, also after Ctrl-C or SIGTERM."""
+    removed otherwise, also after Ctrl-C or SIGTERM.
+
+    flag: what the user gave `target` with, for messages.
+    """
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     except OSError as error:
         raise UserError(
-            f"--output {printable(str(target))} cannot be made ({error.strerror}): choose another"
+            f"{flag} {printable(str(target))} cannot be made ({error.strerror}): choose another"
         ) from None
     try:
         yield folder
@@ -66,7 +69,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         folder.rename(target)
     except OSError as error:
         raise UserError(
-            f"--output {printable(str(target))} cannot be written ({error.strerror or error}): "
+            f"{flag} {printable(str(target))} cannot be written ({error.strerror or error}): "
             "free some space, or choose another"
         ) from error
     finally:

@@ -165,7 +165,7 @@ def part_sheet(
             cells.append(paint(labels, image, alpha=alpha, colours=colours, void=ignored))
         rows.append(cells)
         notes.append(below)
-    return _compose(rows, ["image", *columns], notes)
+    return compose(rows, ["image", *columns], notes)
 
 
 def save_png(picture: Image.Image | np.ndarray, path: str | Path) -> Path:
@@ -190,7 +190,7 @@ def _boundaries(labels: np.ndarray) -> np.ndarray:
     return edge
 
 
-def _compose(
+def compose(
     rows: list[list[np.ndarray]], titles: list[str], notes: list[list[str]]
 ) -> Image.Image:
     """Places cells [row][column] on one picture, each with its note below. Columns are as wide as

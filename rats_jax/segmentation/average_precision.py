@@ -48,14 +48,11 @@ class PrecisionTable:
         self._categories = list(_by_category(images, categories))
 
     @property
-    def instances(self) -> np.ndarray:
-        """How many instances of each category count, int64 [categories]."""
-        return np.array([of.true_counts[:, 0].sum() for of in self._categories], np.int64)
-
-    @property
-    def predictions(self) -> np.ndarray:
-        """How many predictions each category has, int64 [categories]."""
-        return np.array([len(of.images) for of in self._categories], np.int64)
+    def numbers(self) -> tuple[np.ndarray, np.ndarray]:
+        """How many instances of each category count, and how many are predicted, int64
+        [categories] each."""
+        truth = [of.true_counts[:, 0].sum() for of in self._categories]
+        return np.array(truth, np.int64), np.array([len(of.images) for of in self._categories])
 
     def by_category(self, drawn: np.ndarray) -> np.ndarray:
         """The average precision of each category, float64 [R, categories, areas, thresholds]; NaN

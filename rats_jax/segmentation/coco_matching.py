@@ -69,7 +69,7 @@ def match(truth: Segmented, found: Instances) -> dict[str, Matched]:
 def _annotation(coco: Any, number: int, mask: np.ndarray, category: int) -> dict:
     # Only run lengths that are made from arrays are passed to pycocotools: it ends the process on
     # some that are invalid.
-    runs = coco.mask.encode(np.asfortranarray(mask, np.uint8))
+    runs = coco.mask.encode(_by_columns(mask))
     return {
         "id": number,  # from 1: 0 means no match
         "category_id": category,
@@ -77,6 +77,17 @@ def _annotation(coco: Any, number: int, mask: np.ndarray, category: int) -> dict
         "bbox": coco.mask.toBbox(runs).tolist(),
         "area": int(coco.mask.area(runs)),
     }
+
+
+def _by_columns(mask: np.ndarray) -> np.ndarray:
+    """A mask, bool [h, w], as uint8 in Fortran's order. Only the box around it is copied, which
+    takes a fifth of the time."""
+    array = np.zeros(mask.shape, np.uint8, order="F")
+    rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
+    if len(rows):
+        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        array[box] = mask[box]
+    return array
 
 
 def _match(coco: Any, true: list[dict], predicted: list[dict], kind: str) -> Matched:

@@ -38,6 +38,7 @@ _TITLES = {
     "ap_medium": "AP medium",
     "ap_large": "AP large",
 }
+_OF_CLASSES = "ap", "ap50", "ap75"  # the scores of each class
 
 
 class _Measured(NamedTuple):
@@ -107,24 +108,20 @@ class InstanceScorer:
     def classes(self) -> list[ClassScores]:
         tables = self._tables()
         columns = [
-            (f"{score}_{kind}", value)
+            (f"{score}_{kind}", values)
             for kind, table in tables.items()
-            for score, value in zip(SCORES, _of_categories(table).T, strict=True)
+            for score, values in zip(SCORES, _of_categories(table).T, strict=True)
+            if score in _OF_CLASSES
         ]
-        mask = tables["mask"]
-        rows = enumerate(zip(mask.instances.tolist(), mask.predictions.tolist(), strict=True))
+        numbers = zip(*(of.tolist() for of in tables["mask"].numbers), strict=True)
         return [
             ClassScores(
                 self._names[place],
-                {
-                    name: float(values[place])
-                    for name, values in columns
-                    if not math.isnan(values[place])
-                },
+                {n: float(values[place]) for n, values in columns if not np.isnan(values[place])},
                 truth,
                 predicted,
             )
-            for place, (truth, predicted) in rows
+            for place, (truth, predicted) in enumerate(numbers)
             if truth or predicted
         ]
 

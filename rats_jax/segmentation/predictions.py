@@ -86,44 +86,48 @@ def instances(outputs: Outputs, size: Size, most: int = 100) -> Instances:
     order = np.argsort(-classes.ravel(), kind="stable")[:most]
     queries, categories = np.divmod(order, classes.shape[1])
     distinct, places = np.unique(queries, return_inverse=True)
-    masks = np.zeros((len(distinct), *size), bool)
-    certainty = np.zeros(len(distinct), np.float32)
-    for place, query in enumerate(distinct):
-        certainty[place] = _fill(masks[place], outputs.mask_logits[query])
-    scores = classes.ravel()[order] * certainty[places]
+    found = [_mask(outputs.mask_logits[query], size) for query in distinct]
+    certainty = np.array([of.certainty for of in found], np.float32)[places]
+    scores = classes.ravel()[order] * certainty
     kept = np.argsort(-scores, kind="stable")
-    kept = kept[certainty[places[kept]] > 0]
-    return Instances(masks[places[kept]], categories[kept].astype(np.int16), scores[kept])
+    kept = kept[certainty[kept] > 0]
+    masks = np.zeros((len(kept), *size), bool)
+    for mask, place in zip(masks, places[kept], strict=True):
+        mask[found[place].box] = found[place].inside
+    return Instances(masks, categories[kept].astype(np.int16), scores[kept])
 
 
-def _fill(mask: np.ndarray, logits: np.ndarray) -> np.float32:
-    """Sets the pixels of a mask, bool [h, w], where resized logits [h', w'] are positive. Returns
-    the mean probability in it; 0 if there is no such pixel.
+class _Mask(NamedTuple):
+    """A mask: bool [h, w] in a box of the image. certainty: the mean probability in it; 0 if it is
+    empty."""
+
+    box: tuple[slice, slice]
+    inside: np.ndarray
+    certainty: float
+
+
+def _mask(logits: np.ndarray, size: Size) -> _Mask:
+    """Where logits [h', w'], resized to the image, are positive.
 
     Only the box around positive logits is resized: a value between others that are all negative
     is negative."""
     positive = logits > 0
-    boxes = [_reached(positive.any(1 - axis), n) for axis, n in enumerate(mask.shape)]
-    if any(box is None for box in boxes):
-        return np.float32(0)
-    (rows, down), (columns, across) = boxes
+    rows, down = _reached(positive.any(1), size[0])
+    columns, across = _reached(positive.any(0), size[1])
     logits = np.asarray(logits, np.float32)
     wide = between(logits[:, across.first], logits[:, across.second], across.weight)
     found = between(wide[down.first], wide[down.second], down.weight[:, None])
     inside = found > 0
-    mask[rows, columns] = inside
-    return _sigmoid(found[inside]).mean() if inside.any() else np.float32(0)
+    certainty = float(_sigmoid(found[inside]).mean()) if inside.any() else 0.0
+    return _Mask((rows, columns), inside, certainty)
 
 
-def _reached(positive: np.ndarray, pixels: int) -> tuple[slice, Taps] | None:
-    """The slice of new pixels that a positive old one, bool [n], contributes to, and their taps.
-    None if there is none."""
-    all_taps = taps(pixels, len(positive))
-    reached = np.flatnonzero(positive[all_taps.first] | positive[all_taps.second])
-    if not len(reached):
-        return None
-    part = slice(int(reached[0]), int(reached[-1]) + 1)
-    return part, Taps(*(values[part] for values in all_taps))
+def _reached(positive: np.ndarray, pixels: int) -> tuple[slice, Taps]:
+    """The slice of new pixels that a positive old one, bool [n], contributes to, and their taps."""
+    every = taps(pixels, len(positive))
+    reached = np.flatnonzero(positive[every.first] | positive[every.second])
+    part = slice(reached[0], reached[-1] + 1) if len(reached) else slice(0)
+    return part, Taps(*(values[part] for values in every))
 
 
 def check_finite(outputs: Outputs) -> None:
