@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from rats_jax.backbones import Backbone
 from rats_jax.errors import UserError
 from rats_jax.finetuning.mask2former.backbone import fine_tuned
+from rats_jax.finetuning.mask2former.drop_path import add_drop_path
 from rats_jax.finetuning.mask2former.files.rats_mask2former import (
     RatsMask2Former,
     RatsMask2FormerConfig,
@@ -36,7 +37,7 @@ class Segmenter(nn.Module):
         super().__init__()
         self.network = RatsMask2Former(config)
         self.losses = Losses(config)
-        self.multiple = 2 * config.backbone_config.options["patch"]
+        self.multiple = 2 * self.backbone.patch_size
         for name, values in (("mean", mean), ("std", std)):
             values = torch.tensor([float(x) for x in values]).reshape(3, 1, 1)
             self.register_buffer(name, values, persistent=False)
@@ -101,6 +102,8 @@ def make_model(backbone: Backbone, config: ConfigDict, *, classes: Sequence[str]
         network_config(config, options, classes), mean=backbone.mean, std=backbone.std
     )
     model.backbone.load_state_dict(state)  # strict, and last: transformers starts all at random
+    if config.model.drop_path:
+        add_drop_path(model.backbone, config.model.drop_path)
     if config.model.freeze == "backbone":
         model.backbone.requires_grad_(False)
     model.pyramid.gradient_checkpointing = config.model.remat != "none"
@@ -119,10 +122,6 @@ def check(config: ConfigDict, options: Options) -> None:
         raise UserError(
             f"config.decoder.width={config.decoder.width} must be a multiple of {GROUPS} for "
             "--decoder=mask2former, whose norms have as many groups"
-        )
-    if config.model.drop_path:
-        raise UserError(
-            "config.model.drop_path is not available for --decoder=mask2former: leave it at 0"
         )
 
 

@@ -7,7 +7,9 @@ import torch
 from torch.nn import functional as F
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
+from rats_jax.backbones import Backbone
 from rats_jax.errors import UserError
+from rats_jax.models import options_of
 from tests.finetuning.mask2former.models import (
     BACKBONES,
     RATS,
@@ -17,6 +19,7 @@ from tests.finetuning.mask2former.models import (
     draw_targets,
     make,
 )
+from tests.torch_export.models import random_params
 
 
 def seen(model, images):
@@ -205,6 +208,15 @@ def test_activation_checkpointing_changes_no_gradient():
         assert model.pyramid.gradient_checkpointing == (remat == "full")
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_options_that_are_left_out_have_their_defaults():
+    """Files of weights and old configs name only some of a model's options."""
+    options = options_of({"architecture": "rats", "width": 24, "depth": 1, "heads": 1})
+    graph, params = random_params(options)
+    model = make(Backbone(options, graph, params, "random weights"))
+    assert model.multiple == 32
+    assert model(draw(1, 3, 40, 64))[1].shape == (1, 16, 10, 16)
 
 
 def test_what_cannot_be_is_one_line():
