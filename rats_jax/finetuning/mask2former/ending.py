@@ -1,10 +1,12 @@
 """The end of a run: the scores and the model of its best checkpoint."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from rats_jax.finetuning.mask2former.evaluation import Scored
+from rats_jax.finetuning.mask2former.evaluation import Evaluation, Scored
 from rats_jax.finetuning.mask2former.export import export
 from rats_jax.finetuning.mask2former.opened import OpenRun
+from rats_jax.finetuning.results import write_results
 from rats_jax.paths import printable
 from rats_jax.runs.ending import checkpoint_line
 from rats_jax.voice import say
@@ -30,15 +32,15 @@ def end(run: OpenRun, scored: tuple[int, Scored] | None, *, step: int) -> None:
         run.train_step.bare_model.load_state_dict(state.model)
         scored = chosen, run.evaluation.score(run.train_step.bare_model)
     if first:
-        write_scores(folder, scored[1], step=chosen)
+        write_scores(folder, run.evaluation, scored[1], about=run.about | {"step": chosen})
         write_export(run, step=chosen)
     run.processes.agree()
-    say(f"done: step {step}, results in {folder}")
+    say(f"done: step {step:,}, results in {printable(str(folder / 'results'))}")
 
 
-def write_scores(folder: Path, scored: Scored, *, step: int) -> None:
-    """Writes `folder`/results in place of earlier ones."""
-    say(f"step {step}: {scored.scorer.metrics()}")
+def write_scores(folder: Path, evaluation: Evaluation, scored: Scored, *, about: Mapping) -> None:
+    """Writes `folder`/results in place of earlier ones. about: facts of the run, and the step."""
+    write_results(folder / "results", evaluation.dataset, scored.scorer, scored.found, about=about)
 
 
 def write_export(run: OpenRun, *, step: int) -> None:

@@ -3,11 +3,14 @@
 import time
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from rats_jax.errors import UserError
 from rats_jax.finetuning.mask2former.evaluation import Scored
 from rats_jax.finetuning.mask2former.opened import OpenRun
 from rats_jax.runs.metric_files import MetricFiles
 from rats_jax.runs.reporting import Interval, duration
+from rats_jax.segmentation.pictures import prediction_sheet
 from rats_jax.voice import say
 
 
@@ -86,6 +89,9 @@ class Observer:
         scored = run.evaluation.score(run.train_step.bare_model)
         metrics = scored.scorer.metrics()
         self.scored, self._judged = (step, scored), {step: metrics}
+        if scored.found.examples and run.processes.is_first:
+            sheet = prediction_sheet(scored.found.examples, run.evaluation.dataset.classes)
+            self._files.write_pictures(step, {"predictions": np.asarray(sheet)[None]})
         best = run.config.run.best_metric
         if run.config.run.keep_best and "/" in best and best not in metrics:
             raise UserError(

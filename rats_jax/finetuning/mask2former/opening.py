@@ -124,8 +124,8 @@ def compare_with(was: Mapping, now: Mapping, config: ConfigDict, folder: Path, s
         say(f"warning: the checkpoint was written by {before}; this is {here}")
     if was["evaluation"] != now["evaluation"]:
         say(
-            "warning: the evaluation has changed: its scores do not compare with those from before, "
-            "and the best checkpoint is one of the new ones"
+            "warning: the evaluation has changed: its scores do not compare with those from "
+            "before, and the best checkpoint is one of the new ones"
         )
 
 

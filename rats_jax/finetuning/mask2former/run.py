@@ -102,7 +102,8 @@ def evaluate(workdir: str) -> Path:
         model = processes.accelerator.prepare_model(model, evaluation_mode=True)
         scored = evaluation.score(model)
         if processes.is_first:
-            write_scores(folder, scored, step=state.step)
+            about = dict(state.about) | {"step": state.step}
+            write_scores(folder, evaluation, scored, about=about)
     return folder
 
 
@@ -110,8 +111,8 @@ def _check_batch(config: ConfigDict, processes: Processes) -> None:
     optimizer, share = config.optimizer, len(processes.rows(config.optimizer.batch_size))
     check(
         share % optimizer.accumulation == 0,
-        f"config.optimizer.accumulation {optimizer.accumulation} does not divide the {share} images "
-        f"that each of {processes.count} processes has of a batch: choose a divisor",
+        f"config.optimizer.accumulation {optimizer.accumulation} does not divide the {share} "
+        f"images that each of {processes.count} processes has of a batch: choose a divisor",
     )
 
 

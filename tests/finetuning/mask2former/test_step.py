@@ -146,9 +146,11 @@ def test_random_points_depend_on_the_step_and_the_part(processes):
 def test_float16_needs_a_gpu():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(UserError, match="float16 needs a GPU: choose bfloat16"):
-        with open_processes("float16"):
-            pass
+    with (
+        pytest.raises(UserError, match="float16 needs a GPU: choose bfloat16"),
+        open_processes("float16"),
+    ):
+        pass
 
 
 def test_bfloat16_computes_in_bfloat16_with_float32_weights():
