@@ -71,17 +71,32 @@ def test_an_interrupted_run_repeats_the_same_losses(whole, tmp_path, number, sta
     assert sums(workdir, 8) == sums(whole, 8)
 
 
-def test_two_processes_have_the_losses_of_one(whole, tmp_path):
-    workdir = tmp_path / "run"
-    launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes=2")
-    done = start(workdir, launcher=(*launcher, "--num_machines=1", "--module"))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("step 8/8") == 1
+TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+
+
+def assert_close(workdir: Path, whole: Path) -> None:
+    """Everything but times and rounding is the same."""
     ours, theirs = lines(workdir), lines(whole)
     assert len(ours) == len(theirs)
     for one, other in zip(ours, theirs, strict=True):
         assert one == pytest.approx(other, rel=1e-4)
 
 
-def test_a_signal_to_one_of_two_processes_saves_the_run(whole, tmp_path):
-    pytest.skip("later")
+def test_two_processes_have_the_losses_of_one_also_after_a_signal_to_one(whole, tmp_path):
+    workdir = tmp_path / "run"
+    first = start(workdir, "SIGTERM", 5, 1, launcher=TWO)
+    assert "batch 4 on 2 x cpu" in first.stdout, first.stderr
+    assert "saved at step 5: run the same command again" in first.stdout, first.stderr
+    again = start(workdir, launcher=TWO)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("step 8/8") == 1
+    assert_close(workdir, whole)
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_continues_with_one(whole, tmp_path):
+    workdir = tmp_path / "run"
+    start(workdir, "SIGTERM", 3, 0, launcher=TWO)
+    again = start(workdir)
+    assert "warning: 2 processes became 1: other random points" in again.stdout
+    assert_close(workdir, whole)

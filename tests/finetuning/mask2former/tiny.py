@@ -94,8 +94,8 @@ def _export(model: nn.Module, folder: Path, about: dict, **sides: int) -> None:
     (folder / "about.txt").write_text(str(about))
 
 
-def main(workdir: str, number: str = "", at: str = "0") -> None:
-    """A run in a process of its own, which sends itself this signal in step `at`."""
+def main(workdir: str, number: str = "", at: str = "0", rank: str = "0") -> None:
+    """A run in a process of its own; process `rank` sends itself this signal in step `at`."""
     from rats_jax.command_line import run
     from rats_jax.finetuning.mask2former.run import finetune
     from rats_jax.finetuning.mask2former.step import TrainStep
@@ -104,7 +104,7 @@ def main(workdir: str, number: str = "", at: str = "0") -> None:
     take = TrainStep.__call__
 
     def interrupted(self, step, *given):
-        if step == int(at) and number:
+        if number and (step, os.environ.get("RANK", "0")) == (int(at), rank):
             os.kill(os.getpid(), getattr(signal, number))
         return take(self, step, *given)
 
