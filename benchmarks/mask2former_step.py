@@ -7,7 +7,8 @@ A step is forward, losses, backward, clipping and AdamW, as in the recipe: RATS 
 Eq. 8 form with random weights, the decoder at its full size, images of noise with so many masks
 each. On the GPU if there is one, whose recipe is --batch=8 --dtype=bfloat16 (ADE20K; COCO:
 --pixels=1024 --classes=80 --remat=full). Every row is a process of its own. Peak memory is torch's
-count on a GPU, and on a CPU the largest resident memory of the process, libraries included.
+count on a GPU, and on a CPU the largest resident memory of the process, libraries included. On a
+busy CPU, read the CPU time, which is the sum over its threads.
 """
 
 import json
@@ -103,15 +104,15 @@ def draw() -> tuple[torch.Tensor, list[tuple]]:
 
 
 def measure(queries: str) -> dict:
-    """One row: seconds of each timed step, peak bytes, number of parameters."""
+    """One row: seconds and CPU seconds of each timed step, peak bytes, number of parameters."""
     config = recipe(queries)
     model = make(config).to(DEVICE).train()
     groups = parameter_groups(model, config)
     optimizer = torch.optim.AdamW(groups)
     images, targets = draw()
 
-    def step() -> float:
-        started = time.perf_counter()
+    def step() -> tuple[float, float]:
+        started = time.perf_counter(), time.process_time()
         with torch.autocast(DEVICE, torch.bfloat16, enabled=DTYPE.value == "bfloat16"):
             loss = model(images, targets)[2]["loss"]
         loss.backward()
@@ -120,7 +121,7 @@ def measure(queries: str) -> dict:
         optimizer.zero_grad()
         if DEVICE == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter() - started
+        return time.perf_counter() - started[0], time.process_time() - started[1]
 
     if DEVICE == "cpu":
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
@@ -158,14 +159,14 @@ def main(_) -> None:
         f"{DEVICE} ({name}), torch {torch.__version__}, {DTYPE.value}, RATS-{SIZE.value}, ", end=""
     )
     print(f"batch {BATCH.value} of {PIXELS.value} px, remat {REMAT.value}")
-    columns = ("queries", "parameters", "s a step", "images/s", "peak GB")
+    columns = ("queries", "parameters", "s a step", "CPU s", "images/s", "peak GB")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for queries in QUERIES.value:
         row = measured_apart(queries)
-        seconds = statistics.median(row["seconds"])
+        seconds, of_cpu = (statistics.median(x) for x in zip(*row["seconds"], strict=True))
         print(
             f"| {row['queries']}, {queries} | {row['parameters'] / 1e6:.2f} M | {seconds:.2f} | "
-            f"{BATCH.value / seconds:.2f} | {row['peak'] / 1e9:.2f} |",
+            f"{of_cpu:.2f} | {BATCH.value / seconds:.2f} | {row['peak'] / 1e9:.2f} |",
             flush=True,
         )
 

@@ -1,4 +1,4 @@
-"""What the site has beyond Markdown: the table of config fields, and pages of linked files."""
+"""What the site has beyond Markdown: the tables of config fields, and pages of linked files."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -7,7 +7,11 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = "source/"  # where the pages of files outside docs/ are
-MARKER = "<!-- config fields: by hooks.py -->"
+#: By command whose configs have the fields: where their tables are.
+MARKERS = {
+    "train": "<!-- config fields: by hooks.py -->",
+    "finetune": "<!-- config fields of finetune: by hooks.py -->",
+}
 LINK = re.compile(r"\]\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 LANGUAGES = {".py": "python", ".sh": "bash", ".sbatch": "bash", ".yaml": "yaml"}
 
@@ -22,14 +26,15 @@ class Field(NamedTuple):
     text: str
 
 
-def fields() -> list[Field]:
-    """Every config field, in the order of declaration: all that the site reads of the config."""
+def fields(command: str = "train") -> list[Field]:
+    """Every field of a command's configs, in the order of declaration: all that the site reads of
+    the config."""
     from rats_jax import config
     from rats_jax.config_text import accepted, shown
 
     return [
         Field(field.name, shown(field, field.default), accepted(field), described(field))
-        for field in config.fields()
+        for field in config.fields_of(command)
     ]
 
 
@@ -38,14 +43,15 @@ def described(field) -> str:
     return field.text + ("" if field.may_change_on_resume else " Fixed for a run.")
 
 
-def table() -> str:
+def table(command: str = "train") -> str:
     """All fields as Markdown, with a heading for each group."""
     head = ["| field | default | values | meaning |", "|---|---|---|---|"]
     lines, group = [*head], ""
-    for field in fields():
+    suffix = "" if command == "train" else f" ({command})"
+    for field in fields(command):
         if (of := field.name.rpartition(".")[0]) != group:
             group = of
-            lines += ["", f"### {group}", "", *head]
+            lines += ["", f"### {group}{suffix}", "", *head]
         text = field.text.replace("|", "\\|").replace("<", "&lt;")
         default = f"`{field.default}`" if field.default else "empty"
         lines.append(f"| `{field.name}` | {default} | {field.values} | {text} |")
@@ -118,6 +124,7 @@ def on_page_markdown(markdown, page, config, files):
         anchor = (link["anchor"] or "") if path.endswith(".md") else ""
         return f"]({relpath(to, str(PurePosixPath(here).parent))}{anchor})"
 
-    if MARKER in markdown:
-        markdown = markdown.replace(MARKER, table())
+    for command, marker in MARKERS.items():
+        if marker in markdown:
+            markdown = markdown.replace(marker, table(command))
     return LINK.sub(shown, markdown)

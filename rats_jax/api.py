@@ -12,6 +12,7 @@ from PIL import Image
 
 from rats_jax import config_flag
 from rats_jax.backbones import Backbone
+from rats_jax.config_kinds import TRAIN, wrong_command
 from rats_jax.data.decode import UnreadableImage, decode
 from rats_jax.data.reading import padded
 from rats_jax.errors import UserError
@@ -232,6 +233,8 @@ def run_training(config: ConfigDict, workdir: str | os.PathLike, **options: Any)
     """
     from rats_jax.runs.loop import train  # loads the input pipeline
 
+    if problem := wrong_command(config, TRAIN, name="this config"):
+        raise UserError(problem)
     return train(config, os.fspath(workdir), **options)
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from ml_collections import ConfigDict
 
-from rats_jax.config import default_config
+from rats_jax.config import default_config, fields, finetune_config
 from rats_jax.config_text import written
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -63,4 +63,10 @@ def test_a_markdown_file_outside_docs_is_a_page_whose_links_lead_to_pages(hooks)
 def test_the_page_of_the_configuration_is_filled(hooks):
     page = SimpleNamespace(file=SimpleNamespace(src_uri="configuration.md"))
     filled = hooks.on_page_markdown((DOCS / "configuration.md").read_text(), page, None, None)
-    assert hooks.MARKER not in filled and "`evaluation.smoothing`" in filled
+    assert not any(marker in filled for marker in hooks.MARKERS.values())
+    assert "`evaluation.smoothing`" in filled and "\n### decoder (finetune)\n" in filled
+    rows = filled.splitlines()
+    for field in fields(finetune_config()):
+        assert [row for row in rows if row.startswith(f"| `{field.name}` | ")], field.name
+    steps = "| `optimizer.steps` | `160000` | a whole number, more than 0 | Length of the run, in"
+    assert f"{steps} steps. |" in rows

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from ml_collections import ConfigDict
 
+import rats_jax
 from rats_jax.backbones import open_backbone
 from rats_jax.config import default_config, fields, finetune_config, value
 from rats_jax.config.old_runs import is_fixed, with_old_fields
@@ -106,7 +107,7 @@ MISTAKES = [
     ({"optimizer__accumulation": 3}, "batch_size 8 cannot be computed in .* 3 equal parts"),
     ({"model__freeze": "backbone", "optimizer__layer_decay": 0.8}, "layer_decay 0.8 has no effect"),
     ({"model__freeze": "backbone", "model__drop_path": 0.1}, "makes a frozen backbone random"),
-    ({"optimizer__layer_decay": 1.5}, "from 0 to 1"),
+    ({"optimizer__layer_decay": 1.5}, "over 0, and 1 at most"),
     ({"task": "instance"}, r"semantic/miou is not measured with .*run\.best_metric=instance/ap_m"),
     ({"evaluation__long_side": 100}, r"short_side 512 is longer than .*long_side 100"),
     ({"data__scale": (2.0, 0.5)}, "low comes first"),
@@ -142,6 +143,11 @@ BACKBONES = [
     ({"data__crop": 500}, RATS, "crop 500 is not a multiple of .* 16 pixels; the nearest is 496"),
     ({"decoder__name": "registers", "decoder__supervised": 5}, RATS, "choose 4 or fewer"),
     (
+        {"model__parallel": "none"},
+        RATSOptions(width=64, depth=4, heads=4, parallel="separate"),
+        "parallel is none, and this RATS .* was trained with separate: set config.model.parallel=",
+    ),
+    (
         {"decoder__name": "registers"},
         PerceiverOptions(width=64, depth=4, heads=4),
         "last 1 blocks of this Perceiver",
@@ -172,6 +178,8 @@ def test_a_recipe_of_the_other_command_is_one_line():
     other = "--config=demo is a config of rats train, not of rats finetune: use that command, or"
     assert explain(["--config=demo", "--config.task=instance"], FINETUNE).startswith(other)
     assert explain(["--config=coco", "--config.optimizer.steps=3"], FINETUNE) is None
+    with pytest.raises(UserError, match="^this config is a config of rats finetune"):
+        rats_jax.run_training(finetune_config(), "unused")
     missing = explain(["--config=nowhere"], FINETUNE)
     assert missing.endswith(f"one of the package: {', '.join(RECIPES)}")
     assert explain([], FINETUNE) is None

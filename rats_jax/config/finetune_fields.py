@@ -15,6 +15,7 @@ from rats_jax.config.checks import (
     RANGE,
     SHARE,
     STEPS,
+    UP_TO_ONE,
     one_of,
 )
 from rats_jax.config.data_fields import DATA
@@ -70,6 +71,8 @@ _RUN_WIDE = (
     ),
 )
 
+(_REMAT,) = _reused(_of(MODEL, "remat"))
+
 _MODEL = (
     Field(
         "model.checkpoint",
@@ -98,7 +101,8 @@ _MODEL = (
         "shared",
         "RATS: self-attention among the patches, added to register attention (Eq. 8 of the paper): "
         "with the projections of the block (`shared`), with its own (`separate`), or `none`. A "
-        "model that was pretrained with it keeps what it has. Other backbones ignore it.",
+        "RATS that was pretrained with one of the first two needs the same here. Other backbones "
+        "ignore it.",
         check=one_of("shared", "separate", "none"),
         fixed=True,
     ),
@@ -118,7 +122,11 @@ _MODEL = (
         check=one_of("none", "backbone"),
         fixed=True,
     ),
-    *_reused(_of(MODEL, "drop_path remat")),
+    *_reused(_of(MODEL, "drop_path")),
+    replace(
+        _REMAT,
+        text=f"{_REMAT.text} For the decoder `mask2former`, `dots` is the same as `full`.",
+    ),
 )
 
 _DATA = (
@@ -216,7 +224,7 @@ _OPTIMIZER = (
         1.0,
         "Factor on the learning rate from one block of the backbone to the block before it; 1 for "
         "the same rate in all blocks.",
-        check=SHARE,
+        check=UP_TO_ONE,
     ),
     Field("optimizer.weight_decay", 0.05, "Weight decay of AdamW.", check=NOT_NEGATIVE),
     Field(

@@ -35,6 +35,20 @@ def gpus(count: int = 1, *, nodes: int = 1, memory: int | None = None) -> Hardwa
     )
 
 
+def test_self_attention_among_patches_costs_parameters_and_operations():
+    """config.model.parallel, Eq. 8. Of its own projections, each block has 4 D^2 + 4 D more."""
+    plans = {}
+    for parallel in ("none", "shared", "separate"):
+        config = tiny_config(model__parallel=parallel)
+        plans[parallel] = figures(config, gpus(), count_step(config, gpus()))
+    size = {name: plan["parameters"]["backbone"] for name, plan in plans.items()}
+    width, depth = config.model.width, config.model.depth
+    assert size["none"] == size["shared"]
+    assert size["separate"] - size["none"] == depth * 4 * (width**2 + width)
+    none, shared, separate = (plan["flops_per_image"]["model"] for plan in plans.values())
+    assert none < shared < separate
+
+
 LARGER = {
     "model__width": 96,
     "model__depth": 4,

@@ -54,7 +54,7 @@ class Losses(nn.Module):
             "loss_mask": sums["loss_mask"],
             "loss_dice": sums["loss_dice"],
         }
-        return {"loss": sum(parts.values())} | parts
+        return {"loss": sum(parts.values())} | {name: x.detach() for name, x in parts.items()}
 
 
 class Matcher(Mask2FormerHungarianMatcher):
@@ -75,8 +75,8 @@ class Matcher(Mask2FormerHungarianMatcher):
 class Criterion(Mask2FormerLoss):
     """transformers' losses. Differences: float32 whatever the precision of the network; masks stay
     bool until they are sampled, one image at a time; a batch without objects has mask losses of 0;
-    the number of masks is that of these images (transformers exchanges it between processes, and
-    divides it by their number twice).
+    mask losses are divided by the masks of these images, also in one process of several, whose
+    losses the caller combines (transformers divides by their number over processes twice).
     """
 
     def __init__(self, config: Mask2FormerConfig, weights: dict[str, float]):
@@ -136,7 +136,5 @@ class Criterion(Mask2FormerLoss):
         }
 
     def get_num_masks(self, class_labels: Sequence[Tensor], device: torch.device) -> Tensor:
-        """The masks of these images, at least 1: `step.TrainStep` makes the loss of a batch of the
-        losses of its parts."""
-        count = torch.tensor(float(sum(map(len, class_labels))), device=device)
-        return count.clamp(min=1)
+        """The number of masks of these images, at least 1."""
+        return torch.tensor(float(sum(map(len, class_labels))), device=device).clamp(min=1)

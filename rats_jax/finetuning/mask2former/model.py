@@ -77,13 +77,15 @@ class Segmenter(nn.Module):
 def without_padding(masks: Tensor, size: tuple[int, int], padding: tuple[int, ...]) -> Tensor:
     """The part [B, Q, h, w] of mask logits that shows the image. If its border is between two
     points of the masks, they are resized to the padded image first."""
-    height, width = size
-    whole = height + padding[3], width + padding[1]
-    stride = whole[0] // masks.shape[-2], whole[1] // masks.shape[-1]
-    if height % stride[0] or width % stride[1]:
-        masks = F.interpolate(masks, size=whole, mode="bilinear", align_corners=False)
-        stride = 1, 1
-    return masks[..., : height // stride[0], : width // stride[1]]
+    padded = size[0] + padding[3], size[1] + padding[1]
+    (rows, between_rows), (columns, between_columns) = (
+        divmod(shown * points, pixels)
+        for shown, points, pixels in zip(size, masks.shape[2:], padded, strict=True)
+    )
+    if between_rows or between_columns:
+        masks = F.interpolate(masks, size=padded, mode="bilinear", align_corners=False)
+        rows, columns = size
+    return masks[..., :rows, :columns]
 
 
 def make_model(backbone: Backbone, config: ConfigDict, *, classes: Sequence[str]) -> Segmenter:
@@ -117,6 +119,11 @@ def check(config: ConfigDict, options: Options) -> None:
         raise UserError(
             "--queries=registers needs registers, and the checkpoint has none: choose "
             "--queries=learned"
+        )
+    if config.decoder.queries == "learned" and not options.registers_in_every_layer:
+        raise UserError(
+            f"--queries=learned needs patches that layers change, and those of a {options.title} "
+            "stay as they are: choose --queries=registers, or another checkpoint"
         )
     if config.decoder.width % GROUPS:
         raise UserError(

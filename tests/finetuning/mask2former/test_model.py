@@ -184,6 +184,16 @@ def test_any_size_of_image_is_padded_and_masks_are_of_the_image_alone():
     assert odd.shape[2:] == (44, 39)  # resized, since 39 is between two points of the masks
 
 
+@pytest.mark.parametrize("size, masks", [((56, 84), (16, 24)), ((42, 56), (12, 16))])
+def test_masks_of_an_odd_stride(size, masks):
+    """Patches of 14 pixels have masks of every 3.5."""
+    model = make(backbone_of(**RATS, patch=14, image_size=56)).eval()
+    assert model.multiple == 28
+    with torch.no_grad():
+        assert model(draw(1, 3, *size))[1].shape[2:] == masks
+        assert model(draw(1, 3, 54, 54))[1].shape[2:] == (54, 54)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_mixed_precision_is_near_float32(dtype):
     model = make()
@@ -222,6 +232,8 @@ def test_options_that_are_left_out_have_their_defaults():
 def test_what_cannot_be_is_one_line():
     with pytest.raises(UserError, match="--queries=learned"):
         make(backbone_of(architecture="vit"))
+    with pytest.raises(UserError, match="--queries=registers"):
+        make(backbone_of(architecture="perceiver"), **{"decoder.queries": "learned"})
     with pytest.raises(UserError, match="multiple of 32"):
         make(**{"decoder.width": 48})
 
