@@ -16,38 +16,40 @@ _NO_SIZES = Sizes((0, 0), (0, 0))  # readers of id files do not use them
 _AT_ONCE = 256  # masks
 
 
-def ids_of_masks(parts: PartDataset) -> tuple[int, ...]:
-    """All ids in the masks, ascending, without void. Images are not read. Broken masks are left
-    out here: reading the sample reports them.
+def ids_of_masks(parts: PartDataset) -> list[np.ndarray | None]:
+    """The ids in each mask, ascending, without void. Images are not read. None for a broken mask:
+    reading the sample reports it.
 
     Raises:
       UserError: no mask can be read, or there are too many ids.
     """
     found: set[int] = set()
-    fault, readable = "", 0
+    of_masks: list[np.ndarray | None] = []
+    fault = ""
     progress = Progress(f"classes of {parts.name}", len(parts))
     for ids in _ids_of_all(parts):
         progress.add(1)
         if isinstance(ids, str):
             fault = fault or ids
+            of_masks.append(None)
             continue
-        readable += 1
-        found |= ids
+        of_masks.append(ids)
+        found.update(ids.tolist())
         if len(found) > MOST_REGIONS:
             raise UserError(
                 f"the masks of {parts.name} hold more than {MOST_REGIONS:,} ids: they seem to be "
                 "photographs, or ids of single objects; give masks with one id for each class, or "
                 "list the ids in config.data.classes"
             )
-    if not readable:
+    if all(ids is None for ids in of_masks):
         raise UserError(f"{parts.name}: no mask can be read, for instance: {fault}")
-    return tuple(sorted(found))
+    return of_masks
 
 
-def _ids_of_all(parts: PartDataset) -> Iterator[set[int] | str]:
+def _ids_of_all(parts: PartDataset) -> Iterator[np.ndarray | str]:
     """The ids of each mask, or why it cannot be read."""
 
-    def work(entry: Entry) -> set[int] | str:
+    def work(entry: Entry) -> np.ndarray | str:
         try:
             if entry.fault:
                 return printable(entry.fault)
@@ -60,8 +62,8 @@ def _ids_of_all(parts: PartDataset) -> Iterator[set[int] | str]:
             yield from pool.map(work, parts.entries[start : start + _AT_ONCE])
 
 
-def _different(ids: np.ndarray) -> set[int]:
-    """The different ids, without void."""
+def _different(ids: np.ndarray) -> np.ndarray:
+    """The different ids, ascending, without void."""
     small = ids.size and int(ids.min()) >= VOID and int(ids.max()) < MOST_REGIONS
     different = np.flatnonzero(np.bincount(ids.ravel() + 1)) - 1 if small else np.unique(ids)
-    return set(different.tolist()) - {VOID}
+    return different[different != VOID].astype(np.int32)

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from rats_jax.data.kinds import kind_and_place
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets import POINTS, SAME_IDS, PartDataset, open_dataset
 from rats_jax.parts.datasets.coco_panoptic import open_coco_panoptic
 from rats_jax.paths import local_path, printable
+from rats_jax.progress import reports_time
 from rats_jax.segmentation import components
 from rats_jax.segmentation.class_choice import Classes, chosen_classes, listed_ids, own_classes
 from rats_jax.segmentation.class_scan import ids_of_masks
@@ -80,14 +83,21 @@ def open_both(
 ) -> tuple[SegmentationSet, SegmentationSet]:
     """The training and the test set, with the same classes.
 
+    The test masks of kinds without a list of classes are read, since a run should not end at its
+    first evaluation because of an id that is no class.
+
     Raises:
       UserError: one of them cannot be opened, or the test set has other classes.
     """
     training = open_segmentation(train, task=task, classes=classes, void=void)
     testing = open_segmentation(test, task=task, classes=classes, void=void)
-    if not classes and testing.ids_found and set(testing.ids) < set(training.ids):
-        # Some classes do not occur in the test images.
-        testing = open_segmentation(test, task=task, classes=training.ids, void=void)
+    if not classes and testing.ids_found and set(testing.ids) <= set(training.ids):
+        # Some classes need not occur in the test images, and ids that are found have no names.
+        if testing.ids != training.ids:
+            testing = open_segmentation(test, task=task, classes=training.ids, void=void)
+        testing = replace(testing, classes=training.classes)
+    if classes:
+        _check_ids(testing)
     check_same_classes(training, testing)
     if shared := len(training.truths.identities & testing.truths.identities):
         line = f"warning: {shared:,} of {len(testing):,} test images are also training images"
@@ -116,6 +126,12 @@ def check_same_classes(train: SegmentationSet, test: SegmentationSet) -> None:
     )
 
 
+def _check_ids(dataset: SegmentationSet) -> None:
+    maps = dataset.truths.maps if isinstance(dataset.truths, Components) else dataset.truths
+    if isinstance(maps, LabelMaps) and maps.parts.classes is None:
+        maps.check_ids(ids_of_masks(maps.parts))
+
+
 def _described(item: tuple[int, str]) -> str:
     id, name = item
     return f"class {id}" + ("" if name == str(id) else f" ({name})")
@@ -129,6 +145,11 @@ def _existing(spec: str, place: str) -> Path:
 
 
 def _open_objects(path: Path, given: Sequence[str | int]) -> SegmentationSet:
+    with reports_time(f"reading the annotations of {path}"):
+        return _objects(path, given)
+
+
+def _objects(path: Path, given: Sequence[str | int]) -> SegmentationSet:
     files = open_coco_objects(path)
     named = {id: name for id, name in files.categories.items() if isinstance(id, int)}
     chosen = chosen_classes(given, named, str(files.file)) if given else own_classes(named)
@@ -147,7 +168,8 @@ def _open_label_maps(
     rule = f"{parts.flattening}; a class is an id"
     if void is not None:
         rule += f"; id {void} is void"
-    chosen = _classes(parts, given, ignored)
+    found = ids_of_masks(parts) if parts.classes is None and not given else None
+    chosen = _classes(parts, given, ignored, found)
     if void in chosen.ids:
         raise UserError(
             f"config.data.void={void} is also one of config.data.classes; remove it from one"
@@ -161,21 +183,32 @@ def _open_label_maps(
     others_void = bool(given) and parts.classes is not None
     if others_void:
         rule += "; classes that config.data.classes does not list are ignored"
-    maps = open_label_maps(parts, chosen, ignored=ignored, others_void=others_void)
+    maps = open_label_maps(
+        parts, chosen, ignored=ignored, others_void=others_void, ids_of_masks=found
+    )
     truths: LabelMaps | Components = maps if task == "semantic" else Components(maps)
     notes = (*parts.notes, *_odd_classes(parts, chosen, given))
-    found = parts.classes is None and not given
-    return SegmentationSet(parts.name, task, *chosen, rule, notes, truths, ids_found=found)
+    is_found = found is not None
+    return SegmentationSet(parts.name, task, *chosen, rule, notes, truths, ids_found=is_found)
 
 
-def _classes(parts: PartDataset, given: Sequence[str | int], ignored: tuple[int, ...]) -> Classes:
-    if parts.classes is None:
-        if given:
-            return listed_ids(given, parts.name)
-        return own_classes({id: str(id) for id in ids_of_masks(parts) if id not in ignored})
-    if given:
+def _classes(
+    parts: PartDataset,
+    given: Sequence[str | int],
+    ignored: tuple[int, ...],
+    found: Sequence[np.ndarray | None] | None,
+) -> Classes:
+    """found: the ids in each mask, if the classes are all that are found."""
+    if parts.classes is not None and given:
         return chosen_classes(given, parts.classes, parts.name)
-    return own_classes({id: name for id, name in parts.classes.items() if id not in ignored})
+    if given:
+        return listed_ids(given, parts.name)
+    named = parts.classes
+    if named is None:
+        assert found is not None
+        ids = sorted({id for of_mask in found if of_mask is not None for id in of_mask.tolist()})
+        named = {id: str(id) for id in ids}
+    return own_classes({id: name for id, name in named.items() if id not in ignored})
 
 
 def _odd_classes(parts: PartDataset, chosen: Classes, given: Sequence[str | int]) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets import VOID, PartDataset
 from rats_jax.parts.datasets.drawings import Drawings
+from rats_jax.paths import printable
 from rats_jax.segmentation.class_choice import LARGEST_ID, Classes, shown
 from rats_jax.segmentation.interface import Segmented
 
@@ -24,12 +25,14 @@ class LabelMaps:
       ids: the id of each class.
       ignored: ids that are ignored, as the data set's own void is.
       others_void: whether ids that are no class are ignored; otherwise they are errors.
+      labelled: whether each mask has a pixel of a class, as far as it is known; None if it is not.
     """
 
     parts: PartDataset
     ids: tuple[int, ...]
     ignored: tuple[int, ...]
     others_void: bool
+    labelled: tuple[bool, ...] | None = None
 
     @cached_property
     def names(self) -> Sequence[str]:
@@ -56,10 +59,18 @@ class LabelMaps:
 
     def subset(self, indices: Sequence[int]) -> "LabelMaps":
         entries = [self.parts.entries[i] for i in indices]
-        return replace(self, parts=replace(self.parts, entries=entries))
+        labelled = self.labelled and tuple(self.labelled[i] for i in indices)
+        return replace(self, parts=replace(self.parts, entries=entries), labelled=labelled)
 
     def annotated(self) -> Sequence[int]:
-        return range(len(self.parts))
+        whole = range(len(self.parts))
+        return whole if self.labelled is None else [i for i in whole if self.labelled[i]]
+
+    def check_ids(self, ids_of_masks: Sequence[np.ndarray | None]) -> None:
+        """Raises UserError if a mask holds an id that is no class, as `read` does."""
+        for entry, ids in zip(self.parts.entries, ids_of_masks, strict=True):
+            if ids is not None and (unknown := ids[self.places(ids) == _UNKNOWN]).size:
+                raise UserError(printable(self._unknown(entry.name, int(unknown[0]))))
 
     @cached_property
     def _table(self) -> np.ndarray:
@@ -80,9 +91,16 @@ class LabelMaps:
 
 
 def open_label_maps(
-    parts: PartDataset, classes: Classes, *, ignored: tuple[int, ...], others_void: bool
+    parts: PartDataset,
+    classes: Classes,
+    *,
+    ignored: tuple[int, ...],
+    others_void: bool,
+    ids_of_masks: Sequence[np.ndarray | None] | None,
 ) -> LabelMaps:
     """`LabelMaps` of these classes.
+
+    ids_of_masks: the ids in each mask, None for a broken mask; None if they are not known.
 
     Raises:
       UserError: there is no class, or an id is too large.
@@ -95,4 +113,7 @@ def open_label_maps(
         raise UserError(
             f"{parts.name}: class id {largest} is above {LARGEST_ID:,}; renumber the ids of masks"
         )
-    return LabelMaps(parts, classes.ids, ignored, others_void)
+    labelled = ids_of_masks and tuple(
+        ids is None or bool(np.isin(ids, classes.ids).any()) for ids in ids_of_masks
+    )
+    return LabelMaps(parts, classes.ids, ignored, others_void, labelled)

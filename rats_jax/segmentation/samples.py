@@ -43,6 +43,9 @@ class SemanticSamples:
     flip: float = 0.5
     color: bool = True
 
+    def __post_init__(self):
+        _windows(self)  # checks its options
+
     @property
     def fields(self) -> Fields:
         return {**_image_fields(self.crop), "labels": ((self.crop, self.crop), np.int16)}
@@ -98,6 +101,9 @@ class InstanceSamples:
     flip: float = 0.5
     color: bool = False
     most_instances: int = 100
+
+    def __post_init__(self):
+        _windows(self)  # checks its options
 
     @property
     def fields(self) -> Fields:

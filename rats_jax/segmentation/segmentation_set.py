@@ -126,11 +126,11 @@ class SegmentationSet:
             return self
         if not kept:
             raise UserError(
-                f"{self.name}: none of its {len(self):,} images has an object of "
-                "its classes; give other images, or other config.data.classes"
+                f"{self.name}: none of its {len(self):,} images has anything of its classes; give "
+                "other images, or other config.data.classes"
             )
-        left = len(self) - len(kept)
-        note = f"{left:,} of {len(self):,} images have no object, and are not used for training"
+        left = f"{len(self) - len(kept):,} of {len(self):,} images"
+        note = f"{left} have nothing of the classes, and are not used for training"
         return replace(self, truths=self.truths.subset(kept), notes=(*self.notes, note))
 
 

@@ -9,7 +9,7 @@ from rats_jax.data.decode import UnreadableImage
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets import VOID, open_dataset
 from rats_jax.segmentation.datasets import SegmentationSource, open_both, open_segmentation
-from tests.parts.datasets.written import SIZE, box, write_ids, write_image
+from tests.parts.datasets.written import SIZE, box, write_ids, write_image, write_rgb_ids
 
 
 def write_folder(root, masks: dict[str, np.ndarray]):
@@ -84,6 +84,8 @@ def test_the_test_set_may_lack_classes_and_may_not_have_others(tmp_path):
     np.testing.assert_array_equal(test.sample(0).labels[:2, 0], [0, 2])
     with pytest.raises(UserError, match=r"config\.data\.test \(other\) has class 7"):
         open_both(train, other, task="semantic")
+    with pytest.raises(UserError, match=r"a\.png of other holds id 7.*config\.data\.classes"):
+        open_both(train, other, task="semantic", classes=("0", "2", "1"))
     _, same = open_both(train, train, task="semantic")
     assert same.notes == ("warning: 1 of 1 test images are also training images",)
 
@@ -98,10 +100,20 @@ def test_masks_without_classes(tmp_path):
 
 def test_an_image_of_void_alone_counts_as_unreadable(tmp_path):
     spec = write_folder(tmp_path, {"a": ids(0), "b": ids(0, 1)})
-    source = SegmentationSource(open_segmentation(spec, task="semantic", void=0))
+    found = open_segmentation(spec, task="semantic", void=0, classes=("1",))
+    source = SegmentationSource(found)
     with pytest.raises(UnreadableImage, match="no pixel is labelled"):
         source[0]
     assert source[1][0].labels.max() == 0
+
+
+@pytest.mark.parametrize(("task", "void"), [("semantic", 0), ("instance", None)])
+def test_images_without_a_class_are_left_out_if_the_masks_were_read(tmp_path, task, void):
+    masks = {"a": ids(0), "b": ids(0, 1), "c": ids(0), "d": ids(0, 2)}
+    found = open_segmentation(write_folder(tmp_path, masks), task=task, void=void)
+    source = SegmentationSource(found.limited(3))
+    assert len(found) == 4 and found.limited(3).files == ["a.png", "b.png", "c.png"]
+    assert source.files == ["b.png"] and source.notes[-1].startswith("2 of 3 images have nothing")
 
 
 def test_broken_masks_are_reported_with_their_sample(tmp_path):
@@ -130,3 +142,30 @@ def test_ade20k(tmp_path):
     np.testing.assert_array_equal(
         found.sample(0).labels, np.where(mask == 0, VOID, mask.astype(int) - 1)
     )
+
+
+def test_partimagenet_and_imagenet_s(tmp_path):
+    mask = np.where(box(2, 3, 6, 8), 7, 40).astype(np.uint8)
+    write_image(tmp_path / "images/val/n01_1.JPEG")
+    write_ids(tmp_path / "annotations/val/n01_1.png", mask)
+    found = open_segmentation(f"partimagenet:{tmp_path}", task="semantic")
+    assert len(found.ids) == 41 and found.classes[40] == "background"
+    np.testing.assert_array_equal(found.sample(0).labels, mask)
+    instances = open_segmentation(f"partimagenet:{tmp_path}", task="instance")
+    assert len(instances.ids) == 40 and instances.sample(0).categories.tolist() == [7]
+
+    ids = np.where(mask == 7, 300, np.where(box(0, 0, 1, 11), 1000, 0))
+    write_image(tmp_path / "validation/n02/a.JPEG")
+    write_rgb_ids(tmp_path / "validation-segmentation/n02/a.png", ids)
+    found = open_segmentation(f"imagenet-s:{tmp_path}", task="semantic")
+    assert found.ids == (0, 300)
+    np.testing.assert_array_equal(
+        found.sample(0).labels, np.where(ids == 1000, VOID, (ids == 300).astype(int))
+    )
+
+
+def test_found_ids_take_the_names_of_the_training_set(tmp_path):
+    write_folder(tmp_path, {"a": ids(3, 40)})
+    train, test = open_both("procedural_parts:2", f"folder:{tmp_path}", task="semantic")
+    assert test.classes == train.classes and test.ids == train.ids
+    np.testing.assert_array_equal(test.sample(0).labels, ids(3, 40))

@@ -60,7 +60,10 @@ def test_images_without_an_object_are_scored_and_not_trained_on(tmp_path):
     found = open_segmentation(f"coco-instances:{tmp_path}", task="instance")
     source = pickle.loads(pickle.dumps(SegmentationSource(found)))
     assert len(found) == 4 and source.files == ["000000000006.jpg", "000000000007.jpg"]
-    assert source.notes[-1] == "2 of 4 images have no object, and are not used for training"
+    assert (
+        source.notes[-1]
+        == "2 of 4 images have nothing of the classes, and are not used for training"
+    )
     assert source[1][0].masks.shape[0] == 4 and source.fingerprint() != found.fingerprint()
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rats_jax.errors import UserError
 from rats_jax.segmentation.crops import Window, Windows, nearest, window_of_pixels
 from rats_jax.segmentation.interface import VOID, Segmented
 from rats_jax.segmentation.packed_masks import packed
@@ -232,3 +233,10 @@ def test_images_of_one_pixel(size):
     )
     instance.write(image, np.random.default_rng(0), out)
     assert masks_of(out)[0].sum() == np.prod(out["size"])
+
+
+@pytest.mark.parametrize("samples", [SemanticSamples, InstanceSamples])
+def test_a_scale_that_cannot_be(samples):
+    for scale in ((0.0, 1.0), (2.0, 1.0)):
+        with pytest.raises(UserError, match=r"config\.data\.scale"):
+            samples(crop=32, scale=scale)
