@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -61,19 +62,30 @@ def write_results(
         "scores": {name: estimate._asdict() for name, estimate in scores.items()},
         "classes": [of._asdict() for of in classes],
     }
-    old = target.with_name(f".{target.name[:40]}.old")
-    with new_folder(target, flag="the folder of results") as folder:
+    with _replaced(target) as folder:
         write_json(folder / "results.json", results)
         write_text(folder / "table.md", f"{table}\n\n{_class_table(classes)}")
         with replacing(folder / COUNTS) as new, new.open("wb") as file:
             np.savez_compressed(file, **scorer.state())
         if found.examples:
             draw_if_possible("predictions.png", lambda: _draw(folder, dataset, found))
-        shutil.rmtree(old, ignore_errors=True)
-        if target.exists():
-            target.rename(old)
-    shutil.rmtree(old, ignore_errors=True)
     return table
+
+
+@contextmanager
+def _replaced(target: Path) -> Iterator[Path]:
+    """As `new_folder`, also if `target` exists: it is removed if the block succeeds."""
+    old = target.with_name(f".{target.name[:40]}.old")
+    try:
+        with new_folder(target, flag="the folder of results") as folder:
+            yield folder
+            shutil.rmtree(old, ignore_errors=True)
+            if target.exists():
+                target.rename(old)
+    finally:
+        if old.exists() and not target.exists():  # the new one could not be put in its place
+            old.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 class _Saved(NamedTuple):

@@ -190,9 +190,7 @@ def _boundaries(labels: np.ndarray) -> np.ndarray:
     return edge
 
 
-def compose(
-    rows: list[list[np.ndarray]], titles: list[str], notes: list[list[str]]
-) -> Image.Image:
+def compose(rows: list[list[np.ndarray]], titles: list[str], notes: list[list[str]]) -> Image.Image:
     """Places cells [row][column] on one picture, each with its note below. Columns are as wide as
     the widest cell."""
     heights = [row[0].shape[0] for row in rows]

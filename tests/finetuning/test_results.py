@@ -1,6 +1,7 @@
 """A folder of results has what it says, and two of them can be compared."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +75,20 @@ def test_an_earlier_folder_is_replaced_and_a_failure_leaves_it(tmp_path, monkeyp
     assert not (folder / "stale").exists()
     monkeypatch.setattr(np, "savez_compressed", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
+        written(folder, "semantic")
+    assert json.loads((folder / "results.json").read_text())["images"] == 4
+    assert [file.name for file in tmp_path.iterdir()] == ["results"]
+    monkeypatch.undo()
+
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if target == folder and path.name != ".results.old":
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(UserError, match="^the folder of results .*No space left"):
         written(folder, "semantic")
     assert json.loads((folder / "results.json").read_text())["images"] == 4
     assert [file.name for file in tmp_path.iterdir()] == ["results"]

@@ -15,10 +15,12 @@ CLASSES = ("wall", "sky", "tree", "only predicted", "never there")
 
 
 def image(seed: int) -> tuple[Segmented, Outputs]:
+    """Most names are not UTF-8."""
     rng = np.random.default_rng(seed)
     size = (12 + seed, 17)
     labels = rng.choice([VOID, 0, 1, 2], size, p=[0.1, 0.5, 0.3, 0.1]).astype(np.int16)
-    truth = Segmented(np.zeros((*size, 3), np.uint8), labels, None, None, None, f"{seed}.jpg")
+    name = f"{seed}\udcff.jpg" if seed else "0.jpg"
+    truth = Segmented(np.zeros((*size, 3), np.uint8), labels, None, None, None, name)
     logits = rng.normal(0, 2, (6, len(CLASSES) + 1)).astype(np.float32)
     logits[:, 4] = -20
     return truth, Outputs(logits, rng.normal(0, 3, (6, 4, 5)).astype(np.float32))
