@@ -90,12 +90,15 @@ def with_absolute_path(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def make_mesh(config: ConfigDict, devices: Sequence | None = None) -> Mesh:
-    """The mesh of a run, by default over all available devices.
+def make_mesh(
+    config: ConfigDict, devices: Sequence | None = None, *, heads: int | None = None
+) -> Mesh:
+    """The mesh of a run, by default over all available devices. heads: of the backbone, where the
+    config does not have them.
 
     Raises UserError when the config does not fit the mesh.
     """
-    mesh = _mesh_of_model(config, devices)
+    mesh = _mesh_of_model(config, devices, heads)
     batch, parts = config.optimizer.batch_size, config.optimizer.accumulation
     multiple = batch_shards(mesh) * parts
     if batch % multiple:
@@ -107,16 +110,20 @@ def make_mesh(config: ConfigDict, devices: Sequence | None = None) -> Mesh:
     return mesh
 
 
-def _mesh_of_model(config: ConfigDict, devices: Sequence | None) -> Mesh:
+def _mesh_of_model(config: ConfigDict, devices: Sequence | None, heads: int | None = None) -> Mesh:
     try:
         mesh = mesh_of(**config.mesh, devices=devices)
     except UserError as error:
         raise UserError(f"config.mesh: {error}") from error
-    tensor, heads = mesh.shape["tensor"], config.model.heads
+    tensor, of = mesh.shape["tensor"], "config.model.heads"
+    if heads is None:
+        heads = config.model.heads
+    else:
+        of = "the number of heads of the backbone,"
     if heads % tensor:
         divisors = [str(n) for n in range(1, heads + 1) if heads % n == 0]
         raise UserError(
-            f"config.model.heads {heads} is not divisible by config.mesh.tensor {tensor}, which "
+            f"{of} {heads} is not divisible by config.mesh.tensor {tensor}, which "
             f"splits the heads: choose one of {', '.join(divisors)}"
         )
     return mesh

@@ -22,8 +22,9 @@ from rats_jax.errors import UserError
 from rats_jax.models import Features, Options, make_backbone
 from rats_jax.paths import local_path, printable
 from rats_jax.runs.find import Place, find_run, not_a_run
+from rats_jax.runs.finetuned import Finetuned, is_finetuned, restore_finetuned
 from rats_jax.runs.metric_names import formatted
-from rats_jax.runs.restore import restore, untrained
+from rats_jax.runs.restore import Restored, restore, untrained
 from rats_jax.runs.workdir import load_config
 from rats_jax.voice import say
 from rats_jax.weights.files import read
@@ -43,7 +44,8 @@ class Backbone(NamedTuple):
     mean, std: for red, green and blue, to normalise images in 0..1.
     origin: a text for people that says what this is and where it comes from. title: the same
         without what was not read. left_out: the names of tensors of a file that were not read.
-    workdir, step, config: of the run; None if it is not from a run."""
+    workdir, step, config: of the run; None if it is not from a run. Of a run of rats finetune, only
+        the step."""
 
     options: Options
     graph: nnx.GraphDef
@@ -173,17 +175,15 @@ def _to_name(missing: str) -> str:
 def _of_run(place: Place, weights: str, flag: str) -> Backbone:
     if place.workdir is None:
         of = f"a run, in its copy {printable(place.folder.name)},"
+    elif is_finetuned(place.workdir):
+        return _of_finetuned(place.workdir, place.step)
     else:
         _check_config(place.workdir)
         of = f"the run in {printable(place.workdir.resolve().name)}"
     found = restore(place.folder, weights=weights, best=True, flag=flag)
     options = backbone_options(found.config)
     graph, _ = _abstract(options)
-    which = f"at step {found.step:,}"
-    if found.best:
-        metric, value = found.best
-        which += f", the best of {metric} ({formatted(metric, value)})"
-    origin = f"the {weights} of {of} {which}"
+    origin = f"the {weights} of {of} {_at_step(found)}"
     return Backbone(
         options,
         graph,
@@ -194,6 +194,21 @@ def _of_run(place: Place, weights: str, flag: str) -> Backbone:
         step=found.step,
         config=found.config,
     )
+
+
+def _of_finetuned(workdir: Path, step: int | None) -> Backbone:
+    found = restore_finetuned(workdir, step=step)
+    graph, _ = _abstract(found.options)
+    name = printable(workdir.resolve().name)
+    origin = f"the backbone of the run of rats finetune in {name} {_at_step(found)}"
+    return Backbone(found.options, graph, found.params, origin, title=origin, step=found.step)
+
+
+def _at_step(found: Restored | Finetuned) -> str:
+    if not found.best:
+        return f"at step {found.step:,}"
+    metric, value = found.best
+    return f"at step {found.step:,}, the best of {metric} ({formatted(metric, value)})"
 
 
 def _check_config(workdir: Path) -> None:

@@ -97,6 +97,13 @@ _MODEL = (
         fixed=True,
     ),
     Field(
+        "model.backbone",
+        "",
+        "The architecture of the backbone, as JSON, which the first start of a decoder in JAX sets "
+        "from the checkpoint. Leave it empty.",
+        fixed=True,
+    ),
+    Field(
         "model.parallel",
         "shared",
         "RATS: self-attention among the patches, added to register attention (Eq. 8 of the paper): "

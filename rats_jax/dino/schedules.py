@@ -74,5 +74,21 @@ class Schedules:
         rise = start + (end - start) * epoch / max(warmup - 1, 1)
         return jnp.where(epoch < warmup, rise, end).astype(jnp.float32)
 
+    def values(self, step: int) -> dict[str, jax.Array]:
+        """Display name -> value at a step."""
+        return {
+            "the learning rate": self.learning_rate(step),
+            "the weight decay": self.weight_decay(step),
+            "the teacher momentum": 1 - self.teacher_rate(step),
+            "the teacher temperature": self.teacher_temperature(step),
+        }
+
+    def ends(self) -> dict[str, int]:
+        """Display name of a span -> the step at which it ends."""
+        return {
+            "the warm-up": self.warmup_steps,
+            "the freeze of the last layer": self.freeze_last_layer_steps,
+        }
+
     def last_layer_frozen(self, step: jax.Array) -> jax.Array:
         return step < self.freeze_last_layer_steps

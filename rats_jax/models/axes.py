@@ -5,6 +5,8 @@ heads with their registers, the MLP's hidden width and the prototypes. `fsdp` al
 parameters (parallel/rules.py); kernels are gathered where they are used (`linear.cast_einsum`).
 """
 
+from collections.abc import Callable
+
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -22,3 +24,18 @@ def constrain(x: jax.Array, *axes: str | tuple[str, ...] | None) -> jax.Array:
     if not set(AXES) <= set(mesh.axis_names):
         return x
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(*axes)))
+
+
+def on_each_device(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
+    """function(*arrays), computed by each device for its own images, without any communication.
+
+    arrays: [B, ...], and so is the result. For functions with loops whose length depends on values:
+    otherwise the devices of a mesh would agree before each iteration.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if not set(AXES) <= set(mesh.axis_names):
+        return function(*arrays)
+    images = PartitionSpec(BATCH)
+    return jax.shard_map(function, mesh=mesh, in_specs=images, out_specs=images, check_vma=False)(
+        *arrays
+    )

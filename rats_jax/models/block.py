@@ -208,10 +208,12 @@ def run_blocks(
     {layer: its tokens}.
 
     keep: [depth, 2, B] of the whole stack. remat: a name in `remat.POLICIES`. unroll: blocks in one
-    iteration of the compiled loop. With `attention_of` or `tokens_of` the stack is unrolled in
-    Python: for inspection, not for training. shared: further arguments of every block.
+    iteration of the compiled loop. tokens_of: if these are the last of `layers`, the compiled loop
+    stores their tokens; otherwise, and with `attention_of`, the stack is unrolled in Python: for
+    inspection, not for training. shared: further arguments of every block.
     """
-    if attention_of or tokens_of:
+    first = min(tokens_of, default=layers.stop)
+    if attention_of or set(tokens_of) != set(range(first, layers.stop)):
         attention, passed = {}, {}
         for i in layers:
             block = layer(blocks, i)
@@ -223,16 +225,25 @@ def run_blocks(
         return tokens, attention, passed
 
     graphdef, params = nnx.split(blocks)
-    params, keep = jax.tree.map(lambda x: x[layers.start : layers.stop], (params, keep))
 
-    def body(tokens, layer):
-        params, keep = layer
-        return nnx.merge(graphdef, params)(tokens, keep, **shared), None
+    def scan(tokens, layers: range, passes: bool):
+        def body(tokens, layer):
+            params, keep = layer
+            tokens = nnx.merge(graphdef, params)(tokens, keep, **shared)
+            return tokens, tokens if passes else None
 
-    if remat != "none":
-        body = rematerialize(body, POLICIES[remat])
-    tokens, _ = jax.lax.scan(body, tokens, (params, keep), unroll=unroll)
-    return tokens, {}, {}
+        if remat != "none":
+            body = rematerialize(body, POLICIES[remat])
+        part = jax.tree.map(lambda x: x[layers.start : layers.stop], (params, keep))
+        return jax.lax.scan(body, tokens, part, unroll=unroll)
+
+    if first > layers.start:
+        tokens, _ = scan(tokens, range(layers.start, first), False)
+    if first == layers.stop:
+        return tokens, {}, {}
+    tokens, passed = scan(tokens, range(first, layers.stop), True)
+    by_layer = (jax.tree.map(lambda x, i=i: x[i], passed) for i in range(layers.stop - first))
+    return tokens, {}, dict(enumerate(by_layer, first))
 
 
 def watched(layers: Sequence[int], depth: int) -> set[int]:

@@ -45,6 +45,12 @@ RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     ("direction", (FSDP, TENSOR)),  # [bottleneck, K]
     ("gain", (TENSOR,)),
     ("center", (TENSOR,)),  # [G, K]
+    # heads of segmentation: see mask_head/head.py
+    ("(classify|project|embed/fc[123])/kernel", (FSDP, None)),
+    ("(classify|project|embed/fc[123])/bias", ()),
+    ("grow/kernel", (FSDP, None, None, TENSOR)),  # [E, 2, 2, E]
+    ("grow/bias", (TENSOR,)),
+    ("depthwise", (None, None, TENSOR)),  # [3, 3, E]
     # learned dictionary: as the prototypes
     ("dictionary/entries", (TENSOR, FSDP)),  # [E, D]
     # counts, and the key

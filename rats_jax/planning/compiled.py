@@ -14,7 +14,8 @@ from rats_jax.assemble import make_dino, make_mesh
 from rats_jax.models.memory import TrainingBytes
 from rats_jax.planning.hlo import Program, read_program
 from rats_jax.planning.topology import Hardware
-from rats_jax.runs.programs import abstract_samples, abstract_state, make_train_step
+from rats_jax.runs.pretraining_programs import abstract_samples, make_train_step
+from rats_jax.runs.programs import abstract_state
 from rats_jax.validation import validate
 
 #: Bytes of the units in XLA's messages.

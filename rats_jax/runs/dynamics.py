@@ -13,6 +13,7 @@ from rats_jax.files import replacing
 from rats_jax.paths import printable
 from rats_jax.runs.history import Piece, pieces, read_lines
 from rats_jax.runs.metric_names import (
+    PLAIN,
     SCORES,
     display_name,
     formatted,
@@ -29,8 +30,11 @@ LEGEND = 45  # characters in a line
 LEAST = 5.0  # percent: the smallest span of an axis of scores, so that noise does not look large
 
 DISTINCT = "distinct registers"
-#: Panels of metrics that are not in percent: title -> {metric: label}.
+#: Panels of metrics with a title of their own: title -> {metric: label}.
 TITLED = {
+    "semantic segmentation": {n: title for n, title in PLAIN.items() if n.startswith("semantic/")},
+    "instances, masks": {n: title for n, title in PLAIN.items() if n.endswith("_mask")},
+    "instances, boxes": {n: title for n, title in PLAIN.items() if n.endswith("_box")},
     DISTINCT: {"registers/distinct": "effective number"},
     "registers, means": {
         "registers/similarity_within_heads": "cosine within heads",

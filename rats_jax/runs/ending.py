@@ -9,11 +9,11 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from rats_jax.dino.schedules import Schedules
 from rats_jax.paths import printable
 from rats_jax.runs.checkpoints.checkpoint import Checkpoints
 from rats_jax.runs.events import Events
 from rats_jax.runs.history import pieces, read_lines
+from rats_jax.runs.method import Schedules
 from rats_jax.runs.metric_names import SCORES, display_name, formatted, is_score
 from rats_jax.runs.online.data import headline
 from rats_jax.voice import say
@@ -127,7 +127,7 @@ def say_end(
     saved, best = checkpoints.steps(), None
     if config.run.keep_best:
         best = checkpoints.best()
-    if config.evaluation.every_epochs and jax.process_index() == 0:
+    if jax.process_index() == 0:
         found = ended_below(workdir, step)
         for below in found:
             events.add("ended_below", step=step, **below._asdict())
@@ -154,9 +154,11 @@ def nothing_to_do(config: ConfigDict, schedules: Schedules, start: int) -> str:
     end = "the run ends there"
     if start > schedules.steps:
         end = f"the run now ends at step {schedules.steps:,}"
+    optimizer = config.optimizer
+    length = f"epochs={optimizer.epochs:g}" if "epochs" in optimizer else f"steps={optimizer.steps}"
     return (
-        f"already at step {start:,}, and {end} (config.optimizer.epochs="
-        f"{config.optimizer.epochs:g}): nothing to do; raise the epochs to train longer"
+        f"already at step {start:,}, and {end} (config.optimizer.{length}): nothing to do; raise "
+        f"the {length.partition('=')[0]} to train longer"
     )
 
 

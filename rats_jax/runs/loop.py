@@ -8,7 +8,6 @@ from ml_collections import ConfigDict
 from rats_jax.assemble import (
     make_dino,
     make_mesh,
-    make_samples,
     make_source,
     with_absolute_path,
 )
@@ -16,30 +15,27 @@ from rats_jax.config.sizes import with_size
 from rats_jax.data.device import DeviceBatches, device_batches, rows_here
 from rats_jax.data.pipeline import open_batches
 from rats_jax.data.sources import Source
-from rats_jax.dino.step import DINO
 from rats_jax.errors import Stopped
 from rats_jax.parallel.distributed import agree
 from rats_jax.parallel.mesh import batch_sharding, describe
 from rats_jax.runs.automatic import choose, say_choices
-from rats_jax.runs.checkpoints.checkpoint import Checkpoints
-from rats_jax.runs.checkpoints.retention import rules_of
 from rats_jax.runs.compilation_cache import keep_compiled_programs
 from rats_jax.runs.ending import next_line, nothing_to_do, say_end
 from rats_jax.runs.events import Events
 from rats_jax.runs.guards.guards import Guards
 from rats_jax.runs.guards.stop import Stop
 from rats_jax.runs.initial.first_start import first_start
-from rats_jax.runs.machine import check_memory, slow_steps
+from rats_jax.runs.machine import check_memory
 from rats_jax.runs.memory import check_address_space, least_memory
 from rats_jax.runs.observer import Observer
 from rats_jax.runs.online.evaluation import open_evaluation
-from rats_jax.runs.opened import OpenRun
+from rats_jax.runs.opened import OpenRun, Run
+from rats_jax.runs.pretraining import Pretraining
 from rats_jax.runs.programs import compile_train_step
 from rats_jax.runs.reporting import say_parameters
 from rats_jax.runs.same_data import data_facts
-from rats_jax.runs.spans import span_warnings
 from rats_jax.runs.starting import open_together, start_state
-from rats_jax.runs.workdir import writing_to
+from rats_jax.runs.workdir import check_command, folder_of, writing_to
 from rats_jax.validation import validate
 from rats_jax.voice import say
 
@@ -67,6 +63,7 @@ def train(
     """
     config = with_size(config)
     validate(config)
+    check_command(folder_of(workdir), config)
     check_address_space()
     keep_compiled_programs(config.run.compilation_cache)
     if source is None:
@@ -78,58 +75,55 @@ def train(
     validate(config)
     automatic = {choice.field: choice.reason for choice in choices}
     config, initial = first_start(config, workdir, source, weights)
-    dino = make_dino(config, images=len(source))
+    method = Pretraining(config, make_dino(config, images=len(source)))
     mesh = make_mesh(config)
     check_memory(config, mesh, memory)
-    evaluation = open_evaluation(config, dino, mesh)
-    data = data_facts(source, seed=config.seed)
+    run = Run(
+        config=config,
+        method=method,
+        mesh=mesh,
+        source=source,
+        evaluation=open_evaluation(config, method.dino, mesh),
+        data=data_facts(source, seed=config.seed),
+        initial=initial,
+        automatic=automatic,
+    )
+    folder, is_finished = run_in(workdir, run)
+    if is_finished:
+        say(next_line(folder))
+    return folder
+
+
+def run_in(workdir: str, run: Run) -> tuple[Path, bool]:
+    """Opens or resumes the run in its directory, and trains as `train` does.
+
+    Returns the workdir, and whether the run has reached its end.
+    """
     with (
         Stop() as stop,
-        open_together(workdir, config, data=data, automatic=automatic) as folder,
+        open_together(workdir, run.config, data=run.data, automatic=run.automatic) as folder,
         writing_to(folder),
-        _open_checkpoints(config, dino, folder) as checkpoints,
+        run.open_checkpoints(folder) as checkpoints,
     ):
-        schedules, events = dino.schedules, Events(folder)
+        run = OpenRun(**vars(run), folder=folder, checkpoints=checkpoints, events=Events(folder))
+        config, schedules = run.config, run.method.schedules
         say(
-            f"{len(source):,} images, batch {config.optimizer.batch_size} on {describe(mesh)}: "
-            f"{schedules.steps:,} steps, {schedules.steps_per_epoch:,} per epoch"
+            f"{len(run.source):,} images, batch {config.optimizer.batch_size} on "
+            f"{describe(run.mesh)}: {schedules.steps:,} steps, {schedules.steps_per_epoch:,} per "
+            "epoch"
         )
-        for line in (*span_warnings(config, schedules), *slow_steps(config, mesh, schedules)):
+        for line in run.method.warnings(run.mesh):
             say(f"warning: {line}")
         last = min(config.run.stop_after or schedules.steps, schedules.steps)
-        state, start = start_state(
-            config,
-            dino,
-            mesh,
-            checkpoints,
-            events,
-            folder,
-            data=data,
-            evaluation=evaluation.about if evaluation else {},
-            initial=initial,
-            automatic=automatic,
-        )
+        state, start = start_state(run)
         say_parameters(state["student"])
         if start >= last:
             say(nothing_to_do(config, schedules, start))
         else:
-            run = OpenRun(
-                config=config,
-                source=source,
-                data=data,
-                dino=dino,
-                mesh=mesh,
-                evaluation=evaluation,
-                folder=folder,
-                checkpoints=checkpoints,
-                events=events,
-            )
             take_steps(run, stop, state, start=start, last=last)
-            say_end(folder, config, checkpoints, events, step=last, steps=schedules.steps)
+            say_end(folder, config, checkpoints, run.events, step=last, steps=schedules.steps)
     say(f"done: step {max(start, last)}, results in {folder}")
-    if last == schedules.steps:
-        say(next_line(folder))
-    return folder
+    return folder, last == schedules.steps
 
 
 def take_steps(run: OpenRun, stop: Stop, state: dict, *, start: int, last: int) -> None:
@@ -142,7 +136,7 @@ def take_steps(run: OpenRun, stop: Stop, state: dict, *, start: int, last: int) 
         Observer(run, guards, start=start, last=last) as observer,
         _open_input(run, start) as batches,
     ):
-        train_step = compile_train_step(run.dino, run.config, run.mesh, state)
+        train_step = compile_train_step(run.method, run.config, run.mesh, state)
         observer.compile(state)
         observer.describe()
         agree()  # compilation takes longer on some hosts than on others
@@ -183,26 +177,13 @@ def take_steps(run: OpenRun, stop: Stop, state: dict, *, start: int, last: int) 
         raise Stopped(f"{where}: run the same command again to continue", status)
 
 
-def _open_checkpoints(config: ConfigDict, dino: DINO, folder: Path) -> Checkpoints:
-    rules = rules_of(config, dino.schedules)
-    return Checkpoints(
-        folder,
-        save_every=config.run.checkpoint_every,
-        keep=rules.newest,
-        keep_every=rules.every,
-        keep_best=rules.best,
-        best_metric=rules.metric,
-        best_is=config.run.best_is,
-    )
-
-
 def _open_input(run: OpenRun, start: int) -> DeviceBatches:
     """The batches of the steps after `start`, on the devices."""
     config, data, batch_size = run.config, run.config.data, run.config.optimizer.batch_size
     sharding = batch_sharding(run.mesh)
     stream = open_batches(
         run.source,
-        samples=make_samples(config),
+        samples=run.method.samples,
         seed=config.seed,
         batch_size=batch_size,
         start_step=start,
@@ -211,7 +192,7 @@ def _open_input(run: OpenRun, start: int) -> DeviceBatches:
         rows=rows_here(sharding, batch_size),
     )
     say(
-        f"input: {data.cropping}, workers {data.workers}, threads {data.threads}, "
+        f"input: {run.method.input}, workers {data.workers}, threads {data.threads}, "
         f"{stream.bytes / 2**20:,.1f} MB of batches in host memory"
     )
     return device_batches(stream, sharding, batch_size=batch_size, depth=data.prefetch)

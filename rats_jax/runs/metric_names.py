@@ -1,12 +1,20 @@
 """What the names of a run's metrics mean, and how they are displayed."""
 
 from rats_jax.runs.online.evaluators import EVALUATORS
+from rats_jax.segmentation.instance_scores import InstanceScorer
+from rats_jax.segmentation.semantic_scores import SemanticScorer
 
+_SAID_OF_INSTANCES = ("instance/ap_mask", "instance/ap50_mask", "instance/ap_box")
 _OF_GROUP = {group: kind for kind in EVALUATORS.values() for group in kind.groups}
 #: Score, without the number of regions or neighbours -> display name.
 SCORES = {score: title for kind in EVALUATORS.values() for score, title in kind.scores.items()}
+#: Scores of fine-tuning, which have no number -> display name.
+PLAIN = {**SemanticScorer.headers, **InstanceScorer.headers}
 #: Those of them that are not in the log line of an evaluation.
 UNSAID = {score for kind in EVALUATORS.values() for score in kind.unsaid}
+UNSAID |= {
+    name for name in PLAIN if name.startswith("instance/") and name not in _SAID_OF_INSTANCES
+}
 #: Other metrics of evaluations that are in the log line -> display name.
 SAID = {metric: title for kind in EVALUATORS.values() for metric, title in kind.said.items()}
 
@@ -36,6 +44,11 @@ def tag(metric: str) -> str:
     return metric if "/" in metric else _TAGS.get(metric, f"other/{metric}")
 
 
+def is_said(metric: str) -> bool:
+    """Whether a score is in the log line of an evaluation."""
+    return metric not in UNSAID and metric.rpartition("_")[0] not in UNSAID
+
+
 def is_of_evaluation(metric: str) -> bool:
     """Whether a metric is of evaluations: their names contain a group, those of reports do not."""
     return "/" in metric
@@ -43,12 +56,15 @@ def is_of_evaluation(metric: str) -> bool:
 
 def is_score(metric: str) -> bool:
     """Whether a metric is a score: a fraction, shown in percent, where higher is better."""
-    return metric.rpartition("_")[0] in SCORES
+    return metric in PLAIN or metric.rpartition("_")[0] in SCORES
 
 
 def measured_on(metric: str) -> str:
     """The images that an evaluation metric is measured on, as named by `Evaluator.on`."""
-    kind = _OF_GROUP.get(metric.partition("/")[0])
+    group = metric.partition("/")[0]
+    if metric in PLAIN:
+        return group
+    kind = _OF_GROUP.get(group)
     return kind.on if kind else "parts"
 
 
@@ -59,6 +75,8 @@ def numbered(metric: str, number: str) -> str:
 
 def display_name(metric: str) -> str:
     """ "M2O (K = 8)" for parts/m2o_8; the name itself if the metric is not a score."""
+    if metric in PLAIN:
+        return PLAIN[metric]
     score, _, number = metric.rpartition("_")
     return f"{SCORES[score]} ({numbered(metric, number)})" if score in SCORES else metric
 

@@ -4,11 +4,9 @@ from collections.abc import Callable
 
 import jax
 
-from rats_jax.assemble import backbone_options
 from rats_jax.errors import UserError
 from rats_jax.parallel.mesh import describe
 from rats_jax.runs.dynamics import redraw
-from rats_jax.runs.guards.alarms import Alarms, heads_with_registers, warm_steps
 from rats_jax.runs.guards.guards import Guards
 from rats_jax.runs.metric_files import MetricFiles
 from rats_jax.runs.metric_names import is_of_evaluation
@@ -27,18 +25,12 @@ class Observer:
     """
 
     def __init__(self, run: OpenRun, guards: Guards, *, start: int, last: int):
-        config, schedules = run.config, run.dino.schedules
         self._run, self._guards, self._start, self._last = run, guards, start, last
-        self._alarms = Alarms(
-            prototypes=config.head.prototypes,
-            warm=warm_steps(schedules),
-            heads=heads_with_registers(backbone_options(config)),
-            entries=config.dictionary.entries,
-        )
+        self._alarms = run.method.alarms()
         self._interval = Interval(
-            batch_size=config.optimizer.batch_size,
+            batch_size=run.config.optimizer.batch_size,
             steps=last,
-            steps_per_epoch=schedules.steps_per_epoch,
+            steps_per_epoch=run.method.schedules.steps_per_epoch,
         )
         self._reported: dict[str, float] = {}  # as last reported
         self._measured: dict[str, float] = {}  # by evaluations since the last report
@@ -54,12 +46,11 @@ class Observer:
         self._files.close()
 
     def compile(self, state: dict) -> None:
-        """Compiles the evaluation and the monitor, if they are enabled."""
+        """Compiles the evaluation and the monitor, if there are any."""
         run = self._run
         if run.evaluation:
-            run.evaluation.compile(state["teacher"])
-        if run.config.guards.collapse != "off":
-            self._monitor = compile_monitor(run.dino, run.config, run.mesh, state)
+            run.evaluation.compile(state[run.method.evaluated])
+        self._monitor = compile_monitor(run.method, run.config, run.mesh, state)
 
     def describe(self) -> None:
         """Writes the config, versions, data and mesh of this start next to the metrics."""
@@ -69,8 +60,9 @@ class Observer:
         self._files.describe_start(run.config, facts, step=self._start)
 
     def begin(self, state: dict) -> None:
-        """Evaluates the untrained model if this is the beginning of the run."""
-        if self._run.evaluation and not self._start:
+        """Evaluates the untrained model if this is the beginning of the run and that is wanted."""
+        evaluation = self._run.evaluation
+        if evaluation and evaluation.at_start and not self._start:
             self._write(0, self._evaluate(0, state, None))
             if self._to_draw:
                 self._draw()
@@ -129,7 +121,7 @@ class Observer:
     def _report(self, step: int, scalars: dict) -> dict[str, float]:
         scalars = {name: float(value) for name, value in scalars.items()}
         scalars["unreadable_images"] = self._guards.unreadable.count
-        say(self._interval.line(step, scalars))
+        say(self._interval.line(step, scalars, self._run.method.figures(scalars)))
         run, self._reported = self._run.config.run, scalars
         of_report = not is_of_evaluation(run.best_metric)
         # The metric is of the monitor, which is off, or of registers that the model does not have.
@@ -144,8 +136,9 @@ class Observer:
         self, step: int, state: dict, samples: dict[str, jax.Array] | None
     ) -> dict[str, float]:
         run = self._run
+        evaluated = state[run.method.evaluated]
         measured = run.evaluation.measure(
-            step, state["teacher"], samples, events=run.events, beat=self._guards.beat
+            step, evaluated, samples, events=run.events, beat=self._guards.beat
         )
         self._judged, self._measured = {step: measured.judged}, measured.scalars
         self._to_draw = bool(measured.scalars)
@@ -157,7 +150,7 @@ class Observer:
             self._files.write_scalars(step, scalars)
 
     def _judge(self, step: int, scalars: dict[str, float]) -> None:
-        run, collapse = self._run, self._run.config.guards.collapse
+        run, collapse = self._run, self._run.config.guards.get("collapse", "off")
         alarms = self._alarms.judge(step, self._measured | scalars)
         self._measured = {}
         alarms = [alarm for alarm in alarms if collapse != "off" or not alarm.collapse]

@@ -1,7 +1,7 @@
-"""A run whose directory is open."""
+"""A run: its components, and its directory once that is open."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -9,27 +9,57 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from rats_jax.data.sources import Source
-from rats_jax.dino.step import DINO
 from rats_jax.runs.checkpoints.checkpoint import Checkpoints
+from rats_jax.runs.checkpoints.retention import rules_of
 from rats_jax.runs.events import Events
+from rats_jax.runs.initial.initial import Initial
+from rats_jax.runs.method import Method
 from rats_jax.runs.online.evaluation import OnlineEvaluation
 from rats_jax.runs.version import code_version, package_versions
 from rats_jax.runs.workdir import check_in_place
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenRun:
-    """The components of a run, and its directory.
+class Run:
+    """The components of a run.
 
-    data: what identifies the images of `source`, as `same_data.data_facts`.
+    source: the training images. data: what identifies them, as `same_data.data_facts`. initial:
+    what a new state has from given weights. automatic: why automatic fields have their values, by
+    field.
     """
 
     config: ConfigDict
+    method: Method
+    mesh: Mesh
     source: Source
     data: Mapping
-    dino: DINO
-    mesh: Mesh
-    evaluation: OnlineEvaluation | None
+    evaluation: OnlineEvaluation | None = None
+    initial: Initial | None = None
+    automatic: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def measures(self) -> dict[str, dict]:
+        """What evaluations measure, as `OnlineEvaluation.about`; empty without one."""
+        return self.evaluation.about if self.evaluation else {}
+
+    def open_checkpoints(self, folder: Path) -> Checkpoints:
+        """Those in the directory of the run."""
+        rules = rules_of(self.config, self.method.schedules)
+        return Checkpoints(
+            folder,
+            save_every=self.config.run.checkpoint_every,
+            keep=rules.newest,
+            keep_every=rules.every,
+            keep_best=rules.best,
+            best_metric=rules.metric,
+            best_is=self.config.run.best_is,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenRun(Run):
+    """A run whose directory is open."""
+
     folder: Path
     checkpoints: Checkpoints
     events: Events
@@ -48,7 +78,7 @@ class OpenRun:
                 "batch_size": config.optimizer.batch_size,
             },
         }
-        return about | ({"evaluation": self.evaluation.about} if self.evaluation else {})
+        return about | ({"evaluation": self.measures} if self.evaluation else {})
 
     def save(self, step: int, state: dict, *, metrics: Mapping[str, float]) -> None:
         """Starts to save the state after `step` steps, with the position in the order of images."""

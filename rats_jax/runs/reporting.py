@@ -1,7 +1,7 @@
 """Reports of a run while it trains: the metrics of an interval, and lines for the log."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import jax
@@ -69,20 +69,15 @@ class Interval:
         self._metrics, self._start, self._timed = [], now, 0
         return scalars
 
-    def line(self, step: int, scalars: dict[str, float]) -> str:
-        """The interval as a line for the log."""
+    def line(self, step: int, scalars: dict[str, float], figures: Sequence[str]) -> str:
+        """The interval as a line for the log. figures: as `Method.figures`."""
         parts = [
             f"step {step}/{self._steps}",
             f"epoch {scalars['epoch']:.2f}",
             f"loss {scalars['loss']:.4f}",
-            f"teacher entropy {scalars['teacher_entropy']:.3f}",
-            f"KL {scalars['kl']:.4f}",
-            f"center {scalars['center_norm']:.2f}",
+            *figures,
+            f"lr {scalars['learning_rate']:.2e}",
         ]
-        if "dictionary_loss" in scalars:
-            loss, used = scalars["dictionary_loss"], scalars["dictionary_used"]
-            parts.append(f"dictionary {loss:.3f}, {used:.0%} used")
-        parts.append(f"lr {scalars['learning_rate']:.2e}")
         if "images_per_second" in scalars:
             parts += [
                 f"{scalars['images_per_second']:.1f} images/s",

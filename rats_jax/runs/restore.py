@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from rats_jax.assemble import make_model
 from rats_jax.config.old_runs import with_old_fields
+from rats_jax.config_kinds import TRAIN, command_of
 from rats_jax.dino.network import Network
 from rats_jax.errors import UserError
 from rats_jax.paths import check_utf8, local_path
@@ -99,6 +100,7 @@ def restore_parts(
         return found
     _check_step(path, place.step, wanted=step)
     config = load_config(place.workdir)
+    _check_command(config, place.workdir)
     network, like = _abstract(config, names)
     step = place.step if step is None else step
     run = config.run
@@ -119,6 +121,15 @@ def restore_parts(
     if by_metric and found.value is not None:
         best_of = run.best_metric, found.value
     return Parts(network, found.state, config, found.step, best_of)
+
+
+def _check_command(config: ConfigDict, path: Path) -> None:
+    """Raises UserError for a run of fine-tuning, which has no teacher and no head of DINO."""
+    if (command := command_of(config)) != TRAIN:
+        raise UserError(
+            f"{path} is of a run of rats {command}, and this needs a run of rats {TRAIN}: give "
+            "one, such as the run whose weights were fine-tuned"
+        )
 
 
 def _check_step(path: Path, named: int | None, *, wanted: int | None) -> None:
@@ -151,6 +162,7 @@ def _copied(folder: Path, names: Sequence[str]) -> Parts:
                 "the workdir"
             )
         config = ConfigDict(with_old_fields(config))
+        _check_command(config, folder)
         network, like = _abstract(config, [*names, "step"])
         compare(meta, like, folder, whole=False)
         state = read_arrays(folder, like)

@@ -1,18 +1,15 @@
 """Compares a start with the checkpoint that the run is resumed from."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from rats_jax.config import schedules as schedules_of
 from rats_jax.config.old_runs import with_old_fields
-from rats_jax.dino.schedules import Schedules
 from rats_jax.runs.checkpoints.best_metric import measure_changes
-from rats_jax.runs.checkpoints.checkpoint import Checkpoints, Found
+from rats_jax.runs.checkpoints.checkpoint import Found
 from rats_jax.runs.checkpoints.retention import Rules, rules_of
-from rats_jax.runs.events import Events
 from rats_jax.runs.metric_names import is_of_evaluation, measured_on
+from rats_jax.runs.opened import OpenRun
 from rats_jax.runs.same_data import check_data
 from rats_jax.runs.schedule_changes import schedule_changes
 from rats_jax.runs.version import code_version, package_versions
@@ -23,52 +20,41 @@ from rats_jax.voice import say
 CALLED = {"of": "the number of images there are", "images": "the number of images measured"}
 
 
-def compare_with(
-    found: Found,
-    config: ConfigDict,
-    schedules: Schedules,
-    checkpoints: Checkpoints,
-    events: Events,
-    workdir: Path,
-    *,
-    data: Mapping,
-    evaluation: Mapping[str, Mapping],
-) -> None:
+def compare_with(found: Found, run: OpenRun) -> None:
     """Reports what has changed and the effect in numbers; keeps checkpoints that changed rules
-    would delete. Arguments as in `starting.start_state`.
+    would delete.
 
     Raises:
       UserError: for another model, and for other images unless they are accepted.
     """
-    about, step = found.about, found.step
+    about, step, config, method = found.about, found.step, run.config, run.method
     was = ConfigDict(with_old_fields(about["config"]))
-    for line in changes(was, config, workdir):
+    for line in changes(was, config, run.folder):
         say(line)
     # Older versions did not record the number of images; it was at least the batch size.
-    images = about["data"].get("images", max(data["images"], was.optimizer.batch_size))
-    before = schedules_of(was, images=images)
+    images = about["data"].get("images", max(run.data["images"], was.optimizer.batch_size))
+    before = method.schedules_of(was, images=images)
     # The new config with the old images separates the effect of the fields from that of the images.
-    between = schedules_of(config, images=max(images, config.optimizer.batch_size))
+    between = method.schedules_of(config, images=max(images, config.optimizer.batch_size))
     new_images = check_data(
         about["data"],
-        data,
+        run.data,
         config,
         step=step,
-        effect=schedule_changes(between, schedules, step=step),
-        source=was.data.source,
+        effect=schedule_changes(between, method.schedules, step=step),
+        source=was.data.get("source", ""),
     )
     if new_images:
-        events.add("data_changed", step=step, was=about["data"], now=dict(data))
+        run.events.add("data_changed", step=step, was=about["data"], now=dict(run.data))
     if effect := schedule_changes(before, between, step=step):
         say(f"warning: the schedules change at step {step}: {effect}")
     _say_position(about["data"], config, step)
     _say_versions(about)
-    measured_anew = _say_evaluation(about.get("evaluation", {}), evaluation)
+    measured_anew = _say_evaluation(about.get("evaluation", {}), run.measures)
     _keep_checkpoints(
         rules_of(was, before),
-        rules_of(config, schedules),
-        checkpoints,
-        events,
+        rules_of(config, method.schedules),
+        run,
         step=step,
         rejudged=_rejudged(config, measured_anew, new_images),
     )
@@ -119,18 +105,10 @@ def _rejudged(config: ConfigDict, measured_anew: set[str], new_images: bool) -> 
     return measured_on(metric) in measured_anew if is_of_evaluation(metric) else new_images
 
 
-def _keep_checkpoints(
-    was: Rules,
-    now: Rules,
-    checkpoints: Checkpoints,
-    events: Events,
-    *,
-    step: int,
-    rejudged: bool,
-) -> None:
-    kept, left = checkpoints.keep_those_of(was, rejudged=rejudged)
+def _keep_checkpoints(was: Rules, now: Rules, run: OpenRun, *, step: int, rejudged: bool) -> None:
+    kept, left = run.checkpoints.keep_those_of(was, rejudged=rejudged)
     if kept:
-        events.add("kept", step=step, steps=kept)
+        run.events.add("kept", step=step, steps=kept)
         say(
             f"kept, though no setting of this start asks for it: {_checkpoints(kept)} (kept.txt "
             "there says why); delete what is not needed"
@@ -138,7 +116,7 @@ def _keep_checkpoints(
     if left:
         lowered = {"keep_checkpoints": (was.newest, now.newest), "keep_best": (was.best, now.best)}
         told = [f"config.run.{n} was {a} and is {b}" for n, (a, b) in lowered.items() if b < a]
-        events.add("let_go", step=step, steps=left)
+        run.events.add("let_go", step=step, steps=left)
         say(f"removed at the next save: {_checkpoints(left)}, since {' and '.join(told)}")
 
 

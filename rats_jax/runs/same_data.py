@@ -43,7 +43,8 @@ def check_data(
     """Whether a checkpoint's images have changed and the change is accepted.
 
     was: about["data"] of the checkpoint. now: as `data_facts` returns. effect: how the new images
-    change the schedules, "" for no change. source: config.data.source of the checkpoint.
+    change the schedules, "" for no change. source: config.data.source of the checkpoint; "" of
+    fine-tuning.
 
     Raises:
       UserError: the images have changed, and `config.data.accept` does not accept the new ones.
@@ -55,11 +56,12 @@ def check_data(
             "on"
         )
         return False
-    change = _change(was, now, source, config.data.source)
+    change = _change(was, now, source, config.data.get("source", ""))
     if change is None:
         return False
     data = config.data
-    place = f" (config.data.path {printable(data.path)})" if data.path else ""
+    field = "path" if "path" in data else "train"  # of pretraining, or of fine-tuning
+    place = f" (config.data.{field} {printable(data[field])})" if data[field] else ""
     change = f"{change}{place}" + (f"; with the new images, {effect}" if effect else "")
     if data.accept != token(now):
         raise UserError(

@@ -5,15 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import jax
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from rats_jax.dino.step import DINO
 from rats_jax.errors import UserError
 from rats_jax.parallel.distributed import agree
-from rats_jax.runs.checkpoints.checkpoint import Checkpoints
-from rats_jax.runs.events import Events
-from rats_jax.runs.initial.initial import Initial
+from rats_jax.runs.opened import OpenRun
 from rats_jax.runs.programs import abstract_state
 from rats_jax.runs.resuming import compare_with
 from rats_jax.runs.version import code_version
@@ -21,47 +17,25 @@ from rats_jax.runs.workdir import as_json, open_workdir, sign, take_part, write_
 from rats_jax.voice import say
 
 
-def start_state(
-    config: ConfigDict,
-    dino: DINO,
-    mesh: Mesh,
-    checkpoints: Checkpoints,
-    events: Events,
-    workdir: Path,
-    *,
-    data: Mapping,
-    evaluation: Mapping[str, Mapping],
-    initial: Initial | None = None,
-    automatic: Mapping[str, str] | None = None,
-) -> tuple[dict, int]:
+def start_state(run: OpenRun) -> tuple[dict, int]:
     """The state and the number of steps it has taken: the newest checkpoint, or a new state.
 
-    data: as `same_data.data_facts`. evaluation: what evaluations measure, as
-    `OnlineEvaluation.about`. initial: what a new state has from given weights. automatic: as for
-    `workdir.open_workdir`. Reports what differs from the checkpoint; raises UserError for what must
-    not change. Then writes config.json.
+    Reports what differs from the checkpoint; raises UserError for what must not change. Then writes
+    config.json.
     """
-    like, code = abstract_state(dino, config.seed, mesh), code_version()
-    found = checkpoints.restore(like)
+    config, events, initial = run.config, run.events, run.initial
+    like, code = abstract_state(run.method, config.seed, run.mesh), code_version()
+    found = run.checkpoints.restore(like)
     if found is not None:
         say(f"resuming from the checkpoint at step {found.step}")
-        compare_with(
-            found,
-            config,
-            dino.schedules,
-            checkpoints,
-            events,
-            workdir,
-            data=data,
-            evaluation=evaluation,
-        )
+        compare_with(found, run)
     if jax.process_index() == 0:
-        write_config(workdir, config, automatic=automatic)
+        write_config(run.folder, config, automatic=run.automatic)
     if found is None:
         given = {"weights": initial.fingerprint, "report": initial.lines} if initial else {}
         events.add("started", step=0, code=code, **given)
         shardings = jax.tree.map(lambda x: x.sharding, like)
-        state = jax.jit(dino.init, static_argnums=0, out_shardings=shardings)(config.seed)
+        state = jax.jit(run.method.init, static_argnums=0, out_shardings=shardings)(config.seed)
         for line in initial.lines if initial else ():
             say(line)
         return (initial.into(state) if initial else state), 0

@@ -229,6 +229,19 @@ def earlier_config(workdir: Path) -> ConfigDict | None:
     return load_config(workdir)
 
 
+def check_command(workdir: Path, config: ConfigDict) -> None:
+    """Raises UserError if the directory contains a run of another command."""
+    if (workdir / "config.json").exists():
+        _check_command(load_config(workdir), config, workdir)
+
+
+def _check_command(was: ConfigDict, config: ConfigDict, workdir: Path) -> None:
+    if (command := command_of(was)) != command_of(config):
+        raise UserError(
+            f"--workdir {workdir} contains a run of rats {command}: choose another --workdir"
+        )
+
+
 def _check_it_is_of_a_run(workdir: Path) -> None:
     """Raises UserError for the config.json of something else, which the start would replace."""
     config = load_config(workdir)
@@ -270,10 +283,7 @@ def changes(was: ConfigDict, config: ConfigDict, workdir: Path) -> list[str]:
     Raises UserError for a field that must not change within a run, and for a run of another
     command.
     """
-    if (command := command_of(was)) != command_of(config):
-        raise UserError(
-            f"--workdir {workdir} contains a run of rats {command}: choose another --workdir"
-        )
+    _check_command(was, config, workdir)
     old, new = flat(as_json(was)), flat(as_json(config))
     changed = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
     for name in changed:

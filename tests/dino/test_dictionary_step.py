@@ -6,7 +6,8 @@ import pytest
 
 from rats_jax.assemble import make_dino, make_mesh
 from rats_jax.parallel.mesh import batch_sharding
-from rats_jax.runs.programs import abstract_state, make_train_step
+from rats_jax.runs.pretraining_programs import make_train_step
+from rats_jax.runs.programs import abstract_state
 from tests.runs.tiny import tiny_config
 
 STEPS, BATCH = 3, 16

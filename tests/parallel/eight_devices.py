@@ -18,7 +18,8 @@ def main(mesh: str, accumulation: str, out: str) -> None:
 
     from rats_jax.assemble import make_dino, make_mesh
     from rats_jax.parallel.mesh import batch_sharding
-    from rats_jax.runs.programs import abstract_state, make_train_step
+    from rats_jax.runs.pretraining_programs import make_train_step
+    from rats_jax.runs.programs import abstract_state
     from tests.runs.tiny import tiny_config
 
     assert jax.device_count() == 8

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from rats_jax.runs import programs
+from rats_jax.runs import pretraining_programs as programs
 
 #: Sections of a config that no program reads.
 READ_BY_NONE = ("run", "guards", "evaluation", "data", "init")

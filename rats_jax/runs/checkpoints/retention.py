@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from rats_jax.dino.schedules import Schedules
 from rats_jax.errors import UserError
+from rats_jax.runs.method import Schedules
 from rats_jax.runs.metric_names import OF_REPORTS, is_of_evaluation
 
 Value = Callable[[int], float | None]
@@ -28,7 +28,7 @@ class Rules(NamedTuple):
 
 def rules_of(config: ConfigDict, schedules: Schedules) -> Rules:
     """The rules of a run. Raises UserError for a metric that no report or evaluation has."""
-    run, every = config.run, config.run.keep_every_epochs
+    run, every = config.run, config.run.get("keep_every_epochs", 0.0)
     metric = run.best_metric
     if run.keep_best and not is_of_evaluation(metric) and metric not in OF_REPORTS:
         raise UserError(

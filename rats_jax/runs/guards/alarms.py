@@ -5,7 +5,7 @@ docs/operations.md explains each alarm under its name.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from rats_jax.dino.schedules import Schedules
@@ -69,6 +69,20 @@ class Rule(NamedTuple):
 
 #: The first thing to do if targets no longer depend on the image: sharpening against centering.
 BALANCE = "see config.dino.teacher_temperature and center_momentum, and the learning rate"
+
+INPUT_STARVED = Rule(
+    "input_starved",
+    MACHINE,
+    lambda s: s["input_wait"] > MOST_INPUT_WAIT,
+    "{input_wait:.0%} of the time is spent waiting for input: raise config.data.workers",
+)
+STEPS_SKIPPED = Rule(
+    "steps_skipped",
+    MACHINE,
+    lambda s: s["newly_skipped"] > 0,
+    "{skipped_steps:.0f} steps have not been applied, {newly_skipped:.0f} since the last "
+    "report: lower config.optimizer.learning_rate, or set config.optimizer.clip",
+)
 
 #: A rule that may be the cause of others comes before them.
 RULES = (
@@ -170,20 +184,8 @@ RULES = (
         "the registers of a batch use {entries_used:.1f} of {entries:,} entries of the dictionary: "
         "nearly all have the same one; lower config.dictionary.temperature, or raise diversity",
     ),
-    Rule(
-        "input_starved",
-        MACHINE,
-        lambda s: s["input_wait"] > MOST_INPUT_WAIT,
-        "{input_wait:.0%} of the time is spent waiting for input: raise config.data.workers, or "
-        "set config.data.cropping=canvas",
-    ),
-    Rule(
-        "steps_skipped",
-        MACHINE,
-        lambda s: s["newly_skipped"] > 0,
-        "{skipped_steps:.0f} steps have not been applied, {newly_skipped:.0f} since the last "
-        "report: lower config.optimizer.learning_rate, or set config.optimizer.clip",
-    ),
+    INPUT_STARVED._replace(message=INPUT_STARVED.message + ", or set config.data.cropping=canvas"),
+    STEPS_SKIPPED,
 )
 
 
@@ -204,21 +206,30 @@ class Alarms:
     """Judges one report after another.
 
     prototypes: K. warm: as `warm_steps`. heads: as `heads_with_registers`. entries: of the learned
-        dictionary; 0 without one.
+        dictionary; 0 without one. rules: those that are judged; of a method without prototypes,
+        only rules that do not need them.
     """
 
-    def __init__(self, *, prototypes: int, warm: int, heads: int | None = None, entries: int = 0):
+    def __init__(
+        self,
+        *,
+        prototypes: float = math.nan,
+        warm: int = 0,
+        heads: int | None = None,
+        entries: int = 0,
+        rules: Sequence[Rule] = RULES,
+    ):
         self._prototypes, self._heads, self._entries = prototypes, heads, entries
-        self._warm = warm
+        self._warm, self._rules = warm, rules
         self._skipped = math.nan
-        self._seen_at: dict[str, list[int]] = {rule.name: [] for rule in RULES}
+        self._seen_at: dict[str, list[int]] = {rule.name: [] for rule in rules}
         self._raised: set[str] = set()
 
     def judge(self, step: int, scalars: Mapping[str, float]) -> list[Alarm]:
         """The alarms that this report raises: those seen long enough and not yet raised since they
         were last clear. scalars: of the report, and of evaluations since the previous report."""
         raised, figures = [], self._figures(scalars)
-        for rule in RULES:
+        for rule in self._rules:
             if rule.needs and rule.needs not in scalars:
                 continue
             steps = self._seen_at[rule.name]

@@ -27,12 +27,13 @@ from rats_jax.runs.initial.report import report, starts_of
 class Initial(NamedTuple):
     """arrays: by path in the state, such as "student/backbone/norm/bias". taken: starts of the
     paths of the parameters that were taken from the weights. lines: the report. fingerprint: of
-    the arrays."""
+    the arrays. field: of the config, that names the weights."""
 
     arrays: Arrays
     taken: list[str]
     lines: list[str]
     fingerprint: str
+    field: str = "init.checkpoint"
 
     def into(self, state: dict) -> dict:
         """The state with these arrays, in its shardings. Raises UserError if processes have others.
@@ -42,7 +43,7 @@ class Initial(NamedTuple):
         if agree(self.fingerprint) != self.fingerprint:
             raise UserError(
                 "the weights to start from are not those of process 0: give all processes "
-                "the same config.init.checkpoint"
+                f"the same config.{self.field}"
             )
         flat = traverse_util.flatten_dict(state, sep="/")
         shardings = {name: flat[name].sharding for name in self.arrays}

@@ -52,10 +52,19 @@ def read_given(config: ConfigDict) -> Given:
     checkpoint, weights = config.init.checkpoint, config.init.weights
     try:
         backbone = open_backbone(checkpoint, weights=weights or DEFAULT, flag=FLAG)
+        if backbone.config is None and backbone.step is not None:
+            return _of_finetuned(backbone)
         of = _of_file if backbone.config is None else _of_run
         return of(backbone, checkpoint, weights)
     except UserError as error:
         raise UserError(f"config.init.checkpoint: {error}") from None
+
+
+def _of_finetuned(backbone: Backbone) -> Given:
+    """Of a run of rats finetune, which has no head of DINO."""
+    side = Side(flat(backbone.params), None)
+    normalisation = backbone.mean, backbone.std
+    return Given(backbone.title, backbone.options, side, side, None, *normalisation, [], False)
 
 
 def _of_run(backbone: Backbone, checkpoint: str, weights: str) -> Given:

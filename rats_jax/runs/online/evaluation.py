@@ -17,14 +17,14 @@ from rats_jax.runs.checkpoints.best_metric import same_measure
 from rats_jax.runs.events import Events
 from rats_jax.runs.metric_names import (
     SAID,
-    UNSAID,
     display_name,
     formatted,
     is_of_evaluation,
+    is_said,
     is_score,
     measured_on,
 )
-from rats_jax.runs.online.evaluator import Found, Moment, Opening
+from rats_jax.runs.online.evaluator import Evaluator, Found, Moment, Opening
 from rats_jax.runs.online.evaluators import open_evaluators
 from rats_jax.voice import say
 
@@ -43,7 +43,13 @@ def open_evaluation(config: ConfigDict, dino: DINO, mesh: Mesh) -> "OnlineEvalua
                 "(existing best checkpoints are kept)"
             )
         return None
-    return OnlineEvaluation(config, dino, mesh)
+    steps_per_epoch = dino.schedules.steps_per_epoch
+    return OnlineEvaluation(
+        open_evaluators(Opening(config, dino, mesh)),
+        config.run,
+        every=max(round(evaluation.every_epochs * steps_per_epoch), 1),
+        steps_per_epoch=steps_per_epoch,
+    )
 
 
 class EvaluationResult(NamedTuple):
@@ -57,17 +63,27 @@ class EvaluationResult(NamedTuple):
 
 
 class OnlineEvaluation:
-    """All evaluators of the config together.
+    """All evaluators of a run together.
+
+    run: the section of its config. every: steps from one evaluation to the next; 0 for only after
+    the last.
 
     Attributes:
+      at_start: whether the state before the first step is measured too.
       about: `Evaluator.on` -> what is measured. Values are comparable only if this is the same.
     """
 
-    def __init__(self, config: ConfigDict, dino: DINO, mesh: Mesh):
-        self._config = config
-        self._steps_per_epoch = dino.schedules.steps_per_epoch
-        self._every = max(round(config.evaluation.every_epochs * self._steps_per_epoch), 1)
-        self._evaluators = open_evaluators(Opening(config, dino, mesh))
+    def __init__(
+        self,
+        evaluators: Mapping[str, Evaluator],
+        run: ConfigDict,
+        *,
+        every: int,
+        steps_per_epoch: int,
+        at_start: bool = True,
+    ):
+        self._evaluators, self._run, self.at_start = evaluators, run, at_start
+        self._every, self._steps_per_epoch = every, steps_per_epoch
         self.about = {of.on: about for of in self._evaluators.values() if (about := of.about)}
         self._reported: set[str] = set()
         self._left_out: dict[str, int] = {}  # in the first evaluation
@@ -81,7 +97,7 @@ class OnlineEvaluation:
         return sorted(names, key=is_score, reverse=True)
 
     def _check_best_metric(self) -> None:
-        run = self._config.run
+        run = self._run
         if not (run.keep_best and is_of_evaluation(run.best_metric)):
             return
         if run.best_metric not in self.names:
@@ -111,8 +127,8 @@ class OnlineEvaluation:
             of.compile(teacher)
 
     def is_due(self, step: int, *, last: int) -> bool:
-        """True before the first step, after each interval and after the last step."""
-        return step % self._every == 0 or step == last
+        """True after each interval and after the last step."""
+        return bool(self._every and step % self._every == 0) or step == last
 
     def measure(
         self,
@@ -196,7 +212,7 @@ def _line(step: int, scalars: Mapping[str, float]) -> str:
     """An evaluation as a line for the log, with scores in percent."""
     parts = [f"evaluation at step {step}"]
     for name, value in scalars.items():
-        if is_score(name) and name.rpartition("_")[0] not in UNSAID:
+        if is_score(name) and is_said(name):
             parts.append(f"{display_name(name)} {formatted(name, value)}")
         elif name in SAID:
             parts.append(f"{SAID[name]} {value:.2f}")

@@ -12,19 +12,20 @@ from rats_jax.data.device import rows_here
 from rats_jax.errors import UserError
 from rats_jax.parallel.mesh import batch_sharding, batch_shards
 
-EACH = 8  # images of a batch for each shard of the mesh
+EACH = 8
 
 
 class Spread:
-    """A number of images in batches that are split over the mesh; the last batch is padded.
+    """A number of images in batches that are split over the mesh; the last batch is padded. each:
+    images of a batch for each shard of the mesh.
 
     Attributes:
       batch_size: images in a batch, over all processes.
     """
 
-    def __init__(self, mesh: Mesh, images: int):
+    def __init__(self, mesh: Mesh, images: int, *, each: int = EACH):
         self._images, self._sharding = images, batch_sharding(mesh)
-        self.batch_size = EACH * batch_shards(mesh)
+        self.batch_size = each * batch_shards(mesh)
         self._rows = rows_here(self._sharding, self.batch_size)
 
     def own(self) -> np.ndarray:

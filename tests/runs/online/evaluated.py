@@ -10,7 +10,7 @@ from rats_jax.assemble import make_dino, make_mesh
 from rats_jax.parallel.rules import state_shardings
 from rats_jax.runs.events import Events
 from rats_jax.runs.online.evaluation import EvaluationResult, open_evaluation
-from rats_jax.runs.programs import abstract_samples
+from rats_jax.runs.pretraining_programs import abstract_samples
 from tests.runs.tiny import tiny_config
 from tests.torch_reference.weights import randomised
 

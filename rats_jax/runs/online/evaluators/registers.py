@@ -9,11 +9,12 @@ from rats_jax.assemble import backbone_options
 from rats_jax.dino.augment import normalize
 from rats_jax.dino.register_health import health, health_sums
 from rats_jax.dino.register_health import names as health_names
-from rats_jax.dino.step import first_part
+from rats_jax.models.micro_batches import first_part
 from rats_jax.parallel.mesh import on_mesh, replicated
 from rats_jax.runs.online.evaluator import Evaluator, Found, Moment, Opening
 from rats_jax.runs.online.evaluators.parts import OnlineParts
-from rats_jax.runs.programs import abstract_samples, compiled, cut_out
+from rats_jax.runs.pretraining_programs import abstract_samples, cut_out
+from rats_jax.runs.programs import compiled
 
 
 class OnlineRegisters(Evaluator):

@@ -1,0 +1,118 @@
+"""Makes the parts of a run of fine-tuning in JAX from its config."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+from ml_collections import ConfigDict
+
+from rats_jax.data.samples import Samples
+from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
+from rats_jax.errors import UserError
+from rats_jax.mask_head.network import make_linear_network, make_mask_network
+from rats_jax.mask_head.options import HeadOptions, LossOptions, OptimizerOptions
+from rats_jax.mask_head.step import LinearHead, MaskHead, Schedules
+from rats_jax.models import Options, make_backbone
+from rats_jax.segmentation.datasets import SegmentationSet, open_both
+from rats_jax.segmentation.samples import InstanceSamples, SemanticSamples
+from rats_jax.segmentation.segmentation_set import SegmentationSource
+from rats_jax.voice import say
+
+MOST_LISTED = 4  # classes in a message
+
+
+class Data(NamedTuple):
+    """source: the training images. test: those that are scored."""
+
+    source: SegmentationSource
+    test: SegmentationSet
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.test.classes
+
+
+def open_data(config: ConfigDict) -> Data:
+    """The images that `config.data` names. Reports what was found and what was left out."""
+    data = config.data
+    for field in ("train", "test"):
+        if not data[field]:
+            raise UserError(
+                f"config.data.{field} is empty: give images with their masks, KIND:PATH, or "
+                "drawings, such as procedural_parts:300"
+            )
+    train, test = open_both(
+        data.train, data.test, task=config.task, classes=tuple(data.classes), void=data.void
+    )
+    source = SegmentationSource(train)
+    for note in dict.fromkeys((*source.notes, *test.notes)):
+        say(note)
+    say(
+        f"{len(test.classes)} classes; {len(source):,} images to train on ({train.name}), "
+        f"{len(test):,} to score ({test.name})"
+    )
+    return Data(source, test)
+
+
+def check_same_classes(was: tuple[str, ...], now: tuple[str, ...]) -> None:
+    """Raises UserError if a run is resumed with other classes than it was started with."""
+    if was == now:
+        return
+    lines = [
+        f"{where} {', '.join(names[:MOST_LISTED])}{', ...' if len(names) > MOST_LISTED else ''}"
+        for where, names in (
+            ("the run alone has", [name for name in was if name not in now]),
+            ("the data alone have", [name for name in now if name not in was]),
+        )
+        if names
+    ]
+    raise UserError(
+        "the classes of the data are not those that the run was started with: "
+        f"{'; '.join(lines) or 'their order differs'}: give its data, or choose another --workdir"
+    )
+
+
+def make_decoder(
+    config: ConfigDict, options: Options, schedules: Schedules, *, classes: int
+) -> MaskHead | LinearHead:
+    """The network of a backbone with these options and the decoder, and how it is trained.
+
+    Images are normalised as those of ImageNet: `initial.initial_backbone` adapts the weights.
+    """
+    model, optimizer = config.model, config.optimizer
+    training = {name: model[name] for name in ("drop_path", "remat")}
+    dtype = jnp.dtype(config.compute_dtype)
+    of_network: dict[str, Any] = {"classes": classes, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+    method: dict[str, Any] = {
+        "schedules": schedules,
+        "accumulation": optimizer.accumulation,
+        "optimizer": OptimizerOptions(
+            frozen=model.freeze == "backbone",
+            **{
+                name: optimizer[name]
+                for name in ("backbone_rate", "layer_decay", "weight_decay", "clip")
+            },
+        ),
+    }
+
+    def make(rngs: nnx.Rngs) -> nnx.Module:
+        return make_backbone(options, **training, dtype=dtype, rngs=rngs)
+
+    if config.decoder.name == "linear":
+        network, init = make_linear_network(make, **of_network)
+        return LinearHead(network=network, init_network=init, **method)
+    decoder = config.decoder
+    head = HeadOptions(width=decoder.width, upscale=decoder.upscale, supervised=decoder.supervised)
+    network, init = make_mask_network(make, options=head, **of_network)
+    losses = LossOptions(**config.loss)
+    return MaskHead(network=network, init_network=init, losses=losses, **method)
+
+
+def make_samples(config: ConfigDict) -> Samples:
+    """What the host makes of an image and its truth."""
+    data = config.data
+    options = {name: data[name] for name in ("crop", "resize", "flip", "color")}
+    options["scale"] = tuple(data.scale)
+    if config.task == "instance":
+        return InstanceSamples(**options, most_instances=data.most_instances)
+    return SemanticSamples(**options, one_class=data.one_class)
