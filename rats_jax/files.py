@@ -43,9 +43,9 @@ def write_whole(
 def settle(new: Path, file: Path) -> None:
     """Renames `new` to `file` so that a power cut leaves either the old file or the new one: the
     content reaches the disk before the name does."""
-    _sync(new)
+    sync(new)
     new.replace(file)
-    _sync(file.parent)
+    sync(file.parent)
 
 
 def lock(file: IO) -> bool:
@@ -61,7 +61,7 @@ def lock(file: IO) -> bool:
     return True
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Waits until a file, or the names in a folder, are on the disk."""
     opened = os.open(path, os.O_RDONLY)
     try:

@@ -8,10 +8,13 @@ import jax
 
 
 class Events:
-    """Writes events.jsonl. Other processes write events.1.jsonl, ..., for their own events."""
+    """Writes events.jsonl. Other processes write events.1.jsonl, ..., for their own events.
 
-    def __init__(self, folder: Path):
-        self._process = jax.process_index()
+    process: the number of this process; by default JAX's.
+    """
+
+    def __init__(self, folder: Path, *, process: int | None = None):
+        self._process = jax.process_index() if process is None else process
         name = f"events.{self._process}.jsonl" if self._process else "events.jsonl"
         self.file = folder / name
 

@@ -54,7 +54,7 @@ class Losses(nn.Module):
             "loss_mask": sums["loss_mask"],
             "loss_dice": sums["loss_dice"],
         }
-        return {"loss": sum(parts.values())} | {name: x.detach() for name, x in parts.items()}
+        return {"loss": sum(parts.values())} | parts
 
 
 class Matcher(Mask2FormerHungarianMatcher):

@@ -22,9 +22,18 @@ class Unreadable:
       count: the number of images in the list.
     """
 
-    def __init__(self, source: Source, folder: Path, *, max_share: float, start: int):
-        """start: the step that the run is resumed from; at 0 an earlier list is renamed."""
-        process = jax.process_index()
+    def __init__(
+        self,
+        source: Source,
+        folder: Path,
+        *,
+        max_share: float,
+        start: int,
+        process: int | None = None,
+    ):
+        """start: the step that the run is resumed from; at 0 an earlier list is renamed. process:
+        the number of this process; by default JAX's."""
+        process = jax.process_index() if process is None else process
         self.file = folder / (f"unreadable.{process}.txt" if process else "unreadable.txt")
         if not start and self.file.exists():
             self.file.replace(self.file.with_suffix(".old.txt"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 
 from rats_jax.errors import LOST
+from rats_jax.voice import is_one_of_several
 
 FAREWELL_SECONDS = 10  # seconds for the other processes to write their own stacks
 
@@ -19,10 +20,12 @@ class Watchdog:
     stacks of all threads to standard error and a file. Exit status 75: the same command can resume.
 
     If one of several processes hangs, all do, and each shows its own stacks.
+
+    process: the number of this process; by default JAX's.
     """
 
-    def __init__(self, folder: Path, *, seconds: float):
-        process = jax.process_index()
+    def __init__(self, folder: Path, *, seconds: float, process: int | None = None):
+        process = jax.process_index() if process is None else process
         self._file = folder / (f"stacks.{process}.txt" if process else "stacks.txt")
         self._seconds = seconds
         self._over = threading.Event()
@@ -51,7 +54,8 @@ class Watchdog:
             faulthandler.dump_traceback(file)
         # In a thread, since writing may block; not by sys.stderr: a hung thread may hold its lock.
         threading.Thread(target=self._tell, daemon=True).start()
-        time.sleep(FAREWELL_SECONDS if jax.process_count() > 1 else 1)
+        several = jax.process_count() > 1 or is_one_of_several()
+        time.sleep(FAREWELL_SECONDS if several else 1)
         os._exit(LOST)
 
     def _tell(self) -> None:

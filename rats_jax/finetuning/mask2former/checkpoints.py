@@ -1,0 +1,210 @@
+"""Checkpoints of a PyTorch run: whole or not at all, and verified when they are read.
+
+WORKDIR/checkpoints/STEP/
+  model.safetensors      parameters and buffers of the model
+  optimizer.safetensors  PARAMETER:NAME for each of AdamW's values
+  checkpoint.json        step, metrics, the loss scale, and facts of the run
+  SHA256SUMS             of these files: `sha256sum -c` can check it
+"""
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rats_jax.errors import UserError
+from rats_jax.files import sync, write_whole
+from rats_jax.paths import printable
+from rats_jax.runs.checkpoints.retention import Rules, rank, staying
+from rats_jax.runs.checkpoints.steps import steps_in
+from rats_jax.voice import say
+
+MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
+META, SUMS = "checkpoint.json", "SHA256SUMS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What a checkpoint has.
+
+    model, optimizer: tensors by name. scale: state of the loss scale; empty without one. counts:
+    numbers that continue. metrics: as last reported, and as evaluated at this step. about: facts of
+    the run.
+    """
+
+    step: int
+    model: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    scale: Mapping[str, float]
+    counts: Mapping[str, int]
+    metrics: Mapping[str, float]
+    about: Mapping[str, Any]
+
+
+class Damaged(Exception):
+    """A checkpoint that is not as it was written; the message says why."""
+
+
+class TorchCheckpoints:
+    """The checkpoints of a workdir. One process writes; any may read.
+
+    Attributes:
+      damaged: steps and reasons of those that `newest` has set aside.
+    """
+
+    def __init__(self, workdir: Path, rules: Rules):
+        self._workdir, self._folder, self._rules = workdir, workdir / "checkpoints", rules
+        self.damaged: list[tuple[int, str]] = []
+
+    def steps(self) -> list[int]:
+        return steps_in(self._folder)
+
+    def save(self, state: State) -> None:
+        """Writes a checkpoint, then removes those that no rule keeps. A checkpoint of the same
+        step is replaced."""
+        self._folder.mkdir(exist_ok=True)
+        new, target = self._folder / f".{state.step}.new", self._folder / str(state.step)
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        try:
+            _write(new, state)
+            shutil.rmtree(target, ignore_errors=True)
+            new.rename(target)
+            sync(self._folder)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+        self._judged[state.step] = self._judgement(state.metrics, state.about)
+        for step in set(self.steps()) - staying(self.steps(), self._value, self._rules):
+            self._remove(step)
+
+    def newest(self) -> int | None:
+        """The newest checkpoint that is intact. Newer ones that are damaged are reported, and moved
+        to `damaged`. Raises UserError if there are checkpoints and all are damaged."""
+        steps = self.steps()
+        for step in reversed(steps):
+            if (reason := self.fault(step)) is None:
+                return step
+            self._set_aside(step, reason)
+        if steps:
+            raise UserError(
+                f"no checkpoint in {printable(str(self._folder))} is intact; they are in "
+                f"{printable(str(self._workdir / 'damaged'))}: choose another --workdir to start "
+                "again"
+            )
+        return None
+
+    def best(self) -> tuple[int, float] | None:
+        """Step and value of the best intact checkpoint by the metric; None if none has it."""
+        known = [step for step in self.steps() if self._value(step) is not None]
+        ranked = sorted(known, key=self._rank, reverse=True)
+        for step in ranked:
+            if (reason := self.fault(step)) is None:
+                return step, self._value(step)
+            say(f"warning: the checkpoint at step {step} is damaged ({reason})")
+        return None
+
+    def fault(self, step: int) -> str | None:
+        """Why a checkpoint is not as it was written; None if it is intact."""
+        try:
+            _verify(self._folder / str(step))
+        except Damaged as error:
+            return str(error)
+        return None
+
+    def read(self, step: int, *, with_optimizer: bool = True) -> State:
+        """A checkpoint that `newest` or `best` named. Tensors are on the CPU."""
+        folder = self._folder / str(step)
+        meta = _meta(folder)
+        try:
+            model = load_file(folder / MODEL)
+            optimizer = load_file(folder / OPTIMIZER) if with_optimizer else {}
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{printable(str(folder))} cannot be read ({error})") from None
+        return State(model=model, optimizer=optimizer, **meta)
+
+    @cached_property
+    def _judged(self) -> dict[int, tuple[float | None, Any]]:
+        """step -> the value of the metric, and what it was measured on."""
+        judged = {}
+        for step in self.steps():
+            try:
+                meta = _meta(self._folder / str(step))
+            except Damaged:
+                continue
+            judged[step] = self._judgement(meta["metrics"], meta["about"])
+        return judged
+
+    def _judgement(self, metrics: Mapping, about: Mapping) -> tuple[float | None, Any]:
+        value = metrics.get(self._rules.metric)
+        known = value is not None and math.isfinite(value)
+        return (value if known else None), about.get("evaluation")
+
+    def _value(self, step: int) -> float | None:
+        """The metric of a step, unless it was measured on other images than the newest one."""
+        value, on = self._judged.get(step, (None, None))
+        newest = max((s for s, (v, _) in self._judged.items() if v is not None), default=step)
+        return value if on == self._judged.get(newest, (None, on))[1] else None
+
+    def _rank(self, step: int) -> tuple:
+        return rank(step, value=self._value, highest=self._rules.highest)
+
+    def _remove(self, step: int) -> None:
+        """Under another name first, so that no half of a checkpoint is ever seen."""
+        going = self._folder / f".{step}.old"
+        shutil.rmtree(going, ignore_errors=True)
+        (self._folder / str(step)).rename(going)
+        shutil.rmtree(going, ignore_errors=True)
+        self._judged.pop(step, None)
+
+    def _set_aside(self, step: int, reason: str) -> None:
+        aside = self._workdir / "damaged" / str(step)
+        aside.parent.mkdir(exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        (self._folder / str(step)).rename(aside)
+        self._judged.pop(step, None)
+        self.damaged.append((step, reason))
+        say(f"warning: the checkpoint at step {step} is damaged ({reason}): it is now in {aside}")
+
+
+def _write(folder: Path, state: State) -> None:
+    for name, tensors in ((MODEL, state.model), (OPTIMIZER, state.optimizer)):
+        # Copies, since safetensors refuses tensors that share memory.
+        save_file({k: v.detach().cpu().clone() for k, v in tensors.items()}, folder / name)
+        sync(folder / name)
+    names = ("step", "scale", "counts", "metrics", "about")
+    meta = {name: getattr(state, name) for name in names}
+    write_whole(folder / META, json.dumps(meta, indent=1) + "\n", durable=True)
+    sums = "".join(f"{_digest(folder / n)}  {n}\n" for n in (MODEL, OPTIMIZER, META))
+    write_whole(folder / SUMS, sums, durable=True)
+
+
+def _verify(folder: Path) -> None:
+    try:
+        lines = (folder / SUMS).read_text("ascii").splitlines()
+        sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        for name in (MODEL, OPTIMIZER, META):
+            if sums.get(name) != _digest(folder / name):
+                raise Damaged(f"{name} is not as it was written")
+    except (OSError, ValueError) as error:
+        raise Damaged(getattr(error, "strerror", None) or str(error)) from None
+
+
+def _meta(folder: Path) -> dict:
+    try:
+        return json.loads((folder / META).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise Damaged(str(error)) from None
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

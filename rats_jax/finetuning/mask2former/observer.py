@@ -1,0 +1,130 @@
+"""Reports and evaluations of a run while it trains."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from rats_jax.errors import UserError
+from rats_jax.finetuning.mask2former.evaluation import Scored
+from rats_jax.finetuning.mask2former.opened import OpenRun
+from rats_jax.runs.metric_files import MetricFiles
+from rats_jax.runs.reporting import Interval, duration
+from rats_jax.segmentation.pictures import prediction_sheet
+from rats_jax.voice import say
+
+
+class Observer:
+    """Observes the steps of one start of a run; training does not depend on it. A context manager
+    that closes the files. All processes call every method at the same steps; the first one writes.
+
+    start, last: the number of steps taken before and after this start.
+
+    Attributes:
+      scored: the last evaluation and its step.
+    """
+
+    def __init__(self, run: OpenRun, *, start: int, last: int):
+        self._run, self._start, self._last = run, start, last
+        batch = run.config.optimizer.batch_size
+        self._interval = Interval(
+            batch_size=batch, steps=last, steps_per_epoch=max(len(run.source) // batch, 1)
+        )
+        self.scored: tuple[int, Scored] | None = None
+        self._reported: dict[str, float] = {}
+        self._judged: dict[int, dict[str, float]] = {}
+        self._files = MetricFiles(run.folder if run.processes.is_first else None, start=start)
+
+    def __enter__(self) -> "Observer":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._files.close()
+
+    def begin(self) -> None:
+        """Writes the facts of this start, and scores the model before the first step."""
+        about = self._run.about
+        facts = {"code": about["code"], **about["packages"], **about["data"]}
+        facts["devices"] = self._run.processes.about()
+        self._files.describe_start(self._run.config, facts, step=self._start)
+        if not self._start:
+            self._files.write_scalars(0, self._evaluate(0))
+
+    def observe(
+        self,
+        step: int,
+        metrics: Mapping[str, float],
+        *,
+        waited: Callable[[], float],
+        unreadable: int,
+    ) -> None:
+        """Reports and evaluates if due, and writes both in one line. waited: the seconds since its
+        last call that the run has waited for images. unreadable: how many images so far."""
+        run, scalars, evaluated = self._run.config.run, {}, {}
+        self._interval.add(dict(metrics))
+        if step == self._start + 1:
+            waited()  # the workers start
+        if step % run.log_every == 0 or step == self._last:
+            scalars = self._interval.report(step, seconds_waited=waited())
+            scalars["unreadable_images"] = float(unreadable)
+            self._reported = scalars
+            say(_line(step, self._last, scalars))
+        every = self._run.config.evaluation.every_steps
+        if step == self._last or (every and step % every == 0):
+            with self._interval.paused():
+                evaluated = self._evaluate(step)
+        if scalars or evaluated:
+            self._files.write_scalars(step, scalars | evaluated)
+
+    def judged(self, step: int) -> dict[str, float]:
+        """The scores that were measured at this step."""
+        return self._judged.get(step, {})
+
+    def metrics(self, step: int) -> dict[str, float]:
+        """What a checkpoint of this step records."""
+        return self._reported | self.judged(step)
+
+    def _evaluate(self, step: int) -> dict[str, float]:
+        began, run = time.perf_counter(), self._run
+        scored = run.evaluation.score(run.train_step.bare_model)
+        metrics = scored.scorer.metrics()
+        self.scored, self._judged = (step, scored), {step: metrics}
+        if scored.found.examples and run.processes.is_first:
+            sheet = prediction_sheet(scored.found.examples, run.evaluation.dataset.classes)
+            self._files.write_pictures(step, {"predictions": np.asarray(sheet)[None]})
+        best = run.config.run.best_metric
+        if run.config.run.keep_best and "/" in best and best not in metrics:
+            raise UserError(
+                f"config.run.best_metric is {best!r}, which no evaluation contains: choose one of "
+                f"{', '.join(sorted(metrics))}"
+            )
+        told = ", ".join(
+            f"{title} {100 * metrics[name]:.2f} %"
+            for name, title in scored.scorer.headers.items()
+            if name in metrics
+        )
+        seconds = time.perf_counter() - began
+        images = run.evaluation.about["images"]
+        say(f"step {step}: {told} ({images:,} images, {duration(seconds)})")
+        return metrics
+
+
+def _line(step: int, steps: int, scalars: Mapping[str, float]) -> str:
+    """A report as a line for the log."""
+    parts = [
+        f"step {step}/{steps}",
+        f"epoch {scalars['epoch']:.2f}",
+        f"loss {scalars['loss']:.4f}",
+        f"class {scalars['class_loss']:.3f}",
+        f"mask {scalars['mask_loss']:.3f}",
+        f"dice {scalars['dice_loss']:.3f}",
+        f"gradient {scalars['gradient_norm']:.3g}",
+        f"lr {scalars['learning_rate']:.2e}",
+    ]
+    if "images_per_second" in scalars:
+        parts += [
+            f"{scalars['images_per_second']:.1f} images/s",
+            f"input wait {scalars['input_wait']:.0%}",
+            f"left {duration(scalars['seconds_left'])}",
+        ]
+    return "  ".join(parts)

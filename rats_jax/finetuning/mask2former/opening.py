@@ -1,0 +1,145 @@
+"""The start of a run: its directory, its backbone, and what a resume must not change."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+from ml_collections import ConfigDict
+
+from rats_jax.backbones import Backbone, open_backbone
+from rats_jax.errors import UserError
+from rats_jax.finetuning.mask2former.evaluation import Evaluation
+from rats_jax.finetuning.mask2former.processes import Processes
+from rats_jax.models import make_backbone
+from rats_jax.models.options import options_of
+from rats_jax.runs.same_data import data_facts, token
+from rats_jax.runs.version import code_version, package_versions
+from rats_jax.runs.workdir import as_json, changes, open_workdir, sign, take_part
+from rats_jax.segmentation.datasets import SegmentationSource
+from rats_jax.voice import say
+
+PACKAGES = ("torch", "transformers", "accelerate")
+
+
+@contextmanager
+def open_folder(path: str, config: ConfigDict, processes: Processes) -> Iterator[Path]:
+    """The workdir, opened by the first process; others check that they have the same one."""
+    if processes.is_first:
+        with open_workdir(path, config) as folder:
+            processes.agree({"sign": sign(folder), "config": as_json(config)})
+            yield folder
+    else:
+        theirs = processes.agree()
+        yield take_part(path, config, theirs["sign"], theirs["config"])
+
+
+def first_backbone(config: ConfigDict) -> Backbone:
+    """The backbone that a new run starts from: of `config.model.checkpoint`, with its weights or
+    with random ones. Reports what it is. Raises UserError."""
+    model = config.model
+    if not model.checkpoint:
+        raise UserError(
+            "--checkpoint is missing: give pretrained weights (a run's workdir, a file, or demo)"
+        )
+    backbone = open_backbone(
+        model.checkpoint, weights=model.weights or "teacher", flag="--config.model.weights"
+    )
+    if model.random:
+        backbone = _random(backbone, config.seed)
+    say(backbone.origin)
+    return backbone
+
+
+def _random(backbone: Backbone, seed: int) -> Backbone:
+    if backbone.config is not None:
+        return backbone.before_training()
+    module = make_backbone(backbone.options, rngs=nnx.Rngs(seed))
+    params = nnx.to_pure_dict(nnx.split(module)[1])
+    return backbone._replace(params=params, origin=f"random weights, as {backbone.origin}")
+
+
+def about_run(
+    config: ConfigDict,
+    source: SegmentationSource,
+    evaluation: Evaluation,
+    backbone: Backbone,
+    processes: Processes,
+) -> dict:
+    """The facts of the run that every checkpoint records; with the backbone, so that a resume does
+    not read its weights."""
+    versions = {name: metadata.version(name) for name in PACKAGES}
+    return {
+        "config": as_json(config),
+        "code": code_version(),
+        "packages": package_versions() | versions,
+        "processes": processes.count,
+        "data": {
+            **data_facts(source, seed=config.seed),
+            "seed": config.seed,
+            "batch_size": config.optimizer.batch_size,
+        },
+        "classes": list(source.dataset.classes),
+        "evaluation": evaluation.about,
+        "backbone": {
+            "options": backbone.options.asdict(),
+            "mean": [float(x) for x in backbone.mean],
+            "std": [float(x) for x in backbone.std],
+            "origin": backbone.origin,
+        },
+    }
+
+
+def without_weights(about: Mapping) -> Backbone:
+    """The backbone that `about_run` recorded, with zeros as weights."""
+    options = options_of(about["options"])
+    module = nnx.eval_shape(lambda: make_backbone(options, rngs=nnx.Rngs(0)))
+    graph, like = nnx.split(module)
+    params = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), nnx.to_pure_dict(like))
+    return Backbone(options, graph, params, about["origin"], about["mean"], about["std"])
+
+
+def compare_with(was: Mapping, now: Mapping, config: ConfigDict, folder: Path, step: int) -> None:
+    """Reports what has changed since a checkpoint. was, now: as `about_run`.
+
+    Raises:
+      UserError: for another model or other images, unless `config.data.accept` accepts these.
+    """
+    for line in changes(ConfigDict(was["config"]), config, folder):
+        say(line)
+    _check_images(was["data"], now["data"], config, step)
+    if was["processes"] != now["processes"]:
+        say(
+            f"warning: {was['processes']} processes became {now['processes']}: other random points "
+            "of the losses are drawn from here on; nothing else changes"
+        )
+    changed = [n for n, version in now["packages"].items() if was["packages"].get(n) != version]
+    if changed:
+        before, here = (
+            ", ".join(f"{name} {of['packages'].get(name)}" for name in changed) for of in (was, now)
+        )
+        say(f"warning: the checkpoint was written by {before}; this is {here}")
+    if was["evaluation"] != now["evaluation"]:
+        say(
+            "warning: the evaluation has changed: its scores do not compare with those from "
+            "before, and the best checkpoint is one of the new ones"
+        )
+
+
+def _check_images(was: Mapping, now: Mapping, config: ConfigDict, step: int) -> None:
+    names = ("images", "fingerprint", "order")
+    if all(was[name] == now[name] for name in names):
+        return
+    change = f"there were {was['images']:,}, now there are {now['images']:,}"
+    if was["images"] == now["images"]:
+        change = "as many as before, but other images, another order or other classes"
+    if config.data.accept != token(now):
+        raise UserError(
+            f"the images are not those of the checkpoint at step {step}: {change}. Put the images "
+            "back, choose another --workdir for a new run, or accept the new images with "
+            f"--config.data.accept={token(now)}"
+        )
+    say(f"warning: the images change at step {step}, as config.data.accept allows: {change}")

@@ -1,0 +1,94 @@
+"""Checkpoints in PyTorch: whole, verified, and those that the rules keep."""
+
+import shutil
+import subprocess
+
+import pytest
+import torch
+
+from rats_jax.errors import UserError
+from rats_jax.finetuning.mask2former.checkpoints import State, TorchCheckpoints
+from rats_jax.runs.checkpoints.retention import Rules
+
+RULES = Rules(newest=2, every=0, best=1, metric="semantic/miou", highest=True)
+
+
+def state(step: int, miou: float | None = None, on: str = "test") -> State:
+    metrics = {"loss": 1.0} if miou is None else {"loss": 1.0, "semantic/miou": miou}
+    shared = torch.full((3,), float(step))
+    return State(
+        step=step,
+        model={"a": shared, "b": shared[1:]},
+        optimizer={"a:exp_avg": torch.arange(4.0) * step},
+        scale={"scale": 2.0},
+        counts={"skipped": 1, "in_a_row": 0},
+        metrics=metrics,
+        about={"evaluation": on},
+    )
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    return TorchCheckpoints(tmp_path, RULES)
+
+
+def test_a_checkpoint_is_read_as_it_was_saved(checkpoints, tmp_path):
+    checkpoints.save(state(5, 0.5))
+    found = TorchCheckpoints(tmp_path, RULES).read(5)
+    assert torch.equal(found.model["b"], torch.full((2,), 5.0))
+    assert torch.equal(found.optimizer["a:exp_avg"], torch.arange(4.0) * 5)
+    assert (found.step, found.scale, found.metrics) == (5, {"scale": 2.0}, state(5, 0.5).metrics)
+
+
+def test_the_newest_and_the_best_stay(checkpoints, tmp_path):
+    for step, miou in ((1, 0.2), (2, 0.6), (3, 0.4), (4, None), (5, 0.1)):
+        checkpoints.save(state(step, miou))
+    assert checkpoints.steps() == [2, 4, 5]
+    assert TorchCheckpoints(tmp_path, RULES).best() == (2, 0.6)
+    assert not list((tmp_path / "checkpoints").glob(".*"))
+
+
+def test_scores_on_other_images_do_not_compare(checkpoints):
+    for step, miou, on in ((1, 0.9, "test"), (2, 0.5, "other"), (3, 0.4, "other")):
+        checkpoints.save(state(step, miou, on))
+    assert checkpoints.best() == (2, 0.5)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "checkpoint.json"])
+def test_a_flipped_bit_is_found_and_an_older_checkpoint_is_taken(
+    checkpoints, tmp_path, name, capsys
+):
+    for step in (1, 2):
+        checkpoints.save(state(step))
+    file = tmp_path / "checkpoints/2" / name
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 1
+    file.write_bytes(data)
+    again = TorchCheckpoints(tmp_path, RULES)
+    assert again.newest() == 1
+    assert again.damaged == [(2, f"{name} is not as it was written")]
+    assert f"{name} is not as it was written" in capsys.readouterr().out
+    assert (tmp_path / "damaged/2").is_dir() and again.steps() == [1]
+
+
+def test_a_checkpoint_of_half_its_files_is_not_taken(checkpoints, tmp_path):
+    checkpoints.save(state(1))
+    (tmp_path / "checkpoints/1/optimizer.safetensors").unlink()
+    with pytest.raises(UserError, match="no checkpoint in .* is intact"):
+        TorchCheckpoints(tmp_path, RULES).newest()
+
+
+def test_what_a_kill_leaves_is_no_checkpoint(checkpoints, tmp_path):
+    checkpoints.save(state(1))
+    half = tmp_path / "checkpoints/.2.new"
+    shutil.copytree(tmp_path / "checkpoints/1", half)
+    assert TorchCheckpoints(tmp_path, RULES).newest() == 1
+    checkpoints.save(state(2))
+    assert not half.exists() and checkpoints.newest() == 2
+
+
+@pytest.mark.processes
+def test_the_sums_are_those_of_sha256sum(checkpoints, tmp_path):
+    checkpoints.save(state(1))
+    folder = tmp_path / "checkpoints/1"
+    subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=folder, check=True)

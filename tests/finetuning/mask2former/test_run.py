@@ -1,0 +1,133 @@
+"""A run from its start to its results, and what it refuses."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from rats_jax.config import default_config
+from rats_jax.errors import UserError
+from rats_jax.finetuning.mask2former.run import evaluate, finetune
+from rats_jax.finetuning.mask2former.step import TrainStep
+from rats_jax.runs.workdir import write_config
+from tests.finetuning.mask2former.tiny import tiny_config, tiny_parts
+
+
+@pytest.fixture(autouse=True)
+def tiny_model():
+    with tiny_parts():
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run after its last step; no test may change it."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    with tiny_parts():
+        finetune(tiny_config(), str(folder))
+    return folder
+
+
+def read(file) -> dict:
+    return json.loads(file.read_text())
+
+
+def test_results_and_export_are_those_of_the_best_checkpoint(finished):
+    rows = [json.loads(row) for row in (finished / "metrics.jsonl").read_text().splitlines()]
+    scores = {row["step"]: row["semantic/miou"] for row in rows if "semantic/miou" in row}
+    assert list(scores) == [0, 4, 8]
+    results = read(finished / "results/results.json")
+    best = max(step for step in (4, 8) if scores[step] == max(scores[4], scores[8]))
+    assert results["step"] == best
+    assert results["scores"]["semantic/miou"]["value"] == pytest.approx(scores[best])
+    assert f"'step': {best}" in (finished / "export/about.txt").read_text()
+    assert (finished / "results/predictions.png").exists()
+
+
+def test_evaluate_scores_the_best_checkpoint_again(finished):
+    before = read(finished / "results/results.json")
+    (finished / "results/results.json").unlink()
+    evaluate(str(finished))
+    assert read(finished / "results/results.json") == before
+
+
+def test_a_finished_run_has_nothing_to_train(finished, capsys):
+    finetune(tiny_config(), str(finished))
+    assert "already at step 8 of 8: nothing to train" in capsys.readouterr().out
+
+
+def test_a_run_stops_where_it_is_asked_and_continues_without_the_weights(tmp_path, capsys):
+    folder = str(tmp_path / "run")
+    finetune(tiny_config(run__stop_after=3), folder)
+    assert "stopped at step 3 of 8" in capsys.readouterr().out
+    finetune(tiny_config(model__checkpoint="gone", optimizer__clip=0.1), folder)
+    told = capsys.readouterr().out
+    assert "resuming from the checkpoint at step 3" in told
+    assert "config.optimizer.clip was 0.01 and is 0.1 from now on" in told
+    assert "the untrained" not in told and "step 8/8" in told
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"model__checkpoint": ""}, "--checkpoint is missing"),
+        ({"data__train": ""}, "config.data.train is empty"),
+        ({"optimizer__accumulation": 4, "optimizer__batch_size": 6}, "accumulation"),
+        ({"model__checkpoint": "nowhere.pth"}, "nowhere.pth is not there"),
+    ],
+)
+def test_a_config_that_cannot_be_trained_makes_no_folder(tmp_path, fields, problem):
+    with pytest.raises(UserError, match=problem) as error:
+        finetune(tiny_config(**fields), str(tmp_path / "run"))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_runs_in_the_folder_are_refused(finished, tmp_path):
+    cases = {
+        "rats train": (default_config(), tiny_config()),
+        "config.decoder.name is registers there": (
+            tiny_config(decoder__name="registers"),
+            tiny_config(),
+        ),
+    }
+    for number, (problem, (was, now)) in enumerate(cases.items()):
+        folder = tmp_path / str(number)
+        (folder / "checkpoints/5").mkdir(parents=True)
+        write_config(folder, was)
+        with pytest.raises(UserError, match=problem):
+            finetune(now, str(folder))
+        with pytest.raises(UserError, match="not the workdir of a run of rats finetune --decoder"):
+            evaluate(str(folder))
+        assert [p.name for p in (folder / "checkpoints").iterdir()] == ["5"]
+    with pytest.raises(UserError, match="the images are not those of the checkpoint at step 8"):
+        finetune(tiny_config(data__train="procedural_parts:48"), str(finished))
+
+
+def test_steps_that_are_not_finite_end_the_run(tmp_path, capsys):
+    take = TrainStep.__call__
+
+    def diverged(self, step, parts, counts):
+        if step > 3:
+            parts[0].images[0] = math.inf
+        return take(self, step, parts, counts)
+
+    config = tiny_config()
+    config.guards.nonfinite_steps = 3
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainStep, "__call__", diverged)
+        with pytest.raises(UserError, match="3 steps in a row were not applied, the last .* 6"):
+            finetune(config, str(tmp_path / "run"))
+    assert "step 4 was not applied: loss nan" in capsys.readouterr().out
+
+
+def test_too_little_memory_is_one_line(tmp_path):
+    def full(self, step, parts, counts):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB\nand more")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainStep, "__call__", full)
+        with pytest.raises(UserError, match="out of memory on the device: lower config") as error:
+            finetune(tiny_config(), str(tmp_path / "run"))
+    assert "\n" not in str(error.value)
