@@ -168,7 +168,7 @@ def main(_) -> None:
         seconds, of_cpu = (statistics.median(x) for x in zip(*row["seconds"], strict=True))
         print(
             f"| {row['queries']}, {queries} | {row['parameters'] / 1e6:.2f} M | {seconds:.2f} | "
-            f"{of_cpu:.2f} | {BATCH.value / seconds:.2f} | {row['peak'] / 1e9:.2f} |",
+            f"{of_cpu:.2f} | {BATCH.value / seconds:.3g} | {row['peak'] / 1e9:.2f} |",
             flush=True,
         )
 

@@ -34,14 +34,16 @@ def state():
     }
 
 found = pkgutil.walk_packages(rats_jax.__path__, "rats_jax.", onerror=lambda _: None)
-# Commands run, or define the same flags; files/ is copied into exports, and needs PyTorch or timm.
-commands = "train prepare evaluate dictionary visualize export reproduce plan demo".split()
+# Commands run, or define the same flags; files/ is copied into exports, and needs PyTorch or timm;
+# mask2former needs PyTorch.
+commands = "train finetune prepare evaluate dictionary visualize export reproduce plan demo".split()
 modules = [
     m.name
     for m in found
     if m.name.removeprefix("rats_jax.") not in commands
     and not m.name.endswith("__main__")
     and ".torch_export.files" not in m.name
+    and ".finetuning.mask2former" not in m.name
 ]
 assert len(modules) > 150, modules
 others = json.loads(sys.stdin.read())

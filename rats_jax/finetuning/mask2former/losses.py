@@ -33,7 +33,8 @@ class Losses(nn.Module):
         self.criterion = Criterion(config, self.weights)
 
     def forward(self, outputs, targets: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        """{"loss"}: what to minimise; "loss_class", "loss_mask" and "loss_dice" add up to it.
+        """{"loss": of these images, and its parts "loss_class", "loss_mask" and "loss_dice"}. The
+        parts have gradients, for training that weighs them by the masks of a larger batch.
 
         outputs: of the network. targets: for each image, masks bool [M, H, W] and classes long [M].
         """
@@ -54,7 +55,7 @@ class Losses(nn.Module):
             "loss_mask": sums["loss_mask"],
             "loss_dice": sums["loss_dice"],
         }
-        return {"loss": sum(parts.values())} | {name: x.detach() for name, x in parts.items()}
+        return {"loss": sum(parts.values())} | parts
 
 
 class Matcher(Mask2FormerHungarianMatcher):
