@@ -163,7 +163,8 @@ class OnlineScores(Evaluator):
     def _dispatch(
         self, params: dict, images: Mapping[int, _Read]
     ) -> tuple[MaskPrediction | LabelPrediction, int]:
-        """Begins to compute what the model says of a batch. Returns that, and the side of its squares."""
+        """Begins to compute what the model says of a batch. Returns that and the side of its
+        squares."""
         longest = max((max(read.pixels.shape) for read in images.values()), default=0)
         side = self._side(max(gather(longest)))
         program = self._program(params, side)
