@@ -1,57 +1,19 @@
 """Makes the parts of a run of fine-tuning in JAX from its config."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
-from rats_jax.data.samples import Samples
 from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
 from rats_jax.errors import UserError
 from rats_jax.mask_head.network import make_linear_network, make_mask_network
 from rats_jax.mask_head.options import HeadOptions, LossOptions, OptimizerOptions
 from rats_jax.mask_head.step import LinearHead, MaskHead, Schedules
 from rats_jax.models import Options, make_backbone
-from rats_jax.segmentation.datasets import SegmentationSet, open_both
-from rats_jax.segmentation.samples import InstanceSamples, SemanticSamples
-from rats_jax.segmentation.segmentation_set import SegmentationSource
-from rats_jax.voice import say
 
 MOST_LISTED = 4  # classes in a message
-
-
-class Data(NamedTuple):
-    """source: the training images. test: those that are scored."""
-
-    source: SegmentationSource
-    test: SegmentationSet
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.test.classes
-
-
-def open_data(config: ConfigDict) -> Data:
-    """The images that `config.data` names. Reports what was found and what was left out."""
-    data = config.data
-    for field in ("train", "test"):
-        if not data[field]:
-            raise UserError(
-                f"config.data.{field} is empty: give images with their masks, KIND:PATH, or "
-                "drawings, such as procedural_parts:300"
-            )
-    train, test = open_both(
-        data.train, data.test, task=config.task, classes=tuple(data.classes), void=data.void
-    )
-    source = SegmentationSource(train)
-    for note in dict.fromkeys((*source.notes, *test.notes)):
-        say(note)
-    say(
-        f"{len(test.classes)} classes; {len(source):,} images to train on ({train.name}), "
-        f"{len(test):,} to score ({test.name})"
-    )
-    return Data(source, test)
 
 
 def check_same_classes(was: tuple[str, ...], now: tuple[str, ...]) -> None:
@@ -106,13 +68,3 @@ def make_decoder(
     network, init = make_mask_network(make, options=head, **of_network)
     losses = LossOptions(**config.loss)
     return MaskHead(network=network, init_network=init, losses=losses, **method)
-
-
-def make_samples(config: ConfigDict) -> Samples:
-    """What the host makes of an image and its truth."""
-    data = config.data
-    options = {name: data[name] for name in ("crop", "resize", "flip", "color")}
-    options["scale"] = tuple(data.scale)
-    if config.task == "instance":
-        return InstanceSamples(**options, most_instances=data.most_instances)
-    return SemanticSamples(**options, one_class=data.one_class)

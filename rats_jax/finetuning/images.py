@@ -1,4 +1,6 @@
-"""The images of a fine-tuning run, from its config."""
+"""The images of a run of fine-tuning, from its config, for both frameworks."""
+
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -6,29 +8,48 @@ from rats_jax.data.samples import Samples
 from rats_jax.errors import UserError
 from rats_jax.segmentation.datasets import SegmentationSet, open_both
 from rats_jax.segmentation.samples import InstanceSamples, SemanticSamples
+from rats_jax.segmentation.segmentation_set import SegmentationSource
 from rats_jax.voice import say
 
 
-def open_images(config: ConfigDict) -> tuple[SegmentationSet, SegmentationSet]:
-    """The training and the test images; reports what was left out. Raises UserError."""
+class Data(NamedTuple):
+    """source: the training images. test: those that are scored."""
+
+    source: SegmentationSource
+    test: SegmentationSet
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.test.classes
+
+
+def open_data(config: ConfigDict) -> Data:
+    """The images that `config.data` names. Reports what was found and what was left out."""
     data = config.data
-    for name in ("train", "test"):
-        if not data[name]:
+    for field in ("train", "test"):
+        if not data[field]:
             raise UserError(
-                f"config.data.{name} is empty: give images with masks, such as "
-                f"--config.data.{name}=folder:PATH"
+                f"config.data.{field} is empty: give images with their masks, KIND:PATH, or "
+                "drawings, such as procedural_parts:300"
             )
-    both = open_both(data.train, data.test, task=config.task, classes=data.classes, void=data.void)
-    for line in dict.fromkeys(line for each in both for line in each.notes):
-        say(line)
-    return both
+    train, test = open_both(
+        data.train, data.test, task=config.task, classes=tuple(data.classes), void=data.void
+    )
+    source = SegmentationSource(train)
+    for note in dict.fromkeys((*source.notes, *test.notes)):
+        say(note)
+    say(
+        f"{len(test.classes)} classes; {len(source):,} images to train on ({train.name}), "
+        f"{len(test):,} to score ({test.name})"
+    )
+    return Data(source, test)
 
 
 def make_samples(config: ConfigDict) -> Samples:
-    """What the host makes of a training image."""
+    """What the host makes of an image and its truth."""
     data = config.data
-    same = {name: data[name] for name in ("crop", "resize", "flip", "color")}
-    same["scale"] = tuple(data.scale)
-    if config.task == "semantic":
-        return SemanticSamples(**same, one_class=data.one_class)
-    return InstanceSamples(**same, most_instances=data.most_instances)
+    options = {name: data[name] for name in ("crop", "resize", "flip", "color")}
+    options["scale"] = tuple(data.scale)
+    if config.task == "instance":
+        return InstanceSamples(**options, most_instances=data.most_instances)
+    return SemanticSamples(**options, one_class=data.one_class)

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from rats_jax.data.samples import Samples
-from rats_jax.finetuning.assembly import make_samples
+from rats_jax.finetuning.images import make_samples
 from rats_jax.mask_head.step import LinearHead, MaskHead
 from rats_jax.parallel.mesh import on_mesh, replicated
 from rats_jax.runs.guards.alarms import INPUT_STARVED, STEPS_SKIPPED, Alarms

@@ -9,6 +9,7 @@ from rats_jax.errors import UserError
 from rats_jax.finetuning.mask2former.evaluation import Scored
 from rats_jax.finetuning.mask2former.opened import OpenRun
 from rats_jax.runs.metric_files import MetricFiles
+from rats_jax.runs.metric_names import display_name, formatted, is_said
 from rats_jax.runs.reporting import Interval, duration
 from rats_jax.segmentation.pictures import prediction_sheet
 from rats_jax.voice import say
@@ -68,7 +69,7 @@ class Observer:
             scalars = self._interval.report(step, seconds_waited=waited())
             scalars["unreadable_images"] = float(unreadable)
             self._reported = scalars
-            say(_line(step, self._last, scalars))
+            say(self._interval.line(step, scalars, _figures(scalars)))
         every = self._run.config.evaluation.every_steps
         if step == self._last or (every and step % every == 0):
             with self._interval.paused():
@@ -99,9 +100,9 @@ class Observer:
                 f"{', '.join(sorted(metrics))}"
             )
         told = ", ".join(
-            f"{title} {100 * metrics[name]:.2f} %"
-            for name, title in scored.scorer.headers.items()
-            if name in metrics
+            f"{display_name(name)} {formatted(name, metrics[name])}"
+            for name in scored.scorer.headers
+            if name in metrics and is_said(name)
         )
         seconds = time.perf_counter() - began
         images = run.evaluation.about["images"]
@@ -109,22 +110,11 @@ class Observer:
         return metrics
 
 
-def _line(step: int, steps: int, scalars: Mapping[str, float]) -> str:
-    """A report as a line for the log."""
-    parts = [
-        f"step {step}/{steps}",
-        f"epoch {scalars['epoch']:.2f}",
-        f"loss {scalars['loss']:.4f}",
+def _figures(scalars: Mapping[str, float]) -> list[str]:
+    """What the line of a report has of the losses."""
+    return [
         f"class {scalars['class_loss']:.3f}",
         f"mask {scalars['mask_loss']:.3f}",
         f"dice {scalars['dice_loss']:.3f}",
         f"gradient {scalars['gradient_norm']:.3g}",
-        f"lr {scalars['learning_rate']:.2e}",
     ]
-    if "images_per_second" in scalars:
-        parts += [
-            f"{scalars['images_per_second']:.1f} images/s",
-            f"input wait {scalars['input_wait']:.0%}",
-            f"left {duration(scalars['seconds_left'])}",
-        ]
-    return "  ".join(parts)

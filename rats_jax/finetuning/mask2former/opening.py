@@ -16,7 +16,7 @@ from rats_jax.finetuning.mask2former.evaluation import Evaluation
 from rats_jax.finetuning.mask2former.processes import Processes
 from rats_jax.models import make_backbone
 from rats_jax.models.options import options_of
-from rats_jax.runs.same_data import data_facts, token
+from rats_jax.runs.same_data import check_data, data_facts
 from rats_jax.runs.version import code_version, package_versions
 from rats_jax.runs.workdir import as_json, changes, open_workdir, sign, take_part
 from rats_jax.segmentation.datasets import SegmentationSource
@@ -110,7 +110,7 @@ def compare_with(was: Mapping, now: Mapping, config: ConfigDict, folder: Path, s
     """
     for line in changes(ConfigDict(was["config"]), config, folder):
         say(line)
-    _check_images(was["data"], now["data"], config, step)
+    check_data(was["data"], now["data"], config, step=step, effect="", source="")
     if was["processes"] != now["processes"]:
         say(
             f"warning: {was['processes']} processes became {now['processes']}: other random points "
@@ -127,19 +127,3 @@ def compare_with(was: Mapping, now: Mapping, config: ConfigDict, folder: Path, s
             "warning: the evaluation has changed: its scores do not compare with those from "
             "before, and the best checkpoint is one of the new ones"
         )
-
-
-def _check_images(was: Mapping, now: Mapping, config: ConfigDict, step: int) -> None:
-    names = ("images", "fingerprint", "order")
-    if all(was[name] == now[name] for name in names):
-        return
-    change = f"there were {was['images']:,}, now there are {now['images']:,}"
-    if was["images"] == now["images"]:
-        change = "as many as before, but other images, another order or other classes"
-    if config.data.accept != token(now):
-        raise UserError(
-            f"the images are not those of the checkpoint at step {step}: {change}. Put the images "
-            "back, choose another --workdir for a new run, or accept the new images with "
-            f"--config.data.accept={token(now)}"
-        )
-    say(f"warning: the images change at step {step}, as config.data.accept allows: {change}")

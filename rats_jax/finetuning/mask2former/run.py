@@ -10,7 +10,7 @@ from rats_jax.backbones import Backbone
 from rats_jax.config.checks import check
 from rats_jax.errors import UserError
 from rats_jax.finetune_validation import check_backbone
-from rats_jax.finetuning.images import make_samples, open_images
+from rats_jax.finetuning.images import Data, make_samples, open_data
 from rats_jax.finetuning.mask2former.checkpoints import TorchCheckpoints
 from rats_jax.finetuning.mask2former.ending import end, write_scores
 from rats_jax.finetuning.mask2former.evaluation import Evaluation
@@ -35,7 +35,6 @@ from rats_jax.runs.events import Events
 from rats_jax.runs.guards.stop import Stop
 from rats_jax.runs.guards.watchdog import Watchdog
 from rats_jax.runs.workdir import folder_of, load_config, write_config, writing_to
-from rats_jax.segmentation.datasets import SegmentationSet, SegmentationSource
 from rats_jax.segmentation.schedules import Schedule
 from rats_jax.validation import validate
 from rats_jax.voice import say
@@ -53,15 +52,15 @@ def finetune(config: ConfigDict, workdir: str) -> Path:
     validate(config)
     with open_processes(config.compute_dtype) as processes, explained_memory():
         _check_batch(config, processes)
-        train, test = open_images(config)
+        data = open_data(config)
         resumes = bool(steps_in(folder_of(workdir) / "checkpoints"))
         backbone = None if resumes else first_backbone(config)
         with Stop() as stop, open_folder(workdir, config, processes) as folder, writing_to(folder):
             watchdog = Watchdog(
                 folder, seconds=60 * config.guards.stall_minutes, process=processes.number
             )
-            evaluation = Evaluation(test, config, processes, beat=watchdog.beat)
-            run, start = _open_run(config, folder, processes, train, evaluation, backbone)
+            evaluation = Evaluation(data.test, config, processes, beat=watchdog.beat)
+            run, start = _open_run(config, folder, processes, data, evaluation, backbone)
             steps, scored = config.optimizer.steps, None
             last = min(config.run.stop_after or steps, steps)
             if start < last:
@@ -88,7 +87,7 @@ def evaluate(workdir: str) -> Path:
         explained_memory(SCORE_SMALLER),
         writing_to(folder),
     ):
-        evaluation = Evaluation(open_images(config)[1], config, processes)
+        evaluation = Evaluation(open_data(config).test, config, processes)
         checkpoints = TorchCheckpoints(folder, rules_of(config))
         best = processes.agree(checkpoints.best() if processes.is_first else None)
         if best is None:
@@ -132,13 +131,13 @@ def _open_run(
     config: ConfigDict,
     folder: Path,
     processes: Processes,
-    train: SegmentationSet,
+    data: Data,
     evaluation: Evaluation,
     backbone: Backbone | None,
 ) -> tuple[OpenRun, int]:
     """The run, at its newest checkpoint or at its start, and the number of steps it has taken.
     backbone: of a new run."""
-    source, checkpoints = SegmentationSource(train), TorchCheckpoints(folder, rules_of(config))
+    source, checkpoints = data.source, TorchCheckpoints(folder, rules_of(config))
     events = Events(folder, process=processes.number)
     step = processes.agree(checkpoints.newest() if processes.is_first else None)
     found = None if step is None else checkpoints.read(step)
@@ -148,12 +147,10 @@ def _open_run(
         say(f"resuming from the checkpoint at step {found.step}")
         compare_with(found.about, about, config, folder, found.step)
     check_backbone(config, backbone.options)
-    say(
-        f"{len(source):,} images with {len(train.classes)} classes, batch "
-        f"{config.optimizer.batch_size} on {processes.about()}: {config.optimizer.steps:,} steps"
-    )
+    batch, steps = config.optimizer.batch_size, config.optimizer.steps
+    say(f"batch {batch} on {processes.about()}: {steps:,} steps, {steps * batch:,} images")
     torch.manual_seed(config.seed)
-    model = make_model(backbone, config, classes=train.classes)
+    model = make_model(backbone, config, classes=data.classes)
     train_step = _train_step(model, config, processes)
     if found:
         continue_from(found, train_step, scaler=processes.accelerator.scaler)
