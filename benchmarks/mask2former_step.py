@@ -18,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import torch
 from absl import app, flags
 from flax import nnx
@@ -87,6 +88,7 @@ def recipe(queries: str) -> ConfigDict:
 
 def make(config: ConfigDict) -> Segmenter:
     """The model on RATS with random weights."""
+    jax.config.update("jax_platforms", "cpu")  # JAX would reserve most of a GPU's memory
     options = options_of({"architecture": "rats", **SIZES[SIZE.value]})
     graph, state = nnx.split(make_backbone(options, rngs=nnx.Rngs(0)))
     backbone = Backbone(options, graph, nnx.to_pure_dict(state), "random weights")
@@ -166,7 +168,7 @@ def main(_) -> None:
         seconds, of_cpu = (statistics.median(x) for x in zip(*row["seconds"], strict=True))
         print(
             f"| {row['queries']}, {queries} | {row['parameters'] / 1e6:.2f} M | {seconds:.2f} | "
-            f"{of_cpu:.2f} | {BATCH.value / seconds:.2f} | {row['peak'] / 1e9:.2f} |",
+            f"{of_cpu:.2f} | {BATCH.value / seconds:.3g} | {row['peak'] / 1e9:.2f} |",
             flush=True,
         )
 

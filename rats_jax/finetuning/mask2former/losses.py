@@ -33,7 +33,8 @@ class Losses(nn.Module):
         self.criterion = Criterion(config, self.weights)
 
     def forward(self, outputs, targets: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        """{"loss"}: what to minimise; "loss_class", "loss_mask" and "loss_dice" add up to it.
+        """{"loss": of these images, and its parts "loss_class", "loss_mask" and "loss_dice"}. The
+        parts have gradients, for training that weighs them by the masks of a larger batch.
 
         outputs: of the network. targets: for each image, masks bool [M, H, W] and classes long [M].
         """

@@ -87,6 +87,20 @@ def test_all_queries_of_an_image_without_objects_learn_no_object():
     torch.testing.assert_close(losses["loss"], 2 * expected, rtol=1e-6, atol=0)
 
 
+def test_padding_is_outside_of_every_mask():
+    """The losses of an image are those of the same image padded by hand."""
+    model = make()
+    images, targets = draw(1, 3, 44, 40), draw_targets([3], (44, 40))
+    grey = 255 * model.mean
+    padded = F.pad(images - grey, (0, 24, 0, 20)) + grey
+    masks, classes = targets[0]
+    torch.manual_seed(0)
+    found = model(images, targets)[2]["loss"]
+    torch.manual_seed(0)
+    expected = model(padded, [(F.pad(masks.int(), (0, 24, 0, 20)) > 0, classes)])[2]["loss"]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+
+
 def test_every_layer_is_supervised():
     model = make()
     outputs = model.network(draw(1, 3, 64, 64), output_auxiliary_logits=True)

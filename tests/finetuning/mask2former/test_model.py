@@ -9,6 +9,8 @@ from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
 from rats_jax.backbones import Backbone
 from rats_jax.errors import UserError
+from rats_jax.finetuning.mask2former.files.rats_mask2former import RatsMask2Former
+from rats_jax.finetuning.mask2former.model import network_config, report
 from rats_jax.models import options_of
 from tests.finetuning.mask2former.models import (
     BACKBONES,
@@ -220,6 +222,19 @@ def test_activation_checkpointing_changes_no_gradient():
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
+def test_numbers_of_parameters_at_the_size_of_the_recipe():
+    """RATS-S with 96 registers as queries and 150 classes: 44.9 M, as was measured beforehand."""
+    full = {"width": 256, "layers": 9, "pixel_layers": 6, "heads": 8}
+    full |= {"feedforward": 2048, "pixel_feedforward": 1024}
+    fields = config(**{f"decoder.{name}": value for name, value in full.items()})
+    options = options_of({"architecture": "rats", "width": 384, "depth": 12, "heads": 6})
+    with torch.device("meta"):
+        model = RatsMask2Former(network_config(fields, options, [str(i) for i in range(150)]))
+    pyramid = model.model.pixel_level_module.encoder
+    counts = [sum(p.numel() for p in part.parameters()) for part in (model, pyramid.encoder)]
+    assert counts == [44_885_047, 21_701_760]
+
+
 def test_options_that_are_left_out_have_their_defaults():
     """Files of weights and old configs name only some of a model's options."""
     options = options_of({"architecture": "rats", "width": 24, "depth": 1, "heads": 1})
@@ -238,9 +253,7 @@ def test_what_cannot_be_is_one_line():
         make(**{"decoder.width": 48})
 
 
-def test_what_is_new_is_reported(caplog):
-    from rats_jax.finetuning.mask2former.model import report
-
+def test_what_is_new_is_reported():
     model = make(**{"model.parallel": "separate"})
     added = sum(p.numel() for n, p in model.named_parameters() if ".patch_attn." in n)
     taken = sum(p.numel() for p in model.backbone.parameters()) - added

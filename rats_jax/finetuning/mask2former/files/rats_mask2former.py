@@ -35,8 +35,8 @@ class RatsMask2FormerConfig(Mask2FormerConfig):
 
 
 class PixelDecoder(Mask2FormerPixelDecoder):
-    """transformers' pixel decoder without mixed precision, as in the original code: where
-    deformable attention samples cannot be said in half precision."""
+    """transformers' pixel decoder without mixed precision, as in the original code: half precision
+    cannot express the points that deformable attention samples."""
 
     def forward(self, features: tuple[Tensor, ...], **others):
         with torch.autocast(features[0].device.type, enabled=False):
@@ -44,7 +44,8 @@ class PixelDecoder(Mask2FormerPixelDecoder):
 
 
 class RegisterQueries(nn.Module):
-    """Registers [B, N, D] -> initial query features, Linear(LN(registers)): [N, B, C]."""
+    """Registers [B, N, D], after the final norm of the encoder, to initial query features
+    [N, B, C]: Linear(LN(registers))."""
 
     def __init__(self, width: int, outputs: int):
         super().__init__()
