@@ -7,7 +7,6 @@ import pytest
 from ml_collections import ConfigDict
 
 import rats_jax
-from rats_jax.backbones import open_backbone
 from rats_jax.config import default_config, fields, finetune_config, value
 from rats_jax.config.old_runs import is_fixed, with_old_fields
 from rats_jax.config_arguments import with_auto
@@ -210,10 +209,3 @@ def test_config_json_of_a_run_is_read_and_compared_in_its_own_tree(tmp_path):
         changes(was, tiny_config(), tmp_path)
     assert is_fixed("decoder.of_a_later_version", was) and is_fixed("task", was)
     assert not is_fixed("decoder.supervised", was)
-
-
-def test_a_run_of_fine_tuning_is_no_backbone(tmp_path):
-    write_config(tmp_path, finetune_config())
-    (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(UserError, match="the workdir of a run of rats finetune: name the weights"):
-        open_backbone(tmp_path)
