@@ -129,9 +129,7 @@ def open_backbone(
     """
     path = local_path(checkpoint)
     try:
-        if os.path.realpath(path) == os.path.realpath(demo_model.FOLDER) or (
-            os.fspath(checkpoint) == "demo" and not path.exists()
-        ):
+        if is_demo(checkpoint):
             return _of_package()
         if holds_weights(path) and not (path / "checkpoints").is_dir():
             return _of_file(path, weights, flag)
@@ -145,6 +143,14 @@ def open_backbone(
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): name another") from None
     return _of_file(path, weights, flag)
+
+
+def is_demo(checkpoint: str | os.PathLike) -> bool:
+    """Whether this names the model in the package, see `open_backbone`."""
+    path = local_path(checkpoint)
+    return os.path.realpath(path) == os.path.realpath(demo_model.FOLDER) or (
+        os.fspath(checkpoint) == "demo" and not path.exists()
+    )
 
 
 def open_with_twin(checkpoint: str, *, weights: str, untrained: bool) -> dict[str, Backbone]:

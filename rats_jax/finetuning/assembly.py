@@ -1,5 +1,6 @@
 """Makes the parts of a run of fine-tuning in JAX from its config."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from rats_jax.mask_head.network import make_linear_network, make_mask_network
 from rats_jax.mask_head.options import HeadOptions, LossOptions, OptimizerOptions
 from rats_jax.mask_head.step import LinearHead, MaskHead, Schedules
 from rats_jax.models import Options, make_backbone
+from rats_jax.models.start import Scales, rescale
 
 MOST_LISTED = 4  # classes in a message
 
@@ -35,11 +37,18 @@ def check_same_classes(was: tuple[str, ...], now: tuple[str, ...]) -> None:
 
 
 def make_decoder(
-    config: ConfigDict, options: Options, schedules: Schedules, *, classes: int
+    config: ConfigDict,
+    options: Options,
+    schedules: Schedules,
+    *,
+    classes: int,
+    scales: Mapping[str, float],
 ) -> MaskHead | LinearHead:
     """The network of a backbone with these options and the decoder, and how it is trained.
 
-    Images are normalised as those of ImageNet: `initial.initial_backbone` adapts the weights.
+    scales: of random weights of the backbone, by their fields of config.model in pretraining; empty
+    for the usual ones. Images are normalised as those of ImageNet: `initial.initial_backbone`
+    adapts the weights.
     """
     model, optimizer = config.model, config.optimizer
     training = {name: model[name] for name in ("drop_path", "remat")}
@@ -57,8 +66,12 @@ def make_decoder(
         ),
     }
 
+    of_module = {name: x for name, x in scales.items() if name in options.training}
+    rest = Scales(**{name: x for name, x in scales.items() if name in Scales._fields})
+
     def make(rngs: nnx.Rngs) -> nnx.Module:
-        return make_backbone(options, **training, dtype=dtype, rngs=rngs)
+        module = make_backbone(options, **training, **of_module, dtype=dtype, rngs=rngs)
+        return rescale(module, rest)
 
     if config.decoder.name == "linear":
         network, init = make_linear_network(make, **of_network)

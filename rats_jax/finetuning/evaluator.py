@@ -116,23 +116,32 @@ class OnlineScores(Evaluator):
         on_error: Callable[[UserError], None] = lambda _: None,
     ) -> tuple[Scorer, Evaluated]:
         """The scores of all images, and what was drawn of those of this process. All processes must
-        call it. Raises UserError for outputs that are not finite."""
-        scorer, examples, left_out = open_scorer(self.data), [], []
+        call it. Raises UserError, in all of them, for outputs that are not finite."""
+        scorer, left_out, faults = open_scorer(self.data), [], []
+        examples: list[Example] = []
 
         def leave_out(error: UserError) -> None:
             left_out.append(str(error))
             on_error(error)
+
+        def add(pool: ThreadPoolExecutor, batch: tuple) -> None:
+            try:
+                examples.extend(self._add(scorer, pool, *batch))
+            except UserError as error:  # the other processes still wait for this one's images
+                faults.append(str(error))
 
         with reading_threads() as pool:
             before = None
             for start, images in enumerate(self._spread.read(pool, self._read, on_error=leave_out)):
                 outputs = self._dispatch(params, images)
                 if before is not None:  # scored while the devices compute
-                    examples += self._add(scorer, pool, *before)
+                    add(pool, before)
                 before = start * self._spread.batch_size, images, outputs
                 beat()
             if before is not None:
-                examples += self._add(scorer, pool, *before)
+                add(pool, before)
+        if said := [fault for of_process in gather(faults) for fault in of_process]:
+            raise UserError(said[0])
         _merge(scorer)
         lines = {line for lines in gather(left_out) for line in lines}
         return scorer, Evaluated(examples, sorted(lines))

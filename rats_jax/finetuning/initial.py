@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -10,15 +11,18 @@ import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from rats_jax.backbones import Backbone, open_backbone
+from rats_jax import demo_model
+from rats_jax.backbones import Backbone, is_demo, open_backbone
 from rats_jax.data.fingerprint import fingerprint_of_arrays
+from rats_jax.errors import UserError
 from rats_jax.models.options import Options, options_of
+from rats_jax.models.start import Scales
 from rats_jax.parallel.distributed import agree
 from rats_jax.paths import local_path, printable
 from rats_jax.runs.initial.conversion import convert
 from rats_jax.runs.initial.initial import Initial
 from rats_jax.runs.initial.reading import flat
-from rats_jax.runs.workdir import earlier_config, folder_of
+from rats_jax.runs.workdir import earlier_config, folder_of, load_config
 from rats_jax.voice import say
 
 IN_STATE = "student/backbone"
@@ -26,12 +30,14 @@ IN_STATE = "student/backbone"
 
 class Start(NamedTuple):
     """config: with what the first start sets. options: of the backbone as it is trained. backbone:
-    the given weights; None on a resume. classes: of the run that is resumed, else None."""
+    the given weights; None on a resume. classes: of the run that is resumed, else None. scales: of
+    random weights of the backbone, as arguments of `assembly.make_decoder`."""
 
     config: ConfigDict
     options: Options
     backbone: Backbone | None
-    classes: tuple[str, ...] | None
+    classes: tuple[str, ...] | None = None
+    scales: Mapping[str, float] = {}  # noqa: RUF012, nobody writes to it
 
 
 def open_start(config: ConfigDict, workdir: str) -> Start:
@@ -41,6 +47,11 @@ def open_start(config: ConfigDict, workdir: str) -> Start:
         config.model.checkpoint = _absolute(model.checkpoint)
     kept = agree(_kept(workdir) if jax.process_index() == 0 else None)
     if kept is not None:
+        if not kept["backbone"]:
+            raise UserError(
+                f"--workdir {workdir} contains a run with the decoder {kept['decoder']}: choose "
+                "another --workdir"
+            )
         if model.checkpoint and _absolute(model.checkpoint) != _absolute(kept["checkpoint"]):
             say(
                 f"config.model.checkpoint {printable(model.checkpoint)} is not read: the run "
@@ -48,7 +59,7 @@ def open_start(config: ConfigDict, workdir: str) -> Start:
             )
         config.model.update(checkpoint=kept["checkpoint"], backbone=kept["backbone"])
         options = options_of(json.loads(kept["backbone"]))
-        return Start(config, options, None, tuple(kept["classes"]))
+        return Start(config, options, None, classes=tuple(kept["classes"]))
     backbone = open_backbone(
         model.checkpoint, weights=model.weights or "teacher", flag="--config.model.weights"
     )
@@ -56,7 +67,19 @@ def open_start(config: ConfigDict, workdir: str) -> Start:
     if getattr(options, "parallel", None) == "none":
         options = replace(options, parallel=model.parallel)
     config.model.backbone = json.dumps(options.asdict())
-    return Start(config, options, backbone, None)
+    return Start(config, options, backbone, scales=starting_scales(backbone, model.checkpoint))
+
+
+def starting_scales(backbone: Backbone, checkpoint: str) -> dict[str, float]:
+    """Those that the weights were trained from, if their config says so: the control of
+    `config.model.random` then starts as pretraining did."""
+    trained = backbone.config
+    if trained is None and is_demo(checkpoint):
+        trained = load_config(demo_model.FOLDER)
+    if trained is None:
+        return {}
+    names = [*Scales._fields, *(n for n in backbone.options.training if n.endswith("_std"))]
+    return {name: trained.model[name] for name in names}
 
 
 def _kept(workdir: str) -> dict | None:
@@ -67,6 +90,7 @@ def _kept(workdir: str) -> dict | None:
     return {
         "checkpoint": model.checkpoint,
         "backbone": model.backbone,
+        "decoder": config.decoder.name,
         "classes": list(config.data.classes),
     }
 
@@ -104,8 +128,9 @@ def initial_backbone(start: Start, state: dict) -> Initial | None:
         )
         arrays, notes = converted.arrays, converted.notes
         assert arrays.keys() == shapes.keys(), arrays.keys() ^ shapes.keys()
-        if start.options != backbone.options and model.parallel == "separate":
-            notes = [_without_output(arrays)] if model.parallel_start == "zero" else notes
+        is_new = start.options != backbone.options and model.parallel == "separate"
+        if is_new and model.parallel_start == "zero":
+            notes = [*notes, _without_output(arrays)]
         lines += [f"note: {note}" for note in notes]
         left_out = f"; not taken: {', '.join(converted.left_out)}" if converted.left_out else ""
         lines.append(f"taken: backbone{left_out}; new: decoder (random)")
@@ -125,6 +150,6 @@ def _without_output(arrays: dict[str, np.ndarray]) -> str:
         path = f"blocks/patch_attn/out/{name}"
         arrays[path] = np.zeros_like(arrays[path])
     return (
-        "the attention among patches starts as a copy of the other attention with an output "
-        "projection of zeros, so that the network starts as the pretrained one"
+        "its output projection is zero, so that the network starts as the pretrained one "
+        "(config.model.parallel_start=zero)"
     )

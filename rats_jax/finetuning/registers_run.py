@@ -59,7 +59,9 @@ def _prepared(config: ConfigDict, workdir: str) -> tuple[Run, OnlineScores]:
     config.data.classes = data.classes  # () means those of the data, which a resume must have too
     mesh = make_mesh(config, heads=start.options.heads)
     schedules = schedules_of(config, images=len(data.source))
-    decoder = make_decoder(config, start.options, schedules, classes=len(data.classes))
+    decoder = make_decoder(
+        config, start.options, schedules, classes=len(data.classes), scales=start.scales
+    )
     method = FineTuning(config, decoder, schedules)
     scores = OnlineScores(data.test, decoder.network, mesh, config, patch=start.options.patch)
     run = Run(

@@ -41,7 +41,10 @@ _TAGS = {name: f"{group}/{name}" for group, names in GROUPS.items() for name in 
 
 def tag(metric: str) -> str:
     """A metric's name in TensorBoard, "GROUP/NAME": loss/kl for kl, parts/m2o_8 for parts/m2o_8."""
-    return metric if "/" in metric else _TAGS.get(metric, f"other/{metric}")
+    if "/" in metric:
+        return metric
+    group = "loss" if metric.endswith("_loss") else "other"  # losses of fine-tuning
+    return _TAGS.get(metric, f"{group}/{metric}")
 
 
 def is_said(metric: str) -> bool:

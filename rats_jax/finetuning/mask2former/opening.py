@@ -12,10 +12,12 @@ from ml_collections import ConfigDict
 
 from rats_jax.backbones import Backbone, open_backbone
 from rats_jax.errors import UserError
+from rats_jax.finetuning.initial import starting_scales
 from rats_jax.finetuning.mask2former.evaluation import Evaluation
 from rats_jax.finetuning.mask2former.processes import Processes
 from rats_jax.models import make_backbone
 from rats_jax.models.options import options_of
+from rats_jax.models.start import Scales, rescale
 from rats_jax.runs.same_data import check_data, data_facts
 from rats_jax.runs.version import code_version, package_versions
 from rats_jax.runs.workdir import as_json, changes, open_workdir, sign, take_part
@@ -49,15 +51,17 @@ def first_backbone(config: ConfigDict) -> Backbone:
         model.checkpoint, weights=model.weights or "teacher", flag="--config.model.weights"
     )
     if model.random:
-        backbone = _random(backbone, config.seed)
+        backbone = with_random_weights(backbone, model.checkpoint, config.seed)
     say(backbone.origin)
     return backbone
 
 
-def _random(backbone: Backbone, seed: int) -> Backbone:
-    if backbone.config is not None:
-        return backbone.before_training()
-    module = make_backbone(backbone.options, rngs=nnx.Rngs(seed))
+def with_random_weights(backbone: Backbone, checkpoint: str, seed: int) -> Backbone:
+    """The same architecture with new weights, on the scale that its training started from."""
+    scales = starting_scales(backbone, checkpoint)
+    of_module = {name: x for name, x in scales.items() if name in backbone.options.training}
+    rest = Scales(**{name: x for name, x in scales.items() if name in Scales._fields})
+    module = rescale(make_backbone(backbone.options, **of_module, rngs=nnx.Rngs(seed)), rest)
     params = nnx.to_pure_dict(nnx.split(module)[1])
     return backbone._replace(params=params, origin=f"random weights, as {backbone.origin}")
 

@@ -3,14 +3,17 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from rats_jax import demo_model
 from rats_jax.config import default_config
 from rats_jax.errors import UserError
+from rats_jax.finetuning.mask2former.opening import first_backbone
 from rats_jax.finetuning.mask2former.run import evaluate, finetune
 from rats_jax.finetuning.mask2former.step import TrainStep
-from rats_jax.runs.workdir import write_config
+from rats_jax.runs.workdir import load_config, write_config
 from tests.finetuning.mask2former.tiny import tiny_config, tiny_parts
 
 
@@ -131,3 +134,18 @@ def test_too_little_memory_is_one_line(tmp_path):
         with pytest.raises(UserError, match="out of memory on the device: lower config") as error:
             finetune(tiny_config(), str(tmp_path / "run"))
     assert "\n" not in str(error.value)
+
+
+def test_random_weights_depend_on_the_seed_and_have_the_scale_of_pretraining():
+    config = tiny_config(model__random=True)
+    kernels = []
+    for config.seed in (0, 0, 1):
+        backbone = first_backbone(config)
+        kernels.append(np.asarray(backbone.params["blocks"]["attn"]["qkv"]["kernel"]))
+    scale = load_config(demo_model.FOLDER).model
+    assert np.array_equal(kernels[0], kernels[1])
+    assert not np.allclose(kernels[0], kernels[2])
+    std = scale.kernel_std * np.array(
+        [scale.query_key_gain, scale.query_key_gain, scale.value_gain]
+    )
+    assert np.allclose(kernels[0].std((0, 1, 3, 4)), std, rtol=0.05)
