@@ -110,3 +110,19 @@ def test_gelu_in_bf16_is_rounded_once():
     exact = gelu(x.astype(jnp.float32))
     assert gelu(x).dtype == jnp.bfloat16
     np.testing.assert_array_equal(gelu(x), exact.astype(jnp.bfloat16))
+
+
+def test_a_parallel_path_whose_output_projection_is_zero_changes_no_feature():
+    """parallel="separate" with start "zero": exactly the pretrained network."""
+    size = {"width": 24, "depth": 2, "heads": 3, "registers_per_head": 2, "patch": 8}
+    plain = RATS(**size, image_size=32, rngs=nnx.Rngs(0))
+    separate = RATS(**size, image_size=32, parallel="separate", rngs=nnx.Rngs(1))
+    params, wide = (nnx.to_pure_dict(nnx.state(model)) for model in (plain, separate))
+    added = wide["blocks"]["patch_attn"]
+    zeros = jax.tree.map(jnp.zeros_like, added["out"])
+    params["blocks"] = params["blocks"] | {"patch_attn": added | {"out": zeros}}
+    graph = nnx.split(separate)[0]
+    images = jax.random.normal(jax.random.key(2), (2, 32, 32, 3))
+    expected, found = plain(images), nnx.merge(graph, params)(images)
+    np.testing.assert_array_equal(found.registers, expected.registers)
+    np.testing.assert_array_equal(found.patches, expected.patches)

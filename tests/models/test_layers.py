@@ -57,6 +57,21 @@ def test_raw_tokens_become_the_normed_ones_by_the_final_norm(name):
     np.testing.assert_allclose(found.layers[3].normed.registers, found.registers, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_last_layers_are_scanned_and_equal_those_of_an_unrolled_stack(name):
+    graph, state = make(MODELS[name])
+    scanned, unrolled = (run(graph, state, layers_of=i) for i in ([2, 3], [0, 2, 3]))
+    assert sorted(scanned.layers) == [2, 3]
+    for i in (2, 3):
+        jax.tree.map(
+            lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5),
+            scanned.layers[i],
+            unrolled.layers[i],
+        )
+    program = jax.make_jaxpr(lambda s, x: nnx.merge(graph, s)(x, layers_of=[2, 3]))(state, IMAGES)
+    assert str(program).count("scan[") == 2
+
+
 def test_an_unknown_layer_is_an_error():
     for name in MODELS:
         with pytest.raises(ValueError, match="no layer 4 in a model of 4 layers"):
