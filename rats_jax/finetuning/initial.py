@@ -67,10 +67,10 @@ def open_start(config: ConfigDict, workdir: str) -> Start:
     if getattr(options, "parallel", None) == "none":
         options = replace(options, parallel=model.parallel)
     config.model.backbone = json.dumps(options.asdict())
-    return Start(config, options, backbone, scales=_scales(backbone, model.checkpoint))
+    return Start(config, options, backbone, scales=starting_scales(backbone, model.checkpoint))
 
 
-def _scales(backbone: Backbone, checkpoint: str) -> dict[str, float]:
+def starting_scales(backbone: Backbone, checkpoint: str) -> dict[str, float]:
     """Those that the weights were trained from, if their config says so: the control of
     `config.model.random` then starts as pretraining did."""
     trained = backbone.config
