@@ -16,7 +16,6 @@ from ml_collections import ConfigDict
 
 from rats_jax import demo_model
 from rats_jax.assemble import backbone_options
-from rats_jax.config_kinds import FINETUNE, command_of
 from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
 from rats_jax.errors import UserError
 from rats_jax.models import Features, Options, make_backbone
@@ -219,14 +218,8 @@ def _at_step(found: Restored | Finetuned) -> str:
 
 def _check_config(workdir: Path) -> None:
     """Raises UserError unless a model can be made from the config of the run."""
-    config = load_config(workdir)
-    if command_of(config) == FINETUNE:
-        raise UserError(
-            f"{workdir} is the workdir of a run of rats finetune: name the weights that it started "
-            "from, or what it has exported"
-        )
     try:
-        options = backbone_options(config)
+        options = backbone_options(load_config(workdir))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = one_line(str(error))
         raise UserError(

@@ -75,7 +75,13 @@ def check_backbone(config: ConfigDict, options: Options) -> None:
         f"config.decoder.supervised {decoder.supervised}: masks can be predicted after the last "
         f"{deepest} blocks of this {options.title}; choose {deepest} or fewer",
     )
-    if config.model.parallel != "none" and "parallel" not in options.types():
+    wanted, has = config.model.parallel, getattr(options, "parallel", "none")
+    check(
+        has in ("none", wanted),
+        f"config.model.parallel is {wanted}, and this {options.title} was trained with {has}: set "
+        f"config.model.parallel={has}",
+    )
+    if wanted != "none" and "parallel" not in options.types():
         say(f"config.model.parallel has no effect: only RATS has it, not a {options.title}")
 
 

@@ -7,7 +7,6 @@ import pytest
 from ml_collections import ConfigDict
 
 import rats_jax
-from rats_jax.backbones import open_backbone
 from rats_jax.config import default_config, fields, finetune_config, value
 from rats_jax.config.old_runs import is_fixed, with_old_fields
 from rats_jax.config_arguments import with_auto
@@ -107,7 +106,7 @@ MISTAKES = [
     ({"optimizer__accumulation": 3}, "batch_size 8 cannot be computed in .* 3 equal parts"),
     ({"model__freeze": "backbone", "optimizer__layer_decay": 0.8}, "layer_decay 0.8 has no effect"),
     ({"model__freeze": "backbone", "model__drop_path": 0.1}, "makes a frozen backbone random"),
-    ({"optimizer__layer_decay": 1.5}, "from 0 to 1"),
+    ({"optimizer__layer_decay": 1.5}, "over 0, and 1 at most"),
     ({"task": "instance"}, r"semantic/miou is not measured with .*run\.best_metric=instance/ap_m"),
     ({"evaluation__long_side": 100}, r"short_side 512 is longer than .*long_side 100"),
     ({"data__scale": (2.0, 0.5)}, "low comes first"),
@@ -142,6 +141,11 @@ BACKBONES = [
     ({"decoder__name": "registers"}, VIT, "name=registers needs a backbone with registers"),
     ({"data__crop": 500}, RATS, "crop 500 is not a multiple of .* 16 pixels; the nearest is 496"),
     ({"decoder__name": "registers", "decoder__supervised": 5}, RATS, "choose 4 or fewer"),
+    (
+        {"model__parallel": "none"},
+        RATSOptions(width=64, depth=4, heads=4, parallel="separate"),
+        "parallel is none, and this RATS .* was trained with separate: set config.model.parallel=",
+    ),
     (
         {"decoder__name": "registers"},
         PerceiverOptions(width=64, depth=4, heads=4),
@@ -205,10 +209,3 @@ def test_config_json_of_a_run_is_read_and_compared_in_its_own_tree(tmp_path):
         changes(was, tiny_config(), tmp_path)
     assert is_fixed("decoder.of_a_later_version", was) and is_fixed("task", was)
     assert not is_fixed("decoder.supervised", was)
-
-
-def test_a_run_of_fine_tuning_is_no_backbone(tmp_path):
-    write_config(tmp_path, finetune_config())
-    (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(UserError, match="the workdir of a run of rats finetune: name the weights"):
-        open_backbone(tmp_path)

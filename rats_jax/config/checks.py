@@ -76,6 +76,10 @@ def _share(value) -> str | None:
     return None if 0 <= value <= 1 else f"is {value}: choose a number from 0 to 1"
 
 
+def _up_to_one(value) -> str | None:
+    return None if 0 < value <= 1 else f"is {value}: choose a number over 0, and 1 at most"
+
+
 def _below_one(value) -> str | None:
     return None if 0 <= value < 1 else f"{value} is not in [0, 1)"
 
@@ -125,6 +129,7 @@ def _probabilities(value) -> str | None:
 POSITIVE = Check(values="more than 0", problem=_positive)
 NOT_NEGATIVE = Check(values="0 or more", problem=_not_negative)
 SHARE = Check(values="from 0 to 1", problem=_share)
+UP_TO_ONE = Check(values="more than 0, 1 at most", problem=_up_to_one)
 BELOW_ONE = Check(values="from 0 to less than 1", problem=_below_one)
 AREAS = Check(values="two shares of the image's area, low first", problem=_areas)
 RANGE = Check(values="two numbers of 0 or more, low first", problem=_range)

@@ -34,7 +34,7 @@ DECODER = (
     Field(
         "decoder.width",
         256,
-        "Channels of the decoder and of mask embeddings. mask2former: divisible by "
+        "Channels of the decoder and of mask embeddings. mask2former: divisible by 32 and by "
         "`decoder.heads`.",
         check=POSITIVE,
         fixed=True,

@@ -10,16 +10,15 @@ from typing import Any
 
 from rats_jax.config.checks import (
     CLASSES,
-    NOT_NEGATIVE,
     POSITIVE,
     RANGE,
     SHARE,
-    STEPS,
     one_of,
 )
 from rats_jax.config.data_fields import DATA
 from rats_jax.config.field import Field
 from rats_jax.config.finetune_decoder_fields import DECODER, LOSS
+from rats_jax.config.finetune_training_fields import EVALUATION, OPTIMIZER
 from rats_jax.config.model_fields import MESH, MODEL, RUN_WIDE
 from rats_jax.config.run_fields import GUARDS, RUN
 
@@ -70,6 +69,8 @@ _RUN_WIDE = (
     ),
 )
 
+(_REMAT,) = _reused(_of(MODEL, "remat"))
+
 _MODEL = (
     Field(
         "model.checkpoint",
@@ -105,7 +106,8 @@ _MODEL = (
         "shared",
         "RATS: self-attention among the patches, added to register attention (Eq. 8 of the paper): "
         "with the projections of the block (`shared`), with its own (`separate`), or `none`. A "
-        "model that was pretrained with it keeps what it has. Other backbones ignore it.",
+        "RATS that was pretrained with one of the first two needs the same here. Other backbones "
+        "ignore it.",
         check=one_of("shared", "separate", "none"),
         fixed=True,
     ),
@@ -125,7 +127,11 @@ _MODEL = (
         check=one_of("none", "backbone"),
         fixed=True,
     ),
-    *_reused(_of(MODEL, "drop_path remat")),
+    *_reused(_of(MODEL, "drop_path")),
+    replace(
+        _REMAT,
+        text=f"{_REMAT.text} For the decoder `mask2former`, `dots` is the same as `full`.",
+    ),
 )
 
 _DATA = (
@@ -191,104 +197,6 @@ _DATA = (
     *_reused(_of(DATA, "workers threads prefetch max_unreadable accept")),
 )
 
-_OPTIMIZER = (
-    Field("optimizer.steps", 160_000, "Length of the run, in steps.", check=POSITIVE),
-    Field(
-        "optimizer.batch_size",
-        8,
-        "Images of a step, over all devices and processes.",
-        check=POSITIVE,
-    ),
-    Field(
-        "optimizer.accumulation",
-        1,
-        "Micro-batches, one after another, that a batch is computed in. Less memory for the same "
-        "number of images.",
-        check=POSITIVE,
-    ),
-    Field(
-        "optimizer.learning_rate",
-        1e-4,
-        "Highest learning rate of AdamW. It is not scaled by the batch size.",
-        check=POSITIVE,
-    ),
-    Field(
-        "optimizer.backbone_rate",
-        0.1,
-        "Factor on the learning rate of the backbone.",
-        check=POSITIVE,
-    ),
-    Field(
-        "optimizer.layer_decay",
-        1.0,
-        "Factor on the learning rate from one block of the backbone to the block before it; 1 for "
-        "the same rate in all blocks.",
-        check=SHARE,
-    ),
-    Field("optimizer.weight_decay", 0.05, "Weight decay of AdamW.", check=NOT_NEGATIVE),
-    Field(
-        "optimizer.clip",
-        0.01,
-        "Largest norm of the whole gradient; a larger gradient is scaled down. 0 for no clipping.",
-        check=NOT_NEGATIVE,
-    ),
-    Field(
-        "optimizer.schedule",
-        "poly",
-        "How the learning rate falls: as a power of the share of the run that is left (`poly`), or "
-        "by a factor at some steps (`steps`).",
-        check=one_of("poly", "steps"),
-    ),
-    Field("optimizer.power", 0.9, "The power of `optimizer.schedule=poly`.", check=POSITIVE),
-    Field(
-        "optimizer.milestones",
-        (),
-        "The steps at which `optimizer.schedule=steps` multiplies the rate by `optimizer.gamma`.",
-        check=STEPS,
-    ),
-    Field("optimizer.gamma", 0.1, "The factor of `optimizer.schedule=steps`.", check=POSITIVE),
-    Field(
-        "optimizer.warmup_steps",
-        0,
-        "Steps in which the learning rate rises linearly from 0. Fewer than `optimizer.steps`.",
-        check=NOT_NEGATIVE,
-    ),
-)
-
-_EVALUATION = (
-    Field(
-        "evaluation.every_steps",
-        5000,
-        "Steps from one evaluation on `data.test` to the next; 0 for only after the last step.",
-        check=NOT_NEGATIVE,
-    ),
-    Field(
-        "evaluation.images",
-        0,
-        "Use at most this many images of `data.test`, evenly spread; 0 for all.",
-        check=NOT_NEGATIVE,
-    ),
-    Field(
-        "evaluation.short_side",
-        512,
-        "Images are scored at a size at which their short side has this many pixels.",
-        check=POSITIVE,
-    ),
-    Field(
-        "evaluation.long_side",
-        2048,
-        "Images whose long side would then have more pixels than this are made smaller, so that it "
-        "has this many.",
-        check=POSITIVE,
-    ),
-    Field(
-        "evaluation.pictures",
-        8,
-        "How many images are drawn with their predictions; 0 for none.",
-        check=NOT_NEGATIVE,
-    ),
-)
-
 *_DEVICES, _TENSOR = _reused(MESH)
 _MESH = (
     *_DEVICES,
@@ -313,6 +221,6 @@ _RUN = (
 )
 
 FINETUNE = (
-    *(*_RUN_WIDE, *_MODEL, *DECODER, *LOSS, *_DATA, *_OPTIMIZER, *_EVALUATION, *_MESH, *_RUN),
+    *(*_RUN_WIDE, *_MODEL, *DECODER, *LOSS, *_DATA, *OPTIMIZER, *EVALUATION, *_MESH, *_RUN),
     *_reused(_of(GUARDS, "nonfinite_steps stall_minutes")),
 )

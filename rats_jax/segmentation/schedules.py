@@ -33,7 +33,7 @@ class Schedule:
             **{name: optimizer[name] for name in same},
         )
 
-    def learning_rate(self, step, *, xp: ModuleType = np):
+    def learning_rate(self, step: Any, *, xp: ModuleType = np) -> Any:
         """The rate of the update after `step` earlier ones.
 
         step: integers of any shape, also traced by JAX. xp: numpy, or jax.numpy for JAX.
