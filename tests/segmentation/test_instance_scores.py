@@ -13,9 +13,13 @@ from pycocotools.cocoeval import COCOeval
 
 from rats_jax.errors import UserError
 from rats_jax.segmentation.average_precision import SCORES
+from rats_jax.segmentation.datasets import open_segmentation
 from rats_jax.segmentation.instance_scores import InstanceScorer
 from rats_jax.segmentation.interface import Outputs, Segmented
 from rats_jax.segmentation.predictions import Instances
+from rats_jax.segmentation.scoring import open_scorer
+from tests.parts.datasets.test_coco import write_instances
+from tests.segmentation.test_instances import OBJECTS
 
 CLASSES = ("cat", "dog", "cow", "never there")
 SIDE = 160  # of an image; large instances have more than 96 x 96 pixels
@@ -106,6 +110,39 @@ def by_hand(images, kind: str) -> list[float]:
         judge.accumulate()
         judge.summarize()
     return judge.stats[:6].tolist()
+
+
+def test_a_file_of_coco_is_scored_as_pycocotools_scores_it(tmp_path):
+    """Polygons, run lengths, a crowd and an image without an object, read from the file by both."""
+    write_instances(tmp_path, OBJECTS, images=(7, 6, 5, 4))
+    dataset = open_segmentation(f"coco-instances:{tmp_path}", task="instance")
+    scorer, predicted = open_scorer(dataset), []
+    for i in range(len(dataset)):
+        truth = dataset.sample(i)
+        masks = np.concatenate([truth.masks, np.roll(truth.masks, 1, 2)])
+        scores = np.linspace(0.9, 0.1, len(masks), dtype=np.float32)
+        found = Instances(masks, np.tile(truth.categories, 2), scores)
+        scorer.add_measured(scorer.measure_prediction(truth, found))
+        predicted += [
+            {
+                "image_id": int(truth.name.split(".")[0]),
+                "category_id": dataset.ids[category],
+                "segmentation": runs.encode(np.asfortranarray(mask.astype(np.uint8))),
+                "score": float(score),
+            }
+            for mask, category, score in zip(*found, strict=True)
+        ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(tmp_path / "annotations/instances_val2017.json"))
+        for annotation in coco.anns.values():
+            annotation["area"] = int(coco.annToMask(annotation).sum())
+        judge = COCOeval(coco, coco.loadRes(predicted), "segm")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    found = in_order(scorer.metrics(), "mask")
+    assert 0.2 < found[0] < 1
+    np.testing.assert_allclose(found, judge.stats[:6], rtol=1e-12)
 
 
 def in_order(metrics: dict[str, float], kind: str) -> list[float]:
