@@ -45,6 +45,7 @@ def test_a_run_leaves_what_pretraining_leaves_and_the_scores_of_its_best_checkpo
     assert (whole_run / "dynamics.png").exists()
 
 
+@pytest.mark.slow
 def test_a_resume_is_the_same_and_reads_no_weights(whole_run, weights, tmp_path, capsys):
     moved = Path(shutil.copytree(weights, tmp_path / "moved"))
     start = tiny_finetune(model__checkpoint=str(moved), run__stop_after=3)
@@ -88,6 +89,7 @@ def test_other_commands_open_its_backbone_and_say_what_it_does_not_have(whole_ru
         finetune(tiny_finetune(), str(tmp_path))
 
 
+@pytest.mark.slow
 def test_pretraining_starts_from_a_fine_tuned_backbone(whole_run, tmp_path, capsys):
     config = tiny_config(init__checkpoint=str(whole_run), run__stop_after=1)
     config.model.parallel = "shared"
