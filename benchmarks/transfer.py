@@ -2,7 +2,10 @@
 
     python benchmarks/transfer.py --output=FOLDER --recipe=parts \\
         --train=procedural_parts:400@101 --test=procedural_parts:200@102 --rats=demo \\
-        [--vit=WEIGHTS] [--seeds=0,1] [--rows=PATTERN] [--table] [--config.FIELD=VALUE ...]
+        [--vit=WEIGHTS] [--twin=WEIGHTS] [--seeds=0,1] [--rows=PATTERN] [--table]
+        [--config.FIELD=VALUE ...]
+
+--twin: a RATS that was pretrained for as many steps as the ViT, if --rats was not.
 
 Trains every row by `rats finetune` with each seed: the same steps, batches and crops, from the
 weights and from random ones. A row that is complete in FOLDER is not trained again and an
@@ -29,7 +32,7 @@ from rats_jax.writing import markdown_table, with_interval  # noqa: E402
 
 
 class Row(NamedTuple):
-    """A decoder on a backbone. weights: which of --rats and --vit."""
+    """A decoder on a backbone. weights: which of --rats, --vit and --twin."""
 
     name: str
     title: str
@@ -41,6 +44,8 @@ ROWS = (
     Row("m2f_registers", "Mask2Former, registers as queries", "rats", "--queries=registers"),
     Row("m2f_learned", "Mask2Former, learned queries", "rats", "--queries=learned"),
     Row("m2f_vit", "Mask2Former, learned queries", "vit", "--queries=learned"),
+    Row("m2f_twin", "Mask2Former, registers as queries, as many steps as the ViT", "twin",
+        "--queries=registers"),
     Row("m2f_frozen", "Mask2Former, registers as queries, frozen backbone", "rats",
         "--queries=registers --freeze=backbone"),
     Row("registers", "masks of registers (JAX)", "rats", "--decoder=registers"),
@@ -109,7 +114,7 @@ def table(given: argparse.Namespace) -> str:
             seconds = [_seconds(run.folder(given.output)) for run in runs_of(given)
                        if run.row == row and is_done(run, given.output)]  # fmt: skip
             speed = f"{sorted(seconds)[len(seconds) // 2]:.2f}" if seconds else ""
-            rows.append((row.title, "RATS" if row.weights == "rats" else "ViT", *cells, speed))
+            rows.append((row.title, "ViT" if row.weights == "vit" else "RATS", *cells, speed))
     heads = [f"{name}, seed {seed}" for seed in given.seeds for name in (*STARTS, "gain")]
     return markdown_table(["decoder", "backbone", *heads, "s a step"], rows)
 
@@ -127,7 +132,7 @@ def differences(given: argparse.Namespace) -> str:
                 cells.append(with_interval(*found[given.metric], signed=True))
         if cells:
             cells += [""] * (len(given.seeds) - len(cells))
-            rows.append((f"{row.title}, {'RATS' if row.weights == 'rats' else 'ViT'}", *cells))
+            rows.append((f"{row.title}, {'ViT' if row.weights == 'vit' else 'RATS'}", *cells))
     seeds = [f"seed {seed}" for seed in given.seeds]
     return markdown_table([f"minus {first.title}", *seeds], rows)
 
@@ -152,6 +157,7 @@ def main() -> None:
     for name in ("train", "test", "rats"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--vit", default="")
+    parser.add_argument("--twin", default="")
     parser.add_argument("--seeds", type=lambda text: [*map(int, text.split(","))], default=[0, 1])
     parser.add_argument("--rows", default="")
     parser.add_argument("--metric", default="semantic/miou")
