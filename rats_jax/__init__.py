@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from rats_jax.backbones import open_backbone
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = [
     "compute_features",
     "find_regions",
