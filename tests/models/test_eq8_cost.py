@@ -20,7 +20,7 @@ SMALL = SIZES["S"] | {"depth": 2}
 
 
 @pytest.mark.parametrize("pixels", [224, 512])
-@pytest.mark.parametrize("parallel", ["none", "separate"])
+@pytest.mark.parametrize("parallel", ["none", "shared", "separate"])
 def test_pytorch_counts_what_the_hand_does(parallel, pixels):
     options = RATSOptions(**SMALL, parallel=parallel)
     with torch.device("meta"):

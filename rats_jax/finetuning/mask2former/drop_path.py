@@ -27,11 +27,7 @@ def of_registers(
     if not block.training:
         return RegisterBlock.forward(block, registers, patches)
     attention, mlp = draw(rate, patches)
-    normed = block.norm1(patches)
-    to_registers, to_patches = block.attn.among(block.norm1(registers), normed)
-    if block.parallel != "none":
-        second = block.patch_attn if block.parallel == "separate" else block.attn
-        to_patches = to_patches + second(normed)
+    to_registers, to_patches = block.attend(registers, patches)
     registers = registers + attention[..., None] * to_registers
     patches = patches + attention * to_patches
     return (

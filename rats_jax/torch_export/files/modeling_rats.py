@@ -420,9 +420,10 @@ class RegisterAttention(Attention):
         d = width // heads
         self.communicate = nn.Parameter(torch.zeros(3, heads, d, d)) if learned else None
 
-    def among(self, registers: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """What is added to registers [B, H, n, D] and patches [B, L, D], given both normalised."""
-        query, key, value = self.project(patches)
+    def among(self, registers: Tensor, of_patches: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """What is added to registers [B, H, n, D] and patches [B, L, D], given normalised registers
+        and the query, key and value of normalised patches."""
+        query, key, value = of_patches
         compressed = F.scaled_dot_product_attention(self.queries(registers), key, value)
         talking = (compressed,) * 3
         if self.communicate is not None:
@@ -537,16 +538,23 @@ class RegisterBlock(nn.Module):
         self.mlp = MLP(width, hidden)
 
     def forward(self, registers: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
-        normed = self.norm1(patches)
-        to_registers, to_patches = self.attn.among(self.norm1(registers), normed)
-        if self.parallel != "none":
-            second = self.patch_attn if self.parallel == "separate" else self.attn
-            to_patches = to_patches + second(normed)
+        to_registers, to_patches = self.attend(registers, patches)
         registers, patches = registers + to_registers, patches + to_patches
         return (
             registers + self.mlp(self.norm2(registers)),
             patches + self.mlp(self.norm2(patches)),
         )
+
+    def attend(self, registers: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """What attention adds to registers and patches."""
+        normed = self.norm1(patches)
+        of_patches = self.attn.project(normed)
+        to_registers, to_patches = self.attn.among(self.norm1(registers), of_patches)
+        if self.parallel == "shared":
+            to_patches = to_patches + self.attn.merge(F.scaled_dot_product_attention(*of_patches))
+        elif self.parallel == "separate":
+            to_patches = to_patches + self.patch_attn(normed)
+        return to_registers, to_patches
 
     def attention(self, registers: Tensor, patches: Tensor) -> Tensor:
         """Compress attention of this block, [B, H, n, L]."""
