@@ -30,14 +30,14 @@ def get_config():
     config.data.scale = (0.8, 1.5)
     config.data.threads = 2
 
-    config.optimizer.steps = 800
+    config.optimizer.steps = 400
     config.optimizer.batch_size = 8
     config.optimizer.learning_rate = 1e-3
     config.optimizer.backbone_rate = 0.3
     config.optimizer.clip = 0.1
-    config.optimizer.warmup_steps = 50
+    config.optimizer.warmup_steps = 25
 
-    config.evaluation.every_steps = 400
+    config.evaluation.every_steps = 200
     config.evaluation.short_side = 96
     config.evaluation.long_side = 192
 
