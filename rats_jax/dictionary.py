@@ -145,7 +145,7 @@ def _splits() -> tuple[Images, Images]:
     train, scored = (images.limited(LIMIT.value) for images in whole)
     for images in (train, scored):
         images.check_parts()
-        if images.masks and images.background is None and not images.dataset.points:
+        if images.masks and images.background is None and not images.points:
             say(f"{images.flag}: all ids count as parts; --background names that of the background")
     return train, scored
 

@@ -54,6 +54,11 @@ class Images:
         return isinstance(self.dataset, PartDataset)
 
     @property
+    def points(self) -> bool:
+        """Whether masks have keypoints, see `PartDataset.points`."""
+        return isinstance(self.dataset, PartDataset) and self.dataset.points
+
+    @property
     def folders(self) -> list[Path]:
         return list(self.dataset.folders)
 

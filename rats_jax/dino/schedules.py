@@ -76,11 +76,12 @@ class Schedules:
 
     def values(self, step: int) -> dict[str, jax.Array]:
         """Display name -> value at a step."""
+        at = jnp.int32(step)
         return {
-            "the learning rate": self.learning_rate(step),
-            "the weight decay": self.weight_decay(step),
-            "the teacher momentum": 1 - self.teacher_rate(step),
-            "the teacher temperature": self.teacher_temperature(step),
+            "the learning rate": self.learning_rate(at),
+            "the weight decay": self.weight_decay(at),
+            "the teacher momentum": 1 - self.teacher_rate(at),
+            "the teacher temperature": self.teacher_temperature(at),
         }
 
     def ends(self) -> dict[str, int]:

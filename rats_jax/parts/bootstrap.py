@@ -1,6 +1,6 @@
 """Bootstrap intervals of scores over the images of a whole data set together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -25,7 +25,9 @@ def resampled(images: int, scores: Callable[[np.ndarray], np.ndarray]) -> np.nda
     )
 
 
-def interval(estimate: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def interval(
+    estimate: Sequence[float] | np.ndarray, draws: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The ends of 95 % intervals, float64 [F] each; NaN for an estimate that is NaN.
 
     They are percentiles of the resampled scores, minus the mean bias of resampling: a resample has

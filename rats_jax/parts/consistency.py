@@ -78,9 +78,11 @@ class Pooled:
     def agreement(self, background: int | None = None) -> MeasuredAgreement:
         """The agreement over all pixels whose part is not `background`; NaN without pixels."""
         mean, resampled, pixels = self._resampling(background)
-        low, high = bootstrap.interval(mean, resampled)
         least = Agreement(0.0, -1.0, 0.0)
-        low, high = (Agreement(*np.clip(of, least, 1.0).tolist()) for of in (low, high))
+        low, high = (
+            Agreement(*np.clip(of, least, 1.0).tolist())
+            for of in bootstrap.interval(mean, resampled)
+        )
         return MeasuredAgreement(mean, low, high, pixels)
 
     def difference(self, other: "Pooled", background: int | None = None) -> MeasuredAgreement:
@@ -88,8 +90,8 @@ class Pooled:
         one, resampled, pixels = self._resampling(background)
         two, others, _ = other._resampling(background)
         mean = Agreement(*(x - y for x, y in zip(one, two, strict=True)))
-        ends = bootstrap.interval(mean, resampled - others)
-        return MeasuredAgreement(mean, *(Agreement(*of.tolist()) for of in ends), pixels)
+        low, high = bootstrap.interval(mean, resampled - others)
+        return MeasuredAgreement(mean, Agreement(*low.tolist()), Agreement(*high.tolist()), pixels)
 
     def _resampling(self, background: int | None) -> tuple[Agreement, np.ndarray, int]:
         """The agreement, the agreement of resampled images, and the number of pixels. Computed only
