@@ -1,6 +1,7 @@
 """Scores a decoder in JAX on whole images, on the mesh of the run."""
 
 import base64
+import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,7 +20,7 @@ from rats_jax.mask_head.network import (
     MaskNetwork,
     MaskPrediction,
 )
-from rats_jax.parallel.distributed import gather
+from rats_jax.parallel.distributed import agree, gather
 from rats_jax.parallel.mesh import batch_sharding, batch_shards, on_mesh
 from rats_jax.runs.online.evaluator import Evaluator, Found, Moment
 from rats_jax.runs.online.part_images import reading_threads
@@ -28,12 +29,17 @@ from rats_jax.runs.programs import compiled
 from rats_jax.segmentation.evaluation import Evaluated, Example
 from rats_jax.segmentation.interface import Outputs, Segmented
 from rats_jax.segmentation.pictures import prediction_sheet
-from rats_jax.segmentation.resizing import for_evaluation, off_canvas, on_canvas
+from rats_jax.segmentation.resizing import Size, evaluated_size, for_evaluation
 from rats_jax.segmentation.scoring import Given, Scorer, from_bytes, open_scorer, to_bytes
 from rats_jax.segmentation.segmentation_set import SegmentationSet
+from rats_jax.voice import say
 
 MOST_TOGETHER = 8  # images of a batch for each shard of the mesh
 PICTURE_SIDE = 160  # pixels: the events of a run of many evaluations stay small
+FEW_SIZES = 4  # of images, so few that their programs need no remark
+
+
+Predicted = MaskPrediction | LabelPrediction
 
 
 class _Read(NamedTuple):
@@ -46,9 +52,9 @@ class _Read(NamedTuple):
 class OnlineScores(Evaluator):
     """The scores on `config.data.test`.
 
-    An image is placed in the upper left corner of a black square, whose side is one of few, so that
-    few programs are compiled. A batch has the smallest square for its largest image. patch: of the
-    backbone.
+    Every image is predicted at its own size, so that no patch sees padding and scores do not depend
+    on the other images of a batch. A program is compiled for each size; images are ordered by size,
+    so that most batches have one. patch: of the backbone.
 
     Attributes:
       data: the images that are scored.
@@ -70,11 +76,20 @@ class OnlineScores(Evaluator):
         self._short, self._long = evaluation.short_side, evaluation.long_side
         share = optimizer.batch_size // optimizer.accumulation // batch_shards(mesh)
         self._spread = Spread(mesh, len(self.data), each=min(max(share, 1), MOST_TOGETHER))
-        own = self._spread.own()
+        sizes: list[Size | None] = agree(self._sizes() if jax.process_index() == 0 else None)
+        known = {(height, width) for height, width in filter(None, sizes)}
+        self._largest = max(sorted(known) or [self._sized((1, 1))], key=math.prod)
+        #: the image at each place of the spread
+        self._order = np.array(sorted(range(len(sizes)), key=lambda i: sizes[i] or ()), int)
+        own = np.sort(self._order[self._spread.own()])
         self._drawn = set(own[evenly(len(own), evaluation.pictures)]) if evaluation.pictures else {}
-        self._programs: dict[int, jax.stages.Compiled] = {}
+        self._programs: dict[Size, jax.stages.Compiled] = {}
+        if len(known) > FEW_SIZES:
+            say(
+                f"{self.data.name} has images of {len(known)} sizes: a program is compiled for each"
+            )
 
-        def predict(params: dict, images: jax.Array) -> MaskPrediction | LabelPrediction:
+        def predict(params: dict, images: jax.Array) -> Predicted:
             with on_mesh(mesh):
                 return network.predict(params, images)
 
@@ -96,8 +111,9 @@ class OnlineScores(Evaluator):
         return list(open_scorer(self.data).headers)
 
     def compile(self, params: dict) -> None:
-        """See `Evaluator`. Compiles for the smallest square; others follow when they are met."""
-        self._program(params, self._side(0))
+        """See `Evaluator`. Compiles for the largest images, so that too little memory shows here;
+        other programs follow when they are needed."""
+        self._program(params, self._largest)
 
     def measure(self, params: dict, moment: Moment) -> Found:
         """See `Evaluator`."""
@@ -118,7 +134,7 @@ class OnlineScores(Evaluator):
         """The scores of all images, and what was drawn of those of this process. All processes must
         call it. Raises UserError, in all of them, for outputs that are not finite."""
         scorer, left_out, faults = open_scorer(self.data), [], []
-        examples: list[Example] = []
+        examples: dict[int, Example] = {}
 
         def leave_out(error: UserError) -> None:
             left_out.append(str(error))
@@ -126,7 +142,7 @@ class OnlineScores(Evaluator):
 
         def add(pool: ThreadPoolExecutor, batch: tuple) -> None:
             try:
-                examples.extend(self._add(scorer, pool, *batch))
+                examples.update(self._add(scorer, pool, *batch))
             except UserError as error:  # the other processes still wait for this one's images
                 faults.append(str(error))
 
@@ -144,65 +160,80 @@ class OnlineScores(Evaluator):
             raise UserError(said[0])
         _merge(scorer)
         lines = {line for lines in gather(left_out) for line in lines}
-        return scorer, Evaluated(examples, sorted(lines))
+        return scorer, Evaluated([examples[i] for i in sorted(examples)], sorted(lines))
 
-    def _read(self, i: int) -> _Read:
-        truth = self.data.sample(i)
+    def _read(self, place: int) -> _Read:
+        truth = self.data.sample(int(self._order[place]))
         pixels = for_evaluation(truth.image, self._short, self._long, self._patch)
         return _Read(truth, pixels)
 
-    def _side(self, longest: int) -> int:
-        """The side of the square for images of at most this side: the short side of images, or
-        some quarters of it more."""
-        least = max(round(self._short / self._patch), 1)
-        step = max(least // 4, 1)
-        more = max(-(-longest // self._patch) - least, 0)
-        return self._patch * (least + -(-more // step) * step)
+    def _sized(self, size: Size) -> Size:
+        """The size at which an image of `size` is scored."""
+        sides = {"short_side": self._short, "long_side": self._long}
+        return evaluated_size(size, **sides, multiple=self._patch)
 
-    def _program(self, params: dict, side: int) -> jax.stages.Compiled:
-        if side not in self._programs:
-            images = self._spread.abstract((side, side, 3), np.uint8)
-            self._programs[side] = compiled(
+    def _sizes(self) -> list[Size | None]:
+        """Those at which images are scored, as far as they are known without decoding."""
+
+        def of_image(i: int) -> Size | None:
+            size = self.data.size(i)
+            return size and self._sized(size)
+
+        with reading_threads() as pool:
+            return list(pool.map(of_image, range(len(self.data))))
+
+    def _program(self, params: dict, size: Size) -> jax.stages.Compiled:
+        if size not in self._programs:
+            images = self._spread.abstract((*size, 3), np.uint8)
+            self._programs[size] = compiled(
                 self._predict.lower(params, images),
-                what=f"the evaluation of images of {side} pixels",
+                what=f"the evaluation of images of {size[0]} x {size[1]} pixels",
                 remedy="lower config.evaluation.short_side or config.evaluation.long_side",
             )
-        return self._programs[side]
+        return self._programs[size]
 
-    def _dispatch(
-        self, params: dict, images: Mapping[int, _Read]
-    ) -> tuple[MaskPrediction | LabelPrediction, int]:
-        """Begins to compute what the model says of a batch. Returns that and the side of its
-        squares."""
-        longest = max((max(read.pixels.shape) for read in images.values()), default=0)
-        side = self._side(max(gather(longest)))
-        program = self._program(params, side)
-        canvases = {row: on_canvas(read.pixels, side) for row, read in images.items()}
-        like = self._spread.abstract((side, side, 3), np.uint8)
-        return program(params, self._spread.put(canvases, like)), side
+    def _dispatch(self, params: dict, images: Mapping[int, _Read]) -> dict[Size, Predicted]:
+        """Begins to compute what the model says of a batch, for each size of its images in all
+        processes, with black images in the other rows."""
+        own = sorted({of.pixels.shape[:2] for of in images.values()})
+        sizes = {(height, width) for of_process in gather(own) for height, width in of_process}
+        outputs = {}
+        for size in sorted(sizes):
+            like = self._spread.abstract((*size, 3), np.uint8)
+            rows = {row: of.pixels for row, of in images.items() if of.pixels.shape[:2] == size}
+            outputs[size] = self._program(params, size)(params, self._spread.put(rows, like))
+        return outputs
 
     def _add(
-        self, scorer: Scorer, pool: ThreadPoolExecutor, start: int, images: dict, computed: tuple
-    ) -> list[Example]:
-        """Scores the images of this process; returns those that are drawn."""
-        outputs, side = computed
-        rows = {row: of for row, of in _rows(outputs).items() if row in images}
+        self,
+        scorer: Scorer,
+        pool: ThreadPoolExecutor,
+        start: int,
+        images: Mapping[int, _Read],
+        outputs: Mapping[Size, Predicted],
+    ) -> dict[int, Example]:
+        """Scores the images of this process; returns those that are drawn, by their number."""
+        rows = {
+            row: given
+            for size, predicted in outputs.items()
+            for row, given in _rows(predicted).items()
+            if row in images and images[row].pixels.shape[:2] == size
+        }
 
         def of_image(row: int):
-            truth, pixels = images[row]
-            given = off_canvas(rows[row], pixels.shape[:2], side)
-            prediction = scorer.predict(truth, given)
+            truth = images[row].truth
+            prediction = scorer.predict(truth, rows[row])
             return prediction, scorer.measure_prediction(truth, prediction)
 
-        found = []
+        found = {}
         for row, (prediction, measured) in zip(rows, pool.map(of_image, rows), strict=True):
             scorer.add_measured(measured)
-            if start + row in self._drawn:
-                found.append(Example(images[row].truth, prediction))
+            if (i := int(self._order[start + row])) in self._drawn:
+                found[i] = Example(images[row].truth, prediction)
         return found
 
 
-def _rows(predicted: MaskPrediction | LabelPrediction) -> dict[int, Given]:
+def _rows(predicted: Predicted) -> dict[int, Given]:
     """What a model says of each image of this process, by the row in the batch."""
     if isinstance(predicted, LabelPrediction):
         labels = own_rows(predicted.label_logits)

@@ -24,6 +24,7 @@ from rats_jax.parts.datasets.part_dataset import (
 )
 from rats_jax.parts.datasets.segmentation import decode_all, size_among
 from rats_jax.segmentation.class_choice import shown
+from rats_jax.segmentation.image_size import size_of
 from rats_jax.segmentation.interface import Segmented
 
 
@@ -58,6 +59,9 @@ class CocoObjects:
     @property
     def world(self) -> str:
         return ""
+
+    def size(self, i: int) -> Size | None:
+        return size_of(self.entries[i])
 
     def subset(self, indices: Sequence[int]) -> "CocoObjects":
         return replace(self, entries=[self.entries[i] for i in indices])

@@ -34,6 +34,9 @@ class Components:
     def world(self) -> str:
         return self.maps.world
 
+    def size(self, i: int) -> tuple[int, int] | None:
+        return self.maps.size(i)
+
     def subset(self, indices: Sequence[int]) -> "Components":
         return replace(self, maps=self.maps.subset(indices))
 

@@ -13,7 +13,7 @@ from rats_jax.data.reading import LeftOut, in_threads
 from rats_jax.errors import UserError
 from rats_jax.progress import Progress
 from rats_jax.segmentation.interface import Segmented
-from rats_jax.segmentation.resizing import for_evaluation, off_canvas, on_canvas
+from rats_jax.segmentation.resizing import for_evaluation
 from rats_jax.segmentation.scoring import Given, Prediction, Scorer
 
 _MOST_THREADS = 8  # by default; each holds the masks of an image
@@ -52,7 +52,6 @@ def evaluate(
     multiple: int,
     threads: int = 0,
     beat: Callable[[], None] = lambda: None,
-    canvas: int | None = None,
     indices: Sequence[int] | None = None,
     examples: Sequence[int] = (),
 ) -> Evaluated:
@@ -66,11 +65,6 @@ def evaluate(
       short_side, long_side, multiple: the size at which images are scored, see `evaluated_size`.
       threads: for reading, and as many for scoring; 0 for one for each core, 8 at most.
       beat: is called after each image.
-      canvas: the side of a square, a multiple of `multiple`. Every image is then placed in the
-        upper left corner of a black square of this side and is no larger, so that `predict` sees
-        one shape and is compiled once, which JAX needs. It costs the time of the padding, and
-        patches attend to the padding, as they do in training with padded crops. Without it, no
-        pixel is padding, and there are as many shapes as aspect ratios.
       indices: of the images to score; all by default. One of several processes gives its share.
       examples: the indices of images to return with their predictions.
 
@@ -79,11 +73,10 @@ def evaluate(
     """
     indices = range(len(dataset)) if indices is None else indices
     threads = threads or min(os.cpu_count() or 1, _MOST_THREADS)
-    sides = {"short_side": short_side, "long_side": min(long_side, canvas or long_side)}
 
     def read(i: int) -> _Read:
         truth = dataset.sample(i)
-        return _Read(i, truth, for_evaluation(truth.image, **sides, multiple=multiple))
+        return _Read(i, truth, for_evaluation(truth.image, short_side, long_side, multiple))
 
     def score(truth: Segmented, given: Given) -> tuple[Prediction, Any]:
         prediction = scorer.predict(truth, given)
@@ -97,7 +90,7 @@ def evaluate(
         waiting: deque[tuple[_Read, Future]] = deque()
         try:
             for image in reading:
-                given = _predicted(predict, image.pixels, canvas)
+                given = predict(image.pixels)
                 waiting.append((image, pool.submit(score, image.truth, given)))
                 while len(waiting) > threads:
                     found.add(*waiting.popleft())
@@ -122,11 +115,3 @@ class _Results:
         self._scorer.add_measured(measured)
         if image.i in self._wanted:
             self.examples.append(Example(image.truth, prediction))
-
-
-def _predicted(
-    predict: Callable[[np.ndarray], Given], pixels: np.ndarray, canvas: int | None
-) -> Given:
-    if canvas is None:
-        return predict(pixels)
-    return off_canvas(predict(on_canvas(pixels, canvas)), pixels.shape[:2], canvas)

@@ -11,6 +11,7 @@ from rats_jax.parts.datasets import VOID, PartDataset
 from rats_jax.parts.datasets.drawings import Drawings
 from rats_jax.paths import printable
 from rats_jax.segmentation.class_choice import LARGEST_ID, Classes, shown
+from rats_jax.segmentation.image_size import Size, size_of
 from rats_jax.segmentation.interface import Segmented
 
 _UNKNOWN = -2
@@ -52,6 +53,11 @@ class LabelMaps:
         if (labels == _UNKNOWN).any():
             raise UserError(self._unknown(sample.name, int(sample.mask[labels == _UNKNOWN][0])))
         return Segmented(sample.image, labels, None, None, None, sample.name)
+
+    def size(self, i: int) -> Size | None:
+        if isinstance(self.parts, Drawings):
+            return (self.parts.source.size,) * 2
+        return size_of(self.parts.entries[i])
 
     def places(self, mask: np.ndarray) -> np.ndarray:
         """int16: the place of each id's class, VOID, or _UNKNOWN."""

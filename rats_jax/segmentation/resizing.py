@@ -3,8 +3,6 @@
 import numpy as np
 from PIL import Image
 
-from rats_jax.segmentation.scoring import Given
-
 Size = tuple[int, int]
 
 
@@ -32,33 +30,3 @@ def for_evaluation(image: np.ndarray, short_side: int, long_side: int, multiple:
         return image
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(resized)
-
-
-def on_canvas(image: np.ndarray, side: int) -> np.ndarray:
-    """The image in the upper left corner of a square of zeros, uint8 [side, side, 3], as in
-    training. All images then have one shape, and a program is compiled once."""
-    canvas = np.zeros((side, side, 3), np.uint8)
-    canvas[: image.shape[0], : image.shape[1]] = image
-    return canvas
-
-
-def off_canvas(given: Given, size: Size, side: int) -> Given:
-    """What a model says of a canvas, without the padding around an image of `size`.
-
-    Raises:
-      ValueError: the sides of the image are not whole numbers of the model's values: they must be
-        multiples of the patch.
-    """
-    if isinstance(given, np.ndarray):
-        height, width = (_part(*of, side) for of in zip(given.shape, size, strict=False))
-        return given[:height, :width]
-    height, width = (_part(*of, side) for of in zip(given.mask_logits.shape[1:], size, strict=True))
-    return given._replace(mask_logits=given.mask_logits[:, :height, :width])
-
-
-def _part(length: int, side: int, canvas: int) -> int:
-    """How many of `length` values along a canvas belong to an image of `side` pixels."""
-    whole, rest = divmod(length * side, canvas)
-    if rest:
-        raise ValueError(f"{side} of {canvas} pixels are not a whole number of {length} values")
-    return whole

@@ -37,6 +37,11 @@ class Truths(Protocol):
         """The i-th image; UserError if it is broken."""
         ...
 
+    def size(self, i: int) -> tuple[int, int] | None:
+        """(height, width) of the i-th image, upright, from the head of its file; None if it is not
+        known."""
+        ...
+
     def subset(self, indices: Sequence[int]) -> "Truths": ...
 
     def annotated(self) -> Sequence[int]:
@@ -106,6 +111,10 @@ class SegmentationSet:
             return self.truths.read(i)
         except UserError as error:
             raise UserError(printable(str(error))) from error  # names may contain line breaks
+
+    def size(self, i: int) -> tuple[int, int] | None:
+        """(height, width) of the i-th image, without decoding it; None if it is not known."""
+        return self.truths.size(i)
 
     def limited(self, most: int | None) -> "SegmentationSet":
         """At most `most` of the images, evenly spaced; all for None and 0."""

@@ -35,7 +35,7 @@ def photos(tmp_path_factory):
 
 
 def opened(photos, decoder: str, **fields):
-    config = tiny_finetune(decoder__name=decoder, **fields)
+    config = tiny_finetune(decoder__name=decoder, evaluation__pictures=3, **fields)
     dataset = open_segmentation(f"folder:{photos}", task="semantic")
     schedules = schedules_of(config, images=8)
     method = make_decoder(
@@ -47,26 +47,37 @@ def opened(photos, decoder: str, **fields):
 
 
 @pytest.mark.parametrize("decoder", ["registers", "linear"])
-def test_images_of_all_shapes_are_scored_as_one_by_one(photos, decoder):
-    # The side of the square of a batch is that of its largest image: here there is one batch.
-    dataset, method, scores, params = opened(
-        photos, decoder, evaluation__long_side=56, optimizer__batch_size=8
-    )
-    scores.compile(params)
-    scorer, found = scores.score(params)
-    side = 56
-    assert sorted(scores._programs) == [SHORT, side] and found.left_out == []
-    network = jax.jit(method.network.predict)
+def test_images_of_all_sizes_are_scored_as_one_by_one(photos, decoder):
+    """Whatever the batch is, although registers attend to all patches of an image."""
+    alone = None
+    for batch in (1, 4, 8):
+        dataset, method, scores, params = opened(
+            photos, decoder, evaluation__long_side=56, optimizer__batch_size=batch
+        )
+        if alone is None:
+            alone = one_by_one(dataset, method.network, params)
+        scores.compile(params)
+        assert list(scores._programs) == [(32, 48)]  # one of the largest; others when needed
+        scorer, found = scores.score(params)
+        assert sorted(scores._programs) == [(16, 56), (32, 32), (32, 48), (48, 32), (56, 24)]
+        assert found.left_out == [] and len(scorer) == len(SIZES)
+        assert scorer.metrics() == pytest.approx(alone.metrics(), abs=1e-6)
+        drawn = [example.truth.name for example in found.examples]
+        assert drawn == ["0.png", "2.png", "4.png"]
+
+
+def one_by_one(dataset, network, params):
+    """The scores of a plain loop."""
 
     def predict(image: np.ndarray):
-        out = jax.tree.map(lambda x: np.asarray(x[0]), network(params, image[None]))
+        out = jax.tree.map(
+            lambda x: np.asarray(x[0]), jax.jit(network.predict)(params, image[None])
+        )
         return out[0].transpose(1, 2, 0) if len(out) == 1 else Outputs(*out)
 
-    alone = open_scorer(dataset)
-    sides = {"short_side": SHORT, "long_side": 56, "multiple": PATCH}
-    evaluate(dataset, predict, alone, **sides, canvas=side)
-    assert scorer.metrics() == pytest.approx(alone.metrics(), abs=2e-3)
-    assert len(scorer) == len(SIZES)
+    scorer = open_scorer(dataset)
+    evaluate(dataset, predict, scorer, short_side=SHORT, long_side=56, multiple=PATCH)
+    return scorer
 
 
 def test_an_image_that_cannot_be_read_is_left_out_and_named(photos, tmp_path):

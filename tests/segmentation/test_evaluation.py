@@ -1,7 +1,6 @@
-"""Whole images are read, predicted and scored, with and without a canvas."""
+"""Whole images are read, predicted and scored."""
 
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from rats_jax.errors import UserError
 from rats_jax.segmentation.evaluation import evaluate
 from rats_jax.segmentation.interface import Outputs, Segmented
-from rats_jax.segmentation.resizing import evaluated_size, for_evaluation, off_canvas
+from rats_jax.segmentation.resizing import evaluated_size, for_evaluation
 from rats_jax.segmentation.scoring import open_scorer
 
 PATCH = 4
@@ -63,23 +62,7 @@ def test_all_images_are_scored_and_the_loop_beats():
     assert names == {threading.current_thread().name}
 
 
-def test_a_canvas_gives_one_shape_and_the_same_scores():
-    """The model looks at each patch alone, and the crop is before its masks are resized."""
-    shapes = set()
-
-    def predict(image):
-        shapes.add(image.shape)
-        assert not image[-PATCH:].any()
-        return by_brightness(image)
-
-    scorer, _ = scored(predict=predict, canvas=64)
-    assert shapes == {(64, 64, 3)}
-    assert scorer.metrics() == scored()[0].metrics()
-
-
 def test_models_of_patches_and_of_labels():
-    """Class scores of patches, and labels; both with a canvas."""
-
     def of_patches(image):
         return by_brightness(image).mask_logits.transpose(1, 2, 0)
 
@@ -89,7 +72,6 @@ def test_models_of_patches_and_of_labels():
     for predict in (of_patches, of_pixels):
         scorer, _ = scored(predict=predict)
         assert scorer.metrics()["semantic/miou"] > 0.85
-        assert scored(predict=predict, canvas=64)[0].metrics() == scorer.metrics()
 
 
 def test_broken_images_are_left_out_and_reported(capsys):
@@ -146,9 +128,3 @@ def test_resizing():
     larger = for_evaluation(image, 8, 100, 2)
     assert larger.shape == (8, 12, 3) and larger.dtype == np.uint8
     assert abs(larger.mean() - image.mean()) < 1
-
-
-def test_a_side_that_is_no_whole_number_of_values_is_an_error():
-    outputs = SimpleNamespace(mask_logits=np.zeros((1, 4, 4)))
-    with pytest.raises(ValueError, match="12 of 64 pixels"):
-        off_canvas(outputs, (12, 16), 64)
