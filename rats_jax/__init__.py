@@ -15,6 +15,10 @@ From the command line: `rats --help`. From Python:
     config.run.stop_after = 100
     rats_jax.run_training(config, "runs/drawings")
 
+    config = rats_jax.load_recipe("parts")                     # segmentation, see docs/transfer.md
+    config.model.checkpoint = "runs/drawings"
+    rats_jax.run_finetuning(config, "runs/parts")
+
 Importing the package alone loads no JAX; these functions load it when they are first used. Mistakes
 that a user can fix are `rats_jax.errors.UserError`, with the remedy in the message.
 """
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
         find_regions,
         load_recipe,
         name_parts,
+        run_finetuning,
         run_training,
         score_parts,
     )
@@ -39,6 +44,7 @@ __all__ = [
     "load_recipe",
     "name_parts",
     "open_backbone",
+    "run_finetuning",
     "run_training",
     "score_parts",
 ]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from rats_jax import config_flag
 from rats_jax.backbones import Backbone
-from rats_jax.config_kinds import TRAIN, wrong_command
+from rats_jax.config_kinds import FINETUNE, TRAIN, wrong_command
 from rats_jax.data.decode import UnreadableImage, decode
 from rats_jax.data.reading import padded
 from rats_jax.errors import UserError
@@ -236,6 +236,25 @@ def run_training(config: ConfigDict, workdir: str | os.PathLike, **options: Any)
     if problem := wrong_command(config, TRAIN, name="this config"):
         raise UserError(problem)
     return train(config, os.fspath(workdir), **options)
+
+
+def run_finetuning(config: ConfigDict, workdir: str | os.PathLike) -> None:
+    """Fine-tunes a backbone for segmentation, or resumes such a run, as `rats finetune` does.
+
+    Args:
+      config: from `load_recipe`, such as "ade20k" or "parts", with `config.model.checkpoint` and
+        any other changes to its fields.
+      workdir: the folder of the run.
+
+    Raises:
+      UserError: the config, weights, data set or workdir cannot be used, or a package is missing.
+      Stopped: as in `run_training`.
+    """
+    from rats_jax.finetuning import start  # loads the input pipeline
+
+    if problem := wrong_command(config, FINETUNE, name="this config"):
+        raise UserError(problem)
+    start.finetune(config, os.fspath(workdir))
 
 
 def _resolution(backbone: Backbone, given: int | None, *, usual: int) -> int:

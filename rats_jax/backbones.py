@@ -160,6 +160,11 @@ def open_with_twin(checkpoint: str, *, weights: str, untrained: bool) -> dict[st
     say(backbone.origin)
     if not untrained:
         return {"model": backbone}
+    if backbone.config is None and backbone.step is not None:
+        raise UserError(
+            "--untrained needs a run of rats train, and this is one of rats finetune, which starts "
+            "from weights: leave it out, and score those weights instead"
+        )
     if backbone.config is None:
         raise UserError("--untrained needs a run, whose config defines the untrained model")
     return {"model": backbone, "untrained": backbone.before_training()}
@@ -181,6 +186,8 @@ def _of_run(place: Place, weights: str, flag: str) -> Backbone:
     if place.workdir is None:
         of = f"a run, in its copy {printable(place.folder.name)},"
     elif is_finetuned(place.workdir):
+        if weights != "teacher":
+            say(f"{flag}={weights} has no effect: a run of rats finetune has one set of weights")
         return _of_finetuned(place.workdir, place.step)
     else:
         _check_config(place.workdir)

@@ -19,6 +19,12 @@ TRAIN_SMALLER = (
     "rats plan with the same flags finds what fits"
 )
 
+FINETUNE_SMALLER = (
+    "lower config.optimizer.batch_size or config.data.crop; or keep the batch and compute it in "
+    "parts (config.optimizer.accumulation), or keep less for the backward pass "
+    "(config.model.remat=full)"
+)
+
 #: RESOURCE_EXHAUSTED alone can also mean that a message is too long.
 _OUT_OF_MEMORY = re.compile(
     "out of memory|OUT_OF_MEMORY|ALLOC_FAILED|RESOURCE_EXHAUSTED.*(memory|alloc|hbm)", re.IGNORECASE

@@ -13,6 +13,7 @@ from ml_collections import config_flags
 
 from rats_jax import command_line, config_flag
 from rats_jax.config_kinds import FINETUNE
+from rats_jax.device_failures import FINETUNE_SMALLER
 from rats_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,11 +65,6 @@ WAIT = flags.DEFINE_float(
     "wait", 300, "Seconds within which all processes must join (JAX).", lower_bound=1
 )
 SHORTCUTS = (CHECKPOINT, TASK, DECODER, QUERIES, FREEZE)
-SMALLER = (
-    "lower config.optimizer.batch_size or config.data.crop; or keep the batch and compute it in "
-    "parts (config.optimizer.accumulation), or keep less for the backward pass "
-    "(config.model.remat=full)"
-)
 
 
 def main() -> None:
@@ -105,6 +101,7 @@ def _processes(config: "ConfigDict") -> AbstractContextManager[None]:
             process=PROCESS.value,
             local_devices=LOCAL_DEVICES.value,
             wait=WAIT.value,
+            out_of_memory=FINETUNE_SMALLER,
         )
     for flag in (COORDINATOR, PROCESSES, PROCESS, LOCAL_DEVICES):
         if flag.value is not None:
@@ -119,4 +116,6 @@ def _processes(config: "ConfigDict") -> AbstractContextManager[None]:
 
 
 if __name__ == "__main__":
-    command_line.run(main, interrupted=command_line.INTERRUPTED_TRAINING, out_of_memory=SMALLER)
+    command_line.run(
+        main, interrupted=command_line.INTERRUPTED_TRAINING, out_of_memory=FINETUNE_SMALLER
+    )

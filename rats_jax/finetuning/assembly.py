@@ -9,9 +9,10 @@ from ml_collections import ConfigDict
 
 from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
 from rats_jax.errors import UserError
+from rats_jax.finetuning.method import Schedules
 from rats_jax.mask_head.network import make_linear_network, make_mask_network
 from rats_jax.mask_head.options import HeadOptions, LossOptions, OptimizerOptions
-from rats_jax.mask_head.step import LinearHead, MaskHead, Schedules
+from rats_jax.mask_head.step import LinearTraining, MaskTraining
 from rats_jax.models import Options, make_backbone
 from rats_jax.models.start import Scales, rescale
 
@@ -43,7 +44,7 @@ def make_decoder(
     *,
     classes: int,
     scales: Mapping[str, float],
-) -> MaskHead | LinearHead:
+) -> MaskTraining | LinearTraining:
     """The network of a backbone with these options and the decoder, and how it is trained.
 
     scales: of random weights of the backbone, by their fields of config.model in pretraining; empty
@@ -55,7 +56,7 @@ def make_decoder(
     dtype = jnp.dtype(config.compute_dtype)
     of_network: dict[str, Any] = {"classes": classes, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
     method: dict[str, Any] = {
-        "schedules": schedules,
+        "learning_rate": schedules.learning_rate,
         "accumulation": optimizer.accumulation,
         "optimizer": OptimizerOptions(
             frozen=model.freeze == "backbone",
@@ -75,9 +76,9 @@ def make_decoder(
 
     if config.decoder.name == "linear":
         network, init = make_linear_network(make, **of_network)
-        return LinearHead(network=network, init_network=init, **method)
+        return LinearTraining(network=network, init_network=init, **method)
     decoder = config.decoder
     head = HeadOptions(width=decoder.width, upscale=decoder.upscale, supervised=decoder.supervised)
     network, init = make_mask_network(make, options=head, **of_network)
     losses = LossOptions(**config.loss)
-    return MaskHead(network=network, init_network=init, losses=losses, **method)
+    return MaskTraining(network=network, init_network=init, losses=losses, **method)

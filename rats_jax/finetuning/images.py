@@ -1,12 +1,15 @@
 """The images of a run of fine-tuning, from its config, for both frameworks."""
 
+import os
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 from rats_jax.data.samples import Samples
 from rats_jax.errors import UserError
-from rats_jax.segmentation.datasets import SegmentationSet, open_both
+from rats_jax.parts.datasets import DRAWN
+from rats_jax.paths import local_path
+from rats_jax.segmentation.datasets import SegmentationSet, open_both, open_segmentation
 from rats_jax.segmentation.samples import InstanceSamples, SemanticSamples
 from rats_jax.segmentation.segmentation_set import SegmentationSource
 from rats_jax.voice import say
@@ -21,6 +24,27 @@ class Data(NamedTuple):
     @property
     def classes(self) -> tuple[str, ...]:
         return self.test.classes
+
+
+def with_absolute_paths(config: ConfigDict) -> None:
+    """Makes `data.train` and `data.test` absolute, in place, so that the run finds its images from
+    any folder later."""
+    for field in ("train", "test"):
+        kind, colon, place = config.data[field].partition(":")
+        if place and kind not in DRAWN:
+            config.data[field] = f"{kind}{colon}{os.path.abspath(local_path(place))}"
+
+
+def open_test(config: ConfigDict) -> SegmentationSet:
+    """The images to score, with the classes that `config.data.classes` lists. config: of a run."""
+    data = config.data
+    test = open_segmentation(
+        data.test, task=config.task, classes=tuple(data.classes), void=data.void
+    )
+    for note in test.notes:
+        say(note)
+    say(f"{len(test.classes)} classes; {len(test):,} images to score ({test.name})")
+    return test
 
 
 def open_data(config: ConfigDict) -> Data:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from rats_jax.data.samples import Samples
 from rats_jax.finetuning.images import make_samples
-from rats_jax.mask_head.step import LinearHead, MaskHead
+from rats_jax.mask_head.step import LinearTraining, MaskTraining
 from rats_jax.parallel.mesh import on_mesh, replicated
 from rats_jax.runs.guards.alarms import INPUT_STARVED, STEPS_SKIPPED, Alarms
 from rats_jax.runs.programs import abstract_state
@@ -52,7 +52,7 @@ class FineTuning:
     """A `Method`. decoder: made of the same config, with the same schedules."""
 
     config: ConfigDict
-    decoder: MaskHead | LinearHead
+    decoder: MaskTraining | LinearTraining
     schedules: Schedules
 
     evaluated = "student"
@@ -87,9 +87,14 @@ class FineTuning:
         return Alarms(rules=(INPUT_STARVED, STEPS_SKIPPED))
 
     def figures(self, scalars: Mapping[str, float]) -> list[str]:
-        losses = [f"{x} {scalars[x]:.4f}" for x in ("class", "mask", "dice") if x in scalars]
-        right = f"accuracy {scalars['accuracy']:.1%}"
-        return [*losses, right, f"gradient {scalars['gradient_norm']:.2f}"]
+        parts = [(x, f"{x}_loss") for x in ("class", "mask", "dice")]
+        losses = [f"{said} {scalars[name]:.4f}" for said, name in parts if name in scalars]
+        right = [
+            f"{name.replace('_', ' ')} {scalars[name]:.1%}"
+            for name in ("class_accuracy", "pixel_accuracy")
+            if name in scalars
+        ]
+        return [*losses, *right, f"gradient {scalars['gradient_norm']:.2f}"]
 
     def warnings(self, mesh: Mesh) -> Iterator[str]:
         run, steps = self.config.run, self.schedules.steps

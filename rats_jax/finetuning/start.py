@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from rats_jax.config_kinds import FINETUNE, command_of
 from rats_jax.errors import UserError
-from rats_jax.runs.workdir import folder_of, load_config
+from rats_jax.finetuning.images import with_absolute_paths
+from rats_jax.runs.workdir import earlier_config, folder_of, load_config
 from rats_jax.validation import validate
 
 #: The field that a flag sets.
@@ -70,6 +71,8 @@ def finetune(config: ConfigDict, workdir: str) -> None:
     folder = folder_of(workdir)
     validate(config)
     check_packages(config)
+    _check_same_decoder(folder, config)
+    with_absolute_paths(config)
     if not config.model.checkpoint:
         config.model.checkpoint = _checkpoint_of(folder)
     _room(config).finetune(config, workdir)
@@ -94,6 +97,18 @@ def check_packages(config: ConfigDict) -> None:
                 f"{flag} needs {package}, which is not installed: "
                 "pip install -r requirements-finetune.txt"
             )
+
+
+def _check_same_decoder(folder: Path, config: ConfigDict) -> None:
+    """Raises UserError if the run in this folder has another decoder: everything else would differ,
+    too."""
+    was = earlier_config(folder)
+    if was is None or command_of(was) != FINETUNE or was.decoder.name == config.decoder.name:
+        return
+    raise UserError(
+        f"--workdir {folder} contains a different run: config.decoder.name is {was.decoder.name} "
+        f"there and {config.decoder.name} here; choose another --workdir"
+    )
 
 
 def _checkpoint_of(folder: Path) -> str:

@@ -26,16 +26,19 @@ def totals_of(targets: Targets, *, queries: int, options: LossOptions) -> Totals
     masks = targets.present.sum(1)
     matched = jnp.minimum(masks, queries).sum()
     weights = matched + options.no_object * (queries * len(masks) - matched)
+    # Without masks and with no_object 0, nothing is learned: the loss is 0, not 0 / 0.
+    weights = jnp.where(weights > 0, weights, 1)
     return Totals(jnp.maximum(masks.sum(), 1).astype(jnp.float32), weights)
 
 
 class Losses(NamedTuple):
-    """Of one layer, not weighted; accuracy: the share of matched queries whose class is right."""
+    """Of one layer, not weighted. class_accuracy: the share of masks whose query has the right
+    class."""
 
     class_loss: jax.Array
     mask_loss: jax.Array
     dice_loss: jax.Array
-    accuracy: jax.Array
+    class_accuracy: jax.Array
 
 
 def losses_of_layers(

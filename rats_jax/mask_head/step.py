@@ -14,7 +14,6 @@ Images are those of the batch, see targets.py, not normalised.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -30,22 +29,13 @@ from rats_jax.models.block import draw_drop_path
 from rats_jax.models.micro_batches import mean_over_parts
 
 
-class Schedules(Protocol):
-    """What depends on the step."""
-
-    steps: int
-    steps_per_epoch: int
-
-    def learning_rate(self, step: jax.Array) -> jax.Array: ...
-
-
 @dataclass(frozen=True, kw_only=True)
-class Method:
-    """Everything of a step that is not state or data; see `MaskHead` and `LinearHead`."""
+class Training:
+    """Everything of a step that is not state or data; see `MaskTraining` and `LinearTraining`."""
 
     network: Network
     init_network: Callable[[jax.Array], dict]
-    schedules: Schedules
+    learning_rate: Callable[[jax.Array], jax.Array]  # of a step
     optimizer: OptimizerOptions = OptimizerOptions()
     #: Number of micro-batches that a batch is split into; they are computed one after another.
     accumulation: int = 1
@@ -68,7 +58,7 @@ class Method:
         With `accumulation`, losses and gradients are computed for one micro-batch at a time. They
         are divided by numbers of the whole batch, so results are the same beyond rounding.
         """
-        learning_rate = self.schedules.learning_rate(state["step"])
+        learning_rate = self.learning_rate(state["step"])
         trained, frozen = self._split(state["student"])
         parts = {"batch": batch, "drawn": self._draw(state, len(batch["image"]))}
         totals = jax.tree.map(lambda x: x / self.accumulation, self._totals(batch))
@@ -142,7 +132,7 @@ class Method:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskHead(Method):
+class MaskTraining(Training):
     """Mask classification by registers. The loss is the sum over the supervised layers; the other
     metrics are those of the last layer."""
 
@@ -171,12 +161,11 @@ class MaskHead(Method):
             + weights.mask_weight * losses.mask_loss
             + weights.dice_weight * losses.dice_loss
         ).sum()
-        names = ("class", "mask", "dice", "accuracy")
-        return loss, {"loss": loss} | {name: x[-1] for name, x in zip(names, losses, strict=True)}
+        return loss, {"loss": loss} | {name: x[-1] for name, x in losses._asdict().items()}
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearHead(Method):
+class LinearTraining(Training):
     """A linear layer on patches, semantic only: the mean cross-entropy of the pixels that count."""
 
     network: LinearNetwork
@@ -189,7 +178,7 @@ class LinearHead(Method):
         logits = self.network.label_logits(student, batch["image"], keep_of(part["drawn"]))
         with jax.named_scope("loss"):
             loss, right = (x / totals for x in label_losses(logits, batch["labels"]))
-        return loss, {"loss": loss, "accuracy": right}
+        return loss, {"loss": loss, "pixel_accuracy": right}
 
 
 def keep_of(drawn: dict) -> jax.Array | None:

@@ -63,6 +63,7 @@ def joined(
     process: int | None = None,
     local_devices: list[str] | None = None,
     wait: float = 300,
+    out_of_memory: str = TRAIN_SMALLER,
 ) -> Iterator[None]:
     """Joins the other processes of the run until the block ends. Enter it before JAX uses a device.
 
@@ -80,6 +81,7 @@ def joined(
       process: the number of this process.
       local_devices: the numbers of the GPUs to use; by default the share of the SLURM task, or all.
       wait: seconds within which all processes must have joined.
+      out_of_memory: what the user can change if the devices have too little memory.
 
     Raises UserError for arguments that do not fit. Exits with status 75 if a process does not join.
     """
@@ -116,7 +118,7 @@ def joined(
     _link = Link(place.process, peers)
     _let_the_link_speak_first()
     stopped = None
-    with _end_the_others(_link, place.process), explained(TRAIN_SMALLER):
+    with _end_the_others(_link, place.process), explained(out_of_memory):
         _initialize(place, service, wait)
         if jax.default_backend() == "cpu":
             drop_gloo_lines()

@@ -4,8 +4,9 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from rats_jax.config_kinds import FINETUNE, command_of
 from rats_jax.data.samples import Samples
-from rats_jax.device_failures import TRAIN_SMALLER, is_out_of_memory
+from rats_jax.device_failures import FINETUNE_SMALLER, TRAIN_SMALLER, is_out_of_memory
 from rats_jax.errors import UserError
 from rats_jax.parallel.mesh import batch_sharding
 from rats_jax.parallel.rules import state_shardings
@@ -38,7 +39,8 @@ def compile_train_step(
     """Compiles the training step for a state of this structure."""
     say("compiling the training step, which takes minutes for a large model")
     batch = abstract_batch(method.samples, config.optimizer.batch_size, mesh)
-    return compiled(method.train_step(mesh).lower(state, batch))
+    remedy = FINETUNE_SMALLER if command_of(config) == FINETUNE else TRAIN_SMALLER
+    return compiled(method.train_step(mesh).lower(state, batch), remedy=remedy)
 
 
 def compile_monitor(

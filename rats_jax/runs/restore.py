@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from rats_jax.assemble import make_model
 from rats_jax.config.old_runs import with_old_fields
-from rats_jax.config_kinds import TRAIN, command_of
+from rats_jax.config_kinds import FINETUNE, TRAIN, command_of
 from rats_jax.dino.network import Network
 from rats_jax.errors import UserError
 from rats_jax.paths import check_utf8, local_path
@@ -162,7 +162,11 @@ def _copied(folder: Path, names: Sequence[str]) -> Parts:
                 "the workdir"
             )
         config = ConfigDict(with_old_fields(config))
-        _check_command(config, folder)
+        if command_of(config) == FINETUNE:
+            raise UserError(
+                f"{folder} is a checkpoint of a run of rats finetune, which is read in its run "
+                "only: put it back into WORKDIR/checkpoints, and give the workdir"
+            )
         network, like = _abstract(config, [*names, "step"])
         compare(meta, like, folder, whole=False)
         state = read_arrays(folder, like)

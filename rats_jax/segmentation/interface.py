@@ -18,7 +18,7 @@ class Segmented(NamedTuple):
     masks: instances: bool [M, h, w], which may overlap. None for semantic.
     categories: instances: int16 [M], the place of each instance's class in `classes`.
     crowd: instances: bool [M], whether it is a group of unknown number, as COCO's iscrowd; such
-        pixels are ignored in training and scoring.
+        pixels are ignored in scoring, and belong to no mask in training.
     name: relative path of the image, unique in the data set.
     """
 

@@ -31,7 +31,14 @@ def whole_run(tmp_path_factory, weights) -> Path:
 def test_a_run_leaves_what_pretraining_leaves_and_the_scores_of_its_best_checkpoint(whole_run):
     rows = metrics(whole_run)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
-    assert {"loss", "class", "mask", "dice", "learning_rate", "epoch"} <= rows[0].keys()
+    assert {
+        "loss",
+        "class_loss",
+        "mask_loss",
+        "dice_loss",
+        "class_accuracy",
+        "learning_rate",
+    } <= rows[0].keys()
     scored = {row["step"]: row["semantic/miou"] for row in rows if "semantic/miou" in row}
     assert scored.keys() == {3, 6}
     assert rows[-1]["loss"] < rows[0]["loss"]
@@ -66,11 +73,16 @@ def test_a_frozen_backbone_keeps_its_weights_under_a_linear_layer(weights, tmp_p
     jax.tree.map(np.testing.assert_array_equal, given, trained)
 
 
-def test_the_best_checkpoint_is_scored_again_with_the_same_result(whole_run, tmp_path):
+def test_the_best_checkpoint_is_scored_again_with_the_same_result(whole_run, tmp_path, capsys):
     run = Path(shutil.copytree(whole_run, tmp_path / "run"))
     before = (run / "results/results.json").read_text()
     shutil.rmtree(run / "results")
+    config = json.loads((run / "config.json").read_text())
+    config["mesh"].update(data=4, fsdp=2)  # of a larger machine, without the training images here
+    config["data"]["train"] = f"folder:{tmp_path}/none"
+    (run / "config.json").write_text(json.dumps(config))
     evaluate(str(run))
+    assert "are scored on 1 cpu device, with mesh.data=-1" in capsys.readouterr().out
     again, before = json.loads((run / "results/results.json").read_text()), json.loads(before)
     assert again["scores"] == before["scores"] and again["step"] == before["step"]
 

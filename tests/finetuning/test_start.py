@@ -139,3 +139,21 @@ def test_a_mistake_on_the_command_line_is_one_line(arguments, message):
     done = command(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_another_decoder_is_named_and_paths_become_absolute(tmp_path, monkeypatch):
+    """Before anything else of the run is compared."""
+    folder, given = tmp_path / "run", []
+    (folder / "checkpoints/3").mkdir(parents=True)
+    config = start.with_shortcuts(load_recipe("masks"), {"checkpoint": "demo"}, {})
+    config.data.update(train="folder:a/train", test="procedural_parts:6@3")
+    for decoder, other in (("registers", "mask2former"), ("mask2former", "registers")):
+        write_config(folder, start.with_shortcuts(config, {"decoder": decoder}, {}))
+        with pytest.raises(UserError, match=f"decoder.name is {decoder} there and {other} here"):
+            start.finetune(start.with_shortcuts(config, {"decoder": other}, {}), str(folder))
+    room = SimpleNamespace(finetune=lambda config, workdir: given.append(config.data.to_dict()))
+    monkeypatch.setattr(start, "_room", lambda config: room)
+    monkeypatch.chdir(tmp_path)
+    start.finetune(config, str(tmp_path / "new"))
+    assert given[0]["train"] == f"folder:{tmp_path}/a/train"
+    assert given[0]["test"] == "procedural_parts:6@3"

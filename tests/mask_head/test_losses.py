@@ -1,5 +1,6 @@
 """The losses beside those of transformers' Mask2Former, and beside literal float64 NumPy."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import jax
@@ -18,7 +19,7 @@ from rats_jax.mask_head.losses import (
 )
 from rats_jax.mask_head.options import LossOptions
 from rats_jax.mask_head.points import draw_points
-from rats_jax.mask_head.targets import VOID, targets_of
+from rats_jax.mask_head.targets import VOID, Targets, targets_of
 
 SIDE, GRID, CLASSES, QUERIES, WIDTH, LAYERS = 16, 8, 5, 7, 6, 2
 OPTIONS = LossOptions(points=60, oversample=2.5, importance=0.7)
@@ -225,3 +226,11 @@ def test_label_losses_are_those_of_torch():
 def test_mask_logits_are_float32_for_bfloat16():
     x = mask_logits(jnp.ones((1, 2, 4), jnp.bfloat16), jnp.ones((1, 3, 3, 4), jnp.bfloat16))
     assert x.dtype == jnp.float32 and (x == 2).all()
+
+
+def test_a_batch_without_masks_has_a_finite_loss_also_without_no_object():
+    empty = Targets(jnp.zeros((2, 3), jnp.int32), jnp.zeros((2, 3), bool))
+    for no_object, weights in ((0.0, 1.0), (0.5, 8.0)):
+        options = dataclasses.replace(OPTIONS, no_object=no_object)
+        totals = totals_of(empty, queries=8, options=options)
+        assert (totals.masks, totals.weights) == (1.0, weights)

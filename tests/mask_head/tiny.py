@@ -1,6 +1,6 @@
 """Methods and batches small enough for a test."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import numpy as np
 
 from rats_jax.mask_head.network import make_linear_network, make_mask_network
 from rats_jax.mask_head.options import HeadOptions, LossOptions, OptimizerOptions
-from rats_jax.mask_head.step import LinearHead, MaskHead, Method
+from rats_jax.mask_head.step import LinearTraining, MaskTraining, Training
 from rats_jax.models import make_backbone
 
 CLASSES, SIDE = 5, 32
@@ -20,16 +20,9 @@ VIT |= {"patch": 8, "image_size": 32}
 NORMALISED = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3)}
 
 
-@dataclass(frozen=True)
-class Constant:
+def constant(rate: float) -> Callable[[jax.Array], jax.Array]:
     """A learning rate that does not depend on the step."""
-
-    rate: float = 1e-2
-    steps: int = 100
-    steps_per_epoch: int = 10
-
-    def learning_rate(self, step: jax.Array) -> jax.Array:
-        return jnp.full_like(step, self.rate, jnp.float32)
+    return lambda step: jnp.full_like(step, rate, jnp.float32)
 
 
 def make_mask_head(
@@ -39,17 +32,17 @@ def make_mask_head(
     accumulation: int = 1,
     rate: float = 1e-2,
     **others,
-) -> MaskHead:
+) -> MaskTraining:
     network, init = make_mask_network(
         lambda rngs: make_backbone(options, **others, rngs=rngs),
         classes=CLASSES,
         **NORMALISED,
         options=HeadOptions(width=16, supervised=2),
     )
-    return MaskHead(
+    return MaskTraining(
         network=network,
         init_network=init,
-        schedules=Constant(rate),
+        learning_rate=constant(rate),
         losses=LossOptions(points=64),
         optimizer=optimizer,
         accumulation=accumulation,
@@ -63,14 +56,14 @@ def make_linear_head(
     accumulation: int = 1,
     rate: float = 1e-2,
     **others,
-) -> LinearHead:
+) -> LinearTraining:
     network, init = make_linear_network(
         lambda rngs: make_backbone(options, **others, rngs=rngs), classes=CLASSES, **NORMALISED
     )
-    return LinearHead(
+    return LinearTraining(
         network=network,
         init_network=init,
-        schedules=Constant(rate),
+        learning_rate=constant(rate),
         optimizer=optimizer,
         accumulation=accumulation,
     )
@@ -104,7 +97,7 @@ def instance_batch(images: int = 4, most: int = 6, seed: int = 0) -> dict[str, n
     }
 
 
-def train(method: Method, batch: dict, steps: int) -> tuple[dict, list[dict]]:
+def train(method: Training, batch: dict, steps: int) -> tuple[dict, list[dict]]:
     """The state after some steps on one batch, and their metrics."""
     state = jax.jit(method.init, static_argnums=0)(0)
     step, history = jax.jit(method.step), []

@@ -35,7 +35,7 @@ def get_config():
     config.optimizer.learning_rate = 1e-3
     config.optimizer.backbone_rate = 0.3
     config.optimizer.clip = 0.1
-    config.optimizer.warmup_steps = 25
+    config.optimizer.warmup_steps = 10
 
     config.evaluation.every_steps = 200
     config.evaluation.short_side = 96
