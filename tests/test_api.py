@@ -146,3 +146,8 @@ def test_the_package_alone_loads_no_jax():
     code = "import sys, rats_jax; print('jax' in sys.modules, rats_jax.__version__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["False", rats_jax.__version__], done.stderr
+
+
+def test_fine_tuning_takes_its_own_recipes_only():
+    with pytest.raises(UserError, match="^this config is a config of rats train, not of rats fin"):
+        rats_jax.run_finetuning(rats_jax.load_recipe("demo"), "unused")

@@ -5,6 +5,7 @@ values equal those of torch's grid_sample(values, 2 * points - 1, align_corners=
 squares with their values in the centers, and outside the array the values are 0.
 """
 
+from functools import reduce
 from typing import NamedTuple
 
 import jax
@@ -57,7 +58,8 @@ def sample(values: jax.Array, points: jax.Array) -> jax.Array:
     taps = taps_of(points, height, width)
     flat = values.reshape(len(values), height * width, -1)
     rows = taps.y * width + taps.x
-    return sum(taps.weights[..., i, None] * take_rows(flat, rows[..., i]) for i in range(4))
+    parts = (taps.weights[..., i, None] * take_rows(flat, rows[..., i]) for i in range(4))
+    return reduce(jnp.add, parts)
 
 
 class Drawn(NamedTuple):

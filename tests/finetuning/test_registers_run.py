@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from rats_jax.backbones import open_backbone
+from rats_jax.backbones import open_backbone, open_with_twin
 from rats_jax.errors import UserError
 from rats_jax.finetuning.registers_run import evaluate, finetune
 from rats_jax.runs.learned_dictionary import learned_entries
@@ -87,13 +87,22 @@ def test_the_best_checkpoint_is_scored_again_with_the_same_result(whole_run, tmp
     assert again["scores"] == before["scores"] and again["step"] == before["step"]
 
 
-def test_other_commands_open_its_backbone_and_say_what_it_does_not_have(whole_run, tmp_path):
+def test_other_commands_open_its_backbone_and_say_what_it_does_not_have(
+    whole_run, tmp_path, capsys
+):
     backbone = open_backbone(whole_run)
     assert backbone.options.parallel == "shared"
     assert "the best of semantic/miou" in backbone.origin
     assert open_backbone(whole_run / "checkpoints/2").step == 2
     with pytest.raises(UserError, match="is of a run of rats finetune, and this needs a run of"):
         learned_entries(whole_run)
+    open_backbone(whole_run, weights="student")
+    assert "--weights=student has no effect: a run of rats finetune" in capsys.readouterr().out
+    with pytest.raises(UserError, match="this is one of rats finetune, which starts from weights"):
+        open_with_twin(str(whole_run), weights="teacher", untrained=True)
+    copy = shutil.copytree(whole_run / "checkpoints/2", tmp_path / "copy/2")
+    with pytest.raises(UserError, match="read in its run only: put it back"):
+        open_backbone(copy)
     with pytest.raises(UserError, match="contains a run of rats finetune: choose another"):
         train(tiny_config(), str(whole_run))
     (tmp_path / "config.json").write_text(json.dumps(tiny_config().to_dict()))
