@@ -5,6 +5,7 @@ and the pixel's features. There is no decoder, because registers have read the p
 layer. (EoMT has such a head on learned queries that join the last blocks of a ViT.)
 """
 
+from functools import reduce
 from typing import NamedTuple
 
 import jax
@@ -64,8 +65,9 @@ class MaskHead(nnx.Module):
         """Registers [B, N, D] and patches [B, L, D], both after the final norm, L = h * w."""
         class_logits = apply(self.classify, registers, whole=True).astype(jnp.float32)
         pixels = apply(self.project, patches).reshape(len(patches), *grid, -1)
-        for i in range(self.count):
-            pixels = layer(self.stages, i)(pixels)
+        if self.stages is not None:
+            for i in range(self.count):
+                pixels = layer(self.stages, i)(pixels)
         return Masks(
             constrain(class_logits, BATCH, None, None),
             constrain(self.embed(registers), BATCH, None, None),
@@ -115,7 +117,7 @@ def depthwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
     h, w = x.shape[1:3]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).astype(jnp.float32)
     terms = (padded[:, y : y + h, z : z + w] * kernel[y, z] for y in range(3) for z in range(3))
-    return sum(terms).astype(x.dtype)
+    return reduce(jnp.add, terms).astype(x.dtype)
 
 
 def linear(inputs: int, outputs: int, *, axes: Axes = (FSDP, None), rngs: nnx.Rngs) -> Affine:

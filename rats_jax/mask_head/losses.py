@@ -80,8 +80,8 @@ def layer_losses(
     """The losses of one layer's outputs [B, ...]. query: int32 [B, M], see `match`."""
     counts = targets.present & (query >= 0)
     own = take_rows(masks.embeddings, jnp.maximum(query, 0))
-    logits = mask_logits(own, masks.pixels)
-    logits = [sample(logits, at.points) for at in (candidates, others)]
+    whole = mask_logits(own, masks.pixels)
+    logits = [sample(whole, at.points) for at in (candidates, others)]
     chosen = most_uncertain(jax.lax.stop_gradient(logits[0]), candidates.valid, options.uncertain)
     kept = jnp.broadcast_to(others.valid[..., None], logits[1].shape).astype(jnp.float32)
     mask_loss, dice_loss = point_losses(

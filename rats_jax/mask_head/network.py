@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -91,8 +91,8 @@ class MaskNetwork(Network):
             for name in ("registers", "patches")
         )
         batch = registers.shape[:2]
-        flat = (x.reshape(-1, *x.shape[2:]) for x in (registers, patches))
-        masks = self._head(params, *flat, self.grid(images))
+        registers, patches = (x.reshape(-1, *x.shape[2:]) for x in (registers, patches))
+        masks = self._head(params, registers, patches, self.grid(images))
         return jax.tree.map(lambda x: x.reshape(*batch, *x.shape[1:]), masks)
 
     def _head(self, params: dict, registers, patches, grid: tuple[int, int]) -> Masks:
@@ -179,9 +179,9 @@ def make_linear_network(
     return _network(LinearNetwork, make_backbone, make_head, backbone, classes, queries, mean, std)
 
 
-def _shapes(make_backbone: Callable[[nnx.Rngs], nnx.Module]) -> tuple[nnx.Module, int]:
+def _shapes(make_backbone: Callable[[nnx.Rngs], nnx.Module]) -> tuple[Any, int]:
     """The backbone without values, and the number of its registers."""
-    backbone = nnx.eval_shape(lambda: make_backbone(nnx.Rngs(0)))
+    backbone: Any = nnx.eval_shape(lambda: make_backbone(nnx.Rngs(0)))
     side = backbone.patch_embed.patch
     image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     return backbone, nnx.eval_shape(lambda model, x: model(x), backbone, image).registers.shape[1]
