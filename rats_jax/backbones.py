@@ -137,7 +137,8 @@ def open_backbone(
             return _of_run(place, weights, flag)
         if not path.exists():
             given = os.fspath(checkpoint)
-            raise UserError(f"{given if '://' in given else path} is not there: {_to_name(given)}")
+            name = given if "://" in given else path
+            raise UserError(f"--checkpoint {name} does not exist: {_to_name(given)}")
         if reason := not_a_run(path):
             raise UserError(reason)
     except OSError as error:
