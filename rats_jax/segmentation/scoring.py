@@ -27,6 +27,10 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    def of_score(self) -> Estimate:
+        """The same with ends that a score can have, 0 to 1."""
+        return Estimate(self.value, max(self.low, 0.0), min(self.high, 1.0))
+
 
 class ClassScores(NamedTuple):
     """Scores of one class, without those that are not defined. truth: how many pixels or instances
@@ -58,17 +62,11 @@ class Scorer(Protocol):
     def measure_prediction(self, truth: Segmented, prediction: Prediction) -> Any:
         """As `measure`, from a result of `predict`."""
 
-    def measure_labels(self, truth: Segmented, labels: np.ndarray) -> Any:
-        """As `measure`, from the class of each pixel, int [h, w]; semantic only."""
-
     def add_measured(self, measured: Any) -> None:
         """Adds an image."""
 
     def add(self, truth: Segmented, given: Given) -> None:
         """`measure` and `add_measured`."""
-
-    def add_labels(self, truth: Segmented, labels: np.ndarray) -> None:
-        """`measure_labels` and `add_measured`."""
 
     def __len__(self) -> int:
         """The number of images."""

@@ -62,15 +62,11 @@ class SemanticScorer:
         (counts,) = count(truth.labels, [prediction], np.arange(len(self._names)))
         return _Measured(truth.name, counts)
 
-    measure_labels = measure
-
     def add_measured(self, measured: _Measured) -> None:
         self._images[measured.name] = measured.counts
 
     def add(self, truth: Segmented, given: Given) -> None:
         self.add_measured(self.measure(truth, given))
-
-    add_labels = add
 
     def __len__(self) -> int:
         return len(self._images)
@@ -83,7 +79,8 @@ class SemanticScorer:
 
     def measured(self) -> dict[str, Estimate]:
         self.metrics()  # whether there is something to score
-        return _estimates(self._counts().scores())
+        found = _estimates(self._counts().scores())
+        return {name: estimate.of_score() for name, estimate in found.items()}
 
     def classes(self) -> list[ClassScores]:
         return [
