@@ -139,6 +139,7 @@ def _masks(
     entry: Entry, segmentations: Sequence[tuple[str, Any]], orientation: int, sizes: Sizes
 ) -> np.ndarray:
     """bool [M, h, w], upright."""
+    assert entry.mask is not None, "the annotation file"
     size, sized = entry.details.size, True
     if size is None:
         size, sized = size_among(entry, (of for _, of in segmentations), sizes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +49,7 @@ class _Measured(NamedTuple):
 class InstanceScorer:
     """A `Scorer` of instances. name: of the data set. classes: their names."""
 
-    headers = {
+    headers: Mapping[str, str] = {
         f"instance/{score}_{kind}": f"{title} {kind}"
         for kind in KINDS
         for score, title in _TITLES.items()

@@ -59,7 +59,7 @@ class Scorer(Protocol):
     def measure(self, truth: Segmented, given: Given) -> Any:
         """What an image contributes, for `add_measured`; safe in threads. Raises as `predict`."""
 
-    def measure_prediction(self, truth: Segmented, prediction: Prediction) -> Any:
+    def measure_prediction(self, truth: Segmented, prediction: Any) -> Any:
         """As `measure`, from a result of `predict`."""
 
     def add_measured(self, measured: Any) -> None:
@@ -81,8 +81,9 @@ class Scorer(Protocol):
     def classes(self) -> list[ClassScores]:
         """Each class that occurs or is predicted."""
 
-    def difference(self, other: Scorer) -> dict[str, Estimate]:
-        """These scores minus those of `other`, of the same images, with paired intervals."""
+    def difference(self, other: Any) -> dict[str, Estimate]:
+        """These scores minus those of `other`, a scorer of the same kind and images, with paired
+        intervals."""
 
     def state(self) -> State:
         """Everything as plain arrays."""
@@ -121,7 +122,8 @@ def named(error: UserError, image: str) -> UserError:
 def to_bytes(state: State) -> np.ndarray:
     """A state as one array, uint8 [n], which processes can exchange."""
     file = io.BytesIO()
-    np.savez_compressed(file, **state)
+    arrays: dict[str, Any] = {**state}  # mypy takes them for other arguments
+    np.savez_compressed(file, **arrays)
     return np.frombuffer(file.getvalue(), np.uint8)
 
 
