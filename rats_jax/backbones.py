@@ -22,6 +22,7 @@ from rats_jax.models import Features, Options, make_backbone
 from rats_jax.paths import local_path, printable
 from rats_jax.runs.find import Place, find_run, not_a_run
 from rats_jax.runs.finetuned import Finetuned, is_finetuned, restore_finetuned
+from rats_jax.runs.finetuned_in_torch import META
 from rats_jax.runs.metric_names import formatted
 from rats_jax.runs.restore import Restored, restore, untrained
 from rats_jax.runs.workdir import load_config
@@ -131,13 +132,15 @@ def open_backbone(
     try:
         if is_demo(checkpoint):
             return _of_package()
-        if holds_weights(path) and not (path / "checkpoints").is_dir():
+        is_part_of_run = (path / "checkpoints").is_dir() or (path / META).is_file()
+        if holds_weights(path) and not is_part_of_run:
             return _of_file(path, weights, flag)
         if place := find_run(path):
             return _of_run(place, weights, flag)
         if not path.exists():
             given = os.fspath(checkpoint)
-            raise UserError(f"{given if '://' in given else path} is not there: {_to_name(given)}")
+            name = given if "://" in given else path
+            raise UserError(f"--checkpoint {name} does not exist: {_to_name(given)}")
         if reason := not_a_run(path):
             raise UserError(reason)
     except OSError as error:
@@ -213,7 +216,11 @@ def _of_finetuned(workdir: Path, step: int | None) -> Backbone:
     graph, _ = _abstract(found.options)
     name = printable(workdir.resolve().name)
     origin = f"the backbone of the run of rats finetune in {name} {_at_step(found)}"
-    return Backbone(found.options, graph, found.params, origin, title=origin, step=found.step)
+    backbone = Backbone(found.options, graph, found.params, origin, title=origin, step=found.step)
+    if not found.normalisation:
+        return backbone
+    mean, std = found.normalisation
+    return backbone._replace(mean=mean, std=std)
 
 
 def _at_step(found: Restored | Finetuned) -> str:

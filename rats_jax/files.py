@@ -61,6 +61,13 @@ def lock(file: IO) -> bool:
     return True
 
 
+def umask() -> int:
+    """The permissions that new files and folders do not get."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def sync(path: Path) -> None:
     """Waits until a file, or the names in a folder, are on the disk."""
     opened = os.open(path, os.O_RDONLY)

@@ -72,9 +72,9 @@ def main() -> None:
     from rats_jax.finetuning import start
 
     if EVALUATE.value:
-        if given := [flag.name for flag in (CONFIG, *SHORTCUTS) if flag.value is not None]:
+        if extra := [flag.name for flag in (CONFIG, *SHORTCUTS) if flag.value is not None]:
             raise UserError(
-                f"--evaluate takes every setting from the run in --workdir: leave out --{given[0]}"
+                f"--evaluate takes every setting from the run in --workdir: leave out --{extra[0]}"
             )
         config = start.run_config(WORKDIR.value)
     else:

@@ -3,12 +3,17 @@
 from ml_collections import ConfigDict
 
 from rats_jax.config.checks import check
-from rats_jax.errors import UserError
 from rats_jax.models.options import Options
 from rats_jax.voice import say
 
 #: Finer masks than patches that the head `registers` can make.
 UPSCALES = (1, 2, 4, 8)
+#: Metrics of reports by which the best checkpoint may be chosen.
+REPORTED = {
+    *("loss", "class_loss", "mask_loss", "dice_loss", "class", "mask", "dice", "accuracy"),
+    *("epoch", "learning_rate", "gradient_norm", "skipped_steps", "skipped_in_a_row"),
+    *("images_per_second", "input_wait", "seconds_left", "unreadable_images"),
+}
 
 
 def check_fields(config: ConfigDict) -> None:
@@ -33,6 +38,7 @@ def check_fields(config: ConfigDict) -> None:
         "rats_jax.finetune`",
     )
     _check_decoder(config)
+    _check_losses(config)
     _check_rates(config)
     _check_metric(config)
     low, high = config.evaluation.short_side, config.evaluation.long_side
@@ -100,6 +106,15 @@ def _check_decoder(config: ConfigDict) -> None:
     )
 
 
+def _check_losses(config: ConfigDict) -> None:
+    weights = ("class_weight", "mask_weight", "dice_weight")
+    check(
+        config.decoder.name == "linear" or any(config.loss[name] for name in weights),
+        "config.loss.class_weight, mask_weight and dice_weight are all 0, so nothing would be "
+        "trained: set one of them above 0",
+    )
+
+
 def _check_rates(config: ConfigDict) -> None:
     model, optimizer = config.model, config.optimizer
     steps = optimizer.steps
@@ -139,12 +154,12 @@ def _check_rates(config: ConfigDict) -> None:
 
 def _check_metric(config: ConfigDict) -> None:
     """The best checkpoint is chosen by a metric that this task has."""
-    metric = config.run.best_metric
-    section, slash, _ = metric.partition("/")
-    others = {"semantic", "instance"} - {config.task}
-    if slash and section in others:
-        usual = {"semantic": "semantic/miou", "instance": "instance/ap_mask"}[config.task]
-        raise UserError(
-            f"config.run.best_metric={metric} is not measured with config.task={config.task}: set "
-            f"config.run.best_metric={usual}"
-        )
+    from rats_jax.runs.metric_names import PLAIN  # which imports this module
+
+    metric, own = config.run.best_metric, f"{config.task}/"
+    measured = [name for name in PLAIN if name.startswith(own)]
+    check(
+        metric in measured or metric in REPORTED,
+        f"config.run.best_metric={metric} is not measured with config.task={config.task}: set "
+        f"config.run.best_metric={measured[0]}, or one of {', '.join(measured[1:])}",
+    )

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rats_jax.errors import UserError
+from rats_jax.files import umask
 from rats_jax.paths import printable
 
 
@@ -63,7 +64,7 @@ def new_folder(target: Path, *, flag: str = "--output") -> Iterator[Path]:
     try:
         yield folder
         shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # from modules tested there
-        folder.chmod(0o777 & ~_umask())
+        folder.chmod(0o777 & ~umask())
         if target.exists():
             target.rmdir()
         folder.rename(target)
@@ -75,12 +76,6 @@ def new_folder(target: Path, *, flag: str = "--output") -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         signal.signal(signal.SIGTERM, before)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def file_names(names: Sequence[str]) -> list[str]:

@@ -100,18 +100,18 @@ def test_a_config_that_no_run_wrote_is_told(workdir):
 
 
 def test_paths_that_hold_no_backbone_are_told(tmp_path):
-    with pytest.raises(UserError, match="nothing is not there"):
+    with pytest.raises(UserError, match="nothing does not exist"):
         open_backbone(f"{tmp_path}/nothing")
     with pytest.raises(UserError, match="holds no model.safetensors"):
         open_backbone(str(tmp_path))
-    with pytest.raises(UserError, match="checkpoints/5 is not there"):
+    with pytest.raises(UserError, match="checkpoints/5 does not exist"):
         open_backbone(f"{tmp_path}/checkpoints/5")
-    with pytest.raises(UserError, match="is not there: download the weights, and name the file"):
+    with pytest.raises(UserError, match="does not exist: download the weights, and name the file"):
         open_backbone("https://example.org/dino.pth")
-    with pytest.raises(UserError, match=r"is not there.* \(hf download facebook/dinov2-small\)"):
+    with pytest.raises(UserError, match=r"does not exist.* \(hf download facebook/dinov2-small\)"):
         open_backbone("facebook/dinov2-small")
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(UserError, match="loop is not there"):
+    with pytest.raises(UserError, match="loop does not exist"):
         open_backbone(f"{tmp_path}/loop")
     with pytest.raises(UserError, match="cannot be read"):
         open_backbone(f"{tmp_path}/{'n' * 300}")

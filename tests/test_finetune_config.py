@@ -115,6 +115,13 @@ MISTAKES = [
     ({"data__classes": (3,)}, "holds 3: names or ids as text"),
     ({"data__classes": ("wall", "wall")}, "holds 'wall' twice"),
     ({"loss__importance": 2.0}, "from 0 to 1"),
+    ({"loss__oversample": 0.5}, r"oversample is 0\.5: 1 is the least"),
+    (
+        {"loss__class_weight": 0.0, "loss__mask_weight": 0.0, "loss__dice_weight": 0.0},
+        "are all 0, so nothing would be trained",
+    ),
+    ({"run__best_metric": "semantic/mIoU"}, r"set .*=semantic/miou, or one of semantic/aa"),
+    ({"run__best_metric": "kl"}, "kl is not measured with"),
 ]
 
 
@@ -128,6 +135,7 @@ def test_a_mistake_is_named_in_one_line(values, message):
 def test_what_is_no_mistake():
     validate(changed(mesh__fsdp=2, mesh__data=4, decoder__name="registers"))
     validate(changed(compute_dtype="float16"))
+    validate(changed(run__best_metric="loss"))
     validate(changed(mesh__data=1, decoder__heads=4))
     validate(changed(decoder__name="linear", decoder__heads=7))  # which linear does not have
 

@@ -72,6 +72,10 @@ def _finite(value) -> str | None:
     return None if math.isfinite(value) else f"is {value}: choose a finite number"
 
 
+def _at_least_one(value) -> str | None:
+    return _finite(value) if value >= 1 else f"is {value}: 1 is the least"
+
+
 def _share(value) -> str | None:
     return None if 0 <= value <= 1 else f"is {value}: choose a number from 0 to 1"
 
@@ -128,6 +132,7 @@ def _probabilities(value) -> str | None:
 
 POSITIVE = Check(values="more than 0", problem=_positive)
 NOT_NEGATIVE = Check(values="0 or more", problem=_not_negative)
+AT_LEAST_ONE = Check(values="1 or more", problem=_at_least_one)
 SHARE = Check(values="from 0 to 1", problem=_share)
 UP_TO_ONE = Check(values="more than 0, 1 at most", problem=_up_to_one)
 BELOW_ONE = Check(values="from 0 to less than 1", problem=_below_one)

@@ -3,7 +3,7 @@
 The defaults are those of Mask2Former (Cheng et al., 2022).
 """
 
-from rats_jax.config.checks import NOT_NEGATIVE, POSITIVE, SHARE, one_of
+from rats_jax.config.checks import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE, one_of
 from rats_jax.config.field import Field
 
 DECODER = (
@@ -71,7 +71,8 @@ DECODER = (
     Field(
         "decoder.upscale",
         4,
-        "registers: how many times finer than the patches the masks are: 1, 2, 4 or 8.",
+        "registers: how many times finer than the patches the masks are: 1, 2, 4 or 8. Decoders in "
+        "JAX only.",
         check=POSITIVE,
         fixed=True,
     ),
@@ -79,7 +80,7 @@ DECODER = (
         "decoder.supervised",
         4,
         "registers: after how many of the last blocks masks are predicted and trained (deep "
-        "supervision); 1 for the last block alone.",
+        "supervision); 1 for the last block alone. Decoders in JAX only.",
         check=POSITIVE,
     ),
 )
@@ -115,7 +116,7 @@ LOSS = (
         "loss.oversample",
         3.0,
         "How many times as many points are drawn at random before the most uncertain are chosen.",
-        check=POSITIVE,
+        check=AT_LEAST_ONE,
     ),
     Field(
         "loss.importance",

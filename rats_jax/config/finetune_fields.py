@@ -191,15 +191,20 @@ _DATA = (
     Field(
         "data.most_instances",
         100,
-        "Instance: use at most this many objects of a crop, chosen at random.",
+        "Instance: use at most this many objects of a crop, the largest.",
         check=POSITIVE,
     ),
     *_reused(_of(DATA, "workers threads prefetch max_unreadable accept")),
 )
 
-*_DEVICES, _TENSOR = _reused(MESH)
+_DATA_AXIS, _FSDP, _TENSOR = _reused(MESH)
 _MESH = (
-    *_DEVICES,
+    _DATA_AXIS,
+    replace(
+        _FSDP,
+        text="Devices along the axis `fsdp`, which splits parameters and optimizer moments as well "
+        "as the batch. -1 as for `mesh.data`.",
+    ),
     replace(
         _TENSOR,
         text="Devices along the axis `tensor`, which splits heads with their registers, and MLPs. "
@@ -207,6 +212,7 @@ _MESH = (
     ),
 )
 
+(_CACHE,) = _reused(_of(RUN, "compilation_cache"))
 _RUN = (
     *_reused(_of(RUN, "stop_after log_every checkpoint_every keep_checkpoints")),
     *_reused(_of(RUN, "keep_best"), keep_best=1),
@@ -217,7 +223,8 @@ _RUN = (
         "a metric of an evaluation, such as `semantic/miou` or `instance/ap_mask`, the state is "
         "saved at every evaluation, and only these checkpoints are compared.",
     ),
-    *_reused(_of(RUN, "best_is compilation_cache"), best_is="highest"),
+    *_reused(_of(RUN, "best_is"), best_is="highest"),
+    replace(_CACHE, text=f"{_CACHE.text} The decoders in JAX only."),
 )
 
 FINETUNE = (

@@ -10,5 +10,5 @@ def images_used(count: int, whole: int) -> str:
 
 def counted(count: int, thing: str) -> str:
     """Returns text such as "1 image", "1,200 images" or "2 batches"."""
-    ending = "es" if thing.endswith("ch") else "s"
+    ending = "es" if thing.endswith(("ch", "ss")) else "s"
     return f"{count:,} {thing}{'' if count == 1 else ending}"

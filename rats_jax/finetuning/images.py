@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from rats_jax.data.counted import counted
 from rats_jax.data.samples import Samples
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets import DRAWN
@@ -63,8 +64,8 @@ def open_data(config: ConfigDict) -> Data:
     for note in dict.fromkeys((*source.notes, *test.notes)):
         say(note)
     say(
-        f"{len(test.classes)} classes; {len(source):,} images to train on ({train.name}), "
-        f"{len(test):,} to score ({test.name})"
+        f"{counted(len(test.classes), 'class')}; {counted(len(source), 'image')} to train on "
+        f"({train.name}), {len(test):,} to score ({test.name})"
     )
     return Data(source, test)
 

@@ -110,16 +110,6 @@ def difference(folder: Path, other: Path) -> dict[str, Estimate]:
     return one.scorer.difference(two.scorer)
 
 
-def difference_table(differences: Mapping[str, Mapping[str, Estimate]]) -> str:
-    """A table in Markdown, in percentage points. differences: by the names of their rows."""
-    names = list(dict.fromkeys(name for row in differences.values() for name in row))
-    rows = [
-        (title, *(with_interval(*row[n], signed=True) if n in row else "" for n in names))
-        for title, row in differences.items()
-    ]
-    return markdown_table(["difference", *names], rows)
-
-
 def _read(folder: Path) -> _Saved:
     try:
         results = json.loads((folder / "results.json").read_text("utf-8"))

@@ -173,7 +173,7 @@ def checkpoint_line(
     line = f"{what} {', '.join(numbers)} in {printable(str(workdir / 'checkpoints'))}"
     if best:
         metric, step, value = best
-        line += f"; the best by {display_name(metric)} is {step}: {formatted(metric, value)}"
+        line += f"; the best by {display_name(metric)} is step {step}: {formatted(metric, value)}"
     return line
 
 

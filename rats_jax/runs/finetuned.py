@@ -1,6 +1,7 @@
 """The backbone in a run of `rats finetune`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,19 +13,22 @@ from rats_jax.config_kinds import FINETUNE, command_of
 from rats_jax.errors import UserError
 from rats_jax.models import Options, make_backbone
 from rats_jax.models.options import options_of
-from rats_jax.paths import printable
 from rats_jax.runs.checkpoints.checkpoint import Checkpoints
+from rats_jax.runs.finetuned_in_torch import InTorch, read_in_torch
 from rats_jax.runs.workdir import load_config
+from rats_jax.weights.names import from_torch
 
 
 class Finetuned(NamedTuple):
-    """params: of the backbone, on the first device. best: as in `restore.Restored`."""
+    """params: of the backbone, on the first device. best: as in `restore.Restored`. normalisation:
+    mean and std of images in 0..1, if they are recorded."""
 
     options: Options
     params: dict
     config: ConfigDict
     step: int
     best: tuple[str, float] | None
+    normalisation: tuple[Sequence[float], ...] = ()
 
 
 def is_finetuned(workdir: Path) -> bool:
@@ -37,11 +41,7 @@ def restore_finetuned(workdir: Path, *, step: int | None = None) -> Finetuned:
     the newest; or of the one at `step`. Raises UserError if there is none."""
     config = load_config(workdir)
     if not config.model.backbone:
-        raise UserError(
-            f"{printable(str(workdir))} is a run of rats finetune with the decoder "
-            f"{config.decoder.name}, whose checkpoints are not read here: give what it exported, "
-            "or the weights that it started from"
-        )
+        return _of_torch(read_in_torch(workdir, config, step), config)
     options, run = options_of(json.loads(config.model.backbone)), config.run
     place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     module = nnx.eval_shape(lambda: make_backbone(options, rngs=nnx.Rngs(0)))
@@ -64,3 +64,11 @@ def restore_finetuned(workdir: Path, *, step: int | None = None) -> Finetuned:
     if by_metric and found.value is not None:
         best = run.best_metric, found.value
     return Finetuned(options, found.state["student"]["backbone"], config, found.step, best)
+
+
+def _of_torch(found: InTorch, config: ConfigDict) -> Finetuned:
+    module = nnx.eval_shape(lambda: make_backbone(found.options, rngs=nnx.Rngs(0)))
+    like = nnx.to_pure_dict(nnx.state(module))
+    params = jax.device_put(from_torch(found.arrays, like, source=str(found.file)))
+    normalisation = found.mean, found.std
+    return Finetuned(found.options, params, config, found.step, found.best, normalisation)

@@ -67,13 +67,11 @@ class CocoObjects:
         return replace(self, entries=[self.entries[i] for i in indices])
 
     def annotated(self) -> Sequence[int]:
-        """The images with an object that is no crowd, and those whose fault is to be reported."""
-        return [i for i, entry in enumerate(self.entries) if entry.fault or entry.details.single]
+        """The images with an object that is no crowd."""
+        return [i for i, entry in enumerate(self.entries) if entry.details.single]
 
     def read(self, i: int) -> Segmented:
         entry = self.entries[i]
-        if entry.fault:
-            raise UserError(entry.fault)
         image, orientation, sizes = read_image(entry)
         segmentations, places, crowds = pickle.loads(zlib.decompress(entry.details.objects))
         masks = _masks(entry, segmentations, orientation, sizes)
@@ -100,14 +98,12 @@ def open_coco_objects(path: Path) -> CocoFiles:
 
 def objects_of_classes(files: CocoFiles, ids: Sequence[int]) -> tuple[CocoObjects, list[str]]:
     """The images with their objects of these categories, and notes on the annotations. Images
-    without an object are kept."""
+    without an object are kept. Raises UserError for annotations that cannot be used."""
     places = {id: place for place, id in enumerate(ids)}
     entries, crowds, count = [], 0, 0
     for id, image in files.images.items():
         objects = objects_of(files, files.annotations.pop(id, []))
-        if fault := _fault(files, objects):
-            entries.append(Entry(image.name, fault=fault))
-            continue
+        _check_categories(files, objects, image.name)
         objects = [thing for thing in objects if thing.category in places]
         crowds += (of_crowds := sum(thing.crowd for thing in objects))
         count += len(objects)
@@ -123,15 +119,14 @@ def objects_of_classes(files: CocoFiles, ids: Sequence[int]) -> tuple[CocoObject
     return CocoObjects(sorted(entries, key=lambda entry: entry.name)), notes
 
 
-def _fault(files: CocoFiles, objects: Sequence[CocoObject]) -> str:
-    """Why an image cannot be used: an object whose category is not listed; "" if there is none."""
+def _check_categories(files: CocoFiles, objects: Sequence[CocoObject], image: str) -> None:
+    """Raises UserError for an object of an image whose category is not listed."""
     for thing in objects:
         if thing.category not in files.categories:
-            return (
-                f"{files.file}: annotation {thing.id} has category {thing.category}, which its "
-                "categories do not list; add the category, or remove the annotation"
+            raise UserError(
+                f"{files.file}: annotation {thing.id} of {image} has category {thing.category}, "
+                "which its categories do not list; add the category, or remove the annotation"
             )
-    return ""
 
 
 def _packed(objects: Sequence[CocoObject], places: Mapping[Any, int]) -> bytes:
@@ -148,6 +143,7 @@ def _masks(
     entry: Entry, segmentations: Sequence[tuple[str, Any]], orientation: int, sizes: Sizes
 ) -> np.ndarray:
     """bool [M, h, w], upright."""
+    assert entry.mask is not None, "the annotation file"
     size, sized = entry.details.size, True
     if size is None:
         size, sized = size_among(entry, (of for _, of in segmentations), sizes)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rats_jax.data.kinds import kind_and_place
+from rats_jax.data.kinds import PART_MASKS, hint, kind_and_place
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets import POINTS, SAME_IDS, PartDataset, open_dataset
 from rats_jax.parts.datasets.coco_panoptic import open_coco_panoptic
@@ -41,7 +41,12 @@ _COMMON_VOID = 255  # in many tools
 
 
 def open_segmentation(
-    spec: str, *, task: Task, classes: Sequence[str | int] = (), void: int | None = None
+    spec: str,
+    *,
+    task: Task,
+    classes: Sequence[str | int] = (),
+    void: int | None = None,
+    field: str = "",
 ) -> SegmentationSet:
     """Opens KIND:PATH, or COUNT@SEED for drawings.
 
@@ -53,17 +58,14 @@ def open_segmentation(
       classes: names or ids of the classes; () for all.
       void: the id of pixels of label maps that are ignored, in addition to those that the kind
         ignores; None or -1 for no such id.
+      field: the config field that gives `spec`, for messages.
 
     Raises:
       UserError: the kind is unknown or not one of the task; the files do not have its layout; or
         `classes` has one that the data set does not have.
     """
     void = None if void is None or void < 0 else void
-    kind, place = kind_and_place(spec, wanted="part masks")
-    if kind not in KINDS[task]:
-        raise UserError(
-            f"{spec}: --task={task} does not accept {kind}; it accepts {', '.join(KINDS[task])}"
-        )
+    kind, place = _kind_and_place(spec, task, f"{field}: " if field else "")
     try:
         if kind == "coco-instances":
             return _open_objects(_existing(spec, place), classes)
@@ -89,8 +91,10 @@ def open_both(
     Raises:
       UserError: one of them cannot be opened, or the test set has other classes.
     """
-    training = open_segmentation(train, task=task, classes=classes, void=void)
-    testing = open_segmentation(test, task=task, classes=classes, void=void)
+    training, testing = (
+        open_segmentation(spec, task=task, classes=classes, void=void, field=f"config.data.{name}")
+        for name, spec in (("train", train), ("test", test))
+    )
     if not classes and testing.ids_found and set(testing.ids) <= set(training.ids):
         # Some classes need not occur in the test images, and ids that are found have no names.
         if testing.ids != training.ids:
@@ -135,6 +139,17 @@ def _check_ids(dataset: SegmentationSet) -> None:
 def _described(item: tuple[int, str]) -> str:
     id, name = item
     return f"class {id}" + ("" if name == str(id) else f" ({name})")
+
+
+def _kind_and_place(spec: str, task: Task, start: str) -> tuple[str, str]:
+    """start: of messages."""
+    kinds, kind = KINDS[task], spec.partition(":")[0]
+    if kind in kinds:
+        return kind_and_place(spec, wanted="part masks")
+    listed = ", ".join(kinds)
+    if kind in PART_MASKS:
+        raise UserError(f"{start}{spec}: --task={task} does not accept {kind}; it accepts {listed}")
+    raise UserError(f"{start}{spec!r} is not KIND:PATH{hint(spec, kinds)}; KIND is one of {listed}")
 
 
 def _existing(spec: str, place: str) -> Path:
@@ -188,6 +203,9 @@ def _open_label_maps(
     )
     truths: LabelMaps | Components = maps if task == "semantic" else Components(maps)
     notes = (*parts.notes, *_odd_classes(parts, chosen, given))
+    if task == "semantic" and len(chosen.ids) == 1:
+        line = f"warning: {parts.name} has one class alone, {chosen.names[0]}: every prediction is "
+        notes = (*notes, f"{line}right; give masks with other classes, or list them")
     is_found = found is not None
     return SegmentationSet(parts.name, task, *chosen, rule, notes, truths, ids_found=is_found)
 

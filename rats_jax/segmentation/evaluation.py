@@ -85,7 +85,7 @@ def evaluate(
     found = _Results(scorer, set(examples))
     left_out = LeftOut(skip_broken=True)
     progress = Progress(f"scoring {dataset.name}", len(indices))
-    reading = in_threads(read, indices, left_out, progress, ahead=2 * threads, threads=threads)
+    reading: Any = in_threads(read, indices, left_out, progress, ahead=2 * threads, threads=threads)
     with ThreadPoolExecutor(threads) as pool, closing(reading):
         waiting: deque[tuple[_Read, Future]] = deque()
         try:

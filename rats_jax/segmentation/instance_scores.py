@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +49,7 @@ class _Measured(NamedTuple):
 class InstanceScorer:
     """A `Scorer` of instances. name: of the data set. classes: their names."""
 
-    headers = {
+    headers: Mapping[str, str] = {
         f"instance/{score}_{kind}": f"{title} {kind}"
         for kind in KINDS
         for score, title in _TITLES.items()
@@ -77,15 +77,11 @@ class InstanceScorer:
     def measure_prediction(self, truth: Segmented, prediction: Instances) -> _Measured:
         return _Measured(truth.name, match(truth, prediction))
 
-    measure_labels = measure  # which raises
-
     def add_measured(self, measured: _Measured) -> None:
         self._images[measured.name] = measured.matched
 
     def add(self, truth: Segmented, given: Given) -> None:
         self.add_measured(self.measure(truth, given))
-
-    add_labels = add
 
     def __len__(self) -> int:
         return len(self._images)
@@ -99,11 +95,11 @@ class InstanceScorer:
         return {name: value for name, value in scores.items() if not math.isnan(value)}
 
     def measured(self) -> dict[str, Estimate]:
-        found = {}
+        found: dict[str, Estimate] = {}
         for kind, table in self._tables().items():
             draws = resampled(table.images, table.scores)
             found |= _estimates(table.scores(_once(table))[0], draws, kind)
-        return found
+        return {name: estimate.of_score() for name, estimate in found.items()}
 
     def classes(self) -> list[ClassScores]:
         tables = self._tables()
@@ -128,7 +124,8 @@ class InstanceScorer:
     def difference(self, other: InstanceScorer) -> dict[str, Estimate]:
         if sorted(self._images) != sorted(other._images):
             raise UserError("scores of different images cannot be compared: score the same images")
-        found, others = {}, other._tables()
+        found: dict[str, Estimate] = {}
+        others = other._tables()
         for kind, table in self._tables().items():
             value, draws = (
                 of(table) - of(others[kind])

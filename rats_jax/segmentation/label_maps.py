@@ -51,7 +51,7 @@ class LabelMaps:
         sample = self.parts.sample(i)
         labels = self.places(sample.mask)
         if (labels == _UNKNOWN).any():
-            raise UserError(self._unknown(sample.name, int(sample.mask[labels == _UNKNOWN][0])))
+            raise UserError(self._unknown(sample.name, sample.mask[labels == _UNKNOWN]))
         return Segmented(sample.image, labels, None, None, None, sample.name)
 
     def size(self, i: int) -> Size | None:
@@ -73,10 +73,14 @@ class LabelMaps:
         return whole if self.labelled is None else [i for i in whole if self.labelled[i]]
 
     def check_ids(self, ids_of_masks: Sequence[np.ndarray | None]) -> None:
-        """Raises UserError if a mask holds an id that is no class, as `read` does."""
+        """Raises UserError with the ids in the masks that are no classes, if there are any."""
+        first, unknown = "", [np.zeros(0, np.int32)]
         for entry, ids in zip(self.parts.entries, ids_of_masks, strict=True):
-            if ids is not None and (unknown := ids[self.places(ids) == _UNKNOWN]).size:
-                raise UserError(printable(self._unknown(entry.name, int(unknown[0]))))
+            if ids is not None and (of_mask := ids[self.places(ids) == _UNKNOWN]).size:
+                first = first or entry.name
+                unknown.append(of_mask)
+        if first:
+            raise UserError(printable(self._unknown(first, np.concatenate(unknown))))
 
     @cached_property
     def _table(self) -> np.ndarray:
@@ -88,11 +92,18 @@ class LabelMaps:
         table[-1] = VOID
         return table
 
-    def _unknown(self, name: str, id: int) -> str:
+    def _unknown(self, name: str, found: np.ndarray) -> str:
+        """name: of the first image with one of the ids. found: these ids, also repeated."""
+        ids = np.unique(found).tolist()
+        if len(ids) > 1:
+            return (
+                f"masks of {self.parts.name} hold the ids {shown(ids)}, which are no classes (they "
+                f"are {shown(self.ids)}), the first in {name}: add them to config.data.classes"
+            )
         return (
-            f"{name} of {self.parts.name} holds id {id}, which is no class (they are "
+            f"{name} of {self.parts.name} holds id {ids[0]}, which is no class (they are "
             f"{shown(self.ids)}): add it to config.data.classes, or ignore it with "
-            f"config.data.void={id}"
+            f"config.data.void={ids[0]}"
         )
 
 
@@ -119,7 +130,9 @@ def open_label_maps(
         raise UserError(
             f"{parts.name}: class id {largest} is above {LARGEST_ID:,}; renumber the ids of masks"
         )
-    labelled = ids_of_masks and tuple(
-        ids is None or bool(np.isin(ids, classes.ids).any()) for ids in ids_of_masks
-    )
+    labelled: tuple[bool, ...] | None = None
+    if ids_of_masks is not None:
+        labelled = tuple(
+            ids is None or bool(np.isin(ids, classes.ids).any()) for ids in ids_of_masks
+        )
     return LabelMaps(parts, classes.ids, ignored, others_void, labelled)

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import binary_erosion
 
+from rats_jax.data.counted import counted
 from rats_jax.parts.regions import resize_labels
 from rats_jax.paths import printable
 from rats_jax.pictures.fonts import drawable, font
@@ -55,10 +57,33 @@ def _by_frequency(examples: Sequence[Example]) -> list[int]:
     """The classes in the pictures: by pixels in the truth, then those that are only predicted."""
     counts = [Counter[int](), Counter[int]()]
     for example in examples:
-        for counter, labels in zip(counts, (example.truth.labels, example.prediction), strict=True):
+        for counter, labels in zip(counts, _label_maps(example), strict=True):
             ids, pixels = np.unique(labels[labels != VOID], return_counts=True)
             counter.update(dict(zip(ids.tolist(), pixels.tolist(), strict=True)))
     return list(dict.fromkeys(place for counter in counts for place, _ in counter.most_common()))
+
+
+def _label_maps(example: Example) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and prediction."""
+    truth, prediction = example.truth.labels, example.prediction
+    assert truth is not None and isinstance(prediction, np.ndarray)
+    return truth, prediction
+
+
+class _True(NamedTuple):
+    """The instances of an image, as `Segmented`."""
+
+    masks: np.ndarray
+    categories: np.ndarray
+    crowd: np.ndarray
+
+
+def _instances(example: Example) -> tuple[_True, Instances]:
+    """Truth and prediction."""
+    truth, prediction = example.truth, example.prediction
+    assert truth.masks is not None and truth.categories is not None and truth.crowd is not None
+    assert isinstance(prediction, Instances)
+    return _True(truth.masks, truth.categories, truth.crowd), prediction
 
 
 Row = tuple[list[np.ndarray], list[str]]  # pictures, and a line below each
@@ -80,28 +105,28 @@ def _short(name: str) -> str:
 
 
 def _label_row(example: Example, colours: Mapping[int, np.ndarray], side: int) -> Row:
-    truth, prediction = example.truth.labels, example.prediction
-    labelled = truth != VOID
+    truth, prediction = _label_maps(example)
+    labelled = np.not_equal(truth, VOID)
     image = _small(example.truth.image, side)
     pictures = [
         paint(resize_labels(labels, image.shape[:2]), image, colours=colours, void=VOID)
         for labels in (truth, prediction)
     ]
-    right = (truth == prediction)[labelled].mean() if labelled.any() else None
+    right = np.equal(truth, prediction)[labelled].mean() if labelled.any() else None
     note = "no labelled pixel" if right is None else f"{100 * right:.0f} % of pixels right"
     return [image, *pictures], [_short(example.truth.name), "", note]
 
 
 def _instance_row(example: Example, classes: Sequence[str], side: int) -> Row:
-    truth, found = example.truth, example.prediction
-    image = _small(truth.image, side)
+    truth, found = _instances(example)
+    image = _small(example.truth.image, side)
     number = int((found.scores >= SHOWN).sum())
     drawn = min(number, _MOST_INSTANCES)
     own = [PALETTE[i % len(PALETTE)] for i in range(len(truth.masks))]
     partners = _partners(example, drawn)
     colours = [MUTED[i % len(MUTED)] if j is None else own[j] for i, j in enumerate(partners)]
-    crowd = truth.masks[truth.crowd].any(0) if truth.crowd.any() else None
-    of_truth = [f"{classes[k]}{' (crowd)' * bool(c)}" for k, c in zip(*truth[3:5], strict=True)]
+    crowd = np.logical_or.reduce(truth.masks[truth.crowd]) if truth.crowd.any() else None
+    of_truth = [f"{classes[k]}{' (crowd)' * bool(c)}" for k, c in zip(*truth[1:], strict=True)]
     of_found = [
         f"{classes[k]} {100 * score:.0f}"
         for k, score in zip(found.categories[:drawn], found.scores[:drawn], strict=True)
@@ -113,12 +138,16 @@ def _instance_row(example: Example, classes: Sequence[str], side: int) -> Row:
     note = f"{number} with a score of {100 * SHOWN:.0f} or more"
     if not number and len(found.scores):
         note = f"best score {100 * found.scores[0]:.0f}, none drawn"
-    return [image, *pictures], [_short(truth.name), f"{len(truth.masks)} instances", note]
+    return [image, *pictures], [
+        _short(example.truth.name),
+        counted(len(truth.masks), "instance"),
+        note,
+    ]
 
 
 def _partners(example: Example, number: int) -> list[int | None]:
     """For each of the first predictions, the true instance of its class that it matches."""
-    truth, found = example.truth, example.prediction
+    truth, found = _instances(example)
     partners: list[int | None] = []
     for mask, category in zip(found.masks[:number], found.categories[:number], strict=True):
         same = np.flatnonzero((truth.categories == category) & ~truth.crowd)

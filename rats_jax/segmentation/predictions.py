@@ -112,8 +112,8 @@ def _mask(logits: np.ndarray, size: Size) -> _Mask:
     Only the box around positive logits is resized: a value between others that are all negative
     is negative."""
     positive = logits > 0
-    rows, down = _reached(positive.any(1), size[0])
-    columns, across = _reached(positive.any(0), size[1])
+    rows, down = _reached(np.any(positive, axis=1), size[0])
+    columns, across = _reached(np.any(positive, axis=0), size[1])
     logits = np.asarray(logits, np.float32)
     wide = between(logits[:, across.first], logits[:, across.second], across.weight)
     found = between(wide[down.first], wide[down.second], down.weight[:, None])

@@ -28,7 +28,7 @@ class SemanticSamples:
 
     Attributes:
       crop: S.
-      resize, scale, longest: see `Windows`; by default, `longest` is 4 S.
+      resize, scale: see `Windows`, whose `longest` is 4 S.
       one_class: the most share of a window's labelled pixels that one class may have; up to ten
         other windows are drawn. 1: any share.
       flip: the probability to mirror the image.
@@ -38,7 +38,6 @@ class SemanticSamples:
     crop: int
     resize: Resize = "short_side"
     scale: tuple[float, float] = (0.5, 2.0)
-    longest: int | None = None
     one_class: float = 0.75
     flip: float = 0.5
     color: bool = True
@@ -89,7 +88,7 @@ class InstanceSamples:
 
     Attributes:
       crop: S.
-      resize, scale, longest: see `Windows`; by default, `longest` does not limit.
+      resize, scale: see `Windows`, whose `longest` does not limit.
       flip, color: as in `SemanticSamples`.
       most_instances: M; the instances with most pixels are kept.
     """
@@ -97,7 +96,6 @@ class InstanceSamples:
     crop: int
     resize: Resize = "inside"
     scale: tuple[float, float] = (0.1, 2.0)
-    longest: int | None = None
     flip: float = 0.5
     color: bool = False
     most_instances: int = 100
@@ -157,10 +155,8 @@ def _image_fields(side: int) -> Fields:
 
 
 def _windows(samples: SemanticSamples | InstanceSamples) -> Windows:
-    longest = samples.longest
-    if longest is None:
-        is_short = samples.resize == "short_side"
-        longest = 4 * samples.crop if is_short else int(samples.crop * max(samples.scale)) + 1
+    is_short = samples.resize == "short_side"
+    longest = 4 * samples.crop if is_short else int(samples.crop * max(samples.scale)) + 1
     return Windows(samples.crop, samples.resize, samples.scale, longest)
 
 

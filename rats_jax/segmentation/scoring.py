@@ -27,6 +27,10 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    def of_score(self) -> Estimate:
+        """The same with ends that a score can have, 0 to 1."""
+        return Estimate(self.value, max(self.low, 0.0), min(self.high, 1.0))
+
 
 class ClassScores(NamedTuple):
     """Scores of one class, without those that are not defined. truth: how many pixels or instances
@@ -55,20 +59,14 @@ class Scorer(Protocol):
     def measure(self, truth: Segmented, given: Given) -> Any:
         """What an image contributes, for `add_measured`; safe in threads. Raises as `predict`."""
 
-    def measure_prediction(self, truth: Segmented, prediction: Prediction) -> Any:
+    def measure_prediction(self, truth: Segmented, prediction: Any) -> Any:
         """As `measure`, from a result of `predict`."""
-
-    def measure_labels(self, truth: Segmented, labels: np.ndarray) -> Any:
-        """As `measure`, from the class of each pixel, int [h, w]; semantic only."""
 
     def add_measured(self, measured: Any) -> None:
         """Adds an image."""
 
     def add(self, truth: Segmented, given: Given) -> None:
         """`measure` and `add_measured`."""
-
-    def add_labels(self, truth: Segmented, labels: np.ndarray) -> None:
-        """`measure_labels` and `add_measured`."""
 
     def __len__(self) -> int:
         """The number of images."""
@@ -83,8 +81,9 @@ class Scorer(Protocol):
     def classes(self) -> list[ClassScores]:
         """Each class that occurs or is predicted."""
 
-    def difference(self, other: Scorer) -> dict[str, Estimate]:
-        """These scores minus those of `other`, of the same images, with paired intervals."""
+    def difference(self, other: Any) -> dict[str, Estimate]:
+        """These scores minus those of `other`, a scorer of the same kind and images, with paired
+        intervals."""
 
     def state(self) -> State:
         """Everything as plain arrays."""
@@ -123,7 +122,8 @@ def named(error: UserError, image: str) -> UserError:
 def to_bytes(state: State) -> np.ndarray:
     """A state as one array, uint8 [n], which processes can exchange."""
     file = io.BytesIO()
-    np.savez_compressed(file, **state)
+    arrays: dict[str, Any] = {**state}  # mypy takes them for other arguments
+    np.savez_compressed(file, **arrays)
     return np.frombuffer(file.getvalue(), np.uint8)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,21 +37,24 @@ class _Measured(NamedTuple):
 class SemanticScorer:
     """A `Scorer` of label maps. name: of the data set. classes: their names."""
 
-    headers = {f"semantic/{score}": title for score, title in HEADERS.items()}
+    headers: Mapping[str, str] = {f"semantic/{score}": title for score, title in HEADERS.items()}
 
     def __init__(self, name: str, classes: Sequence[str]):
         self._name, self._names = name, tuple(classes)
         self._images: dict[str, ImageCounts] = {}
 
     def predict(self, truth: Segmented, given: Given) -> np.ndarray:
-        size = truth.labels.shape
+        size = truth.image.shape[:2]
         if isinstance(given, np.ndarray) and given.ndim == 2:
             return resize_labels(given, size).astype(np.int16)
-        scores = isinstance(given, np.ndarray)
-        found = given.shape[-1] if scores else given.class_logits.shape[-1] - 1
+        found = (
+            given.shape[-1] if isinstance(given, np.ndarray) else given.class_logits.shape[-1] - 1
+        )
         check_classes(found, len(self._names), self._name)
         try:
-            return (labels_of_scores if scores else semantic)(given, size)
+            if isinstance(given, np.ndarray):
+                return labels_of_scores(given, size)
+            return semantic(given, size)
         except UserError as error:
             raise named(error, truth.name) from error
 
@@ -59,18 +62,15 @@ class SemanticScorer:
         return self.measure_prediction(truth, self.predict(truth, given))
 
     def measure_prediction(self, truth: Segmented, prediction: np.ndarray) -> _Measured:
+        assert truth.labels is not None, "an image of --task=semantic"
         (counts,) = count(truth.labels, [prediction], np.arange(len(self._names)))
         return _Measured(truth.name, counts)
-
-    measure_labels = measure
 
     def add_measured(self, measured: _Measured) -> None:
         self._images[measured.name] = measured.counts
 
     def add(self, truth: Segmented, given: Given) -> None:
         self.add_measured(self.measure(truth, given))
-
-    add_labels = add
 
     def __len__(self) -> int:
         return len(self._images)
@@ -83,7 +83,8 @@ class SemanticScorer:
 
     def measured(self) -> dict[str, Estimate]:
         self.metrics()  # whether there is something to score
-        return _estimates(self._counts().scores())
+        found = _estimates(self._counts().scores())
+        return {name: estimate.of_score() for name, estimate in found.items()}
 
     def classes(self) -> list[ClassScores]:
         return [

@@ -153,7 +153,8 @@ def from_torch(arrays: Mapping[str, Array], like: Mapping, *, source: str) -> di
             )
         if not np.isfinite(array).all():
             raise UserError(
-                f"{source}: {name} holds NaN or infinity: it is damaged, or its training diverged"
+                f"{source}: {name} holds NaN or infinity: it is damaged, or its training diverged; "
+                "give other weights"
             )
         return np.ascontiguousarray(form.back(array, shape), np.float32)
 

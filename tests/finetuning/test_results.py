@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from rats_jax.errors import UserError
-from rats_jax.finetuning.results import difference, difference_table, write_results
+from rats_jax.finetuning.results import difference, write_results
 from rats_jax.segmentation.datasets import open_segmentation
 from rats_jax.segmentation.evaluation import evaluate
 from rats_jax.segmentation.interface import Outputs
@@ -102,8 +102,6 @@ def test_two_results_are_compared_by_image(tmp_path, task):
     assert found == one.difference(two)
     assert next(iter(found.values())).low > 0
     assert set(difference(tmp_path / "one", tmp_path / "one").values()) == {(0, 0, 0)}
-    table = difference_table({"one - two": found, "nothing": {}})
-    assert table.splitlines()[2].startswith("| one - two | ")
 
 
 def test_what_cannot_be_compared_is_one_line(tmp_path):

@@ -122,8 +122,8 @@ def test_the_end_is_said_and_noted(tmp_path, capsys):
         "warning: k-NN top-1 (k = 20)",
     ]
     assert kept == (
-        f"checkpoints at steps 50, 100 in {tmp_path}/checkpoints; the best by M2O (K = 12) is 50: "
-        "28.1 %"
+        f"checkpoints at steps 50, 100 in {tmp_path}/checkpoints; the best by M2O (K = 12) is "
+        "step 50: 28.1 %"
     )
     assert stopped.startswith("stopped at step 100 of 200, as set by config.run.stop_after")
     lines = map(json.loads, (tmp_path / "events.jsonl").read_text().splitlines())

@@ -160,7 +160,7 @@ def test_a_damaged_step_is_compared_and_its_folder_says_what_is_meant(run):
         ("config.json", "is only a part of a run: give the run's workdir, .*/run$"),
         ("metrics.jsonl", "is only a part of a run: give the run's workdir, .*/run$"),
         ("tensorboard", "is only a part of a run: give the run's workdir, .*/run$"),
-        ("nothing", "nothing is not there"),
+        ("nothing", "nothing does not exist"),
     ],
 )
 def test_what_means_no_checkpoint_says_which_path_does(run, inside, message):

@@ -86,6 +86,16 @@ def test_the_test_set_may_lack_classes_and_may_not_have_others(tmp_path):
         open_both(train, other, task="semantic")
     with pytest.raises(UserError, match=r"a\.png of other holds id 7.*config\.data\.classes"):
         open_both(train, other, task="semantic", classes=("0", "2", "1"))
+    two = write_folder(tmp_path / "two", {"a": ids(0, 7), "b": ids(9)})
+    with pytest.raises(UserError, match=r"ids 7, 9, .* first in a\.png: add them"):
+        open_both(train, two, task="semantic", classes=("0", "2", "1"))
+    for bad, problem in (
+        ("bogus", r"'bogus' is not KIND:PATH; KIND is one of coco-instances, folder,"),
+        ("coco-panoptic:x", "does not accept coco-panoptic"),
+    ):
+        with pytest.raises(UserError, match=rf"^config\.data\.test: .*{problem}") as error:
+            open_both(train, bad, task="instance")
+        assert "sam" not in str(error.value)
     _, same = open_both(train, train, task="semantic")
     assert same.notes == ("warning: 1 of 1 test images are also training images",)
 
@@ -96,6 +106,7 @@ def test_masks_without_classes(tmp_path):
         open_segmentation(spec, task="semantic", void=0)
     with pytest.raises(UserError, match="also one of"):
         open_segmentation(spec, task="semantic", void=0, classes=("0",))
+    assert "one class alone, 0:" in open_segmentation(spec, task="semantic").notes[-1]
 
 
 def test_an_image_of_void_alone_counts_as_unreadable(tmp_path):

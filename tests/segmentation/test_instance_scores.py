@@ -268,7 +268,7 @@ def test_errors_are_one_line(images):
     with pytest.raises(UserError, match=rf"^{truth.name}: .*training has diverged"):
         scorer.add(truth, outputs)
     with pytest.raises(UserError, match="cannot be scored with task=instance"):
-        scorer.add_labels(truth, np.zeros((SIDE, SIDE), np.int16))
+        scorer.add(truth, np.zeros((SIDE, SIDE), np.int16))
 
 
 def test_nothing_is_printed(images, capfd):

@@ -118,7 +118,7 @@ def test_colours_change_only_the_image():
     image = Segmented(pixels, labels, None, None, None, "a")
     outs = []
     for color in (False, True):
-        samples = SemanticSamples(crop=48, color=color, scale=(1, 1), longest=40)
+        samples = SemanticSamples(crop=48, color=color, resize="inside", scale=(40 / 48, 40 / 48))
         outs.append(empty(samples))
         samples.write(image, np.random.default_rng(3), outs[-1])
     np.testing.assert_array_equal(outs[0]["labels"], outs[1]["labels"])

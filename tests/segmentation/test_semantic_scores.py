@@ -76,7 +76,7 @@ def test_scores_are_mmsegs(images):
 def test_label_maps_can_be_added(images):
     scorer = open_scorer(SimpleNamespace(name="some", task="semantic", classes=CLASSES))
     for truth, outputs in images:
-        scorer.add_labels(truth, semantic(outputs, truth.labels.shape))
+        scorer.add(truth, semantic(outputs, truth.labels.shape))
     assert scorer.metrics() == scored(images).metrics()
 
 
@@ -96,7 +96,7 @@ def test_differences_are_paired(images):
     assert set(one.difference(one).values()) == {(0, 0, 0)}
     right = scored([])
     for truth, _ in images:
-        right.add_labels(truth, truth.labels.clip(0))
+        right.add(truth, truth.labels.clip(0))
     difference = right.difference(one)["semantic/aacc"]
     assert difference.value == pytest.approx(1 - one.metrics()["semantic/aacc"])
     assert 0 < difference.low < difference.value < difference.high

@@ -159,7 +159,7 @@ def test_a_copied_checkpoint_is_exported_in_all_formats_of_a_run(run_folder, tmp
     "changes, message",
     [
         ({"formats": ["onyx"]}, "--format=onyx: choose from safetensors, dino, hf, onnx"),
-        ({"checkpoint": "nowhere"}, "nowhere is not there"),
+        ({"checkpoint": "nowhere"}, "nowhere does not exist"),
         ({"step": 15}, "15"),
     ],
 )

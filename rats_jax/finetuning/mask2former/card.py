@@ -33,9 +33,10 @@ processor.post_process_instance_segmentation(outputs, target_sizes=size)
 ```
 
 It needs torch, transformers (5.0 or later) and scipy; the code of the classes is in this folder.
-Sides of images must be multiples of {multiple}, which the processor takes care of. transformers'
-post-processing resizes masks to 384 x 384 on the way, so its scores are slightly different from
-those of `rats finetune`, which resizes them to the image at once.
+Its scores are slightly different from those of `rats finetune`, for two reasons. Sides of images
+must be multiples of {multiple}: the processor pads them, where `rats finetune` resizes the image,
+each side to the nearest multiple. And transformers' post-processing resizes masks to 384 x 384 on
+the way, where `rats finetune` resizes them to the image at once.
 
 ## Where it comes from
 

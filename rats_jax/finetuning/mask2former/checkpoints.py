@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from rats_jax.errors import UserError
 from rats_jax.files import sync, write_whole
+from rats_jax.finetuning.mask2former.tensor_files import save_tensors
 from rats_jax.paths import printable
 from rats_jax.runs.checkpoints.retention import Rules, rank, staying
 from rats_jax.runs.checkpoints.steps import steps_in
@@ -77,28 +78,32 @@ class TorchCheckpoints:
         new.mkdir()
         try:
             _write(new, state)
-            shutil.rmtree(target, ignore_errors=True)
+            if target.exists():
+                target.rename(self._out_of_sight(state.step))
             new.rename(target)
             sync(self._folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)
+        self._out_of_sight(state.step)
         self._judged[state.step] = self._judgement(state.metrics, state.about)
         for step in set(self.steps()) - staying(self.steps(), self._value, self._rules):
             self._remove(step)
 
     def newest(self) -> int | None:
         """The newest checkpoint that is intact. Newer ones that are damaged are reported, and moved
-        to `damaged`. Raises UserError if there are checkpoints and all are damaged."""
-        steps = self.steps()
-        for step in reversed(steps):
+        to `damaged`. Raises UserError, and moves nothing, if all checkpoints are damaged."""
+        damaged: list[tuple[int, str]] = []
+        for step in reversed(self.steps()):
             if (reason := self.fault(step)) is None:
+                for each in damaged:
+                    self._set_aside(*each)
                 return step
-            self._set_aside(step, reason)
-        if steps:
+            damaged.append((step, reason))
+        if damaged:
+            step, reason = damaged[0]
             raise UserError(
-                f"no checkpoint in {printable(str(self._folder))} is intact; they are in "
-                f"{printable(str(self._workdir / 'damaged'))}: choose another --workdir to start "
-                "again"
+                f"no checkpoint in {printable(str(self._folder))} is intact (step {step}: "
+                f"{reason}): put a good copy there, or choose another --workdir to start a new run"
             )
         return None
 
@@ -159,11 +164,15 @@ class TorchCheckpoints:
 
     def _remove(self, step: int) -> None:
         """Under another name first, so that no half of a checkpoint is ever seen."""
+        (self._folder / str(step)).rename(self._out_of_sight(step))
+        self._out_of_sight(step)
+        self._judged.pop(step, None)
+
+    def _out_of_sight(self, step: int) -> Path:
+        """A name for a checkpoint that goes; what has this name is removed."""
         going = self._folder / f".{step}.old"
         shutil.rmtree(going, ignore_errors=True)
-        (self._folder / str(step)).rename(going)
-        shutil.rmtree(going, ignore_errors=True)
-        self._judged.pop(step, None)
+        return going
 
     def _set_aside(self, step: int, reason: str) -> None:
         aside = self._workdir / "damaged" / str(step)
@@ -178,7 +187,8 @@ class TorchCheckpoints:
 def _write(folder: Path, state: State) -> None:
     for name, tensors in ((MODEL, state.model), (OPTIMIZER, state.optimizer)):
         # Copies, since safetensors refuses tensors that share memory.
-        save_file({k: v.detach().cpu().clone() for k, v in tensors.items()}, folder / name)
+        copies = {key: value.detach().cpu().clone() for key, value in tensors.items()}
+        save_tensors(copies, folder / name)
         sync(folder / name)
     names = ("step", "scale", "counts", "metrics", "about")
     meta = {name: getattr(state, name) for name in names}

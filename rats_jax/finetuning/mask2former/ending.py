@@ -3,18 +3,21 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from rats_jax.finetuning.mask2former.evaluation import Evaluation, Scored
+from rats_jax.errors import Stopped
+from rats_jax.finetuning.mask2former.evaluation import Evaluation, Interrupted, Scored
 from rats_jax.finetuning.mask2former.export import export
 from rats_jax.finetuning.mask2former.opened import OpenRun
 from rats_jax.finetuning.results import write_results
 from rats_jax.paths import printable
 from rats_jax.runs.ending import checkpoint_line
+from rats_jax.runs.guards.stop import Stop
 from rats_jax.voice import say
 
 
-def end(run: OpenRun, scored: tuple[int, Scored] | None, *, step: int) -> None:
+def end(run: OpenRun, stop: Stop, scored: tuple[int, Scored] | None, *, step: int) -> None:
     """Prints where the run is. After the last step of the schedule, also writes the scores and the
-    model of the best checkpoint. scored: the last evaluation and its step."""
+    model of the best checkpoint. scored: the last evaluation and its step. Raises Stopped after a
+    signal while the best checkpoint is scored."""
     config, folder, steps = run.config, run.folder, run.config.optimizer.steps
     first = run.processes.is_first
     best = run.processes.agree(run.checkpoints.best() if first and config.run.keep_best else None)
@@ -30,7 +33,14 @@ def end(run: OpenRun, scored: tuple[int, Scored] | None, *, step: int) -> None:
     if scored is None or scored[0] != chosen:
         state = run.checkpoints.read(chosen, with_optimizer=False)
         run.train_step.bare_model.load_state_dict(state.model)
-        scored = chosen, run.evaluation.score(run.train_step.bare_model)
+        try:
+            scored = chosen, run.evaluation.score(run.train_step.bare_model)
+        except Interrupted:
+            status = max(asked or 0 for asked in run.processes.gather(stop.asked_too_late()))
+            raise Stopped(
+                "the run is complete, but its results are not written: run the same command again",
+                status,
+            ) from None
     if first:
         write_scores(folder, run.evaluation, scored[1], about=run.about | {"step": chosen})
         write_export(run, step=chosen)

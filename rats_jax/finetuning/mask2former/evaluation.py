@@ -1,6 +1,7 @@
 """Scores of a model on whole images, over all processes."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,10 @@ class Scored(NamedTuple):
     found: Evaluated
 
 
+class Interrupted(Exception):
+    """A process was asked to stop while a model was scored."""
+
+
 class Evaluation:
     """Scores models on the images of `config.data.test`.
 
@@ -41,11 +46,13 @@ class Evaluation:
         processes: Processes,
         *,
         beat: Callable[[], None] = lambda: None,
+        stops: Callable[[], object] = lambda: None,
     ):
-        """dataset: with all its images. beat: is called after each image."""
+        """dataset: with all its images. beat: is called after each image. stops: whether this
+        process was asked to stop."""
         fields = config.evaluation
         self.dataset = dataset.limited(fields.images)
-        self._processes, self._beat = processes, beat
+        self._processes, self._beat, self._stops = processes, beat, stops
         self._sides = {"short_side": fields.short_side, "long_side": fields.long_side}
         self._pictures = min(fields.pictures, len(self.dataset))
         self.about = {
@@ -54,10 +61,18 @@ class Evaluation:
             **self._sides,
         }
 
-    @torch.no_grad()
     def score(self, model: nn.Module) -> Scored:
         """All processes call it; each scores its share. model: as `model.make_model`, not wrapped
-        for several processes."""
+        for several processes. Raises Interrupted, in all processes, if one was asked to stop."""
+        return self._score(model, self.dataset)
+
+    def try_out(self, model: nn.Module) -> int:
+        """Scores a few images, so that a fault shows before the first step, and returns how many.
+        Raises as `score`."""
+        return len(self._score(model, self.dataset.limited(max(self._pictures, 1))).scorer)
+
+    @torch.no_grad()
+    def _score(self, model: nn.Module, dataset: SegmentationSet) -> Scored:
         model.eval()
         number, count, device = (
             self._processes.number,
@@ -70,18 +85,26 @@ class Evaluation:
             class_logits, mask_logits, _ = model(images)
             return class_logits[0].float(), mask_logits[0].float()
 
-        scorer = open_scorer(self.dataset)
-        own = evaluate(
-            self.dataset,
-            predict,
-            _OnDevice(scorer),
-            **self._sides,
-            multiple=model.multiple,
-            beat=self._beat,
-            indices=range(number, len(self.dataset), count),
-            examples=[k * len(self.dataset) // self._pictures for k in range(self._pictures)],
-        )
-        everyone = self._processes.gather((scorer.state(), own.examples, own.left_out))
+        def beat() -> None:
+            self._beat()
+            if self._stops():
+                raise Interrupted
+
+        scorer, own = open_scorer(dataset), None
+        with suppress(Interrupted):
+            own = evaluate(
+                dataset,
+                predict,
+                _OnDevice(scorer),
+                **self._sides,
+                multiple=model.multiple,
+                beat=beat,
+                indices=range(number, len(dataset), count),
+                examples=[k * len(dataset) // self._pictures for k in range(self._pictures)],
+            )
+        everyone = self._processes.gather(own and (scorer.state(), own.examples, own.left_out))
+        if None in everyone:
+            raise Interrupted
         scorer.merge(state for i, (state, *_) in enumerate(everyone) if i != number)
         examples = [each for _, of, _ in everyone for each in of]
         left_out = [line for *_, of in everyone for line in of]

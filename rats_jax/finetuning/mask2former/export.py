@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from rats_jax.errors import UserError
 from rats_jax.finetuning.mask2former import card
 from rats_jax.finetuning.mask2former.files import ENCODERS
 from rats_jax.finetuning.mask2former.model import Segmenter
+from rats_jax.finetuning.mask2former.tensor_files import save_tensors
 from rats_jax.paths import printable
 from rats_jax.results_folder import new_folder
 
@@ -51,7 +52,7 @@ def export(
     """
     target = Path(folder).resolve()
     check_free(target)
-    with new_folder(target) as path:
+    with new_folder(target, flag="the export") as path:
         config = model.network.config.to_dict() | TO_TRANSFORMERS | {"made_from": dict(about)}
         preprocessing = preprocessor(model, short_side=short_side, long_side=long_side)
         for name, content in (("config", config), ("preprocessor_config", preprocessing)):
@@ -61,7 +62,7 @@ def export(
             name: tensor.detach().float().cpu().contiguous()
             for name, tensor in model.network.state_dict().items()
         }
-        save_file(state, path / "model.safetensors", metadata={"format": "pt"})
+        save_tensors(state, path / "model.safetensors", metadata={"format": "pt"})
         check_written(state, path / "model.safetensors")
         for file in CODE:
             shutil.copy(file, path)
@@ -89,7 +90,7 @@ def preprocessor(model: Segmenter, *, short_side: int, long_side: int) -> dict:
 
 
 def check_free(target: Path) -> None:
-    """Raises UserError unless the folder is empty, is not there, or holds an export."""
+    """Raises UserError unless the folder is empty, does not exist, or holds an export."""
     if not target.exists():
         return
     if target.is_dir():

@@ -1,7 +1,9 @@
 """The training loop in PyTorch."""
 
+from contextlib import suppress
+
 from rats_jax.errors import Stopped
-from rats_jax.finetuning.mask2former.evaluation import Scored
+from rats_jax.finetuning.mask2former.evaluation import Interrupted, Scored
 from rats_jax.finetuning.mask2former.input import open_input
 from rats_jax.finetuning.mask2former.observer import Observer
 from rats_jax.finetuning.mask2former.opened import OpenRun
@@ -30,7 +32,11 @@ def take_steps(
     skipped = SkippedSteps(run.source, run.events, limit=config.guards.nonfinite_steps)
     with Observer(run, start=start, last=last) as observer, open_input(run, start) as batches:
         stop.now_there_is_something_to_save()
-        observer.begin()
+        with suppress(Interrupted):  # the first step will not be taken
+            observer.begin()
+        if run.unscored is not None and observer.evaluate(start):
+            observer.write(start)
+            run.save(start, {**run.unscored, **observer.judged(start)})
         saved = start
         for step in range(start + 1, last + 1):
             # 1. The images of this step, which do not depend on earlier interruptions.
@@ -47,15 +53,21 @@ def take_steps(
             unreadable.add(batch.unreadable, replaced=batch.replaced, drawn=drawn)
             skipped.add(step, metrics, batch.index)
             watchdog.beat()
-            # 5. Report and evaluate, if due.
-            observer.observe(
+            # 5. Report and save, if due; also before an evaluation, which can take long or fail.
+            observer.report(
                 step, metrics, waited=batches.take_seconds_waited, unreadable=unreadable.count
             )
-            # 6. Save, if due.
-            judged = observer.judged(step) and config.run.keep_best
-            if step % config.run.checkpoint_every == 0 or step == last or judged:
+            if step % config.run.checkpoint_every == 0 or observer.evaluates(step):
                 run.save(step, observer.metrics(step))
                 saved = step
+            # 6. Evaluate, if due, and add the scores to the checkpoint. A signal interrupts it.
+            complete = not observer.evaluates(step) or observer.evaluate(step)
+            observer.write(step)
+            if not complete:
+                last = step
+                break
+            if observer.judged(step):
+                run.save(step, observer.metrics(step))
         skipped.finish()
         if last > saved:
             run.save(last, observer.metrics(last))

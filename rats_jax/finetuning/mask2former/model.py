@@ -115,11 +115,6 @@ def make_model(backbone: Backbone, config: ConfigDict, *, classes: Sequence[str]
 
 def check(config: ConfigDict, options: Options) -> None:
     """Raises UserError for fields that the model cannot have."""
-    if config.decoder.queries == "registers" and not options.registers:
-        raise UserError(
-            "--queries=registers needs registers, and the checkpoint has none: choose "
-            "--queries=learned"
-        )
     if config.decoder.queries == "learned" and not options.registers_in_every_layer:
         raise UserError(
             f"--queries=learned needs patches that layers change, and those of a {options.title} "

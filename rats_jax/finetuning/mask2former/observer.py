@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import numpy as np
 
+from rats_jax.data.counted import counted
 from rats_jax.errors import UserError
-from rats_jax.finetuning.mask2former.evaluation import Scored
+from rats_jax.finetuning.mask2former.evaluation import Interrupted, Scored
 from rats_jax.finetuning.mask2former.opened import OpenRun
 from rats_jax.runs.metric_files import MetricFiles
 from rats_jax.runs.metric_names import display_name, formatted, is_said
@@ -33,6 +35,7 @@ class Observer:
         )
         self.scored: tuple[int, Scored] | None = None
         self._reported: dict[str, float] = {}
+        self._unwritten: dict[str, float] = {}
         self._judged: dict[int, dict[str, float]] = {}
         self._files = MetricFiles(run.folder if run.processes.is_first else None, start=start)
 
@@ -43,15 +46,18 @@ class Observer:
         self._files.close()
 
     def begin(self) -> None:
-        """Writes the facts of this start, and scores the model before the first step."""
+        """Writes the facts of this start, and tries out the evaluation before the first step."""
         about = self._run.about
         facts = {"code": about["code"], **about["packages"], **about["data"]}
         facts["devices"] = self._run.processes.about()
         self._files.describe_start(self._run.config, facts, step=self._start)
-        if not self._start:
-            self._files.write_scalars(0, self._evaluate(0))
+        if not self._start and self._run.config.evaluation.every_steps:
+            began = time.perf_counter()
+            images = self._run.evaluation.try_out(self._run.train_step.bare_model)
+            seconds = duration(time.perf_counter() - began)
+            say(f"evaluation tried out: {counted(images, 'image')} in {seconds}")
 
-    def observe(
+    def report(
         self,
         step: int,
         metrics: Mapping[str, float],
@@ -59,9 +65,9 @@ class Observer:
         waited: Callable[[], float],
         unreadable: int,
     ) -> None:
-        """Reports and evaluates if due, and writes both in one line. waited: the seconds since its
-        last call that the run has waited for images. unreadable: how many images so far."""
-        run, scalars, evaluated = self._run.config.run, {}, {}
+        """Reports, if due. waited: the seconds since its last call that the run has waited for
+        images. unreadable: how many images so far."""
+        run = self._run.config.run
         self._interval.add(dict(metrics))
         if step == self._start + 1:
             waited()  # the workers start
@@ -70,12 +76,28 @@ class Observer:
             scalars["unreadable_images"] = float(unreadable)
             self._reported = scalars
             say(self._interval.line(step, scalars, _figures(scalars)))
+            self._unwritten = scalars
+
+    def evaluates(self, step: int) -> bool:
+        """Whether an evaluation is due after this step."""
         every = self._run.config.evaluation.every_steps
-        if step == self._last or (every and step % every == 0):
-            with self._interval.paused():
-                evaluated = self._evaluate(step)
-        if scalars or evaluated:
-            self._files.write_scalars(step, scalars | evaluated)
+        return step == self._last or bool(every and step % every == 0)
+
+    def evaluate(self, step: int) -> bool:
+        """Returns whether all images were scored: not if a process was asked to stop."""
+        # Before the first step of this start, no time is measured.
+        with self._interval.paused() if step > self._start else nullcontext():
+            try:
+                self._unwritten = self._unwritten | self._evaluate(step)
+            except Interrupted:
+                return False
+        return True
+
+    def write(self, step: int) -> None:
+        """Writes the report and the scores of this step, if any, in one line."""
+        if self._unwritten:
+            self._files.write_scalars(step, self._unwritten)
+        self._unwritten = {}
 
     def judged(self, step: int) -> dict[str, float]:
         """The scores that were measured at this step."""
@@ -105,8 +127,8 @@ class Observer:
             if name in metrics and is_said(name)
         )
         seconds = time.perf_counter() - began
-        images = run.evaluation.about["images"]
-        say(f"step {step}: {told} ({images:,} images, {duration(seconds)})")
+        images = counted(len(scored.scorer), "image")
+        say(f"step {step}: {told} ({images}, {duration(seconds)})")
         return metrics
 
 

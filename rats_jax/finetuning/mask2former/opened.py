@@ -20,7 +20,9 @@ from rats_jax.segmentation.datasets import SegmentationSource
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRun:
-    """The components of a run, in each process. about: the facts that checkpoints record."""
+    """The components of a run, in each process. about: the facts that checkpoints record.
+    unscored: the metrics of the checkpoint at the start if the evaluation after this step was
+    interrupted; else None."""
 
     config: ConfigDict
     folder: Path
@@ -32,6 +34,7 @@ class OpenRun:
     checkpoints: TorchCheckpoints
     events: Events
     about: Mapping[str, Any]
+    unscored: Mapping[str, float] | None = None
 
     def save(self, step: int, metrics: Mapping[str, float]) -> None:
         """The first process writes a checkpoint; the others wait for it."""

@@ -11,6 +11,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from rats_jax.backbones import Backbone, open_backbone
+from rats_jax.data.counted import counted
 from rats_jax.errors import UserError
 from rats_jax.finetuning.initial import starting_scales
 from rats_jax.finetuning.mask2former.evaluation import Evaluation
@@ -18,9 +19,11 @@ from rats_jax.finetuning.mask2former.processes import Processes
 from rats_jax.models import make_backbone
 from rats_jax.models.options import options_of
 from rats_jax.models.start import Scales, rescale
+from rats_jax.paths import printable
 from rats_jax.runs.same_data import check_data, data_facts
 from rats_jax.runs.version import code_version, package_versions
 from rats_jax.runs.workdir import as_json, changes, open_workdir, sign, take_part
+from rats_jax.segmentation.class_choice import shown
 from rats_jax.segmentation.datasets import SegmentationSource
 from rats_jax.voice import say
 
@@ -114,6 +117,12 @@ def compare_with(was: Mapping, now: Mapping, config: ConfigDict, folder: Path, s
     """
     for line in changes(ConfigDict(was["config"]), config, folder):
         say(line)
+    if was["classes"] != now["classes"]:
+        raise UserError(
+            f"the data has {_classes(now)}, and the checkpoint at step {step} was trained on "
+            f"{_classes(was)}: give data with the same classes, or choose another --workdir for a "
+            "new run"
+        )
     check_data(was["data"], now["data"], config, step=step, effect="", source="")
     if was["processes"] != now["processes"]:
         say(
@@ -131,3 +140,8 @@ def compare_with(was: Mapping, now: Mapping, config: ConfigDict, folder: Path, s
             "warning: the evaluation has changed: its scores do not compare with those from "
             "before, and the best checkpoint is one of the new ones"
         )
+
+
+def _classes(about: Mapping) -> str:
+    names = about["classes"]
+    return printable(f"{counted(len(names), 'class')} ({shown(names)})")

@@ -11,12 +11,13 @@ from rats_jax.config.checks import check
 from rats_jax.errors import UserError
 from rats_jax.finetune_validation import check_backbone
 from rats_jax.finetuning.images import Data, make_samples, open_data
-from rats_jax.finetuning.mask2former.checkpoints import TorchCheckpoints
+from rats_jax.finetuning.mask2former.checkpoints import State, TorchCheckpoints
 from rats_jax.finetuning.mask2former.ending import end, write_scores
 from rats_jax.finetuning.mask2former.evaluation import Evaluation
 from rats_jax.finetuning.mask2former.groups import parameter_groups
 from rats_jax.finetuning.mask2former.loop import take_steps
 from rats_jax.finetuning.mask2former.memory import SCORE_SMALLER, explained_memory
+from rats_jax.finetuning.mask2former.model import check as check_model
 from rats_jax.finetuning.mask2former.model import make_model
 from rats_jax.finetuning.mask2former.opened import OpenRun
 from rats_jax.finetuning.mask2former.opening import (
@@ -34,6 +35,7 @@ from rats_jax.runs.checkpoints.steps import steps_in
 from rats_jax.runs.events import Events
 from rats_jax.runs.guards.stop import Stop
 from rats_jax.runs.guards.watchdog import Watchdog
+from rats_jax.runs.metric_names import is_of_evaluation
 from rats_jax.runs.workdir import folder_of, load_config, write_config, writing_to
 from rats_jax.segmentation.schedules import Schedule
 from rats_jax.validation import validate
@@ -55,20 +57,25 @@ def finetune(config: ConfigDict, workdir: str) -> Path:
         data = open_data(config)
         resumes = bool(steps_in(folder_of(workdir) / "checkpoints"))
         backbone = None if resumes else first_backbone(config)
+        if backbone:  # before the workdir exists
+            check_backbone(config, backbone.options)
+            check_model(config, backbone.options)
         with Stop() as stop, open_folder(workdir, config, processes) as folder, writing_to(folder):
             watchdog = Watchdog(
                 folder, seconds=60 * config.guards.stall_minutes, process=processes.number
             )
-            evaluation = Evaluation(data.test, config, processes, beat=watchdog.beat)
+            evaluation = Evaluation(
+                data.test, config, processes, beat=watchdog.beat, stops=lambda: stop.before(0)
+            )
             run, start = _open_run(config, folder, processes, data, evaluation, backbone)
             steps, scored = config.optimizer.steps, None
             last = min(config.run.stop_after or steps, steps)
-            if start < last:
+            if start < last or run.unscored is not None:
                 with watchdog:
                     scored = take_steps(run, stop, watchdog, start=start, last=last)
             else:
                 say(f"already at step {start:,} of {steps:,}: nothing to train")
-            end(run, scored, step=max(start, last))
+            end(run, stop, scored, step=max(start, last))
     return folder
 
 
@@ -146,7 +153,7 @@ def _open_run(
     if found:
         say(f"resuming from the checkpoint at step {found.step}")
         compare_with(found.about, about, config, folder, found.step)
-    check_backbone(config, backbone.options)
+        check_backbone(config, backbone.options)
     batch, steps = config.optimizer.batch_size, config.optimizer.steps
     say(f"batch {batch} on {processes.about()}: {steps:,} steps, {steps * batch:,} images")
     torch.manual_seed(config.seed)
@@ -170,8 +177,19 @@ def _open_run(
         checkpoints=checkpoints,
         events=events,
         about=about,
+        unscored=found.metrics if found and _lacks_scores(found, config) else None,
     )
     return run, step or 0
+
+
+def _lacks_scores(state: State, config: ConfigDict) -> bool:
+    """Whether an evaluation was due after the step of a checkpoint, and was interrupted."""
+    every, step = config.evaluation.every_steps, state.step
+    is_due = (every and step % every == 0) or step in (
+        config.run.stop_after,
+        config.optimizer.steps,
+    )
+    return bool(is_due) and not any(map(is_of_evaluation, state.metrics))
 
 
 def _train_step(model: nn.Module, config: ConfigDict, processes: Processes) -> TrainStep:

@@ -1,6 +1,6 @@
 """From the arrays of a batch to what Mask2Former takes: images, and the masks of each image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -59,8 +59,3 @@ def _of_instances(packed: np.ndarray, categories: np.ndarray, device: torch.devi
     places = torch.arange(7, -1, -1, dtype=torch.uint8, device=device)
     masks = (bits[..., None] >> places & 1).bool().flatten(2)[..., :size]
     return Target(masks, torch.tensor(categories[given].astype(np.int64)).to(device))
-
-
-def mask_counts(parts: Sequence[Part]) -> list[list[int]]:
-    """The number of masks of each image, by part."""
-    return [[len(target.classes) for target in part.targets] for part in parts]

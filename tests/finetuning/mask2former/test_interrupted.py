@@ -49,8 +49,8 @@ def whole(tmp_path_factory) -> Path:
 
 def test_a_run_writes_what_it_promises(whole):
     rows = lines(whole)
-    assert [row["step"] for row in rows] == list(range(9))
-    assert all("semantic/miou" in rows[step] for step in (0, 4, 8))
+    assert [row["step"] for row in rows] == list(range(1, 9))
+    assert [row["step"] for row in rows if "semantic/miou" in row] == [4, 8]
     assert (whole / "export/about.txt").exists()
     assert list((whole / "tensorboard").iterdir())
 

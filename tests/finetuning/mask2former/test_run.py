@@ -2,18 +2,27 @@
 
 import json
 import math
+import os
+import signal
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from rats_jax import demo_model
 from rats_jax.config import default_config
-from rats_jax.errors import UserError
+from rats_jax.errors import Stopped, UserError
+from rats_jax.finetuning import images
+from rats_jax.finetuning.mask2former import evaluation as mask2former_evaluation
+from rats_jax.finetuning.mask2former import tensor_files
 from rats_jax.finetuning.mask2former.opening import first_backbone
 from rats_jax.finetuning.mask2former.run import evaluate, finetune
 from rats_jax.finetuning.mask2former.step import TrainStep
 from rats_jax.runs.workdir import load_config, write_config
+from rats_jax.segmentation import evaluation
 from tests.finetuning.mask2former.tiny import tiny_config, tiny_parts
 
 
@@ -36,10 +45,14 @@ def read(file) -> dict:
     return json.loads(file.read_text())
 
 
+def scores_in(folder) -> dict[int, float]:
+    rows = [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {row["step"]: row["semantic/miou"] for row in rows if "semantic/miou" in row}
+
+
 def test_results_and_export_are_those_of_the_best_checkpoint(finished):
-    rows = [json.loads(row) for row in (finished / "metrics.jsonl").read_text().splitlines()]
-    scores = {row["step"]: row["semantic/miou"] for row in rows if "semantic/miou" in row}
-    assert list(scores) == [0, 4, 8]
+    scores = scores_in(finished)
+    assert list(scores) == [4, 8]
     results = read(finished / "results/results.json")
     best = max(step for step in (4, 8) if scores[step] == max(scores[4], scores[8]))
     assert results["step"] == best
@@ -71,13 +84,76 @@ def test_a_run_stops_where_it_is_asked_and_continues_without_the_weights(tmp_pat
     assert "the untrained" not in told and "step 8/8" in told
 
 
+def test_a_signal_interrupts_an_evaluation_which_a_resume_repeats(finished, tmp_path):
+    calls = []
+
+    def asked(*given, **options):
+        calls.append(given)
+        if len(calls) == 2:  # the first is the trial before the first step
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.5)  # until the thread that hears signals has heard it
+        return evaluation.evaluate(*given, **options)
+
+    folder = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mask2former_evaluation, "evaluate", asked)
+        with pytest.raises(Stopped, match="saved at step 4"):
+            finetune(tiny_config(), str(folder))
+    assert "semantic/miou" not in read(folder / "checkpoints/4/checkpoint.json")["metrics"]
+    finetune(tiny_config(), str(folder))
+    assert scores_in(folder) == scores_in(finished)
+    results = [read(of / "results/results.json")["scores"] for of in (folder, finished)]
+    assert results[0] == results[1]
+
+
+def test_no_evaluation_before_the_last_step_if_none_is_wanted(tmp_path, capsys):
+    finetune(tiny_config(evaluation__every_steps=0), str(tmp_path / "run"))
+    assert "tried out" not in capsys.readouterr().out
+    assert list(scores_in(tmp_path / "run")) == [8]
+
+
+def test_other_classes_are_refused_even_if_the_images_are_accepted(tmp_path):
+    folder = str(tmp_path / "run")
+    finetune(tiny_config(run__stop_after=1), folder)
+    opened = images.open_both
+
+    def renamed(*given, **options):
+        return tuple(
+            replace(each, classes=("other", *each.classes[1:]))
+            for each in opened(*given, **options)
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "open_both", renamed)
+        with pytest.raises(UserError, match="same classes") as error:
+            finetune(tiny_config(), folder)
+    assert "accept" not in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    full = SafetensorError(
+        "Error while serializing: I/O error: No space left on device (os error 28)"
+    )
+
+    def save_file(*given, **options):
+        raise full
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensor_files, "save_file", save_file)
+        with pytest.raises(UserError, match="model.safetensors cannot be written .*free some") as e:
+            finetune(tiny_config(), str(tmp_path / "run"))
+    assert "\n" not in str(e.value)
+
+
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
         ({"model__checkpoint": ""}, "--checkpoint is missing"),
         ({"data__train": ""}, "config.data.train is empty"),
         ({"optimizer__accumulation": 4, "optimizer__batch_size": 6}, "accumulation"),
-        ({"model__checkpoint": "nowhere.pth"}, "nowhere.pth is not there"),
+        ({"data__crop": 33}, "config.data.crop 33 is not a multiple"),
+        ({"decoder__width": 40}, "config.decoder.width=40 must be a multiple of 32"),
+        ({"model__checkpoint": "nowhere.pth"}, "nowhere.pth does not exist"),
     ],
 )
 def test_a_config_that_cannot_be_trained_makes_no_folder(tmp_path, fields, problem):

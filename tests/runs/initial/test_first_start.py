@@ -102,7 +102,7 @@ def test_a_run_without_weights_does_not_take_them_later(tmp_path, vit, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "is not there: name a run's workdir, or a file of weights"),
+        (None, "does not exist: name a run's workdir, or a file of weights"),
         (b"", "is empty"),
         (b"<!doctype html>", "is a web page"),
         (b"nonsense", "is no file of weights"),

@@ -1,0 +1,94 @@
+"""The backbone in a run of `rats finetune --decoder=mask2former`, without PyTorch.
+
+The run's checkpoints are those of `rats_jax.finetuning.mask2former.checkpoints`.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from rats_jax.errors import UserError
+from rats_jax.models.options import Options, RATSOptions, options_of
+from rats_jax.paths import printable
+from rats_jax.runs.checkpoints.retention import rank
+from rats_jax.runs.checkpoints.steps import steps_in
+
+BACKBONE = "network.model.pixel_level_module.encoder.encoder."
+MODEL, META, SUMS = "model.safetensors", "checkpoint.json", "SHA256SUMS"
+
+
+class InTorch(NamedTuple):
+    """arrays: of the backbone, by the names of modeling_rats.py. mean, std: of images in 0..1.
+    file: of the arrays. best: as in `restore.Restored`."""
+
+    options: Options
+    arrays: dict[str, np.ndarray]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    file: Path
+    step: int
+    best: tuple[str, float] | None
+
+
+def read_in_torch(workdir: Path, config: ConfigDict, step: int | None) -> InTorch:
+    """The best checkpoint if the run keeps one, else the newest; or the one at `step`. Raises
+    UserError if there is none, or if it is damaged."""
+    folder, run = workdir / "checkpoints", config.run
+    there = steps_in(folder)
+    if not there:
+        raise UserError(f"{workdir} contains no checkpoint yet: wait until the run has saved one")
+    if step is not None and step not in there:
+        listed = ", ".join(map(str, there))
+        raise UserError(f"{folder} contains no checkpoint {step}: it has {listed}")
+    metas = {s: _meta(folder / str(s)) for s in (there if step is None else [step])}
+    newest, value = max(metas), {}
+    for s, meta in metas.items():
+        found = meta["metrics"].get(run.best_metric)
+        same = meta["about"]["evaluation"] == metas[newest]["about"]["evaluation"]
+        if run.keep_best and step is None and same and found is not None and math.isfinite(found):
+            value[s] = found
+    highest = run.best_is == "highest"
+    chosen = max(metas, key=partial(rank, value=value.get, highest=highest))
+    about, file = metas[chosen]["about"]["backbone"], folder / str(chosen) / MODEL
+    options = options_of(about["options"])
+    if isinstance(options, RATSOptions):
+        options = replace(options, parallel=config.model.parallel)
+    best = (run.best_metric, value[chosen]) if chosen in value else None
+    mean, std = tuple(about["mean"]), tuple(about["std"])
+    return InTorch(options, _arrays(file), mean, std, file, chosen, best)
+
+
+def _meta(folder: Path) -> Mapping:
+    try:
+        return json.loads((folder / META).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, str(error)) from None
+
+
+def _arrays(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        if f"{digest}  {file.name}" not in (file.parent / SUMS).read_text("ascii").splitlines():
+            raise _damaged(file.parent, f"{file.name} is not as it was written")
+        arrays = load_file(file)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _damaged(file.parent, str(error)) from None
+    return {n.removeprefix(BACKBONE): x for n, x in arrays.items() if n.startswith(BACKBONE)}
+
+
+def _damaged(folder: Path, reason: str) -> UserError:
+    return UserError(
+        f"the checkpoint {printable(str(folder))} is damaged ({printable(reason)}): give another "
+        f"one, such as {printable(str(folder.parent / 'STEP'))}"
+    )
