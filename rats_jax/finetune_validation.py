@@ -10,7 +10,7 @@ from rats_jax.voice import say
 UPSCALES = (1, 2, 4, 8)
 #: Metrics of reports by which the best checkpoint may be chosen.
 REPORTED = {
-    *("loss", "class_loss", "mask_loss", "dice_loss", "class", "mask", "dice", "accuracy"),
+    *("loss", "class_loss", "mask_loss", "dice_loss", "class_accuracy", "pixel_accuracy"),
     *("epoch", "learning_rate", "gradient_norm", "skipped_steps", "skipped_in_a_row"),
     *("images_per_second", "input_wait", "seconds_left", "unreadable_images"),
 }

@@ -42,12 +42,12 @@ def take_steps(
             # 1. The images of this step, which do not depend on earlier interruptions.
             batch = batches.next()
             # 2. All processes agree to continue, and know the masks of the whole batch.
-            told = processes.gather_numbers([stop.before(step) or 0, *batch.masks]).astype(int)
-            if told[:, 0].any():
-                last, status = step - 1, int(told[:, 0].max())
+            gathered = processes.gather_numbers([stop.before(step) or 0, *batch.masks]).astype(int)
+            if gathered[:, 0].any():
+                last, status = step - 1, int(gathered[:, 0].max())
                 break
             # 3. The step: nothing else changes the state.
-            metrics = run.train_step(step, batch.parts, told[:, 1:].ravel().tolist())
+            metrics = run.train_step(step, batch.parts, gathered[:, 1:].ravel().tolist())
             # 4. The guards may end the run.
             drawn = len(batch.index)
             unreadable.add(batch.unreadable, replaced=batch.replaced, drawn=drawn)

@@ -121,14 +121,14 @@ class Observer:
                 f"config.run.best_metric is {best!r}, which no evaluation contains: choose one of "
                 f"{', '.join(sorted(metrics))}"
             )
-        told = ", ".join(
+        figures = ", ".join(
             f"{display_name(name)} {formatted(name, metrics[name])}"
             for name in scored.scorer.headers
             if name in metrics and is_said(name)
         )
         seconds = time.perf_counter() - began
         images = counted(len(scored.scorer), "image")
-        say(f"step {step}: {told} ({images}, {duration(seconds)})")
+        say(f"step {step}: {figures} ({images}, {duration(seconds)})")
         return metrics
 
 

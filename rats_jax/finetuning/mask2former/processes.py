@@ -90,7 +90,7 @@ def open_processes(compute_dtype: str) -> Iterator[Processes]:
     # Parameters without a gradient would be a mistake of the model: they are not looked for.
     kwargs = DistributedDataParallelKwargs(find_unused_parameters=False)
     precision = PRECISIONS[compute_dtype]
-    # Without a GPU, accelerate joins other processes only if it is told to use the CPU.
+    # Without a GPU, accelerate joins other processes only with cpu=True.
     cpu = not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[kwargs])
     processes = Processes(accelerator)
