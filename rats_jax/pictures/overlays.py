@@ -191,8 +191,8 @@ def _boundaries(labels: np.ndarray) -> np.ndarray:
 
 
 def compose(rows: list[list[np.ndarray]], titles: list[str], notes: list[list[str]]) -> Image.Image:
-    """Places cells, listed row by row, on one picture, each with its note below. Columns are as wide
-    as the widest cell."""
+    """Places cells, listed row by row, on one picture, each with its note below. Columns are as
+    wide as the widest cell."""
     heights = [row[0].shape[0] for row in rows]
     note = _NOTE if any(any(below) for below in notes) else 0
     small = ImageFont.load_default(size=12)
