@@ -245,8 +245,6 @@ def test_options_that_are_left_out_have_their_defaults():
 
 
 def test_what_cannot_be_is_one_line():
-    with pytest.raises(UserError, match="--queries=learned"):
-        make(backbone_of(architecture="vit"))
     with pytest.raises(UserError, match="--queries=registers"):
         make(backbone_of(architecture="perceiver"), **{"decoder.queries": "learned"})
     with pytest.raises(UserError, match="multiple of 32"):
