@@ -26,7 +26,6 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from rats_jax.finetuning.results import difference  # noqa: E402
-from rats_jax.runs.history import read_lines  # noqa: E402
 from rats_jax.segmentation.scoring import Estimate  # noqa: E402
 from rats_jax.writing import markdown_table, with_interval  # noqa: E402
 
@@ -111,12 +110,9 @@ def table(given: argparse.Namespace) -> str:
             gain = len(done) == 2 and difference(*(f / "results" for f in done.values()))[metric]
             cells.append(with_interval(*gain, signed=True) if gain else "")
         if any(cells):
-            seconds = [_seconds(run.folder(given.output)) for run in runs_of(given)
-                       if run.row == row and is_done(run, given.output)]  # fmt: skip
-            speed = f"{sorted(seconds)[len(seconds) // 2]:.2f}" if seconds else ""
-            rows.append((row.title, "ViT" if row.weights == "vit" else "RATS", *cells, speed))
+            rows.append((row.title, "ViT" if row.weights == "vit" else "RATS", *cells))
     heads = [f"{name}, seed {seed}" for seed in given.seeds for name in (*STARTS, "gain")]
-    return markdown_table(["decoder", "backbone", *heads, "s a step"], rows)
+    return markdown_table(["decoder", "backbone", *heads], rows)
 
 
 def differences(given: argparse.Namespace) -> str:
@@ -140,14 +136,6 @@ def differences(given: argparse.Namespace) -> str:
 def _score(folder: Path, metric: str) -> str:
     found = json.loads((folder / "results" / "results.json").read_text("utf-8"))["scores"][metric]
     return with_interval(*Estimate(**found))
-
-
-def _seconds(folder: Path) -> float:
-    """Seconds of a step of a run, at its median report."""
-    history = read_lines(folder / "metrics.jsonl")
-    batch = json.loads((folder / "config.json").read_text("utf-8"))["optimizer"]["batch_size"]
-    speeds = sorted(line["images_per_second"] for line in history if "images_per_second" in line)
-    return batch / speeds[len(speeds) // 2] if speeds else float("nan")
 
 
 def main() -> None:
