@@ -93,7 +93,7 @@ def test_two_processes_on_a_mesh_train_and_score_as_one(weights, whole_run, tmp_
     finish(start(weights, workdir, *flags, devices=2, processes=2))
     ours, theirs = metrics(workdir), metrics(whole_run)
     assert [row.keys() for row in ours] == [row.keys() for row in theirs]
-    for name in ("loss", "class", "mask", "dice", "gradient_norm"):
+    for name in ("loss", "class_loss", "mask_loss", "dice_loss", "gradient_norm"):
         values = [[row[name] for row in rows] for rows in (ours, theirs)]
         np.testing.assert_allclose(*values, rtol=2e-3, err_msg=name)
     np.testing.assert_allclose(ours[0]["loss"], theirs[0]["loss"], rtol=1e-5)
