@@ -26,6 +26,7 @@ from rats_jax.dino.network import Network
 from rats_jax.dino.optimizer import TakenRate, init_optimizer, update_parameters
 from rats_jax.dino.schedules import Schedules
 from rats_jax.models.micro_batches import mean_over_parts
+from rats_jax.models.step_key import step_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ class DINO:
         learning_rate = schedules.learning_rate(step)
         weight_decay = schedules.weight_decay(step)
         keep = self.network.draw_drop_path(
-            step_key(state, "drop path"), jax.eval_shape(make_crops, batch)
+            step_key(state, "drop path", DRAWS), jax.eval_shape(make_crops, batch)
         )
 
         parts = {"batch": batch, "keep": keep}
@@ -188,11 +189,5 @@ def _entries(params: dict) -> jax.Array:
     return params["dictionary"]["entries"]
 
 
-#: The kinds of random draws in a step; the position in this tuple is folded into the key.
+#: The kinds of random draws in a step, see `step_key`.
 DRAWS = ("photometrics", "drop path")
-
-
-def step_key(state: dict, draw: str) -> jax.Array:
-    """The key of one kind of draw (a name in `DRAWS`) at the state's step."""
-    key = jax.random.wrap_key_data(state["rng"])
-    return jax.random.fold_in(jax.random.fold_in(key, state["step"]), DRAWS.index(draw))

@@ -12,6 +12,7 @@ A step whose loss or gradient is not finite is not applied: it changes only `ste
 Images are those of the batch, see targets.py, not normalised.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,10 +28,11 @@ from rats_jax.mask_head.points import draw_points
 from rats_jax.mask_head.targets import VOID, targets_of
 from rats_jax.models.block import draw_drop_path
 from rats_jax.models.micro_batches import mean_over_parts
+from rats_jax.models.step_key import step_key
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class Training(ABC):
     """Everything of a step that is not state or data; see `MaskTraining` and `LinearTraining`."""
 
     network: Network
@@ -115,20 +117,20 @@ class Training:
         if self.network.drop_path == 0:
             return {}
         keep = draw_drop_path(
-            step_key(state, "drop path"),
+            step_key(state, "drop path", DRAWS),
             rate=self.network.drop_path,
             depth=self.network.depth,
             batch=batch,
         )
         return {"keep": jnp.moveaxis(keep, 2, 0)}
 
+    @abstractmethod
     def _totals(self, batch: dict[str, jax.Array]):
         """What the losses of a batch are divided by."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _losses(self, student: dict, part: dict, totals) -> tuple[jax.Array, dict]:
         """The loss of a part of a batch, and metrics."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,7 @@ class MaskTraining(Training):
     losses: LossOptions = LossOptions()
 
     def _draw(self, state: dict, batch: int) -> dict:
-        points = draw_points(step_key(state, "points"), batch, self.losses)
+        points = draw_points(step_key(state, "points", DRAWS), batch, self.losses)
         return super()._draw(state, batch) | {"points": points}
 
     def _targets(self, batch: dict[str, jax.Array]):
@@ -186,11 +188,5 @@ def keep_of(drawn: dict) -> jax.Array | None:
     return jnp.moveaxis(drawn["keep"], 0, 2) if "keep" in drawn else None
 
 
-#: The kinds of random draws in a step; the position in this tuple is folded into the key.
+#: The kinds of random draws in a step, see `step_key`.
 DRAWS = ("drop path", "points")
-
-
-def step_key(state: dict, draw: str) -> jax.Array:
-    """The key of one kind of draw (a name in `DRAWS`) at the state's step."""
-    key = jax.random.wrap_key_data(state["rng"])
-    return jax.random.fold_in(jax.random.fold_in(key, state["step"]), DRAWS.index(draw))

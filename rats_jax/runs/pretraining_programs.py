@@ -8,8 +8,9 @@ from rats_jax.assemble import make_samples
 from rats_jax.data.device_crops import crop_canvases, flip_crops
 from rats_jax.dino.augment import Photometrics, augment, draw_parameters, normalize
 from rats_jax.dino.monitors import vital_signs
-from rats_jax.dino.step import DINO, step_key
+from rats_jax.dino.step import DINO, DRAWS
 from rats_jax.models.micro_batches import first_part
+from rats_jax.models.step_key import step_key
 from rats_jax.parallel.mesh import on_mesh, replicated
 from rats_jax.runs.programs import abstract_batch, abstract_state
 
@@ -29,7 +30,7 @@ def make_train_step(dino: DINO, config: ConfigDict, mesh: Mesh):
     def train_step(state: dict, samples: dict[str, jax.Array]) -> tuple[dict, dict]:
         with on_mesh(mesh):
             draws = draw_parameters(
-                step_key(state, "photometrics"),
+                step_key(state, "photometrics", DRAWS),
                 images=len(samples["flips"]),
                 local_crops=config.crops.local_crops,
                 settings=settings,
