@@ -69,7 +69,7 @@ def evaluate(
       examples: the indices of images to return with their predictions.
 
     Raises:
-      UserError: no image could be read; or as `Scorer.measure`.
+      UserError: no image could be read; or as `Scorer.predict`.
     """
     indices = range(len(dataset)) if indices is None else indices
     threads = threads or min(os.cpu_count() or 1, _MOST_THREADS)

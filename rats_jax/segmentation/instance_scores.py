@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -25,8 +24,9 @@ from rats_jax.segmentation.scoring import (
     ClassScores,
     Estimate,
     Given,
+    Measured,
+    Scorer,
     State,
-    check_classes,
     named,
 )
 
@@ -41,15 +41,10 @@ _TITLES = {
 _OF_CLASSES = "ap", "ap50", "ap75"  # the scores of each class
 
 
-class _Measured(NamedTuple):
-    name: str
-    matched: dict[str, Matched]
+class InstanceScorer(Scorer):
+    """Of instances."""
 
-
-class InstanceScorer:
-    """A `Scorer` of instances. name: of the data set. classes: their names."""
-
-    headers: Mapping[str, str] = {
+    headers = {
         f"instance/{score}_{kind}": f"{title} {kind}"
         for kind in KINDS
         for score, title in _TITLES.items()
@@ -57,34 +52,21 @@ class InstanceScorer:
 
     def __init__(self, name: str, classes: Sequence[str]):
         pycocotools()  # before hours of work
-        self._name, self._names = name, tuple(classes)
-        self._images: dict[str, dict[str, Matched]] = {}
+        super().__init__(name, classes)
 
     def predict(self, truth: Segmented, given: Given) -> Instances:
         if isinstance(given, np.ndarray):
             raise UserError(
                 "a decoder that predicts the classes of pixels cannot be scored with task=instance"
             )
-        check_classes(given.class_logits.shape[-1] - 1, len(self._names), self._name)
+        self._check_classes(given.class_logits.shape[-1] - 1)
         try:
             return instances(given, truth.image.shape[:2])
         except UserError as error:
             raise named(error, truth.name) from error
 
-    def measure(self, truth: Segmented, given: Given) -> _Measured:
-        return self.measure_prediction(truth, self.predict(truth, given))
-
-    def measure_prediction(self, truth: Segmented, prediction: Instances) -> _Measured:
-        return _Measured(truth.name, match(truth, prediction))
-
-    def add_measured(self, measured: _Measured) -> None:
-        self._images[measured.name] = measured.matched
-
-    def add(self, truth: Segmented, given: Given) -> None:
-        self.add_measured(self.measure(truth, given))
-
-    def __len__(self) -> int:
-        return len(self._images)
+    def measure_prediction(self, truth: Segmented, prediction: Instances) -> Measured:
+        return Measured(truth.name, match(truth, prediction))
 
     def metrics(self) -> dict[str, float]:
         scores = {
@@ -121,9 +103,7 @@ class InstanceScorer:
             if truth or predicted
         ]
 
-    def difference(self, other: InstanceScorer) -> dict[str, Estimate]:
-        if sorted(self._images) != sorted(other._images):
-            raise UserError("scores of different images cannot be compared: score the same images")
+    def _difference(self, other: InstanceScorer) -> dict[str, Estimate]:
         found: dict[str, Estimate] = {}
         others = other._tables()
         for kind, table in self._tables().items():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -32,6 +33,13 @@ class Estimate(NamedTuple):
         return Estimate(self.value, max(self.low, 0.0), min(self.high, 1.0))
 
 
+class Measured(NamedTuple):
+    """What an image contributes. name: of the image. counts: of the kind of its scorer."""
+
+    name: str
+    counts: Any
+
+
 class ClassScores(NamedTuple):
     """Scores of one class, without those that are not defined. truth: how many pixels or instances
     it has. predicted: how many were predicted."""
@@ -42,54 +50,85 @@ class ClassScores(NamedTuple):
     predicted: int
 
 
-class Scorer(Protocol):
+class Scorer(ABC):
     """Scores of one data set. Results do not depend on the order in which images are added, nor on
-    the process that does it: images are sorted by name, and one that comes twice counts once."""
+    the process that does it: images are sorted by name, and one that comes twice counts once.
+
+    Args:
+      name: of the data set.
+      classes: their names.
+    """
 
     #: The names of `metrics`, the one that judges a run first -> display name.
-    headers: Mapping[str, str]
+    headers: ClassVar[Mapping[str, str]]
 
-    def predict(self, truth: Segmented, given: Given) -> Prediction:
+    def __init__(self, name: str, classes: Sequence[str]):
+        self._name, self._names = name, tuple(classes)
+        self._images: dict[str, Any] = {}  # what each contributes, by its name
+
+    @abstractmethod
+    def predict(self, truth: Segmented, given: Given) -> Any:
         """Labels of pixels, int16 [h, w], or instances, as they are scored; safe in threads.
 
         Raises:
           UserError: outputs that are not finite, of another number of classes, or of another task.
         """
 
-    def measure(self, truth: Segmented, given: Given) -> Any:
-        """What an image contributes, for `add_measured`; safe in threads. Raises as `predict`."""
+    @abstractmethod
+    def measure_prediction(self, truth: Segmented, prediction: Any) -> Measured:
+        """What an image contributes, from a result of `predict`; safe in threads."""
 
-    def measure_prediction(self, truth: Segmented, prediction: Any) -> Any:
-        """As `measure`, from a result of `predict`."""
-
-    def add_measured(self, measured: Any) -> None:
+    def add_measured(self, measured: Measured) -> None:
         """Adds an image."""
+        self._images[measured.name] = measured.counts
 
     def add(self, truth: Segmented, given: Given) -> None:
-        """`measure` and `add_measured`."""
+        """Adds an image, from what a model says of it. Raises as `predict`."""
+        self.add_measured(self.measure_prediction(truth, self.predict(truth, given)))
 
     def __len__(self) -> int:
         """The number of images."""
+        return len(self._images)
 
+    @abstractmethod
     def metrics(self) -> dict[str, float]:
         """The scores, 0 to 1, without those that are not defined. Raises UserError if nothing can
         be scored."""
 
+    @abstractmethod
     def measured(self) -> dict[str, Estimate]:
         """The same with intervals."""
 
+    @abstractmethod
     def classes(self) -> list[ClassScores]:
         """Each class that occurs or is predicted."""
 
-    def difference(self, other: Any) -> dict[str, Estimate]:
-        """These scores minus those of `other`, a scorer of the same kind and images, with paired
-        intervals."""
+    def difference(self, other: Self) -> dict[str, Estimate]:
+        """These scores minus those of `other`, of the same images, with paired intervals. Raises
+        UserError for other images."""
+        if sorted(self._images) != sorted(other._images):
+            raise UserError("scores of different images cannot be compared: score the same images")
+        return self._difference(other)
 
+    @abstractmethod
+    def _difference(self, other: Self) -> dict[str, Estimate]:
+        """As `difference`, of the same images."""
+
+    @abstractmethod
     def state(self) -> State:
         """Everything as plain arrays."""
 
+    @abstractmethod
     def merge(self, states: Iterable[State]) -> None:
         """Adds the images of other scorers."""
+
+    def _check_classes(self, found: int) -> None:
+        """Raises UserError if a model has another number of classes than the data set."""
+        if found != len(self._names):
+            raise UserError(
+                f"the model predicts {found} classes, and {self._name} has {len(self._names)}: "
+                "score it on a data set with the classes that it was trained on"
+            )
 
 
 def open_scorer(dataset: Any) -> Scorer:
@@ -103,15 +142,6 @@ def open_scorer(dataset: Any) -> Scorer:
     from rats_jax.segmentation.instance_scores import InstanceScorer
 
     return InstanceScorer(dataset.name, dataset.classes)
-
-
-def check_classes(found: int, classes: int, name: str) -> None:
-    """Raises UserError if a model has another number of classes than the data set `name`."""
-    if found != classes:
-        raise UserError(
-            f"the model predicts {found} classes, and {name} has {classes}: score it on a data set "
-            "with the classes that it was trained on"
-        )
 
 
 def named(error: UserError, image: str) -> UserError:

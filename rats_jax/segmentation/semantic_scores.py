@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -23,25 +22,17 @@ from rats_jax.segmentation.scoring import (
     ClassScores,
     Estimate,
     Given,
+    Measured,
+    Scorer,
     State,
-    check_classes,
     named,
 )
 
 
-class _Measured(NamedTuple):
-    name: str
-    counts: ImageCounts
+class SemanticScorer(Scorer):
+    """Of label maps."""
 
-
-class SemanticScorer:
-    """A `Scorer` of label maps. name: of the data set. classes: their names."""
-
-    headers: Mapping[str, str] = {f"semantic/{score}": title for score, title in HEADERS.items()}
-
-    def __init__(self, name: str, classes: Sequence[str]):
-        self._name, self._names = name, tuple(classes)
-        self._images: dict[str, ImageCounts] = {}
+    headers = {f"semantic/{score}": title for score, title in HEADERS.items()}
 
     def predict(self, truth: Segmented, given: Given) -> np.ndarray:
         size = truth.image.shape[:2]
@@ -50,7 +41,7 @@ class SemanticScorer:
         found = (
             given.shape[-1] if isinstance(given, np.ndarray) else given.class_logits.shape[-1] - 1
         )
-        check_classes(found, len(self._names), self._name)
+        self._check_classes(found)
         try:
             if isinstance(given, np.ndarray):
                 return labels_of_scores(given, size)
@@ -58,22 +49,10 @@ class SemanticScorer:
         except UserError as error:
             raise named(error, truth.name) from error
 
-    def measure(self, truth: Segmented, given: Given) -> _Measured:
-        return self.measure_prediction(truth, self.predict(truth, given))
-
-    def measure_prediction(self, truth: Segmented, prediction: np.ndarray) -> _Measured:
+    def measure_prediction(self, truth: Segmented, prediction: np.ndarray) -> Measured:
         assert truth.labels is not None, "an image of --task=semantic"
         (counts,) = count(truth.labels, [prediction], np.arange(len(self._names)))
-        return _Measured(truth.name, counts)
-
-    def add_measured(self, measured: _Measured) -> None:
-        self._images[measured.name] = measured.counts
-
-    def add(self, truth: Segmented, given: Given) -> None:
-        self.add_measured(self.measure(truth, given))
-
-    def __len__(self) -> int:
-        return len(self._images)
+        return Measured(truth.name, counts)
 
     def metrics(self) -> dict[str, float]:
         scores = self._counts().mean()
@@ -101,9 +80,7 @@ class SemanticScorer:
             for place, of in self._counts().classes().items()
         ]
 
-    def difference(self, other: SemanticScorer) -> dict[str, Estimate]:
-        if sorted(self._images) != sorted(other._images):
-            raise UserError("scores of different images cannot be compared: score the same images")
+    def _difference(self, other: SemanticScorer) -> dict[str, Estimate]:
         return _estimates(self._counts().difference(other._counts()))
 
     def state(self) -> State:
