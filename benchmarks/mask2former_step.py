@@ -3,12 +3,11 @@
 python benchmarks/mask2former_step.py [--size=S] [--pixels=512] [--batch=1] [--dtype=float32]
     [--steps=2] [--queries=registers,learned] [--remat=none] [--classes=150] [--objects=10]
 
-A step is forward, losses, backward, clipping and AdamW, as in the recipe: RATS of a size in its
-Eq. 8 form with random weights, the decoder at its full size, images of noise with so many masks
-each. On the GPU if there is one, whose recipe is --batch=8 --dtype=bfloat16 (ADE20K; COCO:
---pixels=1024 --classes=80 --remat=full). Every row is a process of its own. Peak memory is torch's
-count on a GPU, and on a CPU the largest resident memory of the process, libraries included. On a
-busy CPU, read the CPU time, which is the sum over its threads.
+A step is forward, losses, backward, clipping and AdamW, with the settings of the recipe ade20k: RATS
+of a size in its Eq. 8 form with random weights, and images of noise with so many masks each. On the GPU if there is one, whose recipe is --batch=8 --dtype=bfloat16 (ADE20K; COCO:
+--pixels=1024 --classes=80 --remat=full). Every row is measured in a separate process. Peak memory
+is torch's count on a GPU, and on a CPU the largest resident memory of the process, libraries
+included. On a busy CPU, read the CPU time, which is the sum over its threads.
 """
 
 import json
@@ -27,6 +26,7 @@ from ml_collections import ConfigDict
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from rats_jax.backbones import Backbone  # noqa: E402
+from rats_jax.config_flag import load_recipe  # noqa: E402
 from rats_jax.finetuning.mask2former.groups import parameter_groups  # noqa: E402
 from rats_jax.finetuning.mask2former.model import Segmenter, make_model  # noqa: E402
 from rats_jax.models import SIZES, make_backbone, options_of  # noqa: E402
@@ -46,44 +46,10 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def recipe(queries: str) -> ConfigDict:
-    """The fields that the model reads, as Mask2Former has them."""
-    return ConfigDict(
-        {
-            "model": {
-                "parallel": "shared",
-                "parallel_start": "copy",
-                "freeze": "none",
-                "drop_path": 0.0,
-                "remat": REMAT.value,
-            },
-            "decoder": {
-                "queries": queries,
-                "learned_queries": 100,
-                "width": 256,
-                "layers": 9,
-                "pixel_layers": 6,
-                "heads": 8,
-                "feedforward": 2048,
-                "pixel_feedforward": 1024,
-            },
-            "loss": {
-                "class_weight": 2.0,
-                "mask_weight": 5.0,
-                "dice_weight": 5.0,
-                "no_object": 0.1,
-                "points": 12544,
-                "oversample": 3.0,
-                "importance": 0.75,
-            },
-            "optimizer": {
-                "learning_rate": 1e-4,
-                "backbone_rate": 0.1,
-                "layer_decay": 1.0,
-                "weight_decay": 0.05,
-                "clip": 0.01,
-            },
-        }
-    )
+    """The config of ade20k with these queries."""
+    config = load_recipe("ade20k")
+    config.decoder.queries, config.model.remat = queries, REMAT.value
+    return config
 
 
 def make(config: ConfigDict) -> Segmenter:
@@ -144,7 +110,7 @@ def peak_resident() -> int:
 
 
 def measured_apart(queries: str) -> dict:
-    """`measure` in a process of its own."""
+    """`measure` in a separate process."""
     command = [sys.executable, __file__, *sys.argv[1:], f"--row={queries}"]
     result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(result.stdout.splitlines()[-1])

@@ -103,7 +103,7 @@ class Ours:
     def __call__(self, count: int) -> None:
         for _ in range(count // BATCH):
             next(self._stream)
-        # The thread goes on until its buffers are full again, as they were before the turn.
+        # The thread continues until its buffers are full again, as they were before the turn.
         before = -1.0
         while (now := cpu_seconds()) - before > 0.02:
             before = now

@@ -77,7 +77,7 @@ def runs_of(given: argparse.Namespace) -> Iterator[Run]:
 
 
 def train(run: Run, given: argparse.Namespace) -> None:
-    """Trains a run in a process of its own; raises SystemExit if it fails."""
+    """Trains a run in a separate process; raises SystemExit if it fails."""
     folder = run.folder(given.output)
     command = [
         *(sys.executable, "-m", "rats_jax.finetune", f"--config={given.recipe}"),

@@ -140,7 +140,7 @@ def open_backbone(
         if not path.exists():
             given = os.fspath(checkpoint)
             name = given if "://" in given else path
-            raise UserError(f"--checkpoint {name} does not exist: {_to_name(given)}")
+            raise UserError(f"the checkpoint {name} does not exist: {_to_name(given)}")
         if reason := not_a_run(path):
             raise UserError(reason)
     except OSError as error:

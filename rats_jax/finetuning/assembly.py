@@ -8,33 +8,12 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from rats_jax.dino.augment import IMAGENET_MEAN, IMAGENET_STD
-from rats_jax.errors import UserError
+from rats_jax.finetuning.initial import random_backbone
 from rats_jax.finetuning.method import Schedules
 from rats_jax.mask_head.network import make_linear_network, make_mask_network
 from rats_jax.mask_head.options import HeadOptions, LossOptions, OptimizerOptions
 from rats_jax.mask_head.step import LinearTraining, MaskTraining
-from rats_jax.models import Options, make_backbone
-from rats_jax.models.start import Scales, rescale
-
-MOST_LISTED = 4  # classes in a message
-
-
-def check_same_classes(was: tuple[str, ...], now: tuple[str, ...]) -> None:
-    """Raises UserError if a run is resumed with other classes than it was started with."""
-    if was == now:
-        return
-    lines = [
-        f"{where} {', '.join(names[:MOST_LISTED])}{', ...' if len(names) > MOST_LISTED else ''}"
-        for where, names in (
-            ("the run alone has", [name for name in was if name not in now]),
-            ("the data alone have", [name for name in now if name not in was]),
-        )
-        if names
-    ]
-    raise UserError(
-        "the classes of the data are not those that the run was started with: "
-        f"{'; '.join(lines) or 'their order differs'}: give its data, or choose another --workdir"
-    )
+from rats_jax.models import Options
 
 
 def make_decoder(
@@ -67,12 +46,8 @@ def make_decoder(
         ),
     }
 
-    of_module = {name: x for name, x in scales.items() if name in options.training}
-    rest = Scales(**{name: x for name, x in scales.items() if name in Scales._fields})
-
     def make(rngs: nnx.Rngs) -> nnx.Module:
-        module = make_backbone(options, **training, **of_module, dtype=dtype, rngs=rngs)
-        return rescale(module, rest)
+        return random_backbone(options, scales, **training, dtype=dtype, rngs=rngs)
 
     if config.decoder.name == "linear":
         network, init = make_linear_network(make, **of_network)

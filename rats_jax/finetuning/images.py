@@ -1,6 +1,7 @@
 """The images of a run of fine-tuning, from its config, for both frameworks."""
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
@@ -9,11 +10,13 @@ from rats_jax.data.counted import counted
 from rats_jax.data.samples import Samples
 from rats_jax.errors import UserError
 from rats_jax.parts.datasets import DRAWN
-from rats_jax.paths import local_path
+from rats_jax.paths import local_path, printable
 from rats_jax.segmentation.datasets import SegmentationSet, open_both, open_segmentation
 from rats_jax.segmentation.samples import InstanceSamples, SemanticSamples
 from rats_jax.segmentation.segmentation_set import SegmentationSource
 from rats_jax.voice import say
+
+MOST_LISTED = 4  # classes in a message
 
 
 class Data(NamedTuple):
@@ -68,6 +71,25 @@ def open_data(config: ConfigDict) -> Data:
         f"({train.name}), {len(test):,} to score ({test.name})"
     )
     return Data(source, test)
+
+
+def check_same_classes(was: Sequence[str], now: Sequence[str]) -> None:
+    """Raises UserError if a run is resumed with other classes than it was started with."""
+    if list(was) == list(now):
+        return
+    lines = [
+        f"{where} {', '.join(names[:MOST_LISTED])}{', ...' if len(names) > MOST_LISTED else ''}"
+        for where, names in (
+            ("the run alone has", [name for name in was if name not in now]),
+            ("the data alone have", [name for name in now if name not in was]),
+        )
+        if names
+    ]
+    differing = printable("; ".join(lines) or "their order differs")
+    raise UserError(
+        "the classes of the data are not those that the run was started with: "
+        f"{differing}: give its data, or choose another --workdir"
+    )
 
 
 def make_samples(config: ConfigDict) -> Samples:

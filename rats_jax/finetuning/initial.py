@@ -4,19 +4,20 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import traverse_util
+from flax import nnx, traverse_util
 from ml_collections import ConfigDict
 
 from rats_jax import demo_model
 from rats_jax.backbones import Backbone, is_demo, open_backbone
 from rats_jax.data.fingerprint import fingerprint_of_arrays
 from rats_jax.errors import UserError
+from rats_jax.models import make_backbone
 from rats_jax.models.options import Options, options_of
-from rats_jax.models.start import Scales
+from rats_jax.models.start import Scales, rescale
 from rats_jax.parallel.distributed import agree
 from rats_jax.paths import local_path, printable
 from rats_jax.runs.initial.conversion import convert
@@ -80,6 +81,16 @@ def starting_scales(backbone: Backbone, checkpoint: str) -> dict[str, float]:
         return {}
     names = [*Scales._fields, *(n for n in backbone.options.training if n.endswith("_std"))]
     return {name: trained.model[name] for name in names}
+
+
+def random_backbone(
+    options: Options, scales: Mapping[str, float], *, rngs: nnx.Rngs, **training: Any
+) -> nnx.Module:
+    """A backbone with random weights at these scales, see `starting_scales`. training: further
+    arguments of the module."""
+    of_module = {name: x for name, x in scales.items() if name in options.training}
+    rest = Scales(**{name: x for name, x in scales.items() if name in Scales._fields})
+    return rescale(make_backbone(options, **training, **of_module, rngs=rngs), rest)
 
 
 def _kept(workdir: str) -> dict | None:

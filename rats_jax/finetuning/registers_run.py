@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 from rats_jax.assemble import make_mesh
 from rats_jax.errors import UserError
 from rats_jax.finetune_validation import check_backbone
-from rats_jax.finetuning.assembly import check_same_classes, make_decoder
+from rats_jax.finetuning.assembly import make_decoder
 from rats_jax.finetuning.evaluator import OnlineScores
-from rats_jax.finetuning.images import open_data, open_test
+from rats_jax.finetuning.images import check_same_classes, open_data, open_test
 from rats_jax.finetuning.initial import initial_backbone, open_start
 from rats_jax.finetuning.method import FineTuning, schedules_of
 from rats_jax.finetuning.results import write_results

@@ -1,6 +1,7 @@
 """The backbone in a run of `rats finetune --decoder=mask2former`, without PyTorch.
 
-The run's checkpoints are those of `rats_jax.finetuning.mask2former.checkpoints`.
+The run's checkpoints are those of `rats_jax.finetuning.mask2former.checkpoints`, which takes the
+names of files and the comparison of checkpoints from here.
 """
 
 import hashlib
@@ -27,6 +28,14 @@ BACKBONE = "network.model.pixel_level_module.encoder.encoder."
 MODEL, META, SUMS = "model.safetensors", "checkpoint.json", "SHA256SUMS"
 
 
+class Judgement(NamedTuple):
+    """value: of the metric; None if it has none, or none that is finite. on: what it was measured
+    on."""
+
+    value: float | None
+    on: object
+
+
 class InTorch(NamedTuple):
     """arrays: of the backbone, by the names of modeling_rats.py. mean, std: of images in 0..1.
     file: of the arrays. best: as in `restore.Restored`."""
@@ -44,19 +53,16 @@ def read_in_torch(workdir: Path, config: ConfigDict, step: int | None) -> InTorc
     """The best checkpoint if the run keeps one, else the newest; or the one at `step`. Raises
     UserError if there is none, or if it is damaged."""
     folder, run = workdir / "checkpoints", config.run
-    there = steps_in(folder)
-    if not there:
+    steps = steps_in(folder)
+    if not steps:
         raise UserError(f"{workdir} contains no checkpoint yet: wait until the run has saved one")
-    if step is not None and step not in there:
-        listed = ", ".join(map(str, there))
+    if step is not None and step not in steps:
+        listed = ", ".join(map(str, steps))
         raise UserError(f"{folder} contains no checkpoint {step}: it has {listed}")
-    metas = {s: _meta(folder / str(s)) for s in (there if step is None else [step])}
-    newest, value = max(metas), {}
-    for s, meta in metas.items():
-        found = meta["metrics"].get(run.best_metric)
-        same = meta["about"]["evaluation"] == metas[newest]["about"]["evaluation"]
-        if run.keep_best and step is None and same and found is not None and math.isfinite(found):
-            value[s] = found
+    metas = {s: _meta(folder / str(s)) for s in (steps if step is None else [step])}
+    value = {}
+    if run.keep_best and step is None:
+        value = comparable({s: judgement(meta, run.best_metric) for s, meta in metas.items()})
     highest = run.best_is == "highest"
     chosen = max(metas, key=partial(rank, value=value.get, highest=highest))
     about, file = metas[chosen]["about"]["backbone"], folder / str(chosen) / MODEL
@@ -68,6 +74,25 @@ def read_in_torch(workdir: Path, config: ConfigDict, step: int | None) -> InTorc
     return InTorch(options, _arrays(file), mean, std, file, chosen, best)
 
 
+def judgement(meta: Mapping, metric: str) -> Judgement:
+    """Of a checkpoint, from its META."""
+    value = meta["metrics"].get(metric)
+    known = value is not None and math.isfinite(value)
+    return Judgement(value if known else None, meta["about"].get("evaluation"))
+
+
+def comparable(judged: Mapping[int, Judgement]) -> dict[int, float]:
+    """The values by step, of those that were measured on the same as the newest with a value."""
+    known = {step: of for step, of in judged.items() if of.value is not None}
+    return {step: of.value for step, of in known.items() if of.on == known[max(known)].on}
+
+
+def digest(file: Path) -> str:
+    """As SUMS has it."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
 def _meta(folder: Path) -> Mapping:
     try:
         return json.loads((folder / META).read_text("utf-8"))
@@ -77,9 +102,8 @@ def _meta(folder: Path) -> Mapping:
 
 def _arrays(file: Path) -> dict[str, np.ndarray]:
     try:
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        if f"{digest}  {file.name}" not in (file.parent / SUMS).read_text("ascii").splitlines():
+        sums = (file.parent / SUMS).read_text("ascii").splitlines()
+        if f"{digest(file)}  {file.name}" not in sums:
             raise _damaged(file.parent, f"{file.name} is not as it was written")
         arrays = load_file(file)
     except (OSError, ValueError, SafetensorError) as error:

@@ -1,4 +1,4 @@
-"""Which classes a data set has: all of its own, or those that a config lists by name or id."""
+"""Which classes a data set has: those of its files, or those that a config lists by name or id."""
 
 import difflib
 from collections.abc import Mapping, Sequence

@@ -7,9 +7,7 @@ WORKDIR/checkpoints/STEP/
   SHA256SUMS             of these files: `sha256sum -c` can check it
 """
 
-import hashlib
 import json
-import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,10 +25,18 @@ from rats_jax.finetuning.mask2former.tensor_files import save_tensors
 from rats_jax.paths import printable
 from rats_jax.runs.checkpoints.retention import Rules, rank, staying
 from rats_jax.runs.checkpoints.steps import steps_in
+from rats_jax.runs.finetuned_in_torch import (
+    META,
+    MODEL,
+    SUMS,
+    Judgement,
+    comparable,
+    digest,
+    judgement,
+)
 from rats_jax.voice import say
 
-MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
-META, SUMS = "checkpoint.json", "SHA256SUMS"
+OPTIMIZER = "optimizer.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +91,8 @@ class TorchCheckpoints:
         finally:
             shutil.rmtree(new, ignore_errors=True)
         self._out_of_sight(state.step)
-        self._judged[state.step] = self._judgement(state.metrics, state.about)
+        meta = {"metrics": state.metrics, "about": state.about}
+        self._judged[state.step] = judgement(meta, self._rules.metric)
         for step in set(self.steps()) - staying(self.steps(), self._value, self._rules):
             self._remove(step)
 
@@ -137,27 +144,20 @@ class TorchCheckpoints:
         return State(model=model, optimizer=optimizer, **meta)
 
     @cached_property
-    def _judged(self) -> dict[int, tuple[float | None, Any]]:
-        """step -> the value of the metric, and what it was measured on."""
+    def _judged(self) -> dict[int, Judgement]:
+        """By step."""
         judged = {}
         for step in self.steps():
             try:
                 meta = _meta(self._folder / str(step))
             except Damaged:
                 continue
-            judged[step] = self._judgement(meta["metrics"], meta["about"])
+            judged[step] = judgement(meta, self._rules.metric)
         return judged
-
-    def _judgement(self, metrics: Mapping, about: Mapping) -> tuple[float | None, Any]:
-        value = metrics.get(self._rules.metric)
-        known = value is not None and math.isfinite(value)
-        return (value if known else None), about.get("evaluation")
 
     def _value(self, step: int) -> float | None:
         """The metric of a step, unless it was measured on other images than the newest one."""
-        value, on = self._judged.get(step, (None, None))
-        newest = max((s for s, (v, _) in self._judged.items() if v is not None), default=step)
-        return value if on == self._judged.get(newest, (None, on))[1] else None
+        return comparable(self._judged).get(step)
 
     def _rank(self, step: int) -> tuple:
         return rank(step, value=self._value, highest=self._rules.highest)
@@ -193,7 +193,7 @@ def _write(folder: Path, state: State) -> None:
     names = ("step", "scale", "counts", "metrics", "about")
     meta = {name: getattr(state, name) for name in names}
     write_whole(folder / META, json.dumps(meta, indent=1) + "\n", durable=True)
-    sums = "".join(f"{_digest(folder / n)}  {n}\n" for n in (MODEL, OPTIMIZER, META))
+    sums = "".join(f"{digest(folder / n)}  {n}\n" for n in (MODEL, OPTIMIZER, META))
     write_whole(folder / SUMS, sums, durable=True)
 
 
@@ -202,7 +202,7 @@ def _verify(folder: Path) -> None:
         lines = (folder / SUMS).read_text("ascii").splitlines()
         sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
         for name in (MODEL, OPTIMIZER, META):
-            if sums.get(name) != _digest(folder / name):
+            if sums.get(name) != digest(folder / name):
                 raise Damaged(f"{name} is not as it was written")
     except (OSError, ValueError) as error:
         raise Damaged(getattr(error, "strerror", None) or str(error)) from None
@@ -213,8 +213,3 @@ def _meta(folder: Path) -> dict:
         return json.loads((folder / META).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise Damaged(str(error)) from None
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

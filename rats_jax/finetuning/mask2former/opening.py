@@ -11,19 +11,15 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from rats_jax.backbones import Backbone, open_backbone
-from rats_jax.data.counted import counted
-from rats_jax.errors import UserError
-from rats_jax.finetuning.initial import starting_scales
+from rats_jax.finetuning.images import check_same_classes
+from rats_jax.finetuning.initial import random_backbone, starting_scales
 from rats_jax.finetuning.mask2former.evaluation import Evaluation
 from rats_jax.finetuning.mask2former.processes import Processes
 from rats_jax.models import make_backbone
 from rats_jax.models.options import options_of
-from rats_jax.models.start import Scales, rescale
-from rats_jax.paths import printable
 from rats_jax.runs.same_data import check_data, data_facts
 from rats_jax.runs.version import code_version, package_versions
 from rats_jax.runs.workdir import as_json, changes, open_workdir, sign, take_part
-from rats_jax.segmentation.class_choice import shown
 from rats_jax.segmentation.datasets import SegmentationSource
 from rats_jax.voice import say
 
@@ -46,10 +42,6 @@ def first_backbone(config: ConfigDict) -> Backbone:
     """The backbone that a new run starts from: of `config.model.checkpoint`, with its weights or
     with random ones. Reports what it is. Raises UserError."""
     model = config.model
-    if not model.checkpoint:
-        raise UserError(
-            "--checkpoint is missing: give pretrained weights (a run's workdir, a file, or demo)"
-        )
     backbone = open_backbone(
         model.checkpoint, weights=model.weights or "teacher", flag="--config.model.weights"
     )
@@ -62,9 +54,7 @@ def first_backbone(config: ConfigDict) -> Backbone:
 def with_random_weights(backbone: Backbone, checkpoint: str, seed: int) -> Backbone:
     """The same architecture with new weights, on the scale that its training started from."""
     scales = starting_scales(backbone, checkpoint)
-    of_module = {name: x for name, x in scales.items() if name in backbone.options.training}
-    rest = Scales(**{name: x for name, x in scales.items() if name in Scales._fields})
-    module = rescale(make_backbone(backbone.options, **of_module, rngs=nnx.Rngs(seed)), rest)
+    module = random_backbone(backbone.options, scales, rngs=nnx.Rngs(seed))
     params = nnx.to_pure_dict(nnx.split(module)[1])
     return backbone._replace(params=params, origin=f"random weights, as {backbone.origin}")
 
@@ -117,12 +107,7 @@ def compare_with(was: Mapping, now: Mapping, config: ConfigDict, folder: Path, s
     """
     for line in changes(ConfigDict(was["config"]), config, folder):
         say(line)
-    if was["classes"] != now["classes"]:
-        raise UserError(
-            f"the data has {_classes(now)}, and the checkpoint at step {step} was trained on "
-            f"{_classes(was)}: give data with the same classes, or choose another --workdir for a "
-            "new run"
-        )
+    check_same_classes(was["classes"], now["classes"])
     check_data(was["data"], now["data"], config, step=step, effect="", source="")
     if was["processes"] != now["processes"]:
         say(
@@ -140,8 +125,3 @@ def compare_with(was: Mapping, now: Mapping, config: ConfigDict, folder: Path, s
             "warning: the evaluation has changed: its scores do not compare with those from "
             "before, and the best checkpoint is one of the new ones"
         )
-
-
-def _classes(about: Mapping) -> str:
-    names = about["classes"]
-    return printable(f"{counted(len(names), 'class')} ({shown(names)})")

@@ -78,10 +78,10 @@ def test_a_run_stops_where_it_is_asked_and_continues_without_the_weights(tmp_pat
     finetune(tiny_config(run__stop_after=3), folder)
     assert "stopped at step 3 of 8" in capsys.readouterr().out
     finetune(tiny_config(model__checkpoint="gone", optimizer__clip=0.1), folder)
-    told = capsys.readouterr().out
-    assert "resuming from the checkpoint at step 3" in told
-    assert "config.optimizer.clip was 0.01 and is 0.1 from now on" in told
-    assert "the untrained" not in told and "step 8/8" in told
+    said = capsys.readouterr().out
+    assert "resuming from the checkpoint at step 3" in said
+    assert "config.optimizer.clip was 0.01 and is 0.1 from now on" in said
+    assert "the untrained" not in said and "step 8/8" in said
 
 
 def test_a_signal_interrupts_an_evaluation_which_a_resume_repeats(finished, tmp_path):
@@ -125,7 +125,7 @@ def test_other_classes_are_refused_even_if_the_images_are_accepted(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "open_both", renamed)
-        with pytest.raises(UserError, match="same classes") as error:
+        with pytest.raises(UserError, match="the classes of the data are not those") as error:
             finetune(tiny_config(), folder)
     assert "accept" not in str(error.value) and "\n" not in str(error.value)
 
@@ -148,7 +148,6 @@ def test_a_full_disk_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"model__checkpoint": ""}, "--checkpoint is missing"),
         ({"data__train": ""}, "config.data.train is empty"),
         ({"optimizer__accumulation": 4, "optimizer__batch_size": 6}, "accumulation"),
         ({"data__crop": 33}, "config.data.crop 33 is not a multiple"),

@@ -77,7 +77,7 @@ def test_a_step_is_adamw_on_the_clipped_gradient_of_the_loss(processes):
             {"params": model.classes.parameters(), "weight_decay": 0.0},
         ]
     )
-    for n, told in zip((1, 2, 3), steps(train, (1, 2, 3)), strict=True):
+    for n, found in zip((1, 2, 3), steps(train, (1, 2, 3)), strict=True):
         optimizer.param_groups[0]["lr"] = rate(n - 1)
         optimizer.param_groups[1]["lr"] = rate(n - 1) / 10
         optimizer.zero_grad()
@@ -88,9 +88,9 @@ def test_a_step_is_adamw_on_the_clipped_gradient_of_the_loss(processes):
             parameter.grad *= min(0.05 / norm, 1)
         optimizer.step()
         assert norm > 0.05
-        assert told["loss"] == pytest.approx(float(loss.detach()), rel=1e-6)
-        assert told["gradient_norm"] == pytest.approx(norm, rel=1e-5)
-        assert told["learning_rate"] == rate(n - 1)
+        assert found["loss"] == pytest.approx(float(loss.detach()), rel=1e-6)
+        assert found["gradient_norm"] == pytest.approx(norm, rel=1e-5)
+        assert found["learning_rate"] == rate(n - 1)
     ours = weights(train)
     reference = torch.cat([p.detach().flatten() for p in model.parameters()])
     assert torch.allclose(ours, reference, atol=1e-6)
@@ -99,8 +99,8 @@ def test_a_step_is_adamw_on_the_clipped_gradient_of_the_loss(processes):
 @pytest.mark.parametrize("parts", [2, 4])
 def test_a_batch_in_parts_has_the_same_loss_and_gradient(processes, parts):
     whole, divided = make(processes, clip=0.0), make(processes, clip=0.0)
-    told = zip(steps(whole, (1, 2)), steps(divided, (1, 2), parts), strict=True)
-    for ours, theirs in told:
+    found = zip(steps(whole, (1, 2)), steps(divided, (1, 2), parts), strict=True)
+    for ours, theirs in found:
         assert ours == pytest.approx(theirs, rel=1e-5)
     assert torch.allclose(weights(whole), weights(divided), atol=1e-6)
 
@@ -125,11 +125,11 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(processes):
 
 def test_a_state_continues_bit_for_bit(processes):
     whole, first, second = make(processes), make(processes), make(processes)
-    told = steps(whole, (1, 2, 3, 4))
+    found = steps(whole, (1, 2, 3, 4))
     steps(first, (1, 2))
     state = state_of(first, 2, scaler=None, metrics={}, about={})
     continue_from(state, second, scaler=None)
-    assert steps(second, (3, 4)) == told[2:]
+    assert steps(second, (3, 4)) == found[2:]
     assert torch.equal(weights(second), weights(whole))
 
 

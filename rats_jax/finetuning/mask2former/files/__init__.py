@@ -1,7 +1,7 @@
 """Files that an export copies. They need torch and transformers, and nothing of rats_jax.
 
 The model that is trained is the one in these files, so an export opens again as what was trained.
-They stand beside modeling_rats.py in an export; here that file is found in `torch_export/files`.
+In an export they are next to modeling_rats.py; here that file is found in `torch_export/files`.
 """
 
 from pathlib import Path
